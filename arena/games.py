@@ -1,0 +1,281 @@
+"""An attacker's seat: what it holds of its games, and the ways to make its moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from arena import geometry, random
+from arena.losses import Loss, attack_loss
+from arena.moves import Answers, Asking, Consult, Note, Resign, Submit, Volley
+from arena.threat import Threat
+
+
+@dataclass(frozen=True, eq=False)
+class Holdings:
+    """An attacker's own resources (D5).
+
+    Attributes:
+        images: [m,C,H,W] labelled images of its own, disjoint from all other splits.
+        labels: [m] int64.
+        starts: [G,C,H,W] a starting image for each game; NaN where none was found.
+    """
+
+    images: Tensor | None = None
+    labels: Tensor | None = None
+    starts: Tensor | None = None
+
+
+class Games:
+    """The games of a shard as their attacker sees them: G games, first axis of every tensor.
+
+    Attributes:
+        x0: [G,C,H,W] clean images.
+        label: [G] int64, their true labels y.
+        target: [G] int64 target labels, None when untargeted.
+        key: [G] int64, the games' numbers, to which draws are keyed.
+        classes: the number of classes K.
+        threat: the rules.
+        max_rows: the longest Volley allowed; `ask` cuts longer ones.
+        defense: name and parameters of the defender where `knowledge` grants it, else None.
+        holdings: the attacker's own images and starting points.
+    """
+
+    def __init__(
+        self,
+        x0: Tensor,
+        label: Tensor,
+        threat: Threat,
+        *,
+        classes: int,
+        state: Answers,
+        target: Tensor | None = None,
+        key: Tensor | None = None,
+        seed: int = 0,
+        max_rows: int = 4096,
+        defense: dict[str, Any] | None = None,
+        holdings: Holdings | None = None,
+    ) -> None:
+        self.x0, self.label, self.target, self.threat, self.classes = x0, label, target, threat, classes
+        self.key = torch.arange(len(x0), device=x0.device) if key is None else key
+        self.seed, self.max_rows, self.defense = seed, max_rows, defense
+        self.holdings = holdings or Holdings()
+        self.state = state
+        self._all = torch.arange(len(x0), device=x0.device)
+        self._drawn = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
+        self._seats = 0
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    @property
+    def open(self) -> Tensor:
+        """Index of the games still open, ascending, as of the last answers."""
+        return self.state.playing
+
+    @property
+    def left(self) -> Tensor:
+        """[G] int64, queries left, as of the last answers."""
+        return self.state.left
+
+    # Moves
+
+    def ask(
+        self, x: Tensor, i: Tensor | None = None, purpose: str = "", account: Tensor | None = None
+    ) -> Asking:
+        """Query images `x` [n,C,H,W] for games `i` [n] (all games in order if None) and keep what came back."""
+        i = self._all if i is None else i
+        if len(x) == 0:
+            return self._nothing(i)
+        if len(x) <= self.max_rows:
+            return (yield from self._move(Volley(x, i, account, purpose)))
+        parts: list[Answers] = []
+        for cut in range(0, len(x), self.max_rows):
+            rows = slice(cut, cut + self.max_rows)
+            of = None if account is None else account[rows]
+            parts.append((yield from self._move(Volley(x[rows], i[rows], of, purpose))))
+        return join(parts)
+
+    def submit(self, x: Tensor, i: Tensor) -> Asking:
+        """Hand in the final images `x` [n,C,H,W] of games `i` [n]."""
+        return (yield from self._move(Submit(x, i))) if len(i) else self._nothing(i)
+
+    def resign(self, i: Tensor, reason: Literal["resigned", "no-start"] = "resigned") -> Asking:
+        """Give up games `i` [n]."""
+        return (yield from self._move(Resign(i, reason))) if len(i) else self._nothing(i)
+
+    def note(self, key: str, value: str | float | Tensor, i: Tensor) -> Asking:
+        """Leave a remark about games `i` [n] in the log."""
+        return (yield from self._move(Note(key, value, i))) if len(i) else self._nothing(i)
+
+    def consult(
+        self,
+        x: Tensor,
+        i: Tensor | None = None,
+        what: Literal["detector", "gradient"] = "detector",
+        loss: Loss = "margin",
+    ) -> Asking:
+        """Evaluate `x` [n,C,H,W] as an insider; `insight` of the answers holds the result."""
+        return (yield from self._move(Consult(x, self._all if i is None else i, what, loss)))
+
+    def parts(self, count: int, games: int) -> Iterator[int]:
+        """Cut `count` rows for each of `games` games into pieces of which none exceeds `max_rows` rows."""
+        size = max(1, self.max_rows // max(1, games))
+        for done in range(0, count, size):
+            yield min(size, count - done)
+
+    def _move(self, move: Volley | Submit | Resign | Note | Consult) -> Asking:
+        self.state = answers = yield move
+        return answers
+
+    def _nothing(self, i: Tensor) -> Answers:
+        none = torch.zeros(0, dtype=torch.bool, device=i.device)
+        empty = i[:0]
+        return replace(self.state, game=empty, label=empty, scores=None, answered=none, refused=none)
+
+    # Geometry and loss
+
+    def loss(self, answers: Answers, kind: Loss = "margin") -> Tensor:
+        """The loss to minimise [n] of the answered rows; below 0 (margin) where the label is wrong.
+
+        The mean over the repeats where there are any. +inf where the row was not answered or holds NaN.
+
+        Raises:
+            ValueError: if the feedback is `label`.
+        """
+        if answers.scores is None:
+            raise ValueError('a loss needs scores; the feedback of this game is "label"')
+        y = self.label if self.target is None else self.target
+        of = y[answers.game]
+        logits = self.threat.feedback == "logits"
+        if answers.repeats is None:
+            loss = attack_loss(answers.scores, of, kind, targeted=self.threat.targeted, logits=logits)
+        else:
+            m, n, k = answers.repeats.shape
+            loss = attack_loss(
+                answers.repeats.reshape(m * n, k),
+                of.repeat(m),
+                kind,
+                targeted=self.threat.targeted,
+                logits=logits,
+            )
+            loss = loss.view(m, n).nanmean(dim=0)
+        return torch.where(answers.answered, loss, torch.inf).nan_to_num_(nan=torch.inf, posinf=torch.inf)
+
+    def wrong(self, answers: Answers) -> Tensor:
+        """[n] bool: the label answered is not y (untargeted), or is the target (targeted)."""
+        if self.target is not None:
+            return answers.label == self.target[answers.game]
+        return (answers.label != self.label[answers.game]) & (answers.label >= 0)
+
+    def project(self, x: Tensor, i: Tensor | None = None) -> Tensor:
+        """`x` [n,C,H,W] of games `i` [n] brought into the ball and into [0,1]."""
+        return geometry.project(
+            x, self.x0 if i is None else self.x0[i], self.threat.norm, self.threat.epsilon
+        )
+
+    def distance(self, x: Tensor, i: Tensor | None = None) -> Tensor:
+        """The distance [n] of `x` [n,C,H,W] from the clean images of games `i` [n], in the threat's norm."""
+        return geometry.distance(x, self.x0 if i is None else self.x0[i], self.threat.norm)
+
+    # Draws, the same for a game whatever else is in the batch. `i` names a game at most once.
+
+    def uniform(self, shape: Sequence[int], i: Tensor | None = None) -> Tensor:
+        """Uniform on [0,1), [n,*shape]."""
+        key, turn = self._next_draw(i)
+        return random.uniform(self.seed, key, turn, shape)
+
+    def normal(self, shape: Sequence[int], i: Tensor | None = None) -> Tensor:
+        """Standard normal, [n,*shape]."""
+        key, turn = self._next_draw(i)
+        return random.normal(self.seed, key, turn, shape)
+
+    def integers(self, high: int, shape: Sequence[int], i: Tensor | None = None) -> Tensor:
+        """Uniform on {0, ..., high - 1}, int64 [n,*shape]."""
+        key, turn = self._next_draw(i)
+        return random.integers(high, self.seed, key, turn, shape)
+
+    def _next_draw(self, i: Tensor | None) -> tuple[Tensor, Tensor]:
+        if i is None:
+            turn = self._drawn.clone()
+            self._drawn += 1
+            return self.key, turn
+        turn = self._drawn[i]
+        self._drawn[i] = turn + 1
+        return self.key[i], turn
+
+    # Seats for the attackers inside a wrapper
+
+    def with_budget(self, budget: int) -> Games:
+        """A seat over the same games for an inner attacker who is to believe in `budget` queries a game."""
+        return self._seat(slice(None), self.threat.with_budget(budget), self._share(budget))
+
+    def take(self, i: Tensor) -> Games:
+        """A seat over games `i` [g] alone, numbered from 0 in that order."""
+        state = restrict(self.state, i)
+        return self._seat(i, self.threat, state)
+
+    def _share(self, budget: int) -> Answers:
+        return replace(self.state, left=self.state.left.clamp_max(budget))
+
+    def _seat(self, i: Tensor | slice, threat: Threat, state: Answers) -> Games:
+        self._seats += 1
+        held = self.holdings
+        return Games(
+            self.x0[i],
+            self.label[i],
+            threat,
+            classes=self.classes,
+            state=state,
+            target=None if self.target is None else self.target[i],
+            key=self.key[i],
+            seed=random.derive(self.seed, "seat", self._seats),
+            max_rows=self.max_rows,
+            defense=self.defense,
+            holdings=held if held.starts is None else replace(held, starts=held.starts[i]),
+        )
+
+
+def join(parts: Sequence[Answers]) -> Answers:
+    """The answers to consecutive pieces of one volley as one; the games stand as after the last piece."""
+
+    def rows(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    scores = None if parts[-1].scores is None else rows("scores")
+    repeats = (
+        None
+        if parts[-1].repeats is None
+        else torch.cat([p.repeats for p in parts if p.repeats is not None], 1)
+    )
+    return replace(
+        parts[-1],
+        game=rows("game"),
+        label=rows("label"),
+        scores=scores,
+        answered=rows("answered"),
+        refused=rows("refused"),
+        repeats=repeats,
+    )
+
+
+def restrict(state: Answers, i: Tensor) -> Answers:
+    """How games `i` [g] stand, numbered from 0 in that order, without rows."""
+    is_open = state.open[i]
+    none = torch.zeros(0, dtype=torch.bool, device=i.device)
+    empty = i[:0]
+    return Answers(
+        game=empty,
+        label=empty,
+        scores=None,
+        answered=none,
+        refused=none,
+        left=state.left[i],
+        open=is_open,
+        playing=is_open.nonzero().squeeze(1),
+        banned=state.banned[i],
+    )

@@ -1,0 +1,110 @@
+"""What an attacker says to the Referee, and what it hears (DESIGN.md, D1).
+
+G is the number of games at a seat, n a number of rows, K the number of classes. Tensors are on the seat's
+device; `game` and `account` are int64, images float32 in [0,1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from torch import Tensor
+
+
+class VolleyError(ValueError):
+    """A malformed move: it was rejected whole and nothing was charged. Thrown into the attacker."""
+
+
+@dataclass(frozen=True, eq=False)
+class Volley:
+    """Queries: images `x` [n,C,H,W], each for one `game` [n], from one `account` [n] (0 if None).
+
+    Rows of one game count in row order. `purpose` is a word for the log, such as "gradient".
+    """
+
+    x: Tensor
+    game: Tensor
+    account: Tensor | None = None
+    purpose: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Submit:
+    """The final images `x` [n,C,H,W] of games `game` [n] (each once), which end with reason `submitted`."""
+
+    x: Tensor
+    game: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Resign:
+    """The end of games `game` [n], with reason `resigned` or, where no starting point was found, `no-start`."""
+
+    game: Tensor
+    reason: Literal["resigned", "no-start"] = "resigned"
+
+
+@dataclass(frozen=True, eq=False)
+class Note:
+    """A remark for the log about games `game` [n]: `key`, and one `value` for all or a tensor [n].
+
+    The key "accepted" is known to the Referee: the attacker's own rule accepted the hit that was the last
+    answer of these games (`accepted_at` in the log).
+    """
+
+    key: str
+    value: str | float | Tensor
+    game: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Consult:
+    """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (D5): metered, not charged.
+
+    `detector` asks for the defender's detector scores (knowledge `detector` or `weights`); `gradient` for
+    the gradient of the loss `loss` of the undefended classifier (knowledge `weights`).
+    """
+
+    x: Tensor
+    game: Tensor
+    what: Literal["detector", "gradient"] = "detector"
+    loss: Literal["margin", "cross-entropy"] = "margin"
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What came back, and how the games stand now.
+
+    Attributes:
+        game: [n] the rows' games, as asked.
+        label: [n] int64, the label answered; -1 where none was.
+        scores: [n,K] logits or probabilities as the feedback allows, None under `label`. Under `topk`,
+            classes not shown carry 0. NaN where the row was not answered.
+        answered: [n] bool: charged and answered.
+        refused: [n] bool: charged and refused.
+        left: [G] int64, queries left.
+        open: [G] bool.
+        playing: int64, the indices of the open games in ascending order.
+        banned: [G,A] bool, the accounts that were closed.
+        repeats: [M,n,K], the scores of the M repeats behind `scores`, where a wrapper asked M times.
+        insight: what a Consult brought: detector scores [n], or gradients [n,C,H,W].
+    """
+
+    game: Tensor
+    label: Tensor
+    scores: Tensor | None
+    answered: Tensor
+    refused: Tensor
+    left: Tensor
+    open: Tensor
+    playing: Tensor
+    banned: Tensor
+    repeats: Tensor | None = None
+    insight: Tensor | None = None
+
+
+Move: TypeAlias = Volley | Submit | Resign | Note | Consult
+Play: TypeAlias = Generator[Move, Answers, None]
+Asking: TypeAlias = Generator[Move, Answers, Answers]

@@ -1,0 +1,187 @@
+"""The defended classifier: what the service would answer, and what of it the outside may see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arena import random
+from arena.classifiers import Classifier
+from arena.losses import Loss, attack_loss
+from arena.players import Defender, Response, Rows, Splits
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of prepared defenders around a classifier.
+
+    Attributes:
+        base: the classifier after hardening.
+        defenders: outermost first.
+    """
+
+    base: Classifier
+    defenders: tuple[Defender, ...] = ()
+
+    @property
+    def random(self) -> bool:
+        return any(d.random for d in self.defenders)
+
+    @property
+    def stateful(self) -> bool:
+        return any(d.memory != "none" for d in self.defenders)
+
+
+def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
+    """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both."""
+    for defender in reversed(defenders):
+        classifier = defender.harden(classifier, splits)
+    fitted = [defender.fit(classifier, splits) for defender in reversed(defenders)]
+    return Stack(classifier, tuple(reversed(fitted)))
+
+
+class Oracle:
+    """Answers rows through a stack, in pieces of at most `base.batch` rows, and keeps the defenders' memories.
+
+    Args:
+        stack: what to ask.
+        seed: of the defenders' draws.
+        games, accounts: the size of the shard, for the memories.
+    """
+
+    def __init__(self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1) -> None:
+        self.stack, self.base = stack, stack.base
+        self.random, self.stateful = stack.random, stack.stateful
+        self._seeds = [random.derive(seed, layer) for layer in range(len(stack.defenders))]
+        self._verdict_seeds = [random.derive(s, "verdict") for s in self._seeds]
+        device = torch.device(stack.base.device)
+        self._memories = [d.start(games, accounts, device) for d in stack.defenders]
+        self._heard: list[tuple[int, Tensor, Rows, Response]] = []
+
+    def respond(self, x: Tensor, rows: Rows) -> Response:
+        """The defended answers to images `x` [n,C,H,W]. Memories do not change before `commit`."""
+        self._heard.clear()
+        return self._pieces(x, rows, self._seeds, record=self.stateful)
+
+    def fresh(self, x: Tensor, rows: Rows) -> Response:
+        """Answers of the Referee's own: with draws apart from the game's, leaving no trace in any memory."""
+        return self._pieces(x, rows, self._verdict_seeds, record=False)
+
+    def commit(self, kept: Tensor) -> None:
+        """Let the defenders remember those rows of the last `respond` that are True in `kept` [n]."""
+        for layer, x, rows, response in self._heard:
+            mine = kept[rows.place]
+            self.stack.defenders[layer].remember(x[mine], rows[mine], pick(response, mine))
+        self._heard.clear()
+
+    def base_wrong(self, x: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
+        """[n] bool: the hardened classifier alone is wrong on `x` (or answers the target)."""
+        return is_wrong(labels_of(self.base(x)), label, target)
+
+    def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> Tensor:
+        """The gradient [n,C,H,W] of the attacker's loss of the hardened classifier's logits at `x`."""
+        pieces = []
+        for cut in range(0, len(x), self.base.batch):
+            piece = slice(cut, cut + self.base.batch)
+            point = x[piece].detach().clone().requires_grad_(True)
+            of = (label if target is None else target)[piece]
+            with torch.enable_grad():
+                scores = self.base.differentiable(point)
+                total = attack_loss(scores, of, loss, targeted=target is not None, logits=True).sum()
+            pieces.append(torch.autograd.grad(total, point)[0])
+        return torch.cat(pieces)
+
+    def detector(self, x: Tensor) -> Tensor:
+        """The scores [n] of the outermost detector in the stack.
+
+        Raises:
+            NotImplementedError: if no defender of the stack has a detector.
+        """
+        for defender in self.stack.defenders:
+            if type(defender).detector is not Defender.detector:
+                return defender.detector(x, self.base)
+        raise NotImplementedError("no defender of this stack has a detector")
+
+    def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
+        size = self.base.batch
+        if len(x) <= size:
+            return self._layer(0, x, rows, seeds, record)
+        parts = [
+            self._layer(0, x[cut : cut + size], rows[cut : cut + size], seeds, record)
+            for cut in range(0, len(x), size)
+        ]
+        return concatenate(parts)
+
+    def _layer(self, layer: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
+        if layer == len(self.stack.defenders):
+            return Response(self.base(x))
+        own = replace(rows, seed=seeds[layer], memory=self._memories[layer])
+
+        def inner(z: Tensor, inside: Rows) -> Response:
+            return self._layer(layer + 1, z, inside, seeds, record)
+
+        response = self.stack.defenders[layer].respond(x, own, inner)
+        if record and self.stack.defenders[layer].memory != "none":
+            self._heard.append((layer, x, own, response))
+        return response
+
+
+def labels_of(scores: Tensor) -> Tensor:
+    """The argmax of logits [n,K], ties to the lowest index; -1 where a row holds NaN. [n] int64."""
+    return torch.where(scores.isnan().any(dim=1), -1, scores.argmax(dim=1))
+
+
+def is_wrong(label: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    """[n] bool: labels answered that win for the attacker; -1 never does."""
+    return (label != y) & (label >= 0) if target is None else label == target
+
+
+def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
+    """What the attacker sees of logits [n,K] under a feedback (D6); hidden classes of `topk` carry 0."""
+    if feedback == "label":
+        return None
+    if feedback == "logits":
+        return scores
+    p = scores.softmax(dim=1)
+    if top_k is None or top_k >= p.shape[1]:
+        return p
+    kept = p.topk(top_k, dim=1)
+    return torch.zeros_like(p).scatter_(1, kept.indices, kept.values)
+
+
+def pick(response: Response, rows: Tensor) -> Response:
+    """The rows of a response selected by an index or a mask."""
+
+    def of(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value[rows]
+
+    return Response(
+        response.scores[rows],
+        of(response.declined),
+        of(response.refused),
+        of(response.flagged),
+        of(response.banned),
+    )
+
+
+def concatenate(parts: Sequence[Response]) -> Response:
+    """Responses to consecutive rows as one."""
+
+    def of(name: str) -> Tensor | None:
+        values = [getattr(p, name) for p in parts]
+        if all(v is None for v in values):
+            return None
+        device = parts[0].scores.device
+        return torch.cat(
+            [
+                torch.zeros(len(p.scores), dtype=torch.bool, device=device) if v is None else v
+                for p, v in zip(parts, values, strict=True)
+            ]
+        )
+
+    columns: dict[str, Any] = {name: of(name) for name in ("declined", "refused", "flagged", "banned")}
+    return Response(torch.cat([p.scores for p in parts]), **columns)

@@ -1,0 +1,175 @@
+"""What the Referee reports as it happens, in numpy columns; the log, and anybody else, listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reason = Literal["hit", "submitted", "budget", "resigned", "banned", "no-start", "clean", "stalled", "error"]
+REASONS: tuple[Reason, ...] = (
+    "hit",
+    "submitted",
+    "budget",
+    "resigned",
+    "banned",
+    "no-start",
+    "clean",
+    "stalled",
+    "error",
+)
+
+Ints: TypeAlias = NDArray[np.int64]
+Floats: TypeAlias = NDArray[np.float64]
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class QueryRows:
+    """The charged queries of one volley, [m] each, in the order of the volley.
+
+    Attributes:
+        game: the game's place in the shard.
+        turn: the query's number within its game, from 1.
+        label: the label the defended classifier gave, -1 for none.
+        margin: the defended signed margin before the feedback filter (the attacker minimises it).
+        l2, linf: distances from the clean image, after quantisation.
+        hit: inside the ball with a winning label, neither refused nor declined.
+        better: this row became the game's best image.
+    """
+
+    purpose: str
+    game: Ints
+    turn: Ints
+    account: Ints
+    label: Ints
+    refused: Bools
+    flagged: Bools
+    margin: Floats
+    l2: Floats
+    linf: Floats
+    hit: Bools
+    better: Bools
+
+    def __len__(self) -> int:
+        return len(self.game)
+
+
+@dataclass(frozen=True)
+class MarkRows:
+    """The verdicts on the images that stood as the games' final ones at query count `at`, [m] each.
+
+    Attributes:
+        turn: the turn at which the image judged was sent; 0 for the clean image.
+        answered: a hit was answered by then.
+        vote: the share of fresh defended answers that are wrong.
+        base: the hardened classifier alone is wrong.
+        l2, linf: the distances of the hit; NaN without one.
+    """
+
+    at: int
+    game: Ints
+    turn: Ints
+    answered: Bools
+    vote: Floats
+    base: Bools
+    l2: Floats
+    linf: Floats
+
+
+@dataclass(frozen=True)
+class NoteRows:
+    """A remark about games, [m] each; `value` is text or a number."""
+
+    key: str
+    game: Ints
+    turn: Ints
+    value: list[str] | list[float]
+
+
+@dataclass(frozen=True)
+class GameRows:
+    """How all games of a shard ended, [G] each.
+
+    Attributes:
+        key: the games' numbers (image numbers in the data set).
+        label, target: true labels; targets, -1 when untargeted.
+        reason: why each ended.
+        queries, insider_queries, refused: charged rows; insider evaluations; charged rows refused.
+        answered, vote, base: the verdicts on the final image.
+        hit_at: turn of the first answered hit, 0 for none.
+        accepted_at: turn of the first hit that the attacker's own rule accepted, 0 for none.
+        l2, linf: distances of the final image where it is a hit, else NaN.
+        final: [G,C,H,W] float32, the final images as submitted.
+    """
+
+    key: Ints
+    label: Ints
+    target: Ints
+    reason: list[Reason]
+    queries: Ints
+    insider_queries: Ints
+    refused: Ints
+    answered: Bools
+    vote: Floats
+    base: Bools
+    hit_at: Ints
+    accepted_at: Ints
+    l2: Floats
+    linf: Floats
+    final: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+class Listener(Protocol):
+    """Hears a shard as it is played; `games` is heard once, last."""
+
+    def queries(self, rows: QueryRows) -> None: ...
+
+    def marks(self, rows: MarkRows) -> None: ...
+
+    def notes(self, rows: NoteRows) -> None: ...
+
+    def games(self, rows: GameRows) -> None: ...
+
+
+class Silent:
+    """A Listener that keeps nothing."""
+
+    def queries(self, rows: QueryRows) -> None:
+        pass
+
+    def marks(self, rows: MarkRows) -> None:
+        pass
+
+    def notes(self, rows: NoteRows) -> None:
+        pass
+
+    def games(self, rows: GameRows) -> None:
+        pass
+
+
+class Record(Silent):
+    """A Listener that keeps everything, in order."""
+
+    def __init__(self) -> None:
+        self.query_rows: list[QueryRows] = []
+        self.mark_rows: list[MarkRows] = []
+        self.note_rows: list[NoteRows] = []
+        self.game_rows: GameRows | None = None
+
+    def queries(self, rows: QueryRows) -> None:
+        self.query_rows.append(rows)
+
+    def marks(self, rows: MarkRows) -> None:
+        self.mark_rows.append(rows)
+
+    def notes(self, rows: NoteRows) -> None:
+        self.note_rows.append(rows)
+
+    def games(self, rows: GameRows) -> None:
+        self.game_rows = rows
