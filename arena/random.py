@@ -40,8 +40,8 @@ _Finish = Callable[[Tensor, Tensor], None]  # from words (to be masked, may be o
 def derive(seed: int, *words: str | int) -> int:
     """A child seed in [0, 2^63), from a seed and the words that say what it is for.
 
-    Stable across processes, machines and versions (BLAKE2b of the words as ASCII JSON), and different, but for
-    chance, whenever the seed or any of the words is: `derive(0, "1")` is not `derive(0, 1)`.
+    Stable across processes, machines and versions: BLAKE2b of seed and words as ASCII JSON. Another seed or
+    another word gives, but for chance, another child: `derive(0, "1")` is not `derive(0, 1)`.
     """
     path = [
         operator.index(seed),
@@ -56,9 +56,9 @@ def uniform(
 ) -> Tensor:
     """Uniform draws in [0, 1), multiples of 2^-24: float32 [n, *shape] on the device of `game`.
 
-    `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device; all in
-    [0, 2^32), of which only plain integers are checked (tensors count modulo 2^32). `seed` counts modulo 2^64.
-    Raises ValueError for an argument of another dtype, shape, device or range.
+    `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All are in
+    [0, 2^32): plain integers are checked, the elements of tensors count modulo 2^32, so that no device has to
+    be waited for. `seed` counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
     def finish(words: Tensor, result: Tensor) -> None:
@@ -131,9 +131,8 @@ def philox(
     x0, x1, x2, x3 = (counter[i ^ last].reshape(1, -1) for i in range(4))
     scratch = torch.empty(3, 2, 1, x0.numel(), dtype=torch.int64, device=x0.device)
     torch.stack((x0, x2), out=scratch[1])
-    schedule = _schedule(key[0] | key[1] << 32, rounds, x0.device)
-    even, odd = _rounds(scratch, (x1, x3), schedule)
-    even, odd = even & _WORD, odd & _WORD
+    _rounds(scratch, (x1, x3), _schedule(key[0] | key[1] << 32, rounds, x0.device))
+    even, odd = scratch[1:].bitwise_and_(_WORD)
     return even[0].view(shape), odd[0].view(shape), even[1].view(shape), odd[1].view(shape)
 
 
@@ -147,46 +146,92 @@ def _draw(
     stream: Tensor | int,
 ) -> Tensor:
     """Fill [n, *shape] from the words of every row, a piece that fits the cache at a time."""
-    game = _column("game", game, game)
-    turn, stream = _column("turn", turn, game), _column("stream", stream, game)
+    if not isinstance(game, Tensor) or game.dtype != torch.int64 or game.ndim != 1:
+        raise ValueError(f"game is {_found(game)}; it must be a torch.int64 tensor [n]")
     if min(shape, default=0) < 0:
         raise ValueError(f"shape is {tuple(shape)}; its sizes must not be negative")
+    turns, streams, games = _column("turn", turn, game), _column("stream", stream, game), game[:, None]
     n, count, seed = len(game), math.prod(shape), operator.index(seed) % (1 << 64)
     blocks = -(-count // 4)
     result = torch.empty(n, 2, 2, blocks, dtype=dtype, device=game.device)
     for rows, columns in _pieces(n, blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)):
-        words = _words(seed, game[rows], _take(turn, rows), _take(stream, rows), columns)
+        words = _words(seed, games[rows], _take(turns, rows), _take(streams, rows), columns)
         finish(words, result[rows, :, :, columns].permute(2, 1, 0, 3))
     return result.view(n, 4 * blocks)[:, :count].reshape(n, *shape)
 
 
 def _words(seed: int, game: Tensor, turn: Tensor | int, stream: Tensor | int, columns: slice) -> Tensor:
     """Words to be masked, [odd, lane, row, column]: word 2 lane + odd of the block at that row and column."""
-    # The first round has products of the block alone and of the turn alone: no need for one per row and column.
+    # The first round multiplies the block and the turn alone: one product per column and one per row.
     p0 = torch.arange(columns.start, columns.stop, device=game.device) * _MULTIPLIERS[0]
     p1 = (turn & _WORD) * _MULTIPLIERS[1]
     scratch = torch.empty(3, 2, len(game), len(p0), dtype=torch.int64, device=game.device)
     scratch[1, 0] = game ^ (p1 >> 32) ^ (seed & _WORD)
-    torch.bitwise_xor(p0 >> 32, stream ^ (seed >> 32), out=scratch[1, 1])
+    scratch[1, 1] = (p0 >> 32) ^ (stream ^ (seed >> 32))
     _rounds(scratch, (p1 & _WORD, p0), _schedule(seed, ROUNDS, game.device)[1:])
     return scratch[1:]
 
 
-def _rounds(
-    scratch: Tensor, odd: tuple[Tensor | int, Tensor], schedule: Sequence[_Round]
-) -> tuple[Tensor, Tensor]:
-    """Rounds on the even words in scratch[1] and the odd ones in `odd`; both are left unmasked.
+def _rounds(scratch: Tensor, odd: tuple[Tensor | int, Tensor], schedule: Sequence[_Round]) -> None:
+    """Rounds on the even words scratch[1] and the odd words `odd`, to scratch[1] and scratch[2], not masked.
 
-    A round crosses the lanes over. Instead of crossing them back, every second round works on lanes in the
-    other order, which its multipliers and keys follow; the order after the last round is the natural one.
+    A round crosses the two lanes over. Instead of crossing them back, every second round works on lanes in
+    the other order, which its multipliers and keys follow; after the last round they are in natural order.
     """
-    spare, even, products = scratch.unbind()
+    other, even, last = scratch.unbind()
+    buffers = [(products, *products.unbind()) for products in (other, last)]
     lane0, lane1 = even.unbind()
-    for multipliers, keys in schedule:
-        even.bitwise_and_(_WORD)
-        torch.mul(even, multipliers, out=spare)
-        torch.bitwise_right_shift(spare, 32, out=even)
+    x0, x1 = odd
+    for i, (multipliers, keys) in enumerate(schedule, start=len(schedule) % 2):
+        products, low0, low1 = buffers[i % 2]
+        even.bitwise_and_(_WORD)  # an int64 product wraps into the sign: what is above a word is not zeros
+        torch.mul(even, multipliers, out=products)
+        torch.bitwise_right_shift(products, 32, out=even)
         even.bitwise_xor_(keys)
-        lane0.bitwise_xor_(odd[1])
-        lane1.bitwise_xor_(odd[0])
-        ...
+        lane0.bitwise_xor_(x1)
+        lane1.bitwise_xor_(x0)
+        x0, x1 = low0, low1
+
+
+@lru_cache(maxsize=256)
+def _schedule(seed: int, rounds: int, device: torch.device) -> tuple[_Round, ...]:
+    """Multipliers and keys of each round, for lanes in the order that leads to the natural one at the end."""
+    steps = []
+    for i in range(rounds):
+        keys = [((seed >> 32 * lane) + i * _WEYL[lane]) & _WORD for lane in (0, 1)]
+        crossed = (rounds - i) % 2
+        steps.append([_MULTIPLIERS[::-1] if crossed else _MULTIPLIERS, keys if crossed else keys[::-1]])
+    table = torch.tensor(steps, device=device).view(rounds, 2, 2, 1, 1)
+    return tuple((multipliers, keys) for multipliers, keys in table)
+
+
+def _pieces(n: int, blocks: int, lanes: int) -> Iterator[tuple[slice, slice]]:
+    """Rectangles of at most `lanes` elements that cover [n, blocks]."""
+    width = max(1, min(blocks, lanes))
+    height = lanes // width
+    for top in range(0, n, height):
+        for left in range(0, blocks, width):
+            yield slice(top, min(top + height, n)), slice(left, min(left + width, blocks))
+
+
+def _take(words: Tensor | int, rows: slice) -> Tensor | int:
+    return words[rows] if isinstance(words, Tensor) else words
+
+
+def _column(name: str, words: Tensor | int, game: Tensor) -> Tensor | int:
+    """The words of a counter as a plain integer or as [n, 1]; only what the host knows is checked."""
+    if not isinstance(words, Tensor):
+        words = operator.index(words)
+        if not 0 <= words <= _WORD:
+            raise ValueError(f"{name} is {words}; it must be in [0, 2^32)")
+        return words
+    if words.dtype != torch.int64 or words.shape != game.shape or words.device != game.device:
+        allowed = f"an integer or torch.int64 [{len(game)}] on {game.device}, one for each row of game"
+        raise ValueError(f"{name} is {_found(words)}; it must be {allowed}")
+    return words[:, None]
+
+
+def _found(words: object) -> str:
+    if isinstance(words, Tensor):
+        return f"{words.dtype} {list(words.shape)} on {words.device}"
+    return f"a {type(words).__name__}"
