@@ -87,7 +87,7 @@ class Games:
     def ask(
         self, x: Tensor, i: Tensor | None = None, purpose: str = "", account: Tensor | None = None
     ) -> Asking:
-        """Query images `x` [n,C,H,W] for games `i` [n] (all games in order if None) and keep what came back."""
+        """Query images `x` [n,C,H,W] for games `i` [n] (None: all, in order) and keep what came back."""
         i = self._all if i is None else i
         if len(x) == 0:
             return self._nothing(i)

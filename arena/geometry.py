@@ -16,12 +16,13 @@ FLOOR_GUARD = 1e-3
 def distances(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
     """The l2 and linf distances between images `x` and `x0`, both [n,C,H,W] -> [n], [n]."""
     delta = (x - x0).flatten(1)
-    return torch.linalg.vector_norm(delta, dim=1), delta.abs_().amax(dim=1)
+    return _l2(delta), delta.abs_().amax(dim=1)
 
 
 def distance(x: Tensor, x0: Tensor, norm: Norm) -> Tensor:
     """The distance in `norm` between images `x` and `x0`, both [n,C,H,W] -> [n]."""
-    return torch.linalg.vector_norm((x - x0).flatten(1), ord=2 if norm == "l2" else math.inf, dim=1)
+    delta = (x - x0).flatten(1)
+    return _l2(delta) if norm == "l2" else delta.abs_().amax(dim=1)
 
 
 def project(x: Tensor, x0: Tensor, norm: Norm, epsilon: float) -> Tensor:
@@ -35,7 +36,7 @@ def project(x: Tensor, x0: Tensor, norm: Norm, epsilon: float) -> Tensor:
     if norm == "linf":
         return torch.minimum(torch.maximum(x, x0 - epsilon), x0 + epsilon).clamp_(0, 1)
     delta = x - x0
-    length = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_min(1e-12)
+    length = _l2(delta.flatten(1)).clamp_min(1e-12)
     scale = (epsilon / length).clamp_max(1)
     return (x0 + delta * scale.view(-1, *[1] * (x.dim() - 1))).clamp_(0, 1)
 
@@ -46,3 +47,8 @@ def quantise(x: Tensor, how: Quantisation) -> Tensor:
         return x
     levels = (x * 255).round_() if how == "round" else (x * 255).add_(FLOOR_GUARD).floor_()
     return levels.clamp_(0, 255).div_(255)
+
+
+def _l2(rows: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1)
+    return length

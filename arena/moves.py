@@ -40,7 +40,7 @@ class Submit:
 
 @dataclass(frozen=True, eq=False)
 class Resign:
-    """The end of games `game` [n], with reason `resigned` or, where no starting point was found, `no-start`."""
+    """The end of games `game` [n]: `resigned` or, where no starting point was found, `no-start`."""
 
     game: Tensor
     reason: Literal["resigned", "no-start"] = "resigned"

@@ -45,7 +45,7 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
 
 
 class Oracle:
-    """Answers rows through a stack, in pieces of at most `base.batch` rows, and keeps the defenders' memories.
+    """Answers rows through a stack, at most `base.batch` at a time, and keeps the defenders' memories.
 
     Args:
         stack: what to ask.

@@ -108,7 +108,7 @@ class Attacker(ABC):
 
     @property
     def budget_factor(self) -> int:
-        """By how much the threat's budget is multiplied for this attacker, under a convention that says so."""
+        """By how much this attacker's convention multiplies the threat's budget."""
         return 1
 
     @abstractmethod
@@ -233,7 +233,7 @@ class Splits(Protocol):
     def calibration(self) -> Split: ...
 
 
-class Defender(ABC):
+class Defender:
     """A policy around a classifier. Its parameters are the fields of a frozen dataclass.
 
     Simple defenders override `transform` (input only), `rewrite` (scores only) or `watch` (history only);

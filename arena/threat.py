@@ -67,7 +67,7 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    images: int = Field(0, ge=0)
+    images: int = Field(default=0, ge=0)
     starts: bool = False
 
 
@@ -99,16 +99,14 @@ class Threat(BaseModel):
     targets: Targets = "random"
     objective: Objective = "first"
     quantisation: Quantisation = "none"
-    accounts: int = Field(1, ge=1, le=2**16)
+    accounts: int = Field(default=1, ge=1, le=2**16)
     knowledge: Knowledge = "none"
     resources: Resources = Resources()
 
     @model_validator(mode="after")
     def _ball_is_finite_where_needed(self) -> Threat:
         if self.objective != "minimum" and math.isinf(self.epsilon):
-            raise ValueError(
-                f'epsilon "inf" has a meaning under objective "minimum" only; found objective "{self.objective}"'
-            )
+            raise ValueError(f'epsilon "inf" needs objective "minimum"; found objective "{self.objective}"')
         return self
 
     @property

@@ -1,0 +1,257 @@
+"""The host's books of a shard: budgets, hits, bests and ends, from the scalars that leave the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arena.threat import TOLERANCE, Threat
+from arena.transcript import Bools, Floats, Ints, Reason
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The scalars of a volley's rows, [n] each.
+
+    Attributes:
+        rank: how many earlier rows of the volley are of the same game.
+    """
+
+    game: Ints
+    rank: Ints
+    account: Ints
+    label: Ints
+    margin: Floats
+    l2: Floats
+    linf: Floats
+    refused: Bools
+    flagged: Bools
+    banned: Bools
+
+
+@dataclass(frozen=True)
+class Step:
+    """Part of a volley up to a mark: rows that became the bests of `games`, then the games due there."""
+
+    rows: Ints
+    games: Ints
+    mark: int | None
+    due: Ints
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the books say of a volley, [n] each but `steps` and `closed`.
+
+    Attributes:
+        kept: charged: of a game that was open, within its budget, not after its end.
+        better: the row became its game's best; complete once `steps` are.
+        steps: to be taken in order; the books of bests move on with each.
+    """
+
+    kept: Bools
+    hit: Bools
+    refused: Bools
+    turn: Ints
+    better: Bools
+    steps: Iterator[Step]
+
+
+class Ledger:
+    """Books of G games under a threat. `at` are the query counts to report, ascending, without 0."""
+
+    def __init__(
+        self,
+        threat: Threat,
+        label: Ints,
+        target: Ints | None,
+        at: Sequence[int] = (),
+    ) -> None:
+        games = len(label)
+        self.threat, self.label, self.target = threat, label.copy(), None if target is None else target.copy()
+        self.at = np.asarray([*at, np.iinfo(np.int64).max], dtype=np.int64)
+        self.is_open = np.zeros(games, dtype=bool)
+        self.reason: list[Reason | None] = [None] * games
+        self.queries = np.zeros(games, dtype=np.int64)
+        self.refused = np.zeros(games, dtype=np.int64)
+        self.insider = np.zeros(games, dtype=np.int64)
+        self.hit_at = np.zeros(games, dtype=np.int64)
+        self.accepted_at = np.zeros(games, dtype=np.int64)
+        self.last_hit = np.zeros(games, dtype=bool)
+        self.banned = np.zeros((games, threat.accounts), dtype=bool)
+        self.best_hit = np.zeros(games, dtype=bool)
+        self.best_value = np.full(games, np.inf)
+        self.best_turn = np.zeros(games, dtype=np.int64)
+        self.best_inside = np.ones(games, dtype=bool)
+        self.best_l2 = np.zeros(games)
+        self.best_linf = np.zeros(games)
+
+    @property
+    def left(self) -> Ints:
+        """[G] queries left."""
+        return self.threat.budget - self.queries
+
+    def reset(self, games: Ints, label: Ints, target: Ints | None) -> None:
+        """Open new books for `games`, whose true labels (and targets) are these."""
+        self.label[games] = label
+        if self.target is not None and target is not None:
+            self.target[games] = target
+        for zeroed in (
+            self.queries,
+            self.refused,
+            self.insider,
+            self.hit_at,
+            self.accepted_at,
+            self.best_turn,
+            self.best_l2,
+            self.best_linf,
+        ):
+            zeroed[games] = 0
+        for lowered in (self.last_hit, self.banned, self.best_hit):
+            lowered[games] = False
+        self.best_value[games] = np.inf
+        self.best_inside[games] = True
+        self.is_open[games] = True
+        for game in games.tolist():
+            self.reason[game] = None
+
+    def close(self, games: Ints, reason: Reason) -> Ints:
+        """End those of `games` that are open; returns them."""
+        ended: Ints = games[self.is_open[games]]
+        self.is_open[ended] = False
+        for game in ended.tolist():
+            self.reason[game] = reason
+        return ended
+
+    def wins(self, game: Ints, label: Ints) -> Bools:
+        """[n] whether these labels win these games."""
+        if self.target is not None:
+            return np.asarray(label == self.target[game])
+        return np.asarray((label != self.label[game]) & (label >= 0))
+
+    def inside(self, l2: Floats, linf: Floats) -> Bools:
+        """[n] whether images at these distances lie in the ball."""
+        return np.asarray((l2 if self.threat.norm == "l2" else linf) <= self.threat.epsilon + TOLERANCE)
+
+    def enter(self, c: Columns) -> Ruling:
+        """Charge a volley's rows in order and enter what they brought."""
+        granted = self.is_open[c.game] & (c.rank < self.left[c.game])
+        refused = c.refused | c.banned | self.banned[c.game, c.account]
+        inside = self.inside(c.l2, c.linf)
+        hit = granted & ~refused & inside & self.wins(c.game, c.label)
+        ends = (hit if self.threat.objective == "first" else False) | self._ban(c, granted)
+        kept = granted & self._not_after_end(c, ends & granted)
+        hit &= kept
+        before = self.queries.copy()
+        turn = before[c.game] + c.rank + 1
+        self.queries += np.bincount(c.game[kept], minlength=len(before))
+        self.refused += np.bincount(c.game[kept & refused], minlength=len(before))
+        self._enter_hits(c.game, turn, kept, hit)
+        candidate = kept & ~refused & (c.label >= 0) & (inside | (self.threat.objective == "minimum"))
+        better = np.zeros(len(kept), dtype=bool)
+        self._close_ended(c, kept, hit, ends)
+        steps = self._steps(c, turn, kept, candidate, hit, inside, before, better)
+        return Ruling(kept, hit, refused, turn, better, steps)
+
+    def _ban(self, c: Columns, granted: Bools) -> Bools:
+        """Close the accounts of banned rows; [n] whether that was the game's last account."""
+        if not c.banned.any():
+            return np.zeros(len(c.game), dtype=bool)
+        if self.threat.accounts == 1:
+            return c.banned
+        banned = granted & c.banned
+        self.banned[c.game[banned], c.account[banned]] = True
+        return np.asarray(banned & self.banned[c.game].all(axis=1))
+
+    def _not_after_end(self, c: Columns, ends: Bools) -> Bools:
+        if not c.rank.any() or not ends.any():
+            return np.ones(len(c.game), dtype=bool)
+        last = np.full(len(self.is_open), np.iinfo(np.int64).max)
+        np.minimum.at(last, c.game[ends], c.rank[ends])
+        return np.asarray(c.rank <= last[c.game])
+
+    def _enter_hits(self, game: Ints, turn: Ints, kept: Bools, hit: Bools) -> None:
+        final = kept & (turn == self.queries[game])
+        self.last_hit[game[final]] = hit[final]
+        if hit.any():
+            first = np.full(len(self.hit_at), np.iinfo(np.int64).max)
+            np.minimum.at(first, game[hit], turn[hit])
+            new = (self.hit_at == 0) & (first < np.iinfo(np.int64).max)
+            self.hit_at[new] = first[new]
+
+    def _steps(
+        self,
+        c: Columns,
+        turn: Ints,
+        kept: Bools,
+        candidate: Bools,
+        hit: Bools,
+        inside: Bools,
+        before: Ints,
+        better: Bools,
+    ) -> Iterator[Step]:
+        """The volley cut at the marks that games pass in it, bests entered step by step."""
+        minimum = self.threat.objective == "minimum"
+        distance = c.l2 if self.threat.norm == "l2" else c.linf
+        value = np.where(hit & minimum, distance, c.margin)
+        value[np.isnan(value)] = np.inf
+        segment = np.searchsorted(self.at, turn)
+        for part in np.unique(segment[kept]).tolist():
+            rows = self._best_rows(np.flatnonzero(candidate & (segment == part)), c, value, hit)
+            games = c.game[rows]
+            self.best_hit[games], self.best_value[games] = hit[rows], value[rows]
+            self.best_turn[games], self.best_inside[games] = turn[rows], inside[rows]
+            self.best_l2[games], self.best_linf[games] = c.l2[rows], c.linf[rows]
+            better[rows] = True
+            at = self.at[part]
+            due = np.flatnonzero((before < at) & (self.queries >= at))
+            yield Step(rows, games, int(at) if len(due) else None, due)
+
+    def _best_rows(self, rows: Ints, c: Columns, value: Floats, hit: Bools) -> Ints:
+        """Of `rows`, the best of each game where it beats the game's best: hits first, then the value."""
+        game = c.game[rows]
+        beats = (hit[rows] & ~self.best_hit[game]) | (
+            (hit[rows] == self.best_hit[game]) & (value[rows] < self.best_value[game])
+        )
+        rows, game = rows[beats], game[beats]
+        if len(rows) < 2 or not c.rank[rows].any():
+            return rows
+        order = np.lexsort((c.rank[rows], value[rows], ~hit[rows], game))
+        _, leading = np.unique(game[order], return_index=True)
+        return np.asarray(rows[order][leading])
+
+    def _close_ended(self, c: Columns, kept: Bools, hit: Bools, ends: Bools) -> None:
+        if ends.any():
+            if self.threat.objective == "first":
+                self.close(np.unique(c.game[kept & hit]), "hit")
+            self.close(np.unique(c.game[kept & ends]), "banned")
+        self.close(np.flatnonzero(self.is_open & (self.queries >= self.threat.budget)), "budget")
+
+    def submit(self, games: Ints, l2: Floats, linf: Floats) -> Ints:
+        """Enter submitted images at these distances as final; returns those of `games` that were open."""
+        mine = self.is_open[games]
+        taken: Ints = games[mine]
+        self.best_turn[taken] = self.queries[taken]
+        self.best_inside[taken] = self.inside(l2, linf)[mine]
+        self.best_l2[taken], self.best_linf[taken] = l2[mine], linf[mine]
+        return self.close(taken, "submitted")
+
+    def accept(self, games: Ints) -> None:
+        """The attacker's rule accepted the last answers of `games`; counts where those were hits."""
+        new = games[self.last_hit[games] & (self.accepted_at[games] == 0)]
+        self.accepted_at[new] = self.queries[new]
+
+    def answered(self, games: Ints, at: int | None = None) -> Bools:
+        """[n] whether a hit was answered in `games`, by query count `at` if given."""
+        hit_at = self.hit_at[games]
+        return np.asarray((hit_at > 0) & (True if at is None else hit_at <= at))
+
+    def distances_of(
+        self, games: Ints, at: int | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """l2 and linf of the final images of `games` where a hit was answered, else NaN."""
+        scored = self.answered(games, at)
+        return np.where(scored, self.best_l2[games], np.nan), np.where(scored, self.best_linf[games], np.nan)

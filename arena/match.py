@@ -1,0 +1,99 @@
+"""A match: an attacker's generator driven against a Referee."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from arena.games import Holdings
+from arena.moves import Move, Note, Play, Resign, Volley, VolleyError
+from arena.players import Attacker, generator_only
+from arena.referee import Referee
+from arena.transcript import GameRows, NoteRows, Reason
+
+IDLE_VOLLEYS = 10
+"""Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
+IDLE_MOVES = 10_000
+"""Moves of other kinds in a row after which an attacker is stopped (`stalled`)."""
+
+
+def play_games(
+    attacker: Attacker,
+    referee: Referee,
+    *,
+    seed: int = 0,
+    defense: dict[str, Any] | None = None,
+    holdings: Holdings | None = None,
+) -> GameRows:
+    """Let `attacker` play all of the referee's games to their end.
+
+    An attacker that fails ends its open games with reason `error`, and the log gets a note that says why.
+
+    Args:
+        seed: of the attacker's draws.
+        defense: the defender's name and parameters, shown where the threat's knowledge allows.
+        holdings: the attacker's own resources.
+    """
+    seat = referee.seat(seed=seed, defense=defense, holdings=holdings)
+    try:
+        play = generator_only(attacker.play(seat))
+    except Exception as error:
+        return _fail(referee, error)
+    try:
+        return referee.finish(_drive(play, referee))
+    except AttackerError as failure:
+        return _fail(referee, failure.error)
+    finally:
+        _close(play)
+
+
+class AttackerError(Exception):
+    """An attacker's own code failed."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _drive(play: Play, referee: Referee) -> Reason:
+    """Serve an attacker's moves until it ends; the reason for which its open games are to end."""
+    step: Callable[[], Move] = partial(next, play)
+    volleys = moves = 0
+    while True:
+        try:
+            move = step()
+        except StopIteration:
+            return "resigned"
+        except Exception as error:
+            raise AttackerError(error) from error
+        if not referee.open.any() and not isinstance(move, Note | Resign):
+            return "resigned"
+        try:
+            reply = referee.serve(move)
+        except VolleyError as error:
+            step, volleys = partial(play.throw, error), volleys + 1
+        else:
+            step = partial(play.send, reply)
+            granted = isinstance(move, Volley) and referee.granted > 0
+            volleys = 0 if granted else volleys + isinstance(move, Volley)
+            moves = 0 if granted else moves + 1
+        if volleys >= IDLE_VOLLEYS or moves >= IDLE_MOVES:
+            return "stalled"
+
+
+def _fail(referee: Referee, error: Exception) -> GameRows:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
+    said = f"{type(error).__name__}: {error} ({where})"
+    games = referee.open.nonzero()[0]
+    referee.listener.notes(NoteRows("error", games, referee.ledger.queries[games], [said] * len(games)))
+    return referee.finish("error")
+
+
+def _close(play: Play) -> None:
+    """End a generator that may still want to go on; what it says then does not matter any more."""
+    with suppress(Exception):
+        play.close()
