@@ -1,0 +1,176 @@
+"""Agents by name, found through entry points (DESIGN.md, D9)."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from arena.players import Attacker, Defender
+
+Kind = Literal["attacker", "defender"]
+Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender
+"""An agent, or how to make one: a name, "module:Class", or {name = ..., parameters}."""
+Agent = TypeVar("Agent", Attacker, Defender)
+
+_BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
+
+
+class AgentError(ValueError):
+    """An agent that cannot be found or made: one sentence on what was wrong and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an agent, as `arena agents show` prints it."""
+
+    name: str
+    type: str
+    default: str
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all agents of a kind that are installed."""
+    return sorted(_entries(kind))
+
+
+def agent_class(kind: Kind, name: str) -> type:
+    """The class of an agent by its name or as "module:Class".
+
+    Raises:
+        AgentError: if there is none, it cannot be imported, or it is not a frozen dataclass of that kind.
+    """
+    entries = _entries(kind)
+    try:
+        if name in entries:
+            found = entries[name].load()
+        elif ":" in name:
+            module, _, attribute = name.partition(":")
+            found = getattr(importlib.import_module(module), attribute)
+        else:
+            raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
+    except (ImportError, AttributeError) as error:
+        raise AgentError(f'{kind} "{name}" cannot be imported: {error}') from error
+    if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
+        raise AgentError(f'"{name}" is not a {kind}: it must be a subclass of {_BASES[kind].__name__}')
+    if not is_dataclass(found):
+        raise AgentError(f'{kind} "{name}" must be a dataclass(frozen=True): its fields are its parameters')
+    return found
+
+
+def name_of(agent: Attacker | Defender) -> str:
+    """The name under which an agent's class is registered, else "module:Class"."""
+    kind: Kind = "attacker" if isinstance(agent, Attacker) else "defender"
+    own = f"{type(agent).__module__}:{type(agent).__qualname__}"
+    return next((name for name, entry in _entries(kind).items() if entry.value == own), own)
+
+
+def build_attacker(spec: Spec) -> Attacker:
+    """The attacker that `spec` describes. Raises AgentError."""
+    return typing.cast(Attacker, _build("attacker", spec))
+
+
+def build_defender(spec: Spec) -> Defender:
+    """The defender that `spec` describes. Raises AgentError."""
+    return typing.cast(Defender, _build("defender", spec))
+
+
+def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
+    """The stack of defenders, outermost first, that `spec` describes: one spec, several, or {stack = [...]}."""
+    if isinstance(spec, Mapping) and "stack" in spec:
+        if (
+            set(spec) != {"stack"}
+            or not isinstance(spec["stack"], Sequence)
+            or isinstance(spec["stack"], str)
+        ):
+            raise AgentError("a stack of defenders is { stack = [defender, ...] } and nothing else")
+        spec = spec["stack"]
+    if isinstance(spec, Sequence) and not isinstance(spec, str):
+        return tuple(build_defender(one) for one in spec)
+    return (build_defender(typing.cast(Spec, spec)),)
+
+
+def parameters_of(found: type) -> list[Parameter]:
+    """The parameters of an agent's class."""
+    hints = typing.get_type_hints(found)
+    return [
+        Parameter(f.name, _type_name(hints[f.name]), "required" if _required(f) else repr(_default(f)))
+        for f in fields(found)
+        if f.init
+    ]
+
+
+def near(word: str, allowed: Iterable[str]) -> str:
+    """What is allowed in place of `word`, and what was perhaps meant."""
+    options = sorted(allowed)
+    match = difflib.get_close_matches(word, options, n=1)
+    meant = f'did you mean "{match[0]}"? ' if match else ""
+    return f"{meant}allowed: {', '.join(options) or 'nothing'}"
+
+
+def _build(kind: Kind, spec: Any) -> Attacker | Defender:
+    if isinstance(spec, _BASES[kind]):
+        return typing.cast("Attacker | Defender", spec)
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise AgentError(f"{kind} must be a name or a table with a name; found {spec!r}")
+    name = spec["name"]
+    found = agent_class(kind, name)
+    given = {key: value for key, value in spec.items() if key != "name"}
+    hints = typing.get_type_hints(found)
+    allowed = {f.name: f for f in fields(found) if f.init}
+    for key in given:
+        if key not in allowed:
+            raise AgentError(f'{kind} "{name}" has no parameter "{key}"; {near(key, allowed)}')
+    for key, field in allowed.items():
+        if key not in given and _required(field):
+            raise AgentError(f'{kind} "{name}" needs parameter "{key}" ({_type_name(hints[key])})')
+    values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
+    try:
+        return typing.cast("Attacker | Defender", found(**values))
+    except ValueError as error:
+        raise AgentError(f'{kind} "{name}": {error}') from error
+
+
+def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
+    for inner, base in _BASES.items():
+        if hint is base:
+            return _build(inner, value)
+        if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
+            return tuple(_build(inner, one) for one in value)
+    if isinstance(value, list):
+        value = tuple(value)
+    try:
+        return TypeAdapter(
+            hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True)
+        ).validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise AgentError(
+            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; {said[0].lower()}{said[1:]}'
+        ) from error
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+@cache
+def _entries(kind: Kind) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"arena.{kind}s")}
