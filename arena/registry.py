@@ -20,6 +20,7 @@ Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender
 """An agent, or how to make one: a name, "module:Class", or {name = ..., parameters}."""
 Agent = TypeVar("Agent", Attacker, Defender)
 
+_STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 _BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
 
 
@@ -83,7 +84,7 @@ def build_defender(spec: Spec) -> Defender:
 
 
 def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
-    """The stack of defenders, outermost first, that `spec` describes: one spec, several, or {stack = [...]}."""
+    """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}."""
     if isinstance(spec, Mapping) and "stack" in spec:
         if (
             set(spec) != {"stack"}
@@ -94,7 +95,7 @@ def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
         spec = spec["stack"]
     if isinstance(spec, Sequence) and not isinstance(spec, str):
         return tuple(build_defender(one) for one in spec)
-    return (build_defender(typing.cast(Spec, spec)),)
+    return (build_defender(spec),)
 
 
 def parameters_of(found: type) -> list[Parameter]:
@@ -149,13 +150,12 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     if isinstance(value, list):
         value = tuple(value)
     try:
-        return TypeAdapter(
-            hint, config=ConfigDict(arbitrary_types_allowed=True, strict=True)
-        ).validate_python(value)
+        return TypeAdapter(hint, config=_STRICT).validate_python(value)
     except ValidationError as error:
         said = error.errors()[0]["msg"]
         raise AgentError(
-            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; {said[0].lower()}{said[1:]}'
+            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
+            f"{said[0].lower()}{said[1:]}"
         ) from error
 
 

@@ -1,0 +1,294 @@
+"""Scenario files: what they say, checked before anything runs, and the matches they come to."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from arena.classifiers import ClassifierSpec
+from arena.datasets import DatasetSpec
+from arena.players import Attacker, Defender, parameters
+from arena.registry import AgentError, build_attacker, build_stack, name_of, near
+from arena.threat import Threat
+
+Level = Literal["queries", "changes", "games"]
+_LISTS = {"world": "worlds", "threat": "threats"}
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be played: file, key, what was found, and what is allowed."""
+
+
+class World(BaseModel):
+    """A data set and a classifier of it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: DatasetSpec = DatasetSpec(name="digits")
+    classifier: ClassifierSpec = ClassifierSpec(network="digits-cnn")
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _network_by_name(cls, value: Any) -> Any:
+        return {"network": value} if isinstance(value, str) else value
+
+
+class Block(BaseModel):
+    """What a block says, the top level's words taken in.
+
+    Attributes:
+        worlds, threats, attackers, defenders: crossed with each other.
+        games: how many games are played in a match; images are drawn until so many are right.
+        shard: how many of the drawn images make a shard.
+        repeats: how often the games are replayed, with new seeds for attacker and defender.
+        at: query counts to report.
+        votes: fresh answers per vote of a random defender.
+        log: how many rows are logged; None lets the expected number decide.
+        batch: rows per forward pass; None for the device's default.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    worlds: tuple[World, ...] = Field(min_length=1)
+    threats: tuple[Threat, ...] = Field(min_length=1)
+    attackers: tuple[Any, ...] = Field(min_length=1)
+    defenders: tuple[Any, ...] = Field(min_length=1)
+    games: int = Field(default=100, ge=1)
+    shard: int = Field(default=250, ge=1)
+    repeats: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    at: tuple[int, ...] = ()
+    votes: int = Field(default=25, ge=1)
+    log: Level | None = None
+    batch: int | None = Field(default=None, ge=1)
+
+    @field_validator("at")
+    @classmethod
+    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(count < 1 for count in value):
+            raise ValueError("query counts must be at least 1")
+        return tuple(sorted(set(value)))
+
+
+@dataclass(frozen=True)
+class Match:
+    """One attacker against one defended classifier under one threat, over many games.
+
+    Attributes:
+        number: from 0, in the order of the file.
+        threat: with the budget that the attacker's convention makes of it (`budget_factor`).
+        at: the query counts to report, multiplied likewise, the budget always among them.
+    """
+
+    number: int
+    block: str
+    world: World
+    threat: Threat
+    attacker: Attacker
+    defenders: tuple[Defender, ...]
+    at: tuple[int, ...]
+    settings: Block
+
+    @property
+    def attacker_name(self) -> str:
+        return agent_name(self.attacker)
+
+    @property
+    def defender_name(self) -> str:
+        return "+".join(name_of(d) for d in self.defenders)
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides how this match is played, as JSON values."""
+        s = self.settings
+        return {
+            "world": self.world.model_dump(mode="json"),
+            "threat": self.threat.model_dump(mode="json"),
+            "attacker": {"name": self.attacker_name, **parameters(self.attacker)},
+            "defenders": [{"name": name_of(d), **parameters(d)} for d in self.defenders],
+            "games": s.games,
+            "shard": s.shard,
+            "repeats": s.repeats,
+            "seed": s.seed,
+            "at": list(self.at),
+            "votes": s.votes,
+        }
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario: its title, the folder that relative paths start from, and its matches."""
+
+    name: str
+    title: str
+    folder: Path
+    matches: tuple[Match, ...]
+
+    def with_games(self, games: int) -> Scenario:
+        """The same scenario with `games` games a match."""
+        matches = tuple(
+            replace(m, settings=m.settings.model_copy(update={"games": games})) for m in self.matches
+        )
+        return replace(self, matches=matches)
+
+
+def agent_name(attacker: Attacker) -> str:
+    """An attacker's name with those inside it, such as "eot(square)"."""
+    inside = [v for v in vars(attacker).values() if isinstance(v, Attacker)]
+    name = name_of(attacker)
+    return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
+
+
+def load_scenario(path: str | Path) -> Scenario:
+    """Read a scenario file, or one that ships with the project by its name.
+
+    Raises:
+        ScenarioError: if it cannot be read or played.
+    """
+    file = find_scenario(path)
+    try:
+        table = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError(f"{file} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ScenarioError(f"{file} is not valid TOML: {error}") from error
+    return parse_scenario(table, file.stem, file.parent, str(file))
+
+
+def find_scenario(path: str | Path) -> Path:
+    """The file at `path`, else the packaged scenario of that name."""
+    import scenarios
+
+    file = Path(path)
+    if file.exists():
+        return file
+    packaged = {f.stem: f for f in Path(scenarios.__file__).parent.glob("*.toml")}
+    if str(path) in packaged:
+        return packaged[str(path)]
+    raise ScenarioError(f"there is no scenario file {file}; packaged ones: {near(str(path), packaged)}")
+
+
+def parse_scenario(table: Mapping[str, Any], name: str, folder: Path, source: str) -> Scenario:
+    """A scenario from a parsed file; `source` names it in errors."""
+    top = dict(table)
+    blocks = top.pop("block", None)
+    if blocks is not None and not (isinstance(blocks, list) and all(isinstance(b, dict) for b in blocks)):
+        raise ScenarioError(f"{source}: block: must be written [[block]]")
+    title = top.pop("title", name)
+    if not isinstance(title, str):
+        raise ScenarioError(f"{source}: title: found {title!r}; it must be text")
+    matches: list[Match] = []
+    for place, own in enumerate(blocks if blocks is not None else [{}]):
+        where = "" if blocks is None else f"block {place + 1}: "
+        block = _block(_merged(top, own), source, where)
+        matches += _matches(block, len(matches), f"{source}: {where}")
+    return Scenario(name, title, folder, tuple(matches))
+
+
+def _merged(top: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The block's words over the top level's; a threat is taken over key by key."""
+    both = {**top, **own}
+    if isinstance(top.get("threat"), dict) and isinstance(own.get("threat"), dict):
+        both["threat"] = {**top["threat"], **own["threat"]}
+    if "threats" in own:
+        both.pop("threat", None)
+    if "worlds" in own:
+        both.pop("dataset", None), both.pop("classifier", None)
+    return both
+
+
+def _block(table: dict[str, Any], source: str, where: str) -> Block:
+    table = dict(table)
+    _listed(table, source, where)
+    try:
+        return Block.model_validate(table)
+    except ValidationError as error:
+        raise ScenarioError("\n".join(_sentence(e, source, where) for e in error.errors())) from error
+
+
+def _listed(table: dict[str, Any], source: str, where: str) -> None:
+    """Bring the singular forms, `dataset` with `classifier` and `threat`, into the plural ones."""
+    world = {key: table.pop(key) for key in ("dataset", "classifier") if key in table}
+    for singular, value in (("world", world or None), ("threat", table.pop("threat", None))):
+        plural = _LISTS[singular]
+        if value is not None and plural in table:
+            said = "dataset and classifier" if singular == "world" else singular
+            raise ScenarioError(f"{source}: {where}{plural}: found beside {said}; give one or the other")
+        if value is not None:
+            table[plural] = [value]
+    table.setdefault("worlds", [{}])
+
+
+def _sentence(error: Any, source: str, where: str) -> str:
+    """One sentence of D10 from a pydantic error."""
+    place = [str(part) for part in error["loc"]]
+    for singular, plural in (("threat", "threats"), ("", "worlds")):
+        if place[:2] == [plural, "0"]:
+            place = ([singular] if singular else []) + place[2:]
+    key = ".".join(place)
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed(error["loc"])
+        return f"{source}: {where}{key}: there is no such key; {near(place[-1], allowed)}"
+    if error["type"] == "missing":
+        return f"{source}: {where}{key}: this key is missing"
+    said = error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" and "found" in said else f"found {error['input']!r}; "
+    return f"{source}: {where}{key}: {found}{said[0].lower()}{said[1:]}"
+
+
+def _allowed(place: tuple[int | str, ...]) -> list[str]:
+    """The keys allowed beside the one at `place` of a Block."""
+    model: Any = Block
+    for part in place[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            hint = model.model_fields[part].annotation
+            inner = getattr(hint, "__args__", (hint,))[0]
+            model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
+    keys = list(model.model_fields)
+    return [*keys, "dataset", "classifier", "threat", "block"] if model is Block else keys
+
+
+def _matches(block: Block, first: int, where: str) -> Iterator[Match]:
+    attackers = [
+        _built(build_attacker, spec, f"{where}attackers {i}: ") for i, spec in enumerate(block.attackers, 1)
+    ]
+    stacks = [
+        _built(build_stack, spec, f"{where}defenders {i}: ") for i, spec in enumerate(block.defenders, 1)
+    ]
+    number = first
+    for world in block.worlds:
+        for threat in block.threats:
+            for attacker in attackers:
+                own, at = _scaled(threat, block, attacker, where)
+                for stack in stacks:
+                    yield Match(number, block.title, world, own, attacker, stack, at, block)
+                    number += 1
+
+
+def _scaled(threat: Threat, block: Block, attacker: Attacker, where: str) -> tuple[Threat, tuple[int, ...]]:
+    """The threat and the reported counts as the attacker's budget convention makes them."""
+    if (unmet := attacker.needs.unmet(threat)) is not None:
+        raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play this threat: {unmet}")
+    beyond = [count for count in block.at if count > threat.budget]
+    if beyond:
+        raise ScenarioError(f"{where}at: found {beyond[0]}; counts go up to the budget {threat.budget}")
+    factor = attacker.budget_factor
+    at = tuple(sorted({*(count * factor for count in block.at), threat.budget * factor}))
+    return threat.with_budget(threat.budget * factor), at
+
+
+def _built(build: Any, spec: Any, where: str) -> Any:
+    try:
+        return build(spec)
+    except AgentError as error:
+        raise ScenarioError(f"{where}{error}") from error
