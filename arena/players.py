@@ -104,7 +104,10 @@ class Needs:
 class Attacker(ABC):
     """A strategy. Its parameters are the fields of a frozen dataclass; it keeps no state between plays."""
 
-    needs: Needs | property = Needs()
+    @property
+    def needs(self) -> Needs:
+        """What a threat must grant; most attackers override this with a plain class attribute."""
+        return Needs()
 
     @property
     def budget_factor(self) -> int:
