@@ -121,13 +121,13 @@ def test_plain_turns_and_streams_are_those_of_every_row(turn: int, stream: int) 
 
 def test_blocks_beyond_one_piece_are_the_reference() -> None:
     """A row of more counters than are worked on at once, and more rows than that."""
-    wide = random.bits(3, torch.tensor([8, 9]), 2, 150_001)
-    blocks = -(-150_001 // 4)
-    for row, column in [(0, 0), (1, 16_383), (1, 16_384), (0, 32_768), (1, 37_499)]:
+    wide = random.bits(3, torch.tensor([8, 9]), 2, 300_003)
+    blocks = -(-300_003 // 4)
+    for row, column in [(0, 0), (1, 65_535), (1, 65_536), (0, 75_000), (1, 75_000)]:
         expected = reference((column, 8 + row, 2, 0), (3, 0), random.ROUNDS)[2]
         assert wide[row, 2 * blocks + column] == expected
-    tall = random.bits(3, torch.arange(40_000), 2, 1)
-    for row in (0, 16_383, 16_384, 39_999):
+    tall = random.bits(3, torch.arange(70_000), 2, 1)
+    for row in (0, 65_535, 65_536, 69_999):
         assert tall[row].tolist() == reference_row(3, row, 2, 0, 1)
 
 
@@ -146,11 +146,11 @@ def test_uniforms_normals_and_integers_come_from_the_words() -> None:
 
 
 @pytest.mark.parametrize("draw", DRAWS)
-@pytest.mark.parametrize("shape", [(), (1,), (4,), (7,), (3, 5, 5), (1, 33), (3, 32, 32), (70_000,)])
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (7,), (3, 5, 5), (1, 33), (3, 32, 32), (270_001,)])
 def test_a_row_does_not_depend_on_its_batch(draw: Draw, shape: tuple[int, ...], threads: int) -> None:
     """Bit for bit, at every position: vectorised kernels may round otherwise in the tail of a loop."""
     generator = torch.Generator().manual_seed(0)
-    most = 4 if math.prod(shape) > 10_000 else 61
+    most = {3072: 17, 270_001: 3}.get(math.prod(shape), 61)
     game, turn, stream = (torch.randint(0, 1 << 32, (most,), generator=generator) for _ in range(3))
     alone = torch.cat(
         [draw(5, game[i : i + 1], turn[i : i + 1], shape, stream=stream[i : i + 1]) for i in range(most)]
@@ -164,7 +164,7 @@ def test_a_row_does_not_depend_on_its_batch(draw: Draw, shape: tuple[int, ...], 
 
 
 @given(st.lists(st.tuples(words, words), min_size=1, max_size=200), st.integers(1, 130), st.data())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 def test_normals_of_any_selection(rows: list[tuple[int, int]], count: int, data: st.DataObject) -> None:
     game, turn = torch.tensor(rows).unbind(1)
     everything = random.normal(1, game, turn, (count,))
@@ -184,6 +184,16 @@ def test_threads_and_repeats_change_nothing() -> None:
     assert torch.equal(draws[0], draws[2])
 
 
+def test_draws_mix_with_inference_mode_and_gradients() -> None:
+    game, seed = torch.arange(5), random.derive(0, "a seed that no other test has used")
+    with torch.inference_mode():
+        inside = random.normal(seed, game, 1, (6,))
+    outside = random.normal(seed, game, 1, (6,))
+    assert torch.equal(inside, outside)
+    x = torch.ones(5, 6, requires_grad=True)
+    assert torch.equal(torch.autograd.grad((x * outside).sum(), x)[0], outside)
+
+
 def test_draws_leave_the_global_generator_alone() -> None:
     state = torch.get_rng_state()
     random.normal(0, torch.arange(5), 0, (3,))
@@ -201,7 +211,7 @@ def test_uniforms_are_uniform(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (4,), (3, 8, 8)])
 def test_normals_are_normal(shape: tuple[int, ...]) -> None:
-    x = random.normal(random.derive(1, "normal"), torch.arange(400_000 // math.prod(shape)), 4, shape)
+    x = random.normal(random.derive(1, "normal"), torch.arange(200_000 // math.prod(shape)), 4, shape)
     assert x.dtype == torch.float32
     z = x.double().flatten().numpy()
     assert stats.kstest(z, "norm").pvalue > 1e-3
@@ -211,7 +221,7 @@ def test_normals_are_normal(shape: tuple[int, ...]) -> None:
 
 
 def test_the_two_normals_of_a_pair_are_independent() -> None:
-    z = random.normal(3, torch.arange(100_000), 0, (4,)).double()
+    z = random.normal(3, torch.arange(50_000), 0, (4,)).double()
     correlation = torch.corrcoef(torch.cat([z, z**2], 1).T) - torch.eye(8)
     assert correlation.abs().max() < 5 / math.sqrt(len(z))
     angle = torch.atan2(z[:, 1], z[:, 0]) / (2 * math.pi) % 1
@@ -228,9 +238,9 @@ def test_integers_are_uniform(high: int) -> None:
 
 
 def test_every_bit_of_a_word_is_fair() -> None:
-    word = random.bits(21, torch.arange(50_000), 0, 4)
+    word = random.bits(21, torch.arange(10_000), 0, 4)
     share = torch.stack([(word >> i & 1).double().mean(0) for i in range(32)])
-    assert (share - 0.5).abs().max() < 5 * 0.5 / math.sqrt(50_000)
+    assert (share - 0.5).abs().max() < 5 * 0.5 / math.sqrt(10_000)
 
 
 def test_neighbouring_keys_are_independent() -> None:
