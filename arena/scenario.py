@@ -17,6 +17,7 @@ from arena.registry import AgentError, build_attacker, build_stack, name_of, nea
 from arena.threat import Threat
 
 Level = Literal["queries", "changes", "games"]
+Verdict = Literal["answered", "vote", "base"]
 _LISTS = {"world": "worlds", "threat": "threats"}
 
 
@@ -53,6 +54,7 @@ class Block(BaseModel):
         repeats: how often the games are replayed, with new seeds for attacker and defender.
         at: query counts to report.
         votes: fresh answers per vote of a random defender.
+        verdict: the one that heads the results; None leaves it to objective and defender (D3).
         log: how many rows are logged; None lets the expected number decide.
         batch: rows per forward pass; None for the device's default.
     """
@@ -70,6 +72,7 @@ class Block(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     at: tuple[int, ...] = ()
     votes: int = Field(default=25, ge=1)
+    verdict: Verdict | None = None
     log: Level | None = None
     batch: int | None = Field(default=None, ge=1)
 

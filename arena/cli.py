@@ -1,0 +1,135 @@
+"""The command `arena`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from arena.registry import AgentError, Kind, agent_class, names, parameters_of
+
+app = typer.Typer(
+    help="A game simulator for query-based black-box attacks on image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+agents_app = typer.Typer(help="The attackers and defenders that are installed.", invoke_without_command=True)
+app.add_typer(agents_app, name="agents")
+
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app()
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Bad input ends with its sentence alone; anything else keeps its traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+@app.command()
+def play(
+    file: Annotated[str, typer.Argument(help="A scenario file, or the name of a packaged one.")],
+    log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    games: Annotated[
+        int | None, typer.Option(min=1, help="Games a match, in place of the file's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
+) -> None:
+    """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
+    from arena.commands import play_command
+
+    with plain_errors():
+        raise typer.Exit(play_command(file, log, data or [], device, games, dry_run=dry_run, fresh=fresh))
+
+
+@agents_app.callback()
+def agents(context: typer.Context) -> None:
+    """List the agents that are installed."""
+    if context.invoked_subcommand is not None:
+        return
+    for kind in ("attacker", "defender"):
+        out.print(f"[bold]{kind}s[/]")
+        for name in names(cast(Kind, kind)):
+            try:
+                said = (agent_class(cast(Kind, kind), name).__doc__ or "").strip().partition("\n")[0]
+            except AgentError as error:
+                said = f"[red]{escape(str(error))}[/]"
+            out.print(f"  {name:<16} {said}", highlight=False)
+
+
+@agents_app.command()
+def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+    """Show what an agent is and which parameters it takes."""
+    import inspect
+
+    with plain_errors():
+        kind, found = find_agent(name)
+        out.print(f"[bold]{name}[/], {kind} ({found.__module__}:{found.__qualname__})\n")
+        out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
+        out.print()
+        for p in parameters_of(found):
+            out.print(f"  {p.name}: {escape(p.type)} = {escape(p.default)}", highlight=False)
+
+
+@app.command()
+def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+    """Put an agent through the conformance checks."""
+    from arena.commands import check_command
+
+    with plain_errors():
+        raise typer.Exit(check_command(agent))
+
+
+@app.command()
+def report(
+    log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
+    to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run; the last one by default.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
+    ] = None,
+) -> None:
+    """Write a run's report: one self-contained HTML file."""
+    from arena.commands import report_command
+
+    with plain_errors():
+        raise typer.Exit(report_command(log, to, run, data or []))
+
+
+def find_agent(name: str) -> tuple[Kind, type]:
+    """The kind and class of an agent by its name, attackers first."""
+    failed: list[AgentError] = []
+    for kind in ("attacker", "defender"):
+        try:
+            return cast(Kind, kind), agent_class(cast(Kind, kind), name)
+        except AgentError as error:
+            failed.append(error)
+    both = sorted({*names("attacker"), *names("defender")})
+    if ":" in name:
+        raise failed[-1]
+    from arena.registry import near
+
+    raise AgentError(f'there is no agent "{name}"; {near(name, both)}')
+
+
+if __name__ == "__main__":
+    sys.exit(cast(Any, main)())

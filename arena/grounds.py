@@ -1,0 +1,91 @@
+"""What a match is played on: a data set, a classifier, and the images drawn for the games."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from arena.classifiers import Classifier, load_classifier
+from arena.datasets import Dataset, Drawn, draw, load_dataset
+from arena.deal import Deal, draw_targets
+from arena.oracle import labels_of
+from arena.scenario import Match, ScenarioError, World
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A world made ready for matches of one size and seed.
+
+    Attributes:
+        drawn: positions in the `games` split in drawing order, and which of them the classifier gets right.
+    """
+
+    dataset: Dataset
+    classifier: Classifier
+    drawn: Drawn
+
+    def __len__(self) -> int:
+        return len(self.drawn.index)
+
+    def deal(self, match: Match, rows: slice) -> Deal:
+        """The games of a match at places `rows` of the drawing order."""
+        split, device = self.dataset.games, self.classifier.device
+        place = self.drawn.index[rows]
+        label, key = split.labels[place].to(device), split.index[place].to(device)
+        target = draw_targets(match.threat, label, key, self.classifier.classes, match.settings.seed)
+        return Deal(split.take(place).to(device), label, key, target)
+
+
+class Grounds:
+    """Grounds by match, each world loaded once and its images drawn once."""
+
+    def __init__(
+        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, default_batch: int
+    ) -> None:
+        self.dirs = [folder, *data_dirs]
+        self.device, self.default_batch = device, default_batch
+        self._worlds: dict[tuple[World, int], tuple[Dataset, Classifier]] = {}
+        self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
+
+    def of(self, match: Match) -> Ground:
+        """The ground of `match`.
+
+        Raises:
+            ScenarioError: if data and classifier do not fit, or too few images are classified right.
+        """
+        dataset, classifier = self._world(match.world, self.batch(match))
+        key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(dataset, classifier, match)
+        return Ground(dataset, classifier, self._drawn[key])
+
+    def batch(self, match: Match) -> int:
+        """Rows per forward pass of `match`."""
+        return match.settings.batch or self.default_batch
+
+    def _world(self, world: World, batch: int) -> tuple[Dataset, Classifier]:
+        if (world, batch) not in self._worlds:
+            dataset = load_dataset(world.dataset, self.dirs)
+            classifier = load_classifier(world.classifier, dataset, self.device, batch, self.dirs)
+            self._worlds[world, batch] = dataset, classifier
+        return self._worlds[world, batch]
+
+    def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:
+        split, wanted = dataset.games, match.settings.games
+
+        def is_right(place: Tensor) -> Tensor:
+            answers = labels_of(classifier(split.take(place).to(self.device))).cpu()
+            return answers == split.labels[place]
+
+        drawn = draw(split, match.settings.seed, wanted, is_right)
+        found = int(drawn.right.sum())
+        what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
+        if not found:
+            raise ScenarioError(f"{what}: there is nothing to attack")
+        if found < wanted:
+            raise ScenarioError(f"games: found {wanted}; {what}, so {found} games at most can be played")
+        return drawn

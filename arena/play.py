@@ -1,0 +1,166 @@
+"""A match from Python in one call, no file needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from arena import random
+from arena.classifiers import Classifier
+from arena.datasets import Split
+from arena.deal import Deal, draw_holdings, draw_targets
+from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.match import play_games
+from arena.oracle import Oracle, prepare
+from arena.players import parameters
+from arena.referee import Referee
+from arena.registry import Spec, build_attacker, build_stack, name_of
+from arena.result import Result, join_games, join_marks
+from arena.threat import Threat
+from arena.transcript import GameRows, MarkRows, QueryRows, Record
+
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the players may prepare themselves on: `train` and `calibration` for defenders, `attackers`."""
+
+    given: Mapping[str, Split]
+
+    def __getattr__(self, name: str) -> Split:
+        if name in ("train", "calibration", "attackers") and name in self.given:
+            return self.given[name]
+        if name in ("train", "calibration"):
+            raise ValueError(f"this defender prepares itself on data: pass {name}=(images, labels)")
+        raise AttributeError(name)
+
+
+def play(
+    attacker: Spec,
+    defender: Spec | Sequence[Spec] = "none",
+    *,
+    model: nn.Module | Classifier | Callable[[Tensor], Tensor],
+    images: Any,
+    labels: Any,
+    threat: Threat | Mapping[str, Any],
+    targets: Any = None,
+    train: Pair | None = None,
+    calibration: Pair | None = None,
+    own_images: Pair | None = None,
+    at: Sequence[int] = (),
+    votes: int = 25,
+    seed: int = 0,
+    shard: int = 250,
+    device: str = "auto",
+    batch: int | None = None,
+) -> Result:
+    """Play one game on every image and return what came of it.
+
+    Args:
+        attacker, defender: instances, names, or tables with a name and parameters; several defenders make a
+            stack, outermost first.
+        model: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
+        images, labels: [G,C,H,W] in [0,1] and [G], tensors or arrays.
+        threat: the rules.
+        targets: [G] target labels; None draws them as the threat says.
+        train, calibration: (images, labels) for defenders that prepare themselves.
+        own_images: (images, labels) that the threat's resources are drawn from.
+        at: query counts to report verdicts at, besides 0 and the budget.
+        votes: fresh answers per vote of a random defender.
+        shard: how many games are played side by side.
+
+    Raises:
+        ValueError: if agents, images, labels or threat do not fit together, with what is wrong.
+    """
+    exact_arithmetic()
+    where = resolve_device(device)
+    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
+    player, stack_spec = build_attacker(attacker), build_stack(defender)
+    if (unmet := player.needs.unmet(rules)) is not None:
+        raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
+    rules = rules.with_budget(rules.budget * player.budget_factor)
+    x, y = _images(images, "images").to(where), _labels(labels, images, "labels").to(where)
+    classifier = Classifier.of(model, sample=x[:1], device=where, batch=batch or default_batch(where))
+    if len(y) and int(y.max()) >= classifier.classes:
+        raise ValueError(f"labels go up to {int(y.max())}; the model answers {classifier.classes} classes")
+    given = {"train": train, "calibration": calibration, "attackers": own_images}
+    data = Data({name: _split(pair, name) for name, pair in given.items() if pair is not None})
+    stack = prepare(classifier, stack_spec, data)
+    key = torch.arange(len(x), device=where)
+    goal = draw_targets(rules, y, key, classifier.classes, seed)
+    if goal is not None and targets is not None:
+        goal = _labels(targets, images, "targets").to(where)
+    whole = Deal(x, y, key, goal)
+    marks = [*at, rules.budget]
+    defense = {"defenders": [{"name": name_of(d), **parameters(d)} for d in stack.defenders]}
+    tape = _Tape()
+    for first in range(0, len(x), shard):
+        deal = whole[first : first + shard]
+        seed_of_defender = random.derive(seed, "defender", 0)
+        oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
+        tape.first = first
+        referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
+        holdings = draw_holdings(rules, data.given.get("attackers"), classifier, deal, seed)
+        play_games(
+            player, referee, seed=random.derive(seed, "attacker", 0), defense=defense, holdings=holdings
+        )
+        tape.originals.append(referee.x0.cpu().numpy())
+    return tape.result(rules)
+
+
+class _Tape(Record):
+    """Keeps a match played shard by shard, games counted over the match; `first` is the shard's first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = 0
+        self.originals: list[np.ndarray[Any, np.dtype[np.float32]]] = []
+        self.parts: list[GameRows] = []
+
+    def queries(self, rows: QueryRows) -> None:
+        super().queries(replace(rows, game=rows.game + self.first))
+
+    def marks(self, rows: MarkRows) -> None:
+        super().marks(replace(rows, game=rows.game + self.first))
+
+    def games(self, rows: GameRows) -> None:
+        self.parts.append(rows)
+
+    def result(self, threat: Threat) -> Result:
+        games = join_games(self.parts)
+        by_count: dict[int, list[MarkRows]] = {}
+        for rows in self.mark_rows:
+            by_count.setdefault(rows.at, []).append(rows)
+        marks = {at: join_marks(parts, len(games)) for at, parts in sorted(by_count.items())}
+        return Result(threat, np.concatenate(self.originals), games, marks, self.query_rows)
+
+
+def _images(images: Any, name: str) -> Tensor:
+    x = torch.as_tensor(images)
+    if x.dtype == torch.uint8:
+        raise ValueError(f"{name} must be float in [0,1]; found uint8 (divide by 255)")
+    x = x.to(torch.float32)
+    if x.dim() != 4 or not len(x):
+        raise ValueError(f"{name} must be [n,C,H,W] with n > 0; found {list(x.shape)}")
+    low, high = (float(v) for v in torch.aminmax(x))
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"{name} must be finite and lie in [0,1]; found values from {low:g} to {high:g}")
+    return x
+
+
+def _labels(labels: Any, images: Any, name: str) -> Tensor:
+    y = torch.as_tensor(labels)
+    if y.is_floating_point() or y.shape != (len(images),) or (len(y) and int(y.min()) < 0):
+        raise ValueError(f"{name} must be integers from 0, one for each of the {len(images)} images")
+    return y.to(torch.int64)
+
+
+def _split(pair: Pair, name: str) -> Split:
+    x = _images(pair[0], f"{name} images")
+    return Split(x, torch.arange(len(x)), _labels(pair[1], pair[0], f"{name} labels"))

@@ -1,0 +1,277 @@
+"""Plays a scenario's matches shard by shard into a log, and goes on where an earlier run stopped (D7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from arena import random
+from arena.deal import draw_holdings
+from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.grounds import Ground, Grounds
+from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
+from arena.match import play_games
+from arena.oracle import Oracle, Stack, prepare
+from arena.players import parameters
+from arena.referee import Referee
+from arena.registry import name_of
+from arena.scenario import Match, Scenario
+from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
+
+MAX_ROWS = 4096
+"""The longest volley of a match."""
+LOGGED_ROWS: dict[Level, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
+"""Up to how many expected queries of a run a level is chosen."""
+
+
+class Watcher(Protocol):
+    """Hears how far a run is."""
+
+    def match(self, match: Match, games: int) -> None:
+        """A match of `games` games, repeats counted, begins."""
+
+    def played(self, queries: int) -> None:
+        """Queries were answered."""
+
+    def ended(self, games: int, skipped: bool) -> None:
+        """A shard of `games` games ended, or lay finished in the log."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of work: places of the drawing order, and which replay of them."""
+
+    number: int
+    repeat: int
+    rows: slice
+
+
+def shards(ground: Ground, match: Match) -> Iterator[Shard]:
+    """The shards of a match, in the order in which they are played."""
+    size = match.settings.shard
+    for repeat in range(match.settings.repeats):
+        for number, first in enumerate(range(0, len(ground), size)):
+            yield Shard(number, repeat, slice(first, min(first + size, len(ground))))
+
+
+class Run:
+    """A scenario ready to be played on a device: everything loaded and checked.
+
+    Raises:
+        ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
+    """
+
+    def __init__(self, scenario: Scenario, *, device: str = "auto", data_dirs: Sequence[Path] = ()) -> None:
+        exact_arithmetic()
+        self.scenario = scenario
+        self.device = resolve_device(device)
+        grounds = Grounds(scenario.folder, data_dirs, self.device, default_batch(self.device))
+        self.grounds = [grounds.of(match) for match in scenario.matches]
+        self.level = self._level()
+
+    @property
+    def expected_queries(self) -> int:
+        """The queries of all matches if every game uses up its budget."""
+        return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
+
+    def play(self, log: Log, watcher: Watcher, *, fresh: bool = False) -> tuple[int, bool]:
+        """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
+
+        Args:
+            fresh: begin a new run even where the log holds this one.
+
+        Raises:
+            LogError: if the log cannot be written. Finished shards are safe.
+        """
+        info = self.info()
+        run = None if fresh else log.find_run(info.fingerprint)
+        if run is not None and run.finished:
+            return run.id, False
+        run_id = log.begin_run(info) if run is None else run.id
+        log.discard_unfinished(run_id)
+        stacks: dict[Any, Stack] = {}
+        for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
+            key = (match.defenders, match.world, match.settings.batch)
+            if key not in stacks:
+                stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
+            self._play_match(log, run_id, match, ground, stacks[key], watcher)
+        log.end_run(run_id)
+        return run_id, True
+
+    def info(self) -> RunInfo:
+        """This run for the log."""
+        matches = [self._decisive(m, g) for m, g in zip(self.scenario.matches, self.grounds, strict=True)]
+        first = self.scenario.matches[0].settings
+        return RunInfo(
+            scenario=self.scenario.name,
+            title=self.scenario.title,
+            seed=first.seed,
+            versions=versions(),
+            device=device_in_words(self.device),
+            fingerprint=fingerprint({"matches": matches, "level": self.level}),
+            level=self.level,
+            batch=self.grounds[0].classifier.batch,
+            resolved={"matches": matches},
+        )
+
+    def _decisive(self, match: Match, ground: Ground) -> dict[str, Any]:
+        """All that decides the results of a match, as JSON values."""
+        return {
+            **match.describe(),
+            "dataset_sha": ground.dataset.sha,
+            "classifier_sha": ground.classifier.sha,
+            "batch": ground.classifier.batch,
+            "max_rows": MAX_ROWS,
+            "device": self.device.type,
+            "versions": versions(),
+        }
+
+    def _level(self) -> Level:
+        chosen = {m.settings.log for m in self.scenario.matches} - {None}
+        for level in ("queries", "changes", "games"):
+            if level in chosen:
+                return level
+        return next((level for level, most in LOGGED_ROWS.items() if self.expected_queries <= most), "games")
+
+    def _play_match(
+        self, log: Log, run_id: int, match: Match, ground: Ground, stack: Stack, watcher: Watcher
+    ) -> None:
+        info = self._match_info(match, ground, stack)
+        match_id = log.begin_match(run_id, info)
+        watcher.match(match, len(ground) * match.settings.repeats)
+        finished = log.finished_shards(match_id)
+        for shard in shards(ground, match):
+            games = shard.rows.stop - shard.rows.start
+            skipped = (shard.number, shard.repeat) in finished
+            if not skipped:
+                self._play_shard(log, match_id, info.fingerprint, match, ground, stack, shard, watcher)
+            watcher.ended(games, skipped)
+
+    def _play_shard(
+        self,
+        log: Log,
+        match_id: int,
+        match_fingerprint: str,
+        match: Match,
+        ground: Ground,
+        stack: Stack,
+        shard: Shard,
+        watcher: Watcher,
+    ) -> None:
+        seed = match.settings.seed
+        deal = ground.deal(match, shard.rows)
+        oracle = Oracle(
+            stack,
+            seed=random.derive(seed, "defender", shard.repeat),
+            games=len(deal),
+            accounts=match.threat.accounts,
+        )
+        own = fingerprint([match_fingerprint, shard.number, shard.repeat])
+        with log.shard(
+            match_id, shard.number, shard.repeat, fingerprint=own, games=len(deal), level=self.level
+        ) as listener:
+            referee = Referee(
+                oracle,
+                deal,
+                match.threat,
+                at=match.at,
+                votes=match.settings.votes,
+                listener=_Counting(listener, watcher),
+                max_rows=MAX_ROWS,
+            )
+            play_games(
+                match.attacker,
+                referee,
+                seed=random.derive(seed, "attacker", shard.repeat),
+                defense={"defenders": _defenders(stack)},
+                holdings=draw_holdings(match.threat, ground.dataset.attackers, ground.classifier, deal, seed),
+            )
+
+    def _match_info(self, match: Match, ground: Ground, stack: Stack) -> MatchInfo:
+        return MatchInfo(
+            number=match.number,
+            fingerprint=fingerprint(self._decisive(match, ground)),
+            attacker=name_of(match.attacker),
+            attacker_params=parameters(match.attacker),
+            defender=match.defender_name,
+            defender_params={"defenders": _defenders(stack)},
+            classifier=ground.classifier.name,
+            classifier_sha=ground.classifier.sha,
+            dataset=ground.dataset.name,
+            dataset_sha=ground.dataset.sha,
+            threat=match.threat,
+            classes=ground.classifier.classes,
+            image_shape=ground.dataset.shape,
+            at=match.at,
+            repeats=match.settings.repeats,
+            verdict=headline(match, stack),
+            block=match.block,
+            attacker_title=match.attacker_name,
+            defender_title=match.defender_name,
+            facts={
+                "hardened_sha": stack.base.sha,
+                "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
+            },
+        )
+
+
+def headline(match: Match, stack: Stack) -> Verdict:
+    """The verdict that heads a match's result: the scenario's choice, else D3's."""
+    if match.settings.verdict is not None:
+        return match.settings.verdict
+    return "vote" if stack.random and match.threat.objective != "first" else "answered"
+
+
+def versions() -> dict[str, str]:
+    """Of this project and of what its numbers depend on."""
+    return {
+        "blackbox-arena": version("blackbox-arena"),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+    }
+
+
+def device_in_words(device: torch.device) -> str:
+    """What plays, for the log."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def fingerprint(values: Any) -> str:
+    """SHA-256 of JSON values."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _defenders(stack: Stack) -> list[dict[str, Any]]:
+    return [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
+
+
+class _Counting:
+    """Passes everything on to the log, and counts queries for the watcher."""
+
+    def __init__(self, listener: Listener, watcher: Watcher) -> None:
+        self.listener, self.watcher = listener, watcher
+
+    def queries(self, rows: QueryRows) -> None:
+        self.listener.queries(rows)
+        self.watcher.played(len(rows))
+
+    def marks(self, rows: MarkRows) -> None:
+        self.listener.marks(rows)
+
+    def notes(self, rows: NoteRows) -> None:
+        self.listener.notes(rows)
+
+    def games(self, rows: GameRows) -> None:
+        self.listener.games(rows)
