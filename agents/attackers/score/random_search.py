@@ -1,0 +1,123 @@
+"""Random search: keep a random step whenever the loss falls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from agents.attackers.ahead import Ahead
+from arena.players import Answers, Asking, Attacker, Games, Loss, Needs, Play
+
+Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
+"""`propose(t, x, i)`: candidates [n,C,H,W] at step t (from 0) from the incumbents `x` of games `i` [n]."""
+
+Accept: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""`accept(new, best, i)`: [n] bool, whether candidates replace the incumbents of games `i` [n], by the losses
+of both; a loss is +inf where no answer came."""
+
+
+@dataclass(frozen=True)
+class RandomSearch(Attacker):
+    """Random search with Gaussian steps (slides to Qin et al., Random Noise Defense, NeurIPS 2021).
+
+    Eq. 5 and 6: x <- Proj(x + eta s) with s = 1[f(x + mu u) < f(x)] mu u and u ~ N(0, I). Here eta = 1, and
+    what is asked is the projected x + mu u, so that the answer to an accepted candidate is f of the next x.
+
+    Attributes:
+        mu: length of a step per pixel.
+        loss: f, to be minimised.
+        refresh_every: ask f(x) anew every so many steps; 0: never. With 1 it is the search of eq. 15, in
+            which both values of a comparison carry fresh noise, at two queries a step.
+    """
+
+    mu: float = 0.01
+    loss: Loss = "margin"
+    refresh_every: int = 0
+
+    needs = Needs(feedback="scores", objectives=("first", "submit"))
+
+    def __post_init__(self) -> None:
+        if not self.mu > 0:
+            raise ValueError(f"mu must be positive; found {self.mu}")
+        check_period("refresh_every", self.refresh_every)
+
+    def play(self, games: Games) -> Play:
+        shape = games.x0.shape[1:]
+
+        def gaussian(first: int, steps: int, i: Tensor) -> tuple[Tensor]:
+            return (games.normal((steps, *shape), i).transpose(0, 1),)
+
+        ahead = Ahead(games, max(1, 4096 // shape.numel()), gaussian)
+
+        def propose(t: int, x: Tensor, i: Tensor) -> Tensor:
+            (u,) = ahead.at(t, i)
+            return games.project(x + self.mu * u, i)
+
+        yield from search(
+            games, games.x0.clone(), propose, falls, loss=self.loss, refresh_every=self.refresh_every
+        )
+
+
+def falls(new: Tensor, best: Tensor, i: Tensor) -> Tensor:
+    """Accept where the loss falls."""
+    return new < best
+
+
+def search(
+    games: Games, x: Tensor, propose: Propose, accept: Accept, *, loss: Loss, refresh_every: int = 0
+) -> Play:
+    """Random search from `x` [G,C,H,W], which becomes the incumbent and is changed in place.
+
+    One query for the start, then one for each step; one more for the incumbent itself every
+    `refresh_every` steps (0: never). An incumbent that is a hit is kept for good and handed in.
+    """
+    best = games.x0.new_full((len(games),), torch.inf)
+
+    def ask_incumbents(purpose: str) -> Play:
+        if len(i := games.open):
+            answers = yield from games.ask(x[i], i, purpose)
+            best[i] = torch.where(answers.answered, games.loss(answers, loss), best[i])
+            yield from freeze(games, x, answers)
+
+    yield from ask_incumbents("start")
+    for t in itertools.count():
+        if refresh_every and t and t % refresh_every == 0:
+            yield from ask_incumbents("refresh")
+        if not len(i := games.open):
+            return
+        incumbent, bar = x.index_select(0, i), best[i]
+        candidate = propose(t, incumbent, i)
+        answers = yield from games.ask(candidate, i, "search")
+        new = games.loss(answers, loss)
+        accepted = accept(new, bar, i)
+        x[i] = torch.where(accepted.view(-1, 1, 1, 1), candidate, incumbent)
+        best[i] = torch.where(accepted, new, bar)
+        yield from freeze(games, x, answers, accepted)
+
+
+def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = None) -> Asking:
+    """Note where `answers` were hits that the attacker accepted (all if None); hand them in under `submit`.
+
+    `x` [G,C,H,W] are the incumbents, `answers` the last ones, of at most one row a game.
+    """
+    if games.threat.objective == "first" and len(games.open) == len(answers.game):
+        return games.state  # no game was closed, so there was no hit
+    hit = games.wrong(answers) & answers.answered
+    if accepted is not None:
+        hit &= accepted
+    won = answers.game[hit.nonzero().squeeze(1)]
+    yield from games.note("accepted", 1.0, won)
+    if games.threat.objective == "submit":
+        yield from games.submit(x[won], won)
+    return games.state
+
+
+def check_period(name: str, value: int) -> None:
+    """Raises ValueError unless `value` is a period: a whole number from 0, which stands for never."""
+    if value < 0:
+        raise ValueError(f"{name} must be 0 (never) or a positive number of steps; found {value}")
