@@ -1,0 +1,100 @@
+"""Expectation over transformation: ask everything several times and go by the mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+
+from agents.attackers.score.random_search import check_period
+from arena.players import Answers, Asking, Attacker, Games, Needs, Play, Volley, relay
+
+
+@dataclass(frozen=True)
+class EOT(Attacker):
+    """EOT (Athalye et al., ICML 2018) around a score attack (slides to Random Noise Defense, eq. 13).
+
+    Every row is asked M times, the repeats side by side in one volley. The attack inside sees the mean scores
+    and their label; its loss is the mean of the M losses, not the loss of the mean. It believes in a budget
+    of budget / M decisions, rounded up: the last one is asked as often as queries are left. A hit among the
+    repeats is a hit; under objective `first` it ends the game before the other repeats are asked.
+
+    Attributes:
+        of: the attack inside.
+        repeats: M.
+        convention: `fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and M times
+            as many queries are granted.
+        refresh_every: the attack inside asks its incumbent anew every so many steps; 0: as it says itself.
+    """
+
+    of: Attacker
+    repeats: int = 5
+    convention: Literal["fixed", "adaptive"] = "fixed"
+    refresh_every: int = 0
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1; found {self.repeats}")
+        check_period("refresh_every", self.refresh_every)
+        self.inside()
+
+    @property
+    def needs(self) -> Needs:
+        needs = self.of.needs
+        return replace(needs, feedback="scores") if needs.feedback == "label" else needs
+
+    @property
+    def budget_factor(self) -> int:
+        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
+
+    def inside(self) -> Attacker:
+        """The attack inside, with this `refresh_every` if there is one.
+
+        Raises:
+            ValueError: if it has no such parameter.
+        """
+        of: Any = self.of
+        if not self.refresh_every:
+            return self.of
+        if "refresh_every" not in {f.name for f in fields(of)}:
+            raise ValueError(f"refresh_every must be 0: {type(of).__name__} has no incumbent to ask anew")
+        renewed: Attacker = replace(of, refresh_every=self.refresh_every)
+        return renewed
+
+    def play(self, games: Games) -> Play:
+        m = self.repeats
+        seat = games.with_budget(-(-games.threat.budget // m))
+
+        def answer(volley: Volley) -> Asking:
+            x, game = volley.x.repeat_interleave(m, dim=0), volley.game.repeat_interleave(m)
+            account = None if volley.account is None else volley.account.repeat_interleave(m)
+            return mean((yield from games.ask(x, game, volley.purpose, account)), m)
+
+        yield from relay(self.inside().play(seat), answer)
+
+
+def mean(answers: Answers, m: int) -> Answers:
+    """Answers to n rows, from those to m repeats of each, [n*m]; refused: where nothing but refusals came."""
+    n = len(answers.game) // m
+    answered = answers.answered.view(n, m).any(dim=1)
+    labelled = (answers.label.view(n, m) >= 0).any(dim=1)
+    every = (
+        answers.repeats
+    )  # set where another EOT around this one has asked each of these rows several times
+    if every is None and answers.scores is not None:
+        every = answers.scores.unsqueeze(0)
+    if every is None:
+        raise ValueError('EOT averages scores; the feedback of this game is "label"')
+    repeats = every.view(len(every), n, m, -1).transpose(1, 2).flatten(0, 1)
+    scores = repeats.nanmean(dim=0)
+    return replace(
+        answers,
+        game=answers.game.view(n, m)[:, 0],
+        label=torch.where(labelled, scores.argmax(dim=1), -1),
+        scores=scores,
+        answered=answered,
+        refused=answers.refused.view(n, m).any(dim=1) & ~answered,
+        left=-(-answers.left // m),
+        repeats=repeats,
+    )
