@@ -1,0 +1,8 @@
+"""The log: every query and every game, in SQL (DESIGN.md, D8)."""
+
+from arena.log.errors import LogError
+from arena.log.records import Level, MatchInfo, RunInfo, Verdict
+from arena.log.shard import Shard
+from arena.log.writer import Log, open_log
+
+__all__ = ["Level", "Log", "LogError", "MatchInfo", "RunInfo", "Shard", "Verdict", "open_log"]

@@ -1,0 +1,235 @@
+"""Where a log lies, how it is reached, and how its layout is brought up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, insert, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import NullPool
+
+from arena.log.errors import LogError, told
+from arena.log.schema import to_json
+
+VERSION_TABLE = "arena_log_version"
+LOCK_WAIT = 60.0
+"""Seconds to wait for another process's transaction."""
+
+_MIGRATION_LOCK = 0x61726E61
+_WRITER_PRAGMAS = ("journal_mode=WAL", "cache_size=-65536", "wal_autocheckpoint=16384")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a log lies: a SQLite file (`path`), or a PostgreSQL database (`path` is None)."""
+
+    url: URL
+    path: Path | None
+
+    @property
+    def name(self) -> str:
+        """For people; without the password."""
+        return str(self.path) if self.path is not None else self.url.render_as_string(hide_password=True)
+
+
+def parse_address(where: str | Path) -> Address:
+    """From a path, a `sqlite:///` URL or a `postgresql://` URL.
+
+    Raises:
+        LogError: if it is none of these, or psycopg is missing.
+    """
+    allowed = "a path such as runs/x.db, sqlite:///PATH, or postgresql+psycopg://USER@HOST/DATABASE"
+    if isinstance(where, Path) or "://" not in where:
+        if str(where) in ("", ".", ":memory:"):
+            raise LogError(f"a log must be {allowed}; found {str(where)!r}")
+        path = Path(where)
+        return Address(URL.create("sqlite", database=str(path)), path)
+    try:
+        url = make_url(where)
+    except (ArgumentError, ValueError):
+        raise LogError(f"a log must be {allowed}; found {where!r}") from None
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        return Address(url, Path(str(url.database)))
+    if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
+        if importlib.util.find_spec("psycopg") is None:
+            raise LogError(
+                'a PostgreSQL log needs psycopg 3; install it with pip install "blackbox-arena[postgresql]"'
+            )
+        return Address(url.set(drivername="postgresql+psycopg"), None)
+    raise LogError(f"a log must be {allowed}; found {url.render_as_string(hide_password=True)!r}")
+
+
+class Database:
+    """An open log's two ways in: `writer`, whose transactions exclude other writers, and `reader`."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.name = address.name
+        self.writer = _writer(address)
+        self.reader = _reader(address)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.address.path is not None
+
+    def prepare(self, create: bool) -> None:
+        """Checks that a log is there, makes one if `create`, and brings an older layout up to date.
+
+        Raises:
+            LogError: if there is none and none may be made, or if what is there is not a log that this
+                version can read.
+        """
+        if self.address.path is not None:
+            _check_path(self.address.path, create)
+        with told(self.name):
+            if not create:
+                with self.reader.connect() as connection:
+                    if self._revision(connection, create) == head():
+                        return
+            with self.writer.begin() as connection:
+                if not self.is_sqlite:
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                if self._revision(connection, create) != head():
+                    migrate(connection)
+
+    def _revision(self, connection: Connection, create: bool) -> str | None:
+        """The layout's revision; None for an empty database."""
+        tables = inspect(connection).get_table_names()
+        if VERSION_TABLE not in tables:
+            if tables:
+                found = ", ".join(sorted(tables)[:5])
+                raise LogError(f"{self.name} is a database, but not a log (it holds the tables {found})")
+            if not create:
+                raise LogError(f"{self.name} is an empty database, not a log")
+            return None
+        revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
+        known = [script.revision for script in _scripts().walk_revisions()]
+        if revision not in known:
+            raise LogError(
+                f"log {self.name} was written by a newer version of this program (layout {revision}, "
+                f"known up to {known[0]}); update to read it"
+            )
+        return str(revision)
+
+    @contextmanager
+    def transaction(self, connection: Connection, durable: bool) -> Iterator[None]:
+        """A transaction on a connection of `writer`.
+
+        Args:
+            durable: whether it survives a power cut from its end on; else it survives the end of this process
+                from its end on, and a power cut from the end of the next durable one on.
+        """
+        if self.is_sqlite:
+            raw: Any = connection.connection.driver_connection
+            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        with connection.begin():
+            if not self.is_sqlite and not durable:
+                connection.execute(text("SET LOCAL synchronous_commit = off"))
+            yield
+
+    def close(self) -> None:
+        self.writer.dispose()
+        self.reader.dispose()
+
+
+def _check_path(path: Path, create: bool) -> None:
+    if path.is_dir():
+        raise LogError(f"{path} is a folder; name a file for the log")
+    if path.exists():
+        return
+    if not create:
+        raise LogError(f"there is no log at {path}")
+    if not path.absolute().parent.is_dir():
+        raise LogError(f"the folder {path.parent} for the log {path.name} does not exist; create it first")
+
+
+def _writer(address: Address) -> Engine:
+    if address.path is None:
+        return create_engine(address.url, poolclass=NullPool, json_serializer=to_json)
+    engine = _sqlite_engine(_connector(address.path, "rwc"))
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _reader(address: Address) -> Engine:
+    if address.path is None:
+        return create_engine(
+            address.url,
+            poolclass=NullPool,
+            execution_options={"postgresql_readonly": True},
+        )
+    engine = _sqlite_engine(_connector(address.path, "ro"))
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+def _sqlite_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, json_serializer=to_json)
+
+
+def _connector(path: Path, mode: str) -> Callable[[], sqlite3.Connection]:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(
+            uri, uri=True, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
+        )
+
+    return connect
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "arena.log:migrations")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config())
+
+
+def head() -> str:
+    """The newest layout's revision."""
+    return str(_scripts().get_current_head())
+
+
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """Brings the database at `connection` to `revision`, within the connection's transaction."""
+    config = _config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
+    """Inserts a row; returns its id."""
+    key = connection.execute(insert(table).values(values)).inserted_primary_key
+    return int(key[0])  # type: ignore[index]
+
+
+def now() -> datetime:
+    """The time in UTC, as the log's columns keep it: without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,66 @@
+"""What goes wrong with a log, in one clear sentence."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+SAFE = "the finished shards in it are safe, and the same command goes on from them"
+
+
+class LogError(Exception):
+    """The log could not be opened, written or asked; the message is one sentence for people."""
+
+
+@contextmanager
+def told(name: str) -> Iterator[None]:
+    """Turns what drivers raise into a `LogError` about the log called `name`."""
+    try:
+        yield
+    except Exception as error:
+        if not _of_a_driver(error):
+            raise
+        raise LogError(sentence(error, name)) from error
+
+
+def _of_a_driver(error: Exception) -> bool:
+    psycopg = sys.modules.get("psycopg")
+    return isinstance(error, SQLAlchemyError | sqlite3.Error | OSError) or (
+        psycopg is not None and isinstance(error, psycopg.Error)
+    )
+
+
+def sentence(error: BaseException, name: str) -> str:
+    """One sentence for what a driver raised about the log called `name`."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(cause, sqlite3.Error):
+        return f"log {name}: {_of_sqlite(getattr(cause, 'sqlite_errorcode', 0) & 0xFF, text)}"
+    return f"log {name}: {_of_postgresql(getattr(cause, 'sqlstate', None) or '', text)}"
+
+
+def _of_sqlite(code: int, text: str) -> str:
+    locked = f"another process holds it locked: {SAFE} when that process has ended"
+    known = {
+        sqlite3.SQLITE_FULL: f"the disk is full: {SAFE} once there is room",
+        sqlite3.SQLITE_BUSY: locked,
+        sqlite3.SQLITE_LOCKED: locked,
+        sqlite3.SQLITE_READONLY: "it cannot be written; allow writing to it and its folder, or name another",
+        sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist and be readable and writable",
+        sqlite3.SQLITE_IOERR: f"reading or writing the disk failed ({text}): {SAFE} once the disk works",
+        sqlite3.SQLITE_NOTADB: "it is not a SQLite database; name another file",
+        sqlite3.SQLITE_CORRUPT: "it is a damaged SQLite database; restore a copy of it, or name another",
+    }
+    return known.get(code, text)
+
+
+def _of_postgresql(state: str, text: str) -> str:
+    if state == "53100":
+        return f"the server's disk is full: {SAFE} once there is room"
+    if state[:2] in ("08", "57"):
+        return f"the connection to the server was lost ({text}): {SAFE}"
+    return text

@@ -1,0 +1,112 @@
+"""What a Referee reports, as columns of the log's tables."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arena.log.bulk import Columns, or_null
+from arena.log.images import pack
+from arena.transcript import GameRows, Ints, MarkRows, NoteRows, QueryRows
+
+
+def changes(rows: QueryRows) -> QueryRows:
+    """The rows of level `changes`: the best images, hits, refused and flagged rows, each game's first."""
+    kept = rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1)
+    return take(rows, np.flatnonzero(kept))
+
+
+def take(rows: QueryRows, i: Ints) -> QueryRows:
+    """Rows `i` of a volley."""
+    columns = {f.name: getattr(rows, f.name)[i] for f in fields(rows) if f.name != "purpose"}
+    return replace(rows, **columns)
+
+
+def query_columns(pieces: list[QueryRows], first_game: int) -> Columns:
+    """Columns of `queries`, ordered by game and turn, as the table keeps them."""
+    game = _joined(pieces, "game")
+    order = np.argsort(game, kind="stable")
+    purposes = np.array([_text(piece.purpose) for piece in pieces], dtype=object)
+    purpose = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+
+    def column(name: str) -> NDArray[Any]:
+        return _joined(pieces, name)[order]
+
+    return {
+        "game_id": game[order] + first_game,
+        "turn": column("turn"),
+        "account": column("account"),
+        "purpose": purposes[purpose[order]],
+        "label": column("label"),
+        "refused": column("refused"),
+        "flagged": column("flagged"),
+        "margin": column("margin"),
+        "l2": column("l2"),
+        "linf": column("linf"),
+        "hit": column("hit"),
+    }
+
+
+def mark_columns(pieces: list[MarkRows], first_game: int) -> Columns:
+    """Columns of `marks`."""
+    return {
+        "game_id": _joined(pieces, "game") + first_game,
+        "at": np.repeat([piece.at for piece in pieces], [len(piece.game) for piece in pieces]),
+        "turn": _joined(pieces, "turn"),
+        "answered": _joined(pieces, "answered"),
+        "vote": _joined(pieces, "vote"),
+        "base": _joined(pieces, "base"),
+        "l2": _joined(pieces, "l2"),
+        "linf": _joined(pieces, "linf"),
+    }
+
+
+def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> Columns:
+    """Columns of `notes`; `place` is that of the first one within the shard."""
+    values = [value for piece in pieces for value in piece.value]
+    return {
+        "game_id": _joined(pieces, "game") + first_game,
+        "place": np.arange(place, place + len(values)),
+        "turn": _joined(pieces, "turn"),
+        "key": [_text(piece.key) for piece in pieces for _ in piece.value],
+        "value": [_text(str(value)) for value in values],
+        "number": np.array([np.nan if isinstance(value, str) else value for value in values], np.float64),
+    }
+
+
+def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, repeat: int) -> Columns:
+    """Columns of `games`."""
+    count = len(rows)
+    return {
+        "id": np.arange(first_game, first_game + count),
+        "match_id": np.full(count, match_id),
+        "shard": np.full(count, shard),
+        "repeat": np.full(count, repeat),
+        "image": rows.key,
+        "label": rows.label,
+        "target": or_null(rows.target, rows.target < 0),
+        "reason": list(rows.reason),
+        "queries": rows.queries,
+        "insider_queries": rows.insider_queries,
+        "refused": rows.refused,
+        "answered": rows.answered,
+        "vote": rows.vote,
+        "base": rows.base,
+        "hit_at": or_null(rows.hit_at, rows.hit_at == 0),
+        "accepted_at": or_null(rows.accepted_at, rows.accepted_at == 0),
+        "l2": rows.l2,
+        "linf": rows.linf,
+        "final": pack(rows.final),
+    }
+
+
+def _joined(pieces: list[Any], name: str) -> NDArray[Any]:
+    return np.concatenate([getattr(piece, name) for piece in pieces])
+
+
+def _text(value: str) -> str:
+    """Text that every database takes: without NUL and lone surrogates."""
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

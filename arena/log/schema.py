@@ -1,0 +1,230 @@
+"""The tables of the log (DESIGN.md, D8), for SQLite and PostgreSQL.
+
+A row of `games` is there only once its shard is finished; rows of `queries`, `marks` and `notes` come
+earlier. Questions therefore ask the views `finished_games`, `finished_queries`, `finished_marks` and
+`finished_notes`, which show finished shards only.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+PLAYING, FINISHED = "playing", "finished"
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+Id = BigInteger().with_variant(Integer(), "sqlite")
+"""SQLite numbers rows by itself in a column of type INTEGER only, which holds 64 bits there."""
+
+
+def _column(name: str, kind: Any, *rest: Any, null: bool = False, **options: Any) -> Column[Any]:
+    return Column(name, kind, *rest, nullable=null, **options)
+
+
+runs = Table(
+    "runs",
+    metadata,
+    _column("id", Id, primary_key=True),
+    _column("scenario", Text),
+    _column("title", Text),
+    _column("seed", BigInteger),
+    _column("versions", JSON),
+    _column("device", Text),
+    _column("started", DateTime),
+    _column("ended", DateTime, null=True),
+    _column("fingerprint", Text, index=True),
+    _column("batch", Integer, null=True),
+    _column("level", Text),
+    _column("resolved", JSON),
+)
+
+matches = Table(
+    "matches",
+    metadata,
+    _column("id", Id, primary_key=True),
+    _column("run_id", Id, ForeignKey("runs.id")),
+    _column("attacker", Text),
+    _column("attacker_params", JSON),
+    _column("defender", Text),
+    _column("defender_params", JSON),
+    _column("classifier", Text),
+    _column("classifier_sha", Text),
+    _column("dataset", Text),
+    _column("dataset_sha", Text),
+    _column("threat", JSON),
+    _column("knowledge", Text),
+    _column("number", Integer),
+    _column("fingerprint", Text),
+    _column("block", Text),
+    _column("title", Text),
+    _column("attacker_title", Text),
+    _column("defender_title", Text),
+    _column("verdict", Text),
+    _column("at", JSON),
+    _column("repeats", Integer),
+    _column("classes", Integer),
+    _column("image_shape", JSON),
+    _column("facts", JSON),
+    UniqueConstraint("run_id", "number"),
+)
+
+shards = Table(
+    "shards",
+    metadata,
+    _column("id", Id, primary_key=True),
+    _column("match_id", Id, ForeignKey("matches.id")),
+    _column("number", Integer),
+    _column("repeat", Integer),
+    _column("state", Text),
+    _column("fingerprint", Text),
+    _column("first_game", BigInteger, index=True),
+    _column("games", Integer),
+    _column("level", Text),
+    _column("started", DateTime),
+    _column("ended", DateTime, null=True),
+    UniqueConstraint("match_id", "number", "repeat"),
+    sqlite_autoincrement=True,
+)
+
+games = Table(
+    "games",
+    metadata,
+    _column("id", Id, primary_key=True, autoincrement=False),
+    _column("match_id", Id, ForeignKey("matches.id")),
+    _column("shard", Integer),
+    _column("repeat", Integer),
+    _column("image", BigInteger),
+    _column("label", Integer),
+    _column("target", Integer, null=True),
+    _column("reason", Text),
+    _column("queries", BigInteger),
+    _column("insider_queries", BigInteger),
+    _column("refused", BigInteger),
+    _column("answered", Boolean),
+    _column("vote", Double),
+    _column("base", Boolean),
+    _column("hit_at", Integer, null=True),
+    _column("accepted_at", Integer, null=True),
+    _column("l2", Double, null=True),
+    _column("linf", Double, null=True),
+    _column("final", LargeBinary),
+    Index(None, "match_id", "repeat", "shard"),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    _column("game_id", BigInteger, primary_key=True, autoincrement=False),
+    _column("at", Integer, primary_key=True, autoincrement=False),
+    _column("turn", Integer),
+    _column("answered", Boolean),
+    _column("vote", Double),
+    _column("base", Boolean),
+    _column("l2", Double, null=True),
+    _column("linf", Double, null=True),
+    sqlite_with_rowid=False,
+)
+
+queries = Table(
+    "queries",
+    metadata,
+    _column("game_id", BigInteger, primary_key=True, autoincrement=False),
+    _column("turn", Integer, primary_key=True, autoincrement=False),
+    _column("account", Integer),
+    _column("purpose", Text),
+    _column("label", Integer),
+    _column("refused", Boolean),
+    _column("flagged", Boolean),
+    _column("margin", Double, null=True),
+    _column("l2", Double, null=True),
+    _column("linf", Double, null=True),
+    _column("hit", Boolean),
+    sqlite_with_rowid=False,
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    _column("game_id", BigInteger, primary_key=True, autoincrement=False),
+    _column("place", Integer, primary_key=True, autoincrement=False),
+    _column("turn", Integer),
+    _column("key", Text),
+    _column("value", Text),
+    _column("number", Double, null=True),
+    sqlite_with_rowid=False,
+)
+
+VIEWS = {
+    "finished_games": (
+        "SELECT games.* FROM games"
+        " JOIN shards ON shards.match_id = games.match_id"
+        " AND shards.number = games.shard AND shards.repeat = games.repeat AND shards.state = 'finished'"
+    ),
+    **{
+        f"finished_{table}": (
+            f"SELECT {table}.* FROM {table} JOIN finished_games ON finished_games.id = {table}.game_id"
+        )
+        for table in ("marks", "queries", "notes")
+    },
+}
+"""The views by name, in the order in which they are made."""
+
+
+def to_json(value: Any) -> str:
+    """JSON with sorted keys, so that the same content is the same text; numbers that JSON lacks as text."""
+    return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else str(value)
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    return str(value)
+
+
+__all__ = [
+    "FINISHED",
+    "PLAYING",
+    "VIEWS",
+    "games",
+    "marks",
+    "matches",
+    "metadata",
+    "notes",
+    "queries",
+    "runs",
+    "shards",
+    "to_json",
+]

@@ -1,0 +1,198 @@
+"""Writes runs, matches and shards into the log, in a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sqlalchemy import Connection, select, update
+
+from arena.log import schema
+from arena.log.database import Database, insert_row, now, parse_address
+from arena.log.errors import LogError, told
+from arena.log.records import Level, MatchInfo, RunInfo
+from arena.log.shard import Shard, discard
+
+T = TypeVar("T")
+
+
+class Log:
+    """An open log. Close it, or use it in a `with` statement.
+
+    All that is written goes through one thread with one connection, in the order in which it was asked for.
+    Every method raises `LogError` with one sentence if the database refuses.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")
+        self._connection: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """The log's path, or its URL without the password."""
+        return self.database.name
+
+    def begin_run(self, info: RunInfo) -> int:
+        """Records a new run; returns its id."""
+        values = {**vars(info), "versions": dict(info.versions), "resolved": dict(info.resolved)}
+        return self._do(lambda c: insert_row(c, schema.runs, values | {"started": now()}))
+
+    def find_run(self, fingerprint: str) -> tuple[int, bool] | None:
+        """The newest run with this fingerprint: its id, and whether it has ended."""
+        asked = (
+            select(schema.runs.c.id, schema.runs.c.ended)
+            .where(schema.runs.c.fingerprint == fingerprint)
+            .order_by(schema.runs.c.id.desc())
+            .limit(1)
+        )
+        row = self._do(lambda c: c.execute(asked).first())
+        return None if row is None else (row.id, row.ended is not None)
+
+    def end_run(self, run_id: int) -> None:
+        """Records that the run has ended."""
+        self._do(lambda c: c.execute(update(schema.runs).filter_by(id=run_id).values(ended=now())))
+
+    def begin_match(self, run_id: int, info: MatchInfo) -> int:
+        """Records a match, or finds it where the run already has it; returns its id.
+
+        Raises:
+            LogError: if the run has another match under that number.
+        """
+        return self._do(lambda c: _begin_match(c, run_id, info))
+
+    def record_facts(self, match_id: int, facts: Mapping[str, Any]) -> None:
+        """Records what the match's defender found as it was fitted."""
+        values = {"facts": dict(facts)}
+        self._do(lambda c: c.execute(update(schema.matches).filter_by(id=match_id).values(values)))
+
+    def finished_shards(self, match_id: int) -> dict[tuple[int, int], str]:
+        """The fingerprints of the match's finished shards by (number, repeat)."""
+        shards = schema.shards.c
+        asked = select(shards.number, shards.repeat, shards.fingerprint).where(
+            shards.match_id == match_id, shards.state == schema.FINISHED
+        )
+        return self._do(lambda c: {(row.number, row.repeat): row.fingerprint for row in c.execute(asked)})
+
+    def shard(
+        self,
+        match_id: int,
+        number: int,
+        repeat: int,
+        fingerprint: str,
+        keys: ArrayLike,
+        level: Level = "queries",
+    ) -> Shard:
+        """A `transcript.Listener` to play a shard under, in a `with` statement.
+
+        If the statement ends well, the shard is finished, on disk, all at once. If it ends with an
+        exception, no question sees anything of the shard.
+
+        Args:
+            keys: the numbers of the games' images, [G], in the order of the shard.
+
+        Raises:
+            LogError: on entering, if the shard is already finished; while playing and on leaving, if its rows
+                cannot be written.
+        """
+        return Shard(self, match_id, number, repeat, fingerprint, np.asarray(keys, np.int64), level)
+
+    def discard_unfinished(self, run_id: int) -> int:
+        """Removes what unfinished shards of the run left behind; returns how many there were.
+
+        A process that still plays one of them is told so with a `LogError`.
+        """
+        unfinished = (
+            select(schema.shards.c.id)
+            .join(schema.matches, schema.matches.c.id == schema.shards.c.match_id)
+            .where(schema.matches.c.run_id == run_id, schema.shards.c.state != schema.FINISHED)
+        )
+        ids = self._do(lambda c: c.execute(unfinished).scalars().all())
+        for shard_id in ids:
+            self._do(lambda c, shard_id=shard_id: discard(c, shard_id))  # type: ignore[misc]
+        return len(ids)
+
+    def submit(self, job: Callable[[Connection], T], durable: bool = True) -> Future[T]:
+        """Has the writing thread do a job in a transaction of its own.
+
+        Args:
+            durable: whether it survives a power cut from the moment the future is done; else it survives
+                the end of this process at any moment, and a power cut once a durable one has followed.
+        """
+        return self._thread.submit(self._transact, job, durable)
+
+    def _do(self, job: Callable[[Connection], T]) -> T:
+        return self.submit(job).result()
+
+    def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
+        with told(self.name):
+            try:
+                connection = self._connection = self._connection or self.database.writer.connect()
+                with self.database.transaction(connection, durable):
+                    return job(connection)
+            except BaseException:
+                self._disconnect()
+                raise
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+    def close(self) -> None:
+        """Waits for what is being written, and lets go of the database."""
+        self._thread.submit(self._disconnect)
+        self._thread.shutdown()
+        self.database.close()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_log(where: str | Path, create: bool = True) -> Log:
+    """Opens the log at a path (SQLite) or URL (SQLite, PostgreSQL), and brings its layout up to date.
+
+    Args:
+        create: whether to make one where there is none.
+
+    Raises:
+        LogError: if there is none and none is made, if it cannot be reached, read or written, if it is
+            something else, or if a newer version wrote it.
+    """
+    database = Database(parse_address(where))
+    database.prepare(create)
+    return Log(database)
+
+
+def _begin_match(connection: Connection, run_id: int, info: MatchInfo) -> int:
+    matches = schema.matches
+    earlier = connection.execute(select(matches).filter_by(run_id=run_id, number=info.number)).first()
+    if earlier is not None and earlier.fingerprint != info.fingerprint:
+        raise LogError(
+            f"run {run_id} has another match under number {info.number}: {earlier.attacker} against "
+            f"{earlier.defender}, with fingerprint {earlier.fingerprint}; found {info.attacker} against "
+            f"{info.defender}, with {info.fingerprint}"
+        )
+    if earlier is not None:
+        return int(earlier.id)
+    values = vars(info) | {
+        "run_id": run_id,
+        "attacker_params": dict(info.attacker_params),
+        "defender_params": dict(info.defender_params),
+        "threat": info.threat.model_dump(mode="json"),
+        "knowledge": info.threat.knowledge,
+        "attacker_title": info.attacker_title or info.attacker,
+        "defender_title": info.defender_title or info.defender,
+        "facts": dict(info.facts),
+    }
+    return insert_row(connection, matches, values)
