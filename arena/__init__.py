@@ -1,0 +1,32 @@
+"""A stateful attacker-vs-defender game simulator for query-based black-box attacks on image classifiers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from arena.api import play
+    from arena.players import Attacker, Defender, Games, Needs, Play
+    from arena.result import Result
+    from arena.threat import Threat
+
+__all__ = ["Attacker", "Defender", "Games", "Needs", "Play", "Result", "Threat", "play"]
+
+_HOMES = {
+    "play": "arena.api",
+    "Attacker": "arena.players",
+    "Defender": "arena.players",
+    "Games": "arena.players",
+    "Needs": "arena.players",
+    "Play": "arena.players",
+    "Result": "arena.result",
+    "Threat": "arena.threat",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Found when asked for: the command line answers `--help` without loading torch.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

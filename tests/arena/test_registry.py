@@ -1,0 +1,103 @@
+"""Agents by name: what is found, what is built, and what a mistake is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from arena.players import Attacker, Defender, Games, Play
+from arena.registry import (
+    AgentError,
+    agent_class,
+    build_attacker,
+    build_defender,
+    build_stack,
+    name_of,
+    names,
+    parameters_of,
+)
+
+
+@dataclass(frozen=True)
+class Toy(Attacker):
+    """A toy."""
+
+    size: float
+    words: tuple[str, ...] = ()
+    of: Attacker | None = None
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError(f"size must not be negative; found {self.size}")
+
+    def play(self, games: Games) -> Play:
+        yield from ()
+
+
+class Bare(Attacker):
+    def play(self, games: Games) -> Play:
+        yield from ()
+
+
+def test_every_installed_agent_is_found_by_its_name():
+    for kind, base in (("attacker", Attacker), ("defender", Defender)):
+        assert names(kind)
+        for name in names(kind):
+            found = agent_class(kind, name)
+            assert issubclass(found, base)
+            assert found.__doc__
+
+
+def test_a_name_and_its_class_are_each_others_inverse():
+    for name in ("none", "snd", "rnd"):
+        assert name_of(build_defender(name)) == name
+    assert name_of(Toy(1.0)) == f"{__name__}:Toy"
+
+
+def test_parameters_are_given_by_name_and_wrappers_take_agents():
+    eot = build_attacker({"name": "eot", "repeats": 3, "of": {"name": "square", "p": 0.3}})
+    assert (eot.repeats, eot.of.p) == (3, 0.3)
+    assert build_attacker(eot) is eot
+    assert [type(d).__name__ for d in build_stack({"stack": ["snd", {"name": "rnd", "nu": 0.1}]})] == ["SND", "RND"]
+    assert len(build_stack("none")) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("sqare", 'there is no attacker "sqare"; did you mean "square"? allowed: bi-square'),
+        ("no.such.module:Attack", 'attacker "no.such.module:Attack" cannot be imported'),
+        ("arena.registry:near", '"arena.registry:near" is not a attacker'.replace("a att", "an att")),
+        ({"name": "square", "q": 1}, 'attacker "square" has no parameter "q"; did you mean "p"?'),
+        ({"name": "square", "p": "much"}, 'attacker "square", parameter "p" (float): found \'much\''),
+        ({"name": "square", "p": 3.0}, 'attacker "square": p must be above 0'),
+        ({"name": "eot"}, 'attacker "eot" needs parameter "of"'),
+        ({"name": "eot", "of": "snd"}, 'there is no attacker "snd"'),
+        (["square"], "attacker must be a name or a table with a name"),
+        ({"p": 0.1}, "attacker must be a name or a table with a name"),
+    ],
+)
+def test_a_mistake_is_told_in_one_sentence(spec, said):
+    with pytest.raises(AgentError) as caught:
+        build_attacker(spec)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_stack_has_no_other_keys():
+    with pytest.raises(AgentError, match="a stack of defenders is"):
+        build_stack({"stack": ["snd"], "name": "snd"})
+
+
+def test_an_agent_must_be_a_dataclass(monkeypatch):
+    monkeypatch.setattr("arena.registry._entries", lambda kind: {})
+    monkeypatch.setattr("arena.games.Bare", Bare, raising=False)
+    with pytest.raises(AgentError, match="must be a dataclass"):
+        agent_class("attacker", "arena.games:Bare")
+
+
+def test_parameters_are_listed_with_types_and_defaults():
+    shown = {p.name: (p.type, p.default) for p in parameters_of(Toy)}
+    assert shown["size"] == ("float", "required")
+    assert shown["words"] == ("tuple[str, ...]", "()")

@@ -1,0 +1,151 @@
+"""Scenario files: what they come to, and what a mistake is told (DESIGN.md, D6 and D10)."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import scenarios
+from arena.scenario import ScenarioError, load_scenario
+
+MINIMAL = """
+attackers = ["square"]
+defenders = ["none"]
+[threat]
+epsilon = "8/255"
+budget = 100
+"""
+
+
+def read(tmp_path: Path, text: str):
+    file = tmp_path / "x.toml"
+    file.write_text(textwrap.dedent(text))
+    return load_scenario(file)
+
+
+def told(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ScenarioError) as caught:
+        read(tmp_path, text)
+    said = str(caught.value)
+    assert said.startswith(str(tmp_path / "x.toml"))
+    return said
+
+
+@pytest.mark.parametrize("file", sorted(Path(scenarios.__file__).parent.glob("*.toml")), ids=lambda f: f.stem)
+def test_packaged_scenarios_are_valid(file):
+    scenario = load_scenario(file)
+    assert scenario.matches
+    assert load_scenario(file.stem).matches == scenario.matches
+
+
+def test_quickstart_crosses_four_attackers_with_five_defenders():
+    matches = load_scenario("quickstart").matches
+    assert {m.attacker_name for m in matches} == {"square", "bi-square", "op-square", "eot(square)"}
+    assert {m.defender_name for m in matches} == {"none", "snd", "rnd", "aaa-linear", "aaa-sine"}
+    assert len(matches) == 20
+    assert [m.number for m in matches] == list(range(20))
+
+
+def test_a_file_without_blocks_is_one(tmp_path):
+    scenario = read(tmp_path, MINIMAL)
+    (match,) = scenario.matches
+    assert scenario.title == "x"
+    assert match.threat.epsilon == pytest.approx(8 / 255)
+    assert match.world.dataset.name == "digits"
+    assert match.at == (100,)
+
+
+def test_blocks_take_from_the_top_level_what_they_do_not_say(tmp_path):
+    scenario = read(
+        tmp_path,
+        """
+        title = "two blocks"
+        games = 7
+        attackers = ["square"]
+        [threat]
+        epsilon = "8/255"
+        budget = 100
+        [[block]]
+        title = "a"
+        defenders = ["none", "snd"]
+        [[block]]
+        title = "b"
+        games = 9
+        defenders = [{ stack = ["snd", "rnd"] }]
+        threat = { budget = 50 }
+        """,
+    )
+    assert [m.settings.games for m in scenario.matches] == [7, 7, 9]
+    assert [m.threat.budget for m in scenario.matches] == [100, 100, 50]
+    assert scenario.matches[2].threat.epsilon == scenario.matches[0].threat.epsilon
+    assert scenario.matches[2].defender_name == "snd+rnd"
+    assert [m.block for m in scenario.matches] == ["a", "a", "b"]
+
+
+def test_threats_and_worlds_are_crossed(tmp_path):
+    scenario = read(
+        tmp_path,
+        """
+        attackers = ["square"]
+        defenders = ["none"]
+        [[worlds]]
+        dataset = "digits"
+        [[worlds]]
+        dataset = { name = "npz", path = "mine.npz" }
+        classifier = { network = "some.module:factory" }
+        [[threats]]
+        epsilon = 0.1
+        budget = 10
+        [[threats]]
+        epsilon = 0.5
+        norm = "l2"
+        budget = 10
+        """,
+    )
+    assert [(m.world.dataset.name, m.threat.norm) for m in scenario.matches] == [
+        ("digits", "linf"),
+        ("digits", "l2"),
+        ("npz", "linf"),
+        ("npz", "l2"),
+    ]
+
+
+def test_the_adaptive_convention_multiplies_budget_and_reported_counts(tmp_path):
+    text = MINIMAL.replace(
+        'attackers = ["square"]',
+        'at = [10]\nattackers = [{ name = "eot", repeats = 5, convention = "adaptive", of = "square" }]',
+    )
+    (match,) = read(tmp_path, text).matches
+    assert match.threat.budget == 500
+    assert match.at == (50, 500)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("budget", "buget"), 'threat.buget: there is no such key; did you mean "budget"?'),
+        (("budget = 100", ""), "threat.budget: this key is missing"),
+        (("budget = 100", "budget = 0"), "threat.budget: found 0; input should be greater than or equal to 1"),
+        (('epsilon = "8/255"', 'epsilon = "8/0"'), "threat.epsilon: epsilon must be a positive number"),
+        (("[threat]", "gams = 3\n[threat]"), 'gams: there is no such key; did you mean "games"?'),
+        (("[threat]", "games = 0\n[threat]"), "games: found 0"),
+        (("[threat]", "at = [200]\n[threat]"), "at: found 200; counts go up to the budget 100"),
+        (("[threat]", 'log = "all"\n[threat]'), "log: found 'all'; input should be 'queries', 'changes' or 'games'"),
+        (('"square"', '"sqare"'), 'attackers 1: there is no attacker "sqare"; did you mean "square"?'),
+        (('["none"]', '["none", { name = "snd", sgma = 1.0 }]'), 'defenders 2: defender "snd" has no parameter "sgma"'),
+        (("budget = 100", 'budget = 100\nfeedback = "label"'), "square cannot play this threat: it needs scores"),
+        (("budget = 100", 'budget = 100\nobjective = "minimum"'), "square cannot play this threat"),
+        (("budget = 100", "budget = = 1"), "is not valid TOML"),
+        (("[threat]", "threats = []\n[threat]"), "threats: found beside threat; give one or the other"),
+        (('["square"]', "[]"), "attackers"),
+    ],
+)
+def test_a_mistake_is_told_by_file_key_finding_and_what_is_allowed(tmp_path, change, said):
+    assert said in told(tmp_path, MINIMAL.replace(*change))
+
+
+def test_a_missing_file_names_the_packaged_ones():
+    with pytest.raises(ScenarioError, match='did you mean "quickstart"'):
+        load_scenario("quickstrat")
