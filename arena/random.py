@@ -43,7 +43,7 @@ _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
 )
 
 _Round = tuple[Tensor, Tensor]  # multipliers and round keys, both [2, 1, 1]
-_Finish = Callable[[Tensor, Tensor], None]  # from words (to be masked, may be overwritten) to results
+_Finish = Callable[[Tensor, Tensor], None]  # from scratch (with unmasked words in [1:]) to results
 
 
 def derive(seed: int, *words: str | int) -> int:
@@ -70,8 +70,8 @@ def uniform(
     counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
-    def finish(words: Tensor, result: Tensor) -> None:
-        result.copy_(words.bitwise_and_(_LOW))
+    def finish(scratch: Tensor, result: Tensor) -> None:
+        result.copy_(scratch[1:].bitwise_and_(_LOW))
         result.mul_(_STEP)
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
@@ -86,11 +86,13 @@ def normal(
     and sqrt(-2 ln u) sin(2 pi v). No draw is farther from 0 than sqrt(48 ln 2) = 5.77.
     """
 
-    def finish(words: Tensor, result: Tensor) -> None:
-        radius, angle = words.bitwise_and_(_LOW).to(torch.float32).unbind()
-        radius.mul_(_MINUS_STEP).log1p_().mul_(_MINUS_TWO).sqrt_()
+    def finish(scratch: Tensor, result: Tensor) -> None:
+        words = scratch[1:].bitwise_and_(_LOW)
+        radius, angle = scratch[0].view(torch.float32).view(words.shape).copy_(words)
+        cosine = scratch[1, 0].view(torch.float32).view(angle.shape)
         angle.mul_(_TURN)
-        torch.mul(angle.cos(), radius, out=result[0])
+        radius.mul_(_MINUS_STEP).log1p_().mul_(_MINUS_TWO).sqrt_()
+        torch.mul(torch.cos(angle, out=cosine), radius, out=result[0])
         torch.mul(angle.sin_(), radius, out=result[1])
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
@@ -108,8 +110,8 @@ def integers(
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high is {high}; it must be in [1, 2^31]")
 
-    def finish(words: Tensor, result: Tensor) -> None:
-        torch.bitwise_right_shift(words.bitwise_and_(_MASK).mul_(high), _SHIFT, out=result)
+    def finish(scratch: Tensor, result: Tensor) -> None:
+        torch.bitwise_right_shift(scratch[1:].bitwise_and_(_MASK).mul_(high), _SHIFT, out=result)
 
     return _draw(torch.int64, finish, seed, game, turn, shape, stream)
 
@@ -121,8 +123,8 @@ def bits(seed: int, game: Tensor, turn: Tensor | int, count: int, *, stream: Ten
     (k, game, turn, stream) under the key (seed mod 2^32, seed >> 32 mod 2^32).
     """
 
-    def finish(words: Tensor, result: Tensor) -> None:
-        result.copy_(words.bitwise_and_(_MASK))
+    def finish(scratch: Tensor, result: Tensor) -> None:
+        result.copy_(scratch[1:].bitwise_and_(_MASK))
 
     return _draw(torch.int64, finish, seed, game, turn, (count,), stream)
 
@@ -163,26 +165,30 @@ def _draw(
     n, count, seed = len(game), math.prod(shape), operator.index(seed) % (1 << 64)
     blocks = -(-count // 4)
     result = torch.empty(n, 2, 2, blocks, dtype=dtype, device=game.device)
-    for rows, columns in _pieces(n, blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)):
-        words = _words(seed, games[rows], _take(turns, rows), _take(streams, rows), columns)
-        finish(words, result[rows, :, :, columns].permute(2, 1, 0, 3))
+    lanes = max(1, min(n * blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)))
+    memory = torch.empty(6 * lanes, dtype=torch.int64, device=game.device)
+    for rows, columns in _pieces(n, blocks, lanes):
+        scratch = memory[: 6 * (rows.stop - rows.start) * (columns.stop - columns.start)]
+        scratch = scratch.view(3, 2, rows.stop - rows.start, columns.stop - columns.start)
+        _fill(scratch, seed, games[rows], _take(turns, rows), _take(streams, rows), columns.start)
+        finish(scratch, result[rows, :, :, columns].permute(2, 1, 0, 3))
     return result.view(n, 4 * blocks)[:, :count].reshape(n, *shape)
 
 
-def _words(seed: int, game: Tensor, turn: Tensor | int, stream: Tensor | int, columns: slice) -> Tensor:
-    """Words to be masked, [odd, lane, row, column]: word 2 lane + odd of the block at that row and column."""
-    # The first round multiplies the block and the turn alone: one product per column and one per row.
-    p0 = torch.arange(columns.start, columns.stop, device=game.device).mul_(_M0)
-    p1 = turn * (_M1 if isinstance(turn, Tensor) else _MULTIPLIERS[1])
-    scratch = torch.empty(3, 2, len(game), len(p0), dtype=torch.int64, device=game.device)
-    even = scratch[1]
+def _fill(
+    scratch: Tensor, seed: int, game: Tensor, turn: Tensor | int, stream: Tensor | int, block: int
+) -> None:
+    """Words, not masked, for the rows and blocks of scratch [3, 2, n, b]: word 2 l + o is in [1 + o, l]."""
+    _, even, _ = scratch.unbind()
     lane0, lane1 = even.unbind()
+    # The first round multiplies the block and the turn alone: one product per column and one per row.
+    p0 = torch.arange(block, block + scratch.shape[3], device=game.device).mul_(_M0)
+    p1 = turn * (_M1 if isinstance(turn, Tensor) else _MULTIPLIERS[1])
     torch.bitwise_xor(game.expand_as(lane0), p1 >> 32, out=lane0)
     torch.bitwise_xor((p0 >> _SHIFT).expand_as(lane1), stream, out=lane1)
     schedule = _schedule(seed, ROUNDS, game.device)
     even.bitwise_xor_(schedule[0][1])
     _rounds(scratch, (p1 if isinstance(p1, Tensor) else p1 & _WORD, p0), schedule[1:])
-    return scratch[1:]
 
 
 def _rounds(scratch: Tensor, odd: tuple[Tensor | int, Tensor], schedule: Sequence[_Round]) -> None:
