@@ -6,13 +6,13 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from arena.games import Holdings
-from arena.moves import Move, Note, Play, Resign, Volley, VolleyError
+from arena.moves import Answers, Move, Note, Play, Resign, Volley, VolleyError
 from arena.players import Attacker, generator_only
 from arena.referee import Referee
-from arena.transcript import GameRows, NoteRows, Reason
+from arena.transcript import Bools, GameRows, NoteRows, Reason
 
 IDLE_VOLLEYS = 10
 """Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
@@ -43,7 +43,7 @@ def play_games(
     except Exception as error:
         return _fail(referee, error)
     try:
-        return referee.finish(_drive(play, referee))
+        return referee.finish(converse(play, referee))
     except AttackerError as failure:
         return _fail(referee, failure.error)
     finally:
@@ -58,8 +58,29 @@ class AttackerError(Exception):
         self.error = error
 
 
-def _drive(play: Play, referee: Referee) -> Reason:
-    """Serve an attacker's moves until it ends; the reason for which its open games are to end."""
+class Host(Protocol):
+    """Who serves an attacker's moves: a Referee, or what stands for one.
+
+    Attributes:
+        open: [G] bool, the games that go on.
+        granted: how many rows of the last volley were charged.
+    """
+
+    @property
+    def open(self) -> Bools: ...
+
+    @property
+    def granted(self) -> int: ...
+
+    def serve(self, move: Move) -> Answers: ...
+
+
+def converse(play: Play, host: Host) -> Reason:
+    """Serve an attacker's moves until it ends; the reason for which its open games are to end.
+
+    Raises:
+        AttackerError: if the attacker's code fails.
+    """
     step: Callable[[], Move] = partial(next, play)
     volleys = moves = 0
     while True:
@@ -69,15 +90,15 @@ def _drive(play: Play, referee: Referee) -> Reason:
             return "resigned"
         except Exception as error:
             raise AttackerError(error) from error
-        if not referee.open.any() and not isinstance(move, Note | Resign):
+        if not host.open.any() and not isinstance(move, Note | Resign):
             return "resigned"
         try:
-            reply = referee.serve(move)
+            reply = host.serve(move)
         except VolleyError as error:
             step, volleys = partial(play.throw, error), volleys + 1
         else:
             step = partial(play.send, reply)
-            granted = isinstance(move, Volley) and referee.granted > 0
+            granted = isinstance(move, Volley) and host.granted > 0
             volleys = 0 if granted else volleys + isinstance(move, Volley)
             moves = 0 if granted else moves + 1
         if volleys >= IDLE_VOLLEYS or moves >= IDLE_MOVES:

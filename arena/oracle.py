@@ -78,6 +78,12 @@ class Oracle:
             self.stack.defenders[layer].remember(x[mine], rows[mine], pick(response, mine))
         self._heard.clear()
 
+    def forget(self, slots: Tensor) -> None:
+        """Let the defenders forget the games at `slots` [m], where new ones are dealt."""
+        for defender, memory in zip(self.stack.defenders, self._memories, strict=True):
+            if defender.memory in ("game", "account"):
+                defender.forget(memory, slots)
+
     def base_wrong(self, x: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
         """[n] bool: the hardened classifier alone is wrong on `x` (or answers the target)."""
         return is_wrong(labels_of(self.base(x)), label, target)

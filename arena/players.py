@@ -289,6 +289,19 @@ class Defender:
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
         """Commit rows that the Referee kept to `rows.memory`, in place. `x` is as `respond` received it."""
 
+    def forget(self, memory: Any, slots: Tensor) -> None:
+        """Make `memory` of the games at `slots` [m] as `start` made it, in place: new games are dealt there.
+
+        Asked of defenders with memory per game or account, where an environment deals game after game.
+
+        Raises:
+            NotImplementedError: if this defender does not say how.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} keeps memory per {self.memory}: to play in an environment, where new games "
+            f"take the places of ended ones, it must override forget(memory, slots)"
+        )
+
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
         """The detector's scores [n] of `x` for an insider.
 

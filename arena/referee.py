@@ -105,6 +105,7 @@ class Referee:
             self.target[place] = deal.target
         self.best[place] = self.x0[place]
         self._turn[place] = 0
+        self.oracle.forget(place)
         self._open(games)
 
     def seat(
@@ -337,8 +338,12 @@ class Referee:
 
     def finish(self, reason: Reason = "resigned") -> GameRows:
         """End all games that are still open, give the last verdicts, and report how all ended."""
-        self.ledger.close(np.arange(self.games), reason)
-        rows = self.judge.finish()
+        return self.end(np.arange(self.games), reason)
+
+    def end(self, games: Ints, reason: Reason = "resigned") -> GameRows:
+        """End those of `games` that are still open, give the last verdicts, and report how `games` ended."""
+        self.ledger.close(games, reason)
+        rows = self.judge.sum_up(games)
         self.listener.games(rows)
         return rows
 

@@ -91,9 +91,10 @@ class NoteRows:
 
 @dataclass(frozen=True)
 class GameRows:
-    """How all games of a shard ended, [G] each.
+    """How games ended, [G] each: all of a shard at once, or those that a seat of an environment was done with.
 
     Attributes:
+        game: the games' places in the shard.
         key: the games' numbers (image numbers in the data set).
         label, target: true labels; targets, -1 when untargeted.
         reason: why each ended.
@@ -105,6 +106,7 @@ class GameRows:
         final: [G,C,H,W] float32, the final images as submitted.
     """
 
+    game: Ints
     key: Ints
     label: Ints
     target: Ints
@@ -126,7 +128,11 @@ class GameRows:
 
 
 class Listener(Protocol):
-    """Hears a shard as it is played; `games` is heard once, last."""
+    """Hears a shard as it is played; `games` is heard once, last.
+
+    In an environment, where new games are dealt in the places of ended ones, it is heard whenever games have
+    ended: what was heard of a place since the last time belongs to the game that ended there.
+    """
 
     def queries(self, rows: QueryRows) -> None: ...
 

@@ -52,31 +52,31 @@ class Judge:
         self._marked[games] = at
         self._report(at, games)
 
-    def finish(self) -> GameRows:
-        """Judge all final images, report the marks that their games did not live to see, and sum up."""
+    def sum_up(self, games: Ints) -> GameRows:
+        """Judge the final images of ended `games`, report the marks they did not live to see, and sum up."""
         referee, ledger = self.referee, self.referee.ledger
-        everyone = np.arange(len(referee.x0))
-        self._judge(everyone)
+        self._judge(games)
         for at in self.marks:
-            self._report(at, np.flatnonzero(self._marked < at))
-        l2, linf = ledger.distances_of(everyone)
-        target = np.full(len(everyone), -1) if ledger.target is None else ledger.target
+            self._report(at, games[self._marked[games] < at])
+        l2, linf = ledger.distances_of(games)
+        place = torch.from_numpy(games).to(referee.x0.device)
         return GameRows(
-            key=referee.key.cpu().numpy(),
-            label=ledger.label.copy(),
-            target=target.copy(),
-            reason=[r if r is not None else "error" for r in ledger.reason],
-            queries=ledger.queries.copy(),
-            insider_queries=ledger.insider.copy(),
-            refused=ledger.refused.copy(),
-            answered=ledger.answered(everyone),
-            vote=self.vote.copy(),
-            base=self.base.copy(),
-            hit_at=ledger.hit_at.copy(),
-            accepted_at=ledger.accepted_at.copy(),
+            game=games.copy(),
+            key=referee.key[place].cpu().numpy(),
+            label=ledger.label[games],
+            target=np.full(len(games), -1) if ledger.target is None else ledger.target[games],
+            reason=[ledger.reason[game] or "error" for game in games.tolist()],
+            queries=ledger.queries[games],
+            insider_queries=ledger.insider[games],
+            refused=ledger.refused[games],
+            answered=ledger.answered(games),
+            vote=self.vote[games],
+            base=self.base[games],
+            hit_at=ledger.hit_at[games],
+            accepted_at=ledger.accepted_at[games],
             l2=l2,
             linf=linf,
-            final=referee.best.cpu().numpy(),
+            final=referee.best[place].cpu().numpy(),
         )
 
     def _report(self, at: int, games: Ints) -> None:
