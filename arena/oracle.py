@@ -90,7 +90,7 @@ class Oracle:
 
     def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> Tensor:
         """The gradient [n,C,H,W] of the attacker's loss of the hardened classifier's logits at `x`."""
-        pieces = []
+        gradient = torch.zeros_like(x)
         for cut in range(0, len(x), self.base.batch):
             piece = slice(cut, cut + self.base.batch)
             point = x[piece].detach().clone().requires_grad_(True)
@@ -98,8 +98,8 @@ class Oracle:
             with torch.enable_grad():
                 scores = self.base.differentiable(point)
                 total = attack_loss(scores, of, loss, targeted=target is not None, logits=True).sum()
-            pieces.append(torch.autograd.grad(total, point)[0])
-        return torch.cat(pieces)
+            gradient[piece] = torch.autograd.grad(total, point)[0]
+        return gradient
 
     def detector(self, x: Tensor) -> Tensor:
         """The scores [n] of the outermost detector in the stack.
@@ -109,11 +109,13 @@ class Oracle:
         """
         for defender in self.stack.defenders:
             if type(defender).detector is not Defender.detector:
-                return defender.detector(x, self.base)
+                return defender.detector(x, self.base) if len(x) else x.new_zeros(0)
         raise NotImplementedError("no defender of this stack has a detector")
 
     def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
         size = self.base.batch
+        if not len(x):
+            return Response(x.new_zeros((0, self.base.classes)))
         if len(x) <= size:
             return self._layer(0, x, rows, seeds, record)
         parts = [
@@ -155,8 +157,9 @@ def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
     p = scores.softmax(dim=1)
     if top_k is None or top_k >= p.shape[1]:
         return p
-    kept = p.topk(top_k, dim=1)
-    return torch.zeros_like(p).scatter_(1, kept.indices, kept.values)
+    # Not topk: among equals it keeps any, so that the label answered could be hidden.
+    kept = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
+    return torch.zeros_like(p).scatter_(1, kept, p.gather(1, kept))
 
 
 def pick(response: Response, rows: Tensor) -> Response:
