@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from arena.moves import VolleyError
+from arena.moves import Note, VolleyError
 from arena.transcript import Ints
 
 _FLAWS = (
@@ -32,11 +33,11 @@ class Checks:
         Raises:
             VolleyError: with what was wrong and what is allowed, here and below.
         """
-        self.form(x, game)
+        self.form(x, game, limited=not once)
         self.reject(self.flaws(x, game, once=once).tolist())
 
-    def form(self, x: Tensor, game: Tensor, account: Tensor | None = None) -> None:
-        """What can be told without looking at values on the device."""
+    def form(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, limited: bool = True) -> None:
+        """What can be told without looking at values on the device; `limited`: to `max_rows` rows."""
         if not isinstance(x, Tensor) or x.dim() != 4 or list(x.shape[1:]) != self.shape:
             found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise VolleyError(f"images must be a tensor [n,{','.join(map(str, self.shape))}]; found {found}")
@@ -47,7 +48,7 @@ class Checks:
         self._index("game", game, x)
         if account is not None:
             self._index("account", account, x)
-        if len(x) > self.max_rows:
+        if limited and len(x) > self.max_rows:
             raise VolleyError(
                 f"a volley may hold {self.max_rows} rows at most (games.max_rows); found {len(x)}"
             )
@@ -75,19 +76,46 @@ class Checks:
                 raise VolleyError(sentence.format(games=self.count, accounts=self.accounts))
 
     def games(self, game: Tensor) -> Ints:
-        """The games [n] that a move without images names, on the host."""
+        """A copy on the host of the games [n] that a move without images names."""
         if not isinstance(game, Tensor) or game.dtype != torch.int64 or game.dim() != 1:
-            raise VolleyError("game must be a tensor int64 [n]")
-        games: Ints = game.cpu().numpy()
+            raise VolleyError(f"game must be a tensor int64 [n]; found {_found(game)}")
+        if game.device != self.device:
+            raise VolleyError(f"game must be on device {self.device}; found {game.device}")
+        games: Ints = np.array(game.cpu())
         if len(games) and not (games.min() >= 0 and games.max() < self.count):
             self.reject([0, 0, 1, 0, 0])
         return games
 
+    def note(self, note: Note) -> None:
+        """That a remark is one the log can take."""
+        word("a note's key", note.key)
+        value, game = note.value, note.game
+        if isinstance(value, Tensor):
+            if value.shape != game.shape or value.device != game.device:
+                raise VolleyError(
+                    f"a note's tensor must hold one number for each game [{len(game)}] on {game.device}; "
+                    f"found {_found(value)} on {value.device}"
+                )
+        elif not isinstance(value, str | int | float):
+            raise VolleyError(f"a note's value must be text, a number or a tensor; found {_found(value)}")
+
     def _index(self, name: str, index: Tensor, x: Tensor) -> None:
         if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.shape != x.shape[:1]:
-            found = (
-                f"{index.dtype} {list(index.shape)}" if isinstance(index, Tensor) else type(index).__name__
-            )
-            raise VolleyError(f"{name} must be int64 [{len(x)}], one for each image; found {found}")
+            raise VolleyError(f"{name} must be int64 [{len(x)}], one for each image; found {_found(index)}")
         if index.device != x.device:
             raise VolleyError(f"{name} must be on the images' device {x.device}; found {index.device}")
+
+
+def word(name: str, found: object, allowed: Sequence[str] = ()) -> None:
+    """That `found` is text, and one of `allowed` where some are listed.
+
+    Raises:
+        VolleyError: with what it must be.
+    """
+    if not isinstance(found, str) or (allowed and found not in allowed):
+        must = " or ".join(f'"{a}"' for a in allowed) or "text"
+        raise VolleyError(f"{name} must be {must}; found {found!r}")
+
+
+def _found(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

@@ -142,9 +142,11 @@ class Ledger:
         refused = c.refused | c.banned | self.banned[c.game, c.account]
         inside = self.inside(c.l2, c.linf)
         hit = granted & ~refused & inside & self.wins(c.game, c.label)
-        ends = (hit if self.threat.objective == "first" else False) | self._ban(c, granted)
-        kept = granted & self._not_after_end(c, ends & granted)
+        ban = granted & c.banned
+        ends = (hit if self.threat.objective == "first" else False) | self._last_account(c, ban)
+        kept = granted & self._not_after_end(c, ends)
         hit &= kept
+        self.banned[c.game[ban & kept], c.account[ban & kept]] = True
         before = self.queries.copy()
         turn = before[c.game] + c.rank + 1
         self.queries += np.bincount(c.game[kept], minlength=len(before))
@@ -156,15 +158,12 @@ class Ledger:
         steps = self._steps(c, turn, kept, candidate, hit, inside, before, better)
         return Ruling(kept, hit, refused, turn, better, steps)
 
-    def _ban(self, c: Columns, granted: Bools) -> Bools:
-        """Close the accounts of banned rows; [n] whether that was the game's last account."""
-        if not c.banned.any():
-            return np.zeros(len(c.game), dtype=bool)
-        if self.threat.accounts == 1:
-            return c.banned
-        banned = granted & c.banned
-        self.banned[c.game[banned], c.account[banned]] = True
-        return np.asarray(banned & self.banned[c.game].all(axis=1))
+    def _last_account(self, c: Columns, ban: Bools) -> Bools:
+        """[n] whether the row's ban closes the last account of its game that was not closed."""
+        if not ban.any():
+            return ban
+        closed = self.banned[c.game].sum(axis=1) - self.banned[c.game, c.account]
+        return np.asarray(ban & (closed == self.threat.accounts - 1))
 
     def _not_after_end(self, c: Columns, ends: Bools) -> Bools:
         if not c.rank.any() or not ends.any():

@@ -95,7 +95,8 @@ def converse(play: Play, host: Host) -> Reason:
         try:
             reply = host.serve(move)
         except VolleyError as error:
-            step, volleys = partial(play.throw, error), volleys + 1
+            # Without the Referee's own frames, so that the note of an uncaught one names the attacker's line.
+            step, volleys = partial(play.throw, error.with_traceback(None)), volleys + 1
         else:
             step = partial(play.send, reply)
             granted = isinstance(move, Volley) and host.granted > 0

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arena.checks import Checks
+from arena.checks import Checks, word
 from arena.deal import Deal
 from arena.games import Games, Holdings
 from arena.geometry import distances, quantise
@@ -75,7 +75,8 @@ class Referee:
         )
         marks = sorted({a for a in at if 0 < a <= threat.budget})
         self.x0 = quantise(deal.x0.clone(), threat.quantisation)
-        self.label, self.key, self.target = deal.label.clone(), deal.key.clone(), deal.target
+        self.label, self.key = deal.label.clone(), deal.key.clone()
+        self.target = None if deal.target is None else deal.target.clone()
         self.best = self.x0.clone()
         games = len(deal.x0)
         target = None if deal.target is None else deal.target.cpu().numpy()
@@ -160,20 +161,21 @@ class Referee:
     def receive(self, volley: Volley) -> Pending:
         """Check a volley and say what the defender has to answer."""
         self.checks.form(volley.x, volley.game, volley.account)
+        word("purpose", volley.purpose)
         game = volley.game.clamp(0, self.games - 1)
         account = torch.zeros_like(game) if volley.account is None else volley.account
         flaws = self.checks.flaws(volley.x, volley.game, volley.account)
-        if volley.x.device.type == "cpu":
+        if volley.x.device.type == "cpu" or self.in_turns:
             self.checks.reject(flaws.tolist())
         rank = _rank(game)
         place = torch.arange(len(game), device=game.device)
         rows = Rows(game, self.key[game], self._turn[game] + rank + 1, account, place)
-        return Pending(
-            quantise(volley.x, self.threat.quantisation), volley.x, rows, rank, volley.purpose, flaws
-        )
+        sent = volley.x.detach().clone()
+        return Pending(quantise(sent, self.threat.quantisation), sent, rows, rank, volley.purpose, flaws)
 
     def release(self, pending: Pending, response: Response) -> Answers:
         """Charge pending rows, enter what the defender responded, and answer the attacker."""
+        response = replace(response, scores=response.scores.detach())
         label = labels_of(response.scores)
         if response.declined is not None:
             label = torch.where(response.declined, -1, label)
@@ -283,24 +285,25 @@ class Referee:
     def submit(self, move: Submit) -> Answers:
         """End games with the images handed in."""
         self.checks.whole(move.x, move.game, once=True)
-        x = quantise(move.x, self.threat.quantisation)
+        sent = move.x.detach()
+        x = quantise(sent, self.threat.quantisation)
         l2, linf = (d.double().cpu().numpy() for d in distances(x, self.x0[move.game]))
         games = move.game.cpu().numpy()
         was_open = torch.from_numpy(self.open[games]).to(self.x0.device)
-        self.best[move.game[was_open]] = move.x[was_open]
+        self.best[move.game[was_open]] = sent[was_open]
         self.judge.forget(self.ledger.submit(games, l2, linf))
         return self.state()
 
     def resign(self, move: Resign) -> Answers:
         """End games without a final image of the attacker's choice."""
+        word("a reason to resign", move.reason, ("resigned", "no-start"))
         self.ledger.close(self.checks.games(move.game), move.reason)
         return self.state()
 
     def note(self, move: Note) -> Answers:
         """Pass a remark on to the listener."""
         games = self.checks.games(move.game)
-        if isinstance(move.value, Tensor) and move.value.shape != move.game.shape:
-            raise VolleyError(f"a note's value must be one, or one for each game [{len(games)}]")
+        self.checks.note(move)
         if move.key == "accepted":
             self.ledger.accept(games)
         values: list[Any] = (
@@ -313,17 +316,19 @@ class Referee:
 
     def consult(self, move: Consult) -> Answers:
         """Serve an insider (D5): counted for each game, not charged."""
+        word("what to consult", move.what, ("detector", "gradient"))
+        word("a loss", move.loss, ("margin", "cross-entropy"))
         granted = self.threat.knowledge
         if granted != "weights" and (move.what == "gradient" or granted != "detector"):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')
         self.checks.whole(move.x, move.game)
-        game = move.game
+        game, x = move.game, move.x.detach().clone()
         target = None if self.target is None else self.target[game]
         if move.what == "gradient":
-            insight = self.oracle.gradient(move.x, self.label[game], target, move.loss)
+            insight = self.oracle.gradient(x, self.label[game], target, move.loss)
         else:
             try:
-                insight = self.oracle.detector(move.x)
+                insight = self.oracle.detector(x)
             except NotImplementedError as error:
                 raise VolleyError(str(error)) from error
         self.ledger.insider += np.bincount(game.cpu().numpy(), minlength=self.games)

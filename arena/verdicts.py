@@ -117,15 +117,15 @@ class Judge:
         label = referee.label[place]
         target = None if referee.target is None else referee.target[place]
         base = referee.oracle.base_wrong(x, label, target)
-        vote = self._vote(x, place, label, target)
-        host = torch.stack([base.to(torch.float32), vote]).cpu().numpy()
+        votes = self._votes(x, place, label, target)
+        host = torch.stack([base.to(torch.int64), votes]).cpu().numpy()
         inside = referee.ledger.best_inside[games]
         self.base[games] = (host[0] > 0) & inside
-        self.vote[games] = np.where(inside, host[1], 0)
+        self.vote[games] = np.where(inside, host[1] / self.votes, 0)
         self.rows += len(games) * (1 + self.votes)
 
-    def _vote(self, x: Tensor, place: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
-        """The share [n] of fresh answers to `x` [n,C,H,W] that win; refused and declined ones do not."""
+    def _votes(self, x: Tensor, place: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
+        """How many [n] of the fresh answers to `x` [n,C,H,W] win; refused and declined ones do not."""
         referee = self.referee
         turn = torch.from_numpy(referee.ledger.best_turn).to(place.device)[place]
         none = torch.zeros_like(place)
@@ -137,7 +137,7 @@ class Judge:
             label.repeat_interleave(k),
             None if target is None else target.repeat_interleave(k),
         )
-        return (wrong & ~_withheld(response)).view(-1, k).float().mean(dim=1)
+        return (wrong & ~_withheld(response)).view(-1, k).sum(dim=1)
 
 
 def _withheld(response: Response) -> Tensor:
