@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena import geometry, random
 from arena.losses import Loss, attack_loss
-from arena.moves import Answers, Asking, Consult, Note, Resign, Submit, Volley
+from arena.moves import Answers, Asking, Consult, Note, Resign, Submit, Volley, VolleyError
 from arena.threat import Threat
 
 
@@ -28,6 +28,9 @@ class Holdings:
     images: Tensor | None = None
     labels: Tensor | None = None
     starts: Tensor | None = None
+
+
+_ROWS = ("game", "label", "scores", "answered", "refused", "insight")
 
 
 class Games:
@@ -89,28 +92,32 @@ class Games:
     ) -> Asking:
         """Query images `x` [n,C,H,W] for games `i` [n] (None: all, in order) and keep what came back."""
         i = self._all if i is None else i
-        if len(x) == 0:
-            return self._nothing(i)
+        if len(x) == len(i) == 0:
+            return self._unasked(i)
         if len(x) <= self.max_rows:
             return (yield from self._move(Volley(x, i, account, purpose)))
+        self._check_lengths(x, i, account)
         parts: list[Answers] = []
         for cut in range(0, len(x), self.max_rows):
             rows = slice(cut, cut + self.max_rows)
+            if parts and not self.state.open[i[rows]].any():
+                parts.append(self._unasked(i[rows]))
+                continue
             of = None if account is None else account[rows]
             parts.append((yield from self._move(Volley(x[rows], i[rows], of, purpose))))
         return join(parts)
 
     def submit(self, x: Tensor, i: Tensor) -> Asking:
         """Hand in the final images `x` [n,C,H,W] of games `i` [n]."""
-        return (yield from self._move(Submit(x, i))) if len(i) else self._nothing(i)
+        return (yield from self._move(Submit(x, i))) if len(i) else self._unasked(i)
 
     def resign(self, i: Tensor, reason: Literal["resigned", "no-start"] = "resigned") -> Asking:
         """Give up games `i` [n]."""
-        return (yield from self._move(Resign(i, reason))) if len(i) else self._nothing(i)
+        return (yield from self._move(Resign(i, reason))) if len(i) else self._unasked(i)
 
     def note(self, key: str, value: str | float | Tensor, i: Tensor) -> Asking:
         """Leave a remark about games `i` [n] in the log."""
-        return (yield from self._move(Note(key, value, i))) if len(i) else self._nothing(i)
+        return (yield from self._move(Note(key, value, i))) if len(i) else self._unasked(i)
 
     def consult(
         self,
@@ -120,7 +127,13 @@ class Games:
         loss: Loss = "margin",
     ) -> Asking:
         """Evaluate `x` [n,C,H,W] as an insider; `insight` of the answers holds the result."""
-        return (yield from self._move(Consult(x, self._all if i is None else i, what, loss)))
+        i = self._all if i is None else i
+        self._check_lengths(x, i)
+        parts: list[Answers] = []
+        for cut in range(0, max(1, len(x)), self.max_rows):
+            rows = slice(cut, cut + self.max_rows)
+            parts.append((yield from self._move(Consult(x[rows], i[rows], what, loss))))
+        return join(parts)
 
     def parts(self, count: int, games: int) -> Iterator[int]:
         """Cut `count` rows for each of `games` games into pieces of which none exceeds `max_rows` rows."""
@@ -132,10 +145,28 @@ class Games:
         self.state = answers = yield move
         return answers
 
-    def _nothing(self, i: Tensor) -> Answers:
-        none = torch.zeros(0, dtype=torch.bool, device=i.device)
-        empty = i[:0]
-        return replace(self.state, game=empty, label=empty, scores=None, answered=none, refused=none)
+    def _check_lengths(self, x: Tensor, i: Tensor, account: Tensor | None = None) -> None:
+        # A move that is cut must be right as a whole before its first piece is charged.
+        if len(x) != len(i) or (account is not None and len(x) != len(account)):
+            accounts = "" if account is None else f" and {len(account)} accounts"
+            raise VolleyError(f"one game for each image; found {len(x)} images, {len(i)} games{accounts}")
+
+    def _unasked(self, i: Tensor) -> Answers:
+        """The answers to rows of games `i` [n] that need not be sent: none is answered."""
+        no = torch.zeros_like(i, dtype=torch.bool)
+        scores = None
+        if self.threat.feedback != "label":
+            scores = self.x0.new_full((len(i), self.classes), torch.nan)
+        return replace(
+            self.state,
+            game=i,
+            label=torch.full_like(i, -1),
+            scores=scores,
+            answered=no,
+            refused=no,
+            repeats=None,
+            insight=None,
+        )
 
     # Geometry and loss
 
@@ -241,26 +272,16 @@ class Games:
 
 
 def join(parts: Sequence[Answers]) -> Answers:
-    """The answers to consecutive pieces of one volley as one; the games stand as after the last piece."""
+    """The answers to consecutive pieces of one move as one; the games stand as after the last piece."""
+    if len(parts) == 1:
+        return parts[0]
 
-    def rows(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in parts])
+    def rows(name: str, dim: int = 0) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if any(f is None for f in found) else torch.cat(found, dim)
 
-    scores = None if parts[-1].scores is None else rows("scores")
-    repeats = (
-        None
-        if parts[-1].repeats is None
-        else torch.cat([p.repeats for p in parts if p.repeats is not None], 1)
-    )
-    return replace(
-        parts[-1],
-        game=rows("game"),
-        label=rows("label"),
-        scores=scores,
-        answered=rows("answered"),
-        refused=rows("refused"),
-        repeats=repeats,
-    )
+    columns: dict[str, Any] = {name: rows(name) for name in _ROWS}
+    return replace(parts[-1], **columns, repeats=rows("repeats", 1))
 
 
 def restrict(state: Answers, i: Tensor) -> Answers:
