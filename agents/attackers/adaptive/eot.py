@@ -79,13 +79,10 @@ def mean(answers: Answers, m: int) -> Answers:
     n = len(answers.game) // m
     answered = answers.answered.view(n, m).any(dim=1)
     labelled = (answers.label.view(n, m) >= 0).any(dim=1)
-    every = (
-        answers.repeats
-    )  # set where another EOT around this one has asked each of these rows several times
-    if every is None and answers.scores is not None:
-        every = answers.scores.unsqueeze(0)
-    if every is None:
+    if answers.scores is None:
         raise ValueError('EOT averages scores; the feedback of this game is "label"')
+    # There are repeats already where another EOT around this one asked each of these rows several times.
+    every = answers.scores.unsqueeze(0) if answers.repeats is None else answers.repeats
     repeats = every.view(len(every), n, m, -1).transpose(1, 2).flatten(0, 1)
     scores = repeats.nanmean(dim=0)
     return replace(

@@ -1,0 +1,186 @@
+"""A scripted referee: the rules of DESIGN.md, D2, row by row in plain Python, around a function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from arena.games import Games
+from arena.moves import Answers, Note, Resign, Submit, Volley
+from arena.threat import TOLERANCE, Threat
+
+
+class ScriptedReferee:
+    """Plays an attacker against `model(x [n,C,H,W], game [n], turn [n]) -> logits [n,K]`.
+
+    Attributes:
+        asked: for each game, its queries in order: (x, purpose, logits).
+        volleys: the number of rows in each volley; hits: for each game, the turns that were hits.
+        notes: (key, game, queries so far); submitted: {game: x}; open: [G].
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Tensor, Tensor, Tensor], Tensor],
+        x0: Tensor,
+        label: Tensor,
+        threat: Threat,
+        *,
+        target: Tensor | None = None,
+        key: Tensor | None = None,
+        seed: int = 0,
+        max_rows: int = 4096,
+        refuse: Callable[[int, int], bool] = lambda game, turn: False,
+    ) -> None:
+        self.model, self.x0, self.label, self.threat, self.target = model, x0, label, threat, target
+        self.max_rows, self.refuse = max_rows, refuse
+        games = len(x0)
+        self.asked: list[list[tuple[Tensor, str, Tensor]]] = [[] for _ in range(games)]
+        self.hits: list[list[int]] = [[] for _ in range(games)]
+        self.open = [True] * games
+        self.volleys: list[int] = []
+        self.notes: list[tuple[str, int, int]] = []
+        self.submitted: dict[int, Tensor] = {}
+        classes = model(x0[:1], torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)).shape[1]
+        self.seat = Games(
+            x0.clone(),
+            label,
+            threat,
+            classes=classes,
+            state=self.standing(),
+            target=target,
+            key=key,
+            seed=seed,
+            max_rows=max_rows,
+        )
+
+    def play(self, attacker: Any) -> ScriptedReferee:
+        generator = attacker.play(self.seat)
+        reply = None
+        while any(self.open) or isinstance(reply, Answers):
+            try:
+                move = generator.send(reply)
+            except StopIteration:
+                break
+            reply = self.serve(move)
+        return self
+
+    def serve(self, move: Any) -> Answers:
+        if isinstance(move, Volley):
+            return self.answer(move)
+        for game in move.game.tolist():
+            if isinstance(move, Note):
+                self.notes.append((move.key, game, len(self.asked[game])))
+            elif isinstance(move, Submit | Resign):
+                self.open[game] = False
+        if isinstance(move, Submit):
+            self.submitted.update(zip(move.game.tolist(), move.x.clone(), strict=True))
+        return self.standing()
+
+    def answer(self, volley: Volley) -> Answers:
+        x, n = volley.x.clone(), len(volley.x)
+        assert n <= self.max_rows and x.dtype == torch.float32
+        assert x.min() >= 0 and x.max() <= 1
+        game = volley.game.tolist()
+        turn = [len(self.asked[g]) + game[:row].count(g) + 1 for row, g in enumerate(game)]
+        logits = self.model(x, volley.game, torch.tensor(turn))
+        delta = (x - self.x0[volley.game]).flatten(1)
+        order = 2 if self.threat.norm == "l2" else torch.inf
+        inside = torch.linalg.vector_norm(delta, ord=order, dim=1) <= self.threat.epsilon + TOLERANCE
+        label = torch.full((n,), -1)
+        scores = torch.full_like(logits, torch.nan)
+        answered, refused = torch.zeros(2, n, dtype=torch.bool)
+        for row, g in enumerate(game):
+            if not self.open[g]:
+                continue
+            self.asked[g].append((x[row], volley.purpose, logits[row]))
+            if self.refuse(g, len(self.asked[g])):
+                refused[row] = True
+            else:
+                answered[row], label[row], scores[row] = True, logits[row].argmax(), logits[row]
+                wins = label[row] != self.label[g] if self.target is None else label[row] == self.target[g]
+                if wins and inside[row]:
+                    self.hits[g].append(len(self.asked[g]))
+                    self.open[g] = self.threat.objective != "first"
+            if len(self.asked[g]) == self.threat.budget:
+                self.open[g] = False
+        self.volleys.append(n)
+        return self.standing(volley.game, label, scores, answered, refused)
+
+    def standing(self, *rows: Tensor) -> Answers:
+        none = torch.zeros(0, dtype=torch.int64)
+        is_open = torch.tensor(self.open)
+        left = torch.tensor([self.threat.budget - len(asked) for asked in self.asked])
+        game, label, scores, answered, refused = rows or (none, none, None, none.bool(), none.bool())
+        playing = is_open.nonzero().squeeze(1)
+        banned = torch.zeros(len(is_open), 1, dtype=torch.bool)
+        return Answers(game, label, scores, answered, refused, left, is_open, playing, banned)
+
+    def queries(self, game: int) -> Tensor:
+        """The queries [q,C,H,W] of a game."""
+        return torch.stack([x for x, _, _ in self.asked[game]])
+
+    def purposes(self, game: int) -> list[str]:
+        return [purpose for _, purpose, _ in self.asked[game]]
+
+    def margins(self, game: int) -> list[float]:
+        """The margins of the answers to a game's queries."""
+        y = int(self.label[game])
+        found = []
+        for _, _, z in self.asked[game]:
+            others = torch.cat([z[:y], z[y + 1 :]])
+            found.append(float(z[y] - others.max()))
+        return found
+
+
+@pytest.fixture
+def referee() -> type[ScriptedReferee]:
+    return ScriptedReferee
+
+
+def linear_model(shape: tuple[int, ...], classes: int = 2, seed: int = 0) -> Callable[..., Tensor]:
+    """Logits W (x - 1/2), W standard normal; `model.weight` is W [K,C,H,W]."""
+    weight = torch.randn(classes, *shape, generator=torch.Generator().manual_seed(seed))
+
+    def model(x: Tensor, game: Tensor, turn: Tensor) -> Tensor:
+        return ((x - 0.5).unsqueeze(1) * weight).flatten(2).sum(dim=2)
+
+    model.weight = weight  # type: ignore[attr-defined]
+    return model
+
+
+@pytest.fixture
+def linear() -> Callable[..., Any]:
+    return linear_model
+
+
+@pytest.fixture
+def images() -> Callable[..., Tensor]:
+    """images(G, shape, seed): uniform on [low, high]."""
+
+    def make(
+        count: int, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, seed: int = 1
+    ) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return low + (high - low) * torch.rand(count, *shape, generator=generator)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def whole_games() -> Callable[..., list[tuple[Tensor, Tensor]]]:
+    """whole_games(attacker, threat, shape): queries [q,C,H,W] and x0 of two games played to the end."""
+
+    def play(attacker: Any, threat: Threat, shape: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
+        x0 = (
+            torch.rand(2, *shape, generator=torch.Generator().manual_seed(0)).mul_(1.4).sub_(0.2).clamp_(0, 1)
+        )
+        table = ScriptedReferee(linear_model(shape), x0, torch.zeros(2, dtype=torch.int64), threat)
+        table.play(attacker)
+        return [(table.queries(game), x0[game]) for game in range(2)]
+
+    return play
