@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -86,7 +87,10 @@ class ScriptedReferee:
         assert n <= self.max_rows and x.dtype == torch.float32
         assert x.min() >= 0 and x.max() <= 1
         game = volley.game.tolist()
-        turn = [len(self.asked[g]) + game[:row].count(g) + 1 for row, g in enumerate(game)]
+        turn, before = [], Counter[int]()
+        for g in game:
+            before[g] += 1
+            turn.append(len(self.asked[g]) + before[g])
         logits = self.model(x, volley.game, torch.tensor(turn))
         delta = (x - self.x0[volley.game]).flatten(1)
         order = 2 if self.threat.norm == "l2" else torch.inf

@@ -325,7 +325,7 @@ def test_it_breaks_a_linear_classifier_whose_margin_is_within_reach(referee, lin
     gap = scores.gather(1, label.unsqueeze(1)) - scores
     needed = (gap / slopes.clamp_min(1e-9)).masked_fill(own, math.inf).amin(dim=1)  # the exact distance
     epsilon = float(needed.median()) - 1e-4
-    table = referee(model, x0, label, Threat(norm=norm, epsilon=epsilon, budget=800)).play(Square())
+    table = referee(model, x0, label, Threat(norm=norm, epsilon=epsilon, budget=500)).play(Square())
     broken = torch.tensor([bool(hits) for hits in table.hits])
     near, far = needed < (0.6 if norm == "linf" else 0.4) * epsilon, needed > epsilon
     assert near.sum() >= 3 and far.sum() >= 12
@@ -334,13 +334,13 @@ def test_it_breaks_a_linear_classifier_whose_margin_is_within_reach(referee, lin
 
 def test_the_margin_of_a_linear_classifier_falls_to_near_its_least(referee, linear, images):
     shape, epsilon = (1, 8, 8), 0.05
-    model, x0 = linear(shape), images(8, shape, low=0.3, high=0.7)
-    threat = Threat(epsilon=epsilon, budget=1200)
-    table = referee(out_of_reach(model), x0, torch.zeros(8, dtype=torch.int64), threat).play(
-        Square(schedule_length=1200)
+    model, x0 = linear(shape), images(4, shape, low=0.3, high=0.7)
+    threat = Threat(epsilon=epsilon, budget=600)
+    table = referee(out_of_reach(model), x0, torch.zeros(4, dtype=torch.int64), threat).play(
+        Square(schedule_length=600)
     )
     slope = (model.weight[0] - model.weight[1]).double()
-    for game in range(8):
+    for game in range(4):
         least = table.queries(game)[0].double()
         covered = (slice(None), slice(None, -1), slice(None, -1))  # never the last row and column
         least[covered] = (x0[game].double() - epsilon * slope.sign())[covered]
