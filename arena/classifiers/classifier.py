@@ -41,8 +41,8 @@ class Classifier:
         for key, layer in module.named_modules():
             if isinstance(layer, _BatchNorm) and layer.running_mean is None:
                 raise ValueError(
-                    f"classifier {self.name!r}: layer {key or 'itself'} ({type(layer).__name__}) keeps no running "
-                    f"statistics, so its answers would depend on the batch; use track_running_stats=True"
+                    f"classifier {self.name!r}: layer {key or 'itself'} ({type(layer).__name__}) keeps no "
+                    f"running statistics, so its answers would depend on the batch; set track_running_stats"
                 )
         self.device = torch.empty(0, device=device).device  # "cuda" -> "cuda:0", comparable with a tensor's
         self.module = _frozen(module, self.device)
@@ -53,7 +53,7 @@ class Classifier:
 
     @property
     def sha(self) -> str:
-        """SHA-256 that tells one classifier from another, as hexadecimal digits; computed once, when asked."""
+        """SHA-256 that tells one classifier from another, in hexadecimal; computed once, when asked."""
         if self._sha is None:
             self._sha = fingerprint(self.module)
         return self._sha
@@ -62,18 +62,20 @@ class Classifier:
         """Logits [n,K] of x [n,C,H,W], in pieces of at most `batch` rows, without gradients.
 
         The forward runs under inference_mode; the logits are copied out of it (a few microseconds), because
-        an inference tensor could be neither written to nor used in autograd by a defender that stands outside.
+        an inference tensor could be neither written to nor used in autograd by a defender that gets it.
         """
         if len(x) == 0:
             return x.new_zeros((0, self.classes))
         if self.module.training:
             self.module.eval()
         with torch.inference_mode():
-            pieces = [self.module(piece) for piece in (x.split(self.batch) if len(x) > self.batch else (x,))]
+            pieces = [
+                self.module(piece) for piece in (torch.split(x, self.batch) if len(x) > self.batch else (x,))
+            ]
         return pieces[0].to(torch.float32, copy=True) if len(pieces) == 1 else torch.cat(pieces).float()
 
     def differentiable(self, x: Tensor) -> Tensor:
-        """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (the weights get no gradient)."""
+        """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (none through the weights)."""
         if self.module.training:
             self.module.eval()
         logits: Tensor = self.module(x)

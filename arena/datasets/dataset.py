@@ -70,7 +70,7 @@ class Dataset:
         by their numbers. Raises DatasetError where a split would be empty.
         """
         numbers = torch.cat([index[split] for split in SPLITS])
-        assert len(numbers.unique()) == len(numbers), "splits must be disjoint"
+        assert len(torch.unique(numbers)) == len(numbers), "splits must be disjoint"
         for split in SPLITS:
             if len(index[split]) == 0:
                 raise DatasetError(

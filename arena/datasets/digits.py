@@ -17,4 +17,4 @@ def digits() -> Dataset:
     bunch = load_digits()
     images = torch.from_numpy(bunch.images).float()[:, None] / 16
     labels = torch.from_numpy(bunch.target).long()
-    return Dataset.cut("digits", images, labels, stratified(labels, COUNTS, "digits"))
+    return Dataset.cut("digits", images, labels, stratified(labels, COUNTS))

@@ -6,25 +6,23 @@ order is therefore the sorting of raw 64-bit words.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.datasets.dataset import SPLITS
+from arena.random import derive
 
 
-def shuffled(n: int, *key: str | int) -> NDArray[np.int64]:
-    """A permutation of 0..n-1 keyed by words and numbers."""
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:16], "little")
-    return np.argsort(np.random.Philox(key=seed).random_raw(n), kind="stable").astype(np.int64)
+def shuffled(n: int, seed: int, *words: str | int) -> NDArray[np.int64]:
+    """A permutation of 0..n-1 keyed by a seed and the words that say what it is for."""
+    return np.argsort(np.random.Philox(key=derive(seed, *words)).random_raw(n), kind="stable")
 
 
-def ranks_within_class(labels: NDArray[np.int64], *key: str | int) -> NDArray[np.int64]:
-    """For each of n labels its place (0, 1, ...) among those of its class, in an order keyed by `key`."""
-    order = shuffled(len(labels), *key)
+def ranks_within_class(labels: NDArray[np.int64], seed: int, *words: str | int) -> NDArray[np.int64]:
+    """For each of n labels its place (0, 1, ...) among those of its class, in an order so keyed."""
+    order = shuffled(len(labels), seed, *words)
     by_class = order[np.argsort(labels[order], kind="stable")]
     first = np.searchsorted(labels[by_class], labels[by_class], side="left")
     ranks = np.empty(len(labels), dtype=np.int64)
@@ -32,14 +30,14 @@ def ranks_within_class(labels: NDArray[np.int64], *key: str | int) -> NDArray[np
     return ranks
 
 
-def stratified(labels: Tensor, counts: dict[str, int], *key: str | int) -> dict[str, Tensor]:
+def stratified(labels: Tensor, counts: dict[str, int]) -> dict[str, Tensor]:
     """Cut 0..n-1 into parts of exactly these sizes (their sum at most n), each with every class's share.
 
     Images are lined up by their relative place within their class, so that any stretch of the line holds the
     classes in proportion; each part is one stretch, in ascending order.
     """
     y = labels.numpy()
-    ranks = ranks_within_class(y, *key)
+    ranks = ranks_within_class(y, 0, "split")
     line = np.argsort((ranks + 0.5) / np.bincount(y)[y], kind="stable")
     ends = np.cumsum(list(counts.values()))
     assert len(ends) == 0 or ends[-1] <= len(y), "more images asked for than there are"
@@ -54,15 +52,15 @@ def shares(n: int, **weights: float) -> dict[str, int]:
     return counts
 
 
-def from_one(labels: Tensor, *key: str | int) -> dict[str, Tensor]:
+def from_one(labels: Tensor) -> dict[str, Tensor]:
     """The four splits of a data set without a test set of its own: 4/10, 1/10, 1/10 and 4/10."""
     weights = dict(zip(SPLITS, (0.4, 0.1, 0.1, 0.4), strict=True))
-    return stratified(labels, shares(len(labels), **weights), *key)
+    return stratified(labels, shares(len(labels), **weights))
 
 
-def from_two(train: Tensor, test: Tensor, *key: str | int) -> dict[str, Tensor]:
+def from_two(train: Tensor, test: Tensor) -> dict[str, Tensor]:
     """The four splits where images for training (labels `train`, numbered first) and for testing (`test`) are
     apart: games are played on all the test images, a tenth of the others each goes to calibration and
     attackers."""
-    parts = stratified(train, shares(len(train), train=0.8, calibration=0.1, attackers=0.1), *key)
+    parts = stratified(train, shares(len(train), train=0.8, calibration=0.1, attackers=0.1))
     return parts | {"games": torch.arange(len(train), len(train) + len(test))}

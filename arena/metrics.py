@@ -1,0 +1,110 @@
+"""Rates, intervals and calibration, in NumPy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Statistic = Callable[..., Any]  # np.mean, np.median: called as statistic(values, axis=1)
+
+
+def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a rate of `successes` out of n (Wilson 1927); (0, 1) where n is 0.
+
+    Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
+    """
+    _check_confidence(confidence)
+    if not 0 <= successes <= n:
+        raise ValueError(f"successes must lie between 0 and n = {n}, not be {successes}")
+    if n == 0:
+        return 0.0, 1.0
+    z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
+    rate = successes / n
+    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (rate * (1 - rate) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return low, 1.0 if successes == n else min(1.0, centre + half)
+
+
+def bootstrap(
+    values: ArrayLike,
+    statistic: Statistic = np.mean,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile bootstrap interval (Efron 1979) of the mean or median (`np.mean`, `np.median`) of values [n].
+
+    Values may be +inf (the distance of a game without a hit): both ends are statistics of resamples, never
+    interpolated, so that an infinite one stays infinite and does not turn into NaN. The same seed gives the
+    same interval. Raises ValueError where values are none, NaN or -inf.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    _check_confidence(confidence)
+    if x.ndim != 1 or len(x) == 0 or np.isnan(x).any() or np.isneginf(x).any():
+        raise ValueError("an interval needs at least one value, in one dimension, none of them NaN or -inf")
+    random = np.random.default_rng(seed)
+    piece = max(1, 2**22 // len(x))  # bounds the memory to some 64 MB whatever n is
+    sizes = [min(piece, resamples - done) for done in range(0, resamples, piece)]
+    drawn = np.concatenate([statistic(x[random.integers(len(x), size=(m, len(x)))], axis=1) for m in sizes])
+    tail = (1 - confidence) / 2
+    low = np.quantile(drawn, tail, method="lower")
+    return float(low), float(np.quantile(drawn, 1 - tail, method="higher"))
+
+
+def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error over bins (b/B, (b+1)/B] of equal width (Guo et al. 2017, eq. 3).
+
+    `confidence` [n] in [0,1], 0 counted in the first bin; `correct` [n] bool. ECE = sum_b n_b/n |acc_b - conf_b|.
+    Raises ValueError where n is 0, the lengths differ or a confidence is outside [0,1].
+    """
+    return _gap(*_checked(confidence, correct), np.arange(1, bins) / bins)
+
+
+def ece_quantile(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error over bins of equal mass; equal confidences always share a bin.
+
+    The bins end at the b/B-quantiles of `confidence`, so that the order of the images does not matter.
+    Arguments and errors as in `ece`.
+    """
+    p, right = _checked(confidence, correct)
+    return _gap(p, right, np.quantile(p, np.arange(1, bins) / bins, method="inverted_cdf"))
+
+
+def nll(logits: ArrayLike, labels: ArrayLike) -> float:
+    """Mean negative log-likelihood, in nats, of labels [n] under logits [n,K] (or log-probabilities).
+
+    Raises ValueError where the shapes do not fit, n is 0 or a label is none of 0..K-1.
+    """
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if z.ndim != 2 or len(z) == 0 or y.shape != z.shape[:1]:
+        raise ValueError(f"nll needs logits [n,K] and labels [n] with n > 0, not {z.shape} and {y.shape}")
+    if y.min() < 0 or y.max() >= z.shape[1]:
+        raise ValueError(f"labels must lie in 0..{z.shape[1] - 1}, not in {y.min()}..{y.max()}")
+    return float(np.mean(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(y)), y]))
+
+
+def _gap(p: NDArray[np.float64], right: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
+    """sum_b |sum of (correct - confidence) in bin b| / n; `ends` are the upper ends of all bins but the last."""
+    bin_of = np.searchsorted(ends, p, side="left")
+    return float(np.abs(np.bincount(bin_of, right - p)).sum() / len(p))
+
+
+def _checked(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    p, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct)
+    if p.ndim != 1 or len(p) == 0 or right.shape != p.shape:
+        raise ValueError(f"confidence and correct must be [n] with n > 0, not {p.shape} and {right.shape}")
+    if not ((p >= 0) & (p <= 1 + 1e-6)).all():  # a float32 softmax may exceed 1 by rounding
+        raise ValueError("every confidence must lie in [0, 1]")
+    return p, right.astype(bool).astype(np.float64)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"the confidence of an interval must lie between 0 and 1, not be {confidence}")
