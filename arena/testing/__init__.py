@@ -1,0 +1,52 @@
+"""Conformance checks that anybody can put an agent through, with `arena check` or in one line of a test.
+
+    def test_my_attack():
+        check_attacker(MyAttack())
+
+They need no data: they make tiny worlds of their own, and take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from arena.players import Attacker, Defender
+from arena.testing.attackers import attacker_checks, attacker_outcomes, check_attacker
+from arena.testing.defenders import check_defender, defender_checks, defender_outcomes
+from arena.testing.names import agents_of, example
+from arena.testing.outcome import Check, ConformanceError, Outcome
+
+__all__ = [
+    "Check",
+    "ConformanceError",
+    "Outcome",
+    "agents_of",
+    "attacker_checks",
+    "attacker_outcomes",
+    "check_attacker",
+    "check_defender",
+    "defender_checks",
+    "defender_outcomes",
+    "example",
+    "iter_checks",
+    "run_checks",
+]
+
+
+def iter_checks(
+    agent: Attacker | Defender, *, device: str = "cpu", patience: float = 60.0
+) -> Iterator[Outcome]:
+    """Run all checks on an agent of either kind, each as it is asked for.
+
+    Args:
+        device: where the images lie.
+        patience: seconds of processor time that an attacker may take for one move.
+    """
+    if isinstance(agent, Attacker):
+        return attacker_outcomes(agent, device=device, patience=patience)
+    return defender_outcomes(agent, device=device)
+
+
+def run_checks(agent: Attacker | Defender, *, device: str = "cpu", patience: float = 60.0) -> list[Outcome]:
+    """All of `iter_checks`."""
+    return list(iter_checks(agent, device=device, patience=patience))
