@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,7 +80,7 @@ class Checks:
             raise VolleyError(f"game must be a tensor int64 [n]; found {_found(game)}")
         if game.device != self.device:
             raise VolleyError(f"game must be on device {self.device}; found {game.device}")
-        games: Ints = np.array(game.cpu())
+        games: Ints = game.cpu().numpy().copy()
         if len(games) and not (games.min() >= 0 and games.max() < self.count):
             self.reject([0, 0, 1, 0, 0])
         return games

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from arena.threat import TOLERANCE, Threat
 from arena.transcript import Bools, Floats, Ints, Reason
@@ -248,9 +247,7 @@ class Ledger:
         hit_at = self.hit_at[games]
         return np.asarray((hit_at > 0) & (True if at is None else hit_at <= at))
 
-    def distances_of(
-        self, games: Ints, at: int | None = None
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def distances_of(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
         """l2 and linf of the final images of `games` where a hit was answered, else NaN."""
         scored = self.answered(games, at)
         return np.where(scored, self.best_l2[games], np.nan), np.where(scored, self.best_linf[games], np.nan)

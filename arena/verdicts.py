@@ -11,7 +11,7 @@ from torch import Tensor
 from arena.geometry import quantise
 from arena.oracle import is_wrong, labels_of
 from arena.players import Response, Rows
-from arena.transcript import GameRows, Ints, MarkRows
+from arena.transcript import Floats, GameRows, Ints, MarkRows
 
 if TYPE_CHECKING:
     from arena.referee import Referee
@@ -58,7 +58,7 @@ class Judge:
         self._judge(games)
         for at in self.marks:
             self._report(at, games[self._marked[games] < at])
-        l2, linf = ledger.distances_of(games)
+        l2, linf = self._distances(games)
         place = torch.from_numpy(games).to(referee.x0.device)
         return GameRows(
             game=games.copy(),
@@ -83,7 +83,7 @@ class Judge:
         if not len(games):
             return
         ledger = self.referee.ledger
-        l2, linf = ledger.distances_of(games, at)
+        l2, linf = self._distances(games, at)
         self.referee.listener.marks(
             MarkRows(
                 at,
@@ -96,6 +96,14 @@ class Judge:
                 linf,
             )
         )
+
+    def _distances(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
+        """l2 and linf of the final images: of hits, and of submitted ones only where they win a vote."""
+        ledger = self.referee.ledger
+        submitted = np.array([ledger.reason[game] == "submitted" for game in games.tolist()], dtype=bool)
+        lost = submitted & (self.vote[games] == 0)
+        l2, linf = (np.where(lost, np.nan, d) for d in ledger.distances_of(games, at))
+        return l2, linf
 
     def _judge(self, games: Ints) -> None:
         """Enter vote and base of the best images of `games` that were not judged yet."""
