@@ -47,6 +47,7 @@ def outcomes(games: int, queries: int) -> GameRows:
     """How the games of a shard of CIFAR-sized images ended: none won."""
     never, no = np.zeros(games, np.int64), np.zeros(games, bool)
     return GameRows(
+        game=np.arange(games),
         key=np.arange(games),
         label=never,
         target=never - 1,

@@ -1,4 +1,7 @@
-"""The log: every query and every game, in SQL (DESIGN.md, D8)."""
+"""The log: every query and every game, in SQL (DESIGN.md, D8).
+
+`open_log` opens or makes one; `arena.log.questions` and `arena.log.summaries` ask it.
+"""
 
 from arena.log.errors import LogError
 from arena.log.records import Level, MatchInfo, RunInfo, Verdict

@@ -16,6 +16,9 @@ from arena.transcript import Bools
 
 Columns = Mapping[str, "NDArray[Any] | list[Any]"]
 
+_SLICE = 20_000
+"""Rows that are Python objects at a time."""
+
 _ROWS_A_STATEMENT = 250
 """Rows of one INSERT on SQLite. Python holds its lock while it binds them and lets others run while SQLite
 works; with one row a statement, the playing thread and this one would hand the lock over at every row."""
@@ -38,13 +41,10 @@ def append(connection: Connection, table: Table, columns: Columns) -> None:
     """
     if list(columns) != list(table.columns.keys()):
         raise ValueError(f"{table.name} has the columns {table.columns.keys()}; found {list(columns)}")
-    values = [_values(column) for column in columns.values()]
-    if not values[0]:
-        return
-    if connection.dialect.name == "sqlite":
-        _insert(connection, table, values)
-    else:
-        _copy(connection, table, values)
+    rows = len(next(iter(columns.values())))
+    write = _insert if connection.dialect.name == "sqlite" else _copy
+    for i in range(0, rows, _SLICE):
+        write(connection, table, [_values(column[i : i + _SLICE]) for column in columns.values()])
 
 
 def _values(column: NDArray[Any] | list[Any]) -> list[Any]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,22 +90,23 @@ class Database:
             LogError: if there is none and none may be made, or if what is there is not a log that this
                 version can read.
         """
-        if self.address.path is not None:
-            _check_path(self.address.path, create)
         with told(self.name):
-            if not create:
-                with self.reader.connect() as connection:
-                    if self._revision(connection, create) == head():
-                        return
+            new = self.address.path is not None and _is_new(self.address.path, create)
+            # Asked first through the reader, which leaves a database that is not a log as it was.
+            if not new and self._revision(self.reader, create) == head():
+                return
             with self.writer.begin() as connection:
                 if not self.is_sqlite:
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                 if self._revision(connection, create) != head():
                     migrate(connection)
 
-    def _revision(self, connection: Connection, create: bool) -> str | None:
+    def _revision(self, through: Engine | Connection, create: bool) -> str | None:
         """The layout's revision; None for an empty database."""
-        tables = inspect(connection).get_table_names()
+        if isinstance(through, Engine):
+            with through.connect() as connection:
+                return self._revision(connection, create)
+        tables = inspect(through).get_table_names()
         if VERSION_TABLE not in tables:
             if tables:
                 found = ", ".join(sorted(tables)[:5])
@@ -112,7 +114,7 @@ class Database:
             if not create:
                 raise LogError(f"{self.name} is an empty database, not a log")
             return None
-        revision = connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
+        revision = through.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
         known = [script.revision for script in _scripts().walk_revisions()]
         if revision not in known:
             raise LogError(
@@ -133,8 +135,9 @@ class Database:
             raw: Any = connection.connection.driver_connection
             raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         with connection.begin():
-            if not self.is_sqlite and not durable:
-                connection.execute(text("SET LOCAL synchronous_commit = off"))
+            if not self.is_sqlite:
+                connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}s'"))
+                connection.execute(text(f"SET LOCAL synchronous_commit = {'on' if durable else 'off'}"))
             yield
 
     def close(self) -> None:
@@ -142,21 +145,27 @@ class Database:
         self.reader.dispose()
 
 
-def _check_path(path: Path, create: bool) -> None:
+def _is_new(path: Path, create: bool) -> bool:
+    """Whether there is nothing at `path` yet.
+
+    Raises:
+        LogError: if there can be no log.
+    """
     if path.is_dir():
         raise LogError(f"{path} is a folder; name a file for the log")
     if path.exists():
-        return
+        return False
     if not create:
         raise LogError(f"there is no log at {path}")
     if not path.absolute().parent.is_dir():
         raise LogError(f"the folder {path.parent} for the log {path.name} does not exist; create it first")
+    return True
 
 
 def _writer(address: Address) -> Engine:
     if address.path is None:
         return create_engine(address.url, poolclass=NullPool, json_serializer=to_json)
-    engine = _sqlite_engine(_connector(address.path, "rwc"))
+    engine = _sqlite_engine(address.path, "mode=rwc")
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
@@ -177,7 +186,7 @@ def _reader(address: Address) -> Engine:
             poolclass=NullPool,
             execution_options={"postgresql_readonly": True},
         )
-    engine = _sqlite_engine(_connector(address.path, "ro"))
+    engine = _sqlite_engine(address.path, "mode=ro")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -186,19 +195,20 @@ def _reader(address: Address) -> Engine:
     return engine
 
 
-def _sqlite_engine(connect: Callable[[], sqlite3.Connection]) -> Engine:
-    return create_engine("sqlite://", creator=connect, poolclass=NullPool, json_serializer=to_json)
-
-
-def _connector(path: Path, mode: str) -> Callable[[], sqlite3.Connection]:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-
+def _sqlite_engine(path: Path, mode: str) -> Engine:
     def connect() -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?{mode}{_frozen(path)}"
         return sqlite3.connect(
             uri, uri=True, timeout=LOCK_WAIT, isolation_level=None, check_same_thread=False
         )
 
-    return connect
+    return create_engine("sqlite://", creator=connect, poolclass=NullPool, json_serializer=to_json)
+
+
+def _frozen(path: Path) -> str:
+    """What SQLite must be told to read a log in a folder where it can make no files beside it."""
+    beside = path.with_name(path.name + "-wal")
+    return "" if os.access(path.parent, os.W_OK) or beside.exists() else "&immutable=1"
 
 
 def _config() -> Config:

@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 SAFE = "the finished shards in it are safe, and the same command goes on from them"
 
+LOCKED = f"another process holds it locked: {SAFE} when that process lets go"
+
 
 class LogError(Exception):
     """The log could not be opened, written or asked; the message is one sentence for people."""
@@ -44,11 +46,10 @@ def sentence(error: BaseException, name: str) -> str:
 
 
 def _of_sqlite(code: int, text: str) -> str:
-    locked = f"another process holds it locked: {SAFE} when that process has ended"
     known = {
         sqlite3.SQLITE_FULL: f"the disk is full: {SAFE} once there is room",
-        sqlite3.SQLITE_BUSY: locked,
-        sqlite3.SQLITE_LOCKED: locked,
+        sqlite3.SQLITE_BUSY: LOCKED,
+        sqlite3.SQLITE_LOCKED: LOCKED,
         sqlite3.SQLITE_READONLY: "it cannot be written; allow writing to it and its folder, or name another",
         sqlite3.SQLITE_CANTOPEN: "it cannot be opened; its folder must exist and be readable and writable",
         sqlite3.SQLITE_IOERR: f"reading or writing the disk failed ({text}): {SAFE} once the disk works",
@@ -61,6 +62,8 @@ def _of_sqlite(code: int, text: str) -> str:
 def _of_postgresql(state: str, text: str) -> str:
     if state == "53100":
         return f"the server's disk is full: {SAFE} once there is room"
+    if state == "55P03":
+        return LOCKED
     if state[:2] in ("08", "57"):
         return f"the connection to the server was lost ({text}): {SAFE}"
     return text

@@ -81,7 +81,7 @@ def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, rep
     """Columns of `games`."""
     count = len(rows)
     return {
-        "id": np.arange(first_game, first_game + count),
+        "id": rows.game + first_game,
         "match_id": np.full(count, match_id),
         "shard": np.full(count, shard),
         "repeat": np.full(count, repeat),

@@ -23,8 +23,11 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
+    TableClause,
     Text,
     UniqueConstraint,
+    column,
+    table,
 )
 
 PLAYING, FINISHED = "playing", "finished"
@@ -195,6 +198,13 @@ VIEWS = {
 """The views by name, in the order in which they are made."""
 
 
+def _view(shown: Table) -> TableClause:
+    return table(f"finished_{shown.name}", *(column(c.name, c.type) for c in shown.columns))
+
+
+finished_games, finished_marks, finished_queries, finished_notes = map(_view, (games, marks, queries, notes))
+
+
 def to_json(value: Any) -> str:
     """JSON with sorted keys, so that the same content is the same text; numbers that JSON lacks as text."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
@@ -212,19 +222,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     return str(value)
-
-
-__all__ = [
-    "FINISHED",
-    "PLAYING",
-    "VIEWS",
-    "games",
-    "marks",
-    "matches",
-    "metadata",
-    "notes",
-    "queries",
-    "runs",
-    "shards",
-    "to_json",
-]

@@ -1,0 +1,214 @@
+"""Questions asked of the log, in SQL. All are about finished shards only.
+
+Every one raises `LogError`, with one sentence, if the database refuses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import numpy as np
+from sqlalchemy import ColumnElement, Executable, Select, func, select
+
+from arena.log import schema
+from arena.log.errors import LogError, told
+from arena.log.images import unpack
+from arena.log.records import MatchInfo, RunInfo
+from arena.log.tables import Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
+from arena.log.writer import Log
+from arena.threat import Threat
+
+games, marks = schema.finished_games, schema.finished_marks
+queries, notes = schema.finished_queries, schema.finished_notes
+
+Record = TypeVar("Record", Outcomes, Marks, Transcript)
+
+
+def runs(log: Log) -> list[Run]:
+    """All runs, oldest first."""
+    rows = ask(log, select(schema.runs).order_by(schema.runs.c.id))
+    return [Run(row.id, _info(RunInfo, row), row.started, row.ended) for row in rows]
+
+
+def matches(log: Log, run_id: int) -> list[Match]:
+    """A run's matches, in the order of its scenario."""
+    wanted = select(schema.matches).filter_by(run_id=run_id).order_by(schema.matches.c.number)
+    return [_match(row) for row in ask(log, wanted)]
+
+
+def match(log: Log, match_id: int) -> Match:
+    """One match.
+
+    Raises:
+        LogError: if the log has none with this id.
+    """
+    rows = ask(log, select(schema.matches).filter_by(id=match_id))
+    if not rows:
+        raise LogError(f"log {log.name} has no match {match_id}")
+    return _match(rows[0])
+
+
+def outcomes(log: Log, match_id: int) -> Outcomes:
+    """How the match's games ended."""
+    columns = (games.c[name] for name in _names(Outcomes)[1:])
+    wanted = select(games.c.id.label("game"), *columns).where(games.c.match_id == match_id)
+    return _record(Outcomes, ask(log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id)))
+
+
+def verdicts(log: Log, match_id: int) -> Marks:
+    """The match's verdicts at each reported query count; at 0, on the clean images."""
+    wanted = (
+        select(marks.c.game_id.label("game"), *(marks.c[n] for n in _names(Marks) if n != "game"))
+        .join(games, games.c.id == marks.c.game_id)
+        .where(games.c.match_id == match_id)
+        .order_by(marks.c.at, games.c.repeat, games.c.shard, games.c.id)
+    )
+    return _record(Marks, ask(log, wanted))
+
+
+def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:
+    """The match's hits against queries.
+
+    Args:
+        accepted: counts the first hit that the attacker's own rule accepted, not the first answered.
+    """
+    turn = games.c.accepted_at if accepted else games.c.hit_at
+    of_match = games.c.match_id == match_id
+    hits = select(turn, func.count()).where(of_match, turn.is_not(None)).group_by(turn).order_by(turn)
+    drawn = select(func.count(), func.count().filter(games.c.reason != "clean")).where(of_match)
+    rows = ask(log, hits)
+    ((all_games, played),) = ask(log, drawn)
+    at, count = np.array([tuple(row) for row in rows], np.int64).reshape(-1, 2).T
+    return Curve(at, np.cumsum(count), all_games, played)
+
+
+def transcript(log: Log, game_id: int) -> Transcript:
+    """The queries of a game that were logged, in order.
+
+    Raises:
+        LogError: if no finished shard has this game.
+    """
+    game(log, game_id)
+    columns = (queries.c[name] for name in _names(Transcript))
+    wanted = select(*columns).where(queries.c.game_id == game_id).order_by(queries.c.turn)
+    return _record(Transcript, ask(log, wanted))
+
+
+def game(log: Log, game_id: int) -> Game:
+    """One game, with its final image.
+
+    Raises:
+        LogError: if no finished shard has this game.
+    """
+    rows = ask(log, _whole_games().where(games.c.id == game_id))
+    if not rows:
+        raise LogError(f"log {log.name} has no game {game_id} in a finished shard")
+    return _game(rows[0])
+
+
+def samples(log: Log, match_id: int, count: int, won: bool) -> list[Game]:
+    """The first games by image number in which a hit was answered (`won`), or was not."""
+    wanted = _whole_games().where(
+        games.c.match_id == match_id, games.c.answered == won, games.c.reason != "clean"
+    )
+    rows = ask(log, wanted.order_by(games.c.image, games.c.repeat).limit(count))
+    return [_game(row) for row in rows]
+
+
+def notes_of_match(log: Log, match_id: int) -> list[NoteOfGame]:
+    """What the attacker noted in the match's games, game by game, in order."""
+    return _notes(log, games.c.match_id == match_id)
+
+
+def notes_of_game(log: Log, game_id: int) -> list[NoteOfGame]:
+    """What the attacker noted in a game, in order."""
+    return _notes(log, games.c.id == game_id)
+
+
+def sql(log: Log, statement: str) -> Found:
+    """What any one statement finds; nothing can be changed by it.
+
+    Raises:
+        LogError: if the database refuses the statement.
+    """
+    with told(log.name), log.database.reader.connect() as connection:
+        raw: Any = connection.connection.cursor()
+        # Prepared on the server, PostgreSQL takes one statement only: none can end the read-only transaction.
+        raw.execute(statement, **({} if log.database.is_sqlite else {"prepare": True}))
+        if raw.description is None:
+            return Found([], [])
+        return Found([column[0] for column in raw.description], [tuple(row) for row in raw.fetchall()])
+
+
+def ask(log: Log, wanted: Executable) -> Sequence[Any]:
+    """The rows of a question, read in a transaction of its own."""
+    with told(log.name), log.database.reader.begin() as connection:
+        return connection.execute(wanted).all()
+
+
+def _info(kind: type[Any], row: Any, **changed: Any) -> Any:
+    return kind(**{name: getattr(row, name) for name in _names(kind)} | changed)
+
+
+def _match(row: Any) -> Match:
+    changed = {"threat": Threat(**row.threat), "image_shape": tuple(row.image_shape), "at": tuple(row.at)}
+    return Match(row.id, row.run_id, _info(MatchInfo, row, **changed))
+
+
+def _whole_games() -> Select[Any]:
+    here = (schema.shards.c.match_id == games.c.match_id) & (schema.shards.c.number == games.c.shard)
+    return (
+        select(games, (games.c.id - schema.shards.c.first_game).label("place"), schema.matches.c.image_shape)
+        .join(schema.shards, here & (schema.shards.c.repeat == games.c.repeat))
+        .join(schema.matches, schema.matches.c.id == games.c.match_id)
+    )
+
+
+def _game(row: Any) -> Game:
+    values = {name: getattr(row, name) for name in _names(Game)}
+    far = {name: np.inf if values[name] is None else values[name] for name in ("l2", "linf")}
+    return Game(**values | far | {"final": unpack(row.final, tuple(row.image_shape))})
+
+
+def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
+    wanted = (
+        select(notes, games.c.image, games.c.repeat)
+        .join(games, games.c.id == notes.c.game_id)
+        .where(where)
+        .order_by(games.c.repeat, games.c.shard, games.c.id, notes.c.place)
+    )
+    return [
+        NoteOfGame(
+            row.game_id,
+            row.image,
+            row.repeat,
+            row.turn,
+            row.key,
+            row.value if row.number is None else row.number,
+        )
+        for row in ask(log, wanted)
+    ]
+
+
+def _record(kind: type[Record], rows: Sequence[Any]) -> Record:
+    """Columns in numpy from rows in the order of the fields; NULLs as the fields' docstrings say."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(fields(kind))
+    return kind(**{f.name: _column(f.name, f.type, c) for f, c in zip(fields(kind), columns, strict=True)})
+
+
+def _column(name: str, kind: Any, values: tuple[Any, ...]) -> Any:
+    if kind == "Ints":
+        missing = -1 if name == "target" else 0
+        return np.array([missing if value is None else value for value in values], np.int64)
+    if kind == "Bools":
+        return np.array(values, np.bool_)
+    if kind == "Floats":
+        column = np.array(values, np.float64)
+        return np.where(np.isnan(column), np.inf, column) if name in ("l2", "linf") else column
+    return list(values)
+
+
+def _names(kind: type[Any]) -> list[str]:
+    return [f.name for f in fields(kind)]

@@ -1,0 +1,255 @@
+"""What the log's tests share: made-up shards, and databases of both kinds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena.log import Log, MatchInfo, RunInfo, open_log
+from arena.threat import Threat
+from arena.transcript import REASONS, GameRows, Listener, MarkRows, NoteRows, QueryRows
+
+RUN = RunInfo(
+    scenario="trial.toml",
+    title="A trial",
+    seed=2**40,
+    versions={"arena": "0.1"},
+    device="cpu",
+    fingerprint="run",
+    batch=64,
+    resolved={"games": 5, "nested": {"epsilon": 0.5}},
+)
+MATCH = MatchInfo(
+    number=0,
+    fingerprint="match",
+    attacker="square",
+    attacker_params={"p": 0.05, "of": {"name": "x"}},
+    defender="aaa-sine",
+    defender_params={"alpha": 0.7},
+    classifier="resnet20",
+    classifier_sha="c0ffee",
+    dataset="cifar10",
+    dataset_sha="beef",
+    threat=Threat(epsilon="8/255", budget=100, feedback="topk:3", goal="targeted", knowledge="detector"),
+    classes=10,
+    image_shape=(3, 4, 4),
+    at=(0, 5, 10),
+    repeats=2,
+    verdict="vote",
+    block="first",
+    title="square vs. aaa",
+    attacker_title="Square",
+    defender_title="AAA",
+    facts={"temperature": 1.5},
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A made-up shard: what a Referee would report, in order."""
+
+    pieces: list[QueryRows | MarkRows | NoteRows]
+    games: GameRows
+
+    @property
+    def keys(self) -> Any:
+        return self.games.key
+
+    def tell(self, listener: Listener) -> None:
+        for piece in self.pieces:
+            if isinstance(piece, QueryRows):
+                listener.queries(piece)
+            elif isinstance(piece, MarkRows):
+                listener.marks(piece)
+            else:
+                listener.notes(piece)
+        listener.games(self.games)
+
+
+def _numbers(rng: np.random.Generator, size: int, missing: float = 0.2) -> Any:
+    return np.where(rng.random(size) < missing, np.nan, rng.normal(size=size))
+
+
+def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
+    """Every game asks one query a turn, some games two; every column takes all kinds of values."""
+    rng = np.random.default_rng(seed)
+    pieces: list[QueryRows | MarkRows | NoteRows] = []
+    asked = np.zeros(games, np.int64)
+    for turn in range(turns):
+        game = rng.permutation(np.concatenate([np.arange(games), np.flatnonzero(rng.random(games) < 0.3)]))
+        own = np.array([asked[g] + 1 + (game[:i] == g).sum() for i, g in enumerate(game)])
+        asked += np.bincount(game, minlength=games)
+        n = len(game)
+        pieces.append(
+            QueryRows(
+                purpose=["gradient", "boundary-search", "naïve π \0 \ud800"][turn % 3],
+                game=game,
+                turn=own,
+                account=rng.integers(0, 3, n),
+                label=rng.integers(-1, 10, n),
+                refused=rng.random(n) < 0.2,
+                flagged=rng.random(n) < 0.2,
+                margin=np.where(rng.random(n) < 0.1, -np.inf, _numbers(rng, n)),
+                l2=rng.random(n),
+                linf=_numbers(rng, n),
+                hit=rng.random(n) < 0.1,
+                better=rng.random(n) < 0.3,
+            )
+        )
+        if turn % 3 == 0:
+            pieces.append(
+                MarkRows(
+                    at=turn,
+                    game=np.arange(games),
+                    turn=asked.copy() * (turn > 0),
+                    answered=rng.random(games) < 0.5,
+                    vote=rng.random(games),
+                    base=rng.random(games) < 0.5,
+                    l2=_numbers(rng, games),
+                    linf=_numbers(rng, games),
+                )
+            )
+            some = np.flatnonzero(rng.random(games) < 0.7)
+            values: Any = [f"belief {g} \0" for g in some] if turn % 2 else [g / 3 for g in some.tolist()]
+            pieces.append(NoteRows("tau", some, asked[some], values))
+    hit_at = rng.integers(0, 4, games)
+    return Shard(
+        pieces,
+        GameRows(
+            game=np.arange(games),
+            key=rng.permutation(1000)[:games],
+            label=rng.integers(0, 10, games),
+            target=rng.integers(-1, 10, games),
+            reason=[REASONS[i] for i in rng.integers(0, len(REASONS), games)],
+            queries=asked,
+            insider_queries=rng.integers(0, 9, games),
+            refused=rng.integers(0, 9, games),
+            answered=hit_at > 0,
+            vote=rng.random(games),
+            base=rng.random(games) < 0.5,
+            hit_at=hit_at,
+            accepted_at=rng.integers(0, 4, games),
+            l2=_numbers(rng, games, 0.5),
+            linf=_numbers(rng, games, 0.5),
+            final=rng.random((games, 3, 4, 4), np.float32),
+        ),
+    )
+
+
+@pytest.fixture
+def made() -> Callable[..., Shard]:
+    return make_shard
+
+
+@pytest.fixture
+def run_info() -> RunInfo:
+    return RUN
+
+
+@pytest.fixture
+def match_info() -> MatchInfo:
+    return MATCH
+
+
+@pytest.fixture
+def begun() -> Callable[[Log], int]:
+    """Begins a run with one match, numbered after those there are."""
+
+    def begin(log: Log, number: int = 0) -> int:
+        found = log.find_run(RUN.fingerprint)
+        run_id = found[0] if found else log.begin_run(RUN)
+        return log.begin_match(run_id, replace(MATCH, number=number))
+
+    return begin
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "log.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest) -> str:
+    """A path or URL at which there is no log yet."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("path"))
+    return str(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def log(where: str) -> Iterator[Log]:
+    with open_log(where) as opened:
+        yield opened
+
+
+@pytest.fixture
+def postgresql(_server: Callable[[], str]) -> str:
+    return _server()
+
+
+@pytest.fixture(scope="session")
+def _server() -> Iterator[Callable[[], str]]:
+    """A PostgreSQL server for the session, which makes an empty database at each call; returns its URL."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    tools = _tools()
+    folder = Path(tempfile.mkdtemp(prefix="arena-pg-"))
+    user = _user(folder)
+    data, running = str(folder / "data"), {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
+    subprocess.run(
+        [tools / "initdb", "-D", data, "-A", "trust", "-U", "arena", "-N", "-E", "UTF8"], **running
+    )
+    options = f"-k {folder} -h '' -c fsync=off -c shared_buffers=16MB"
+    start = [tools / "pg_ctl", "-D", data, "-w", "-l", str(folder / "messages"), "-o", options, "start"]
+    subprocess.run(start, **running)
+    count = iter(range(10**6))
+
+    def create() -> str:
+        name = f"log{next(count)}"
+        with psycopg.connect(host=str(folder), user="arena", dbname="postgres", autocommit=True) as server:
+            server.execute(f"CREATE DATABASE {name}")
+        return f"postgresql+psycopg://arena@/{name}?host={folder}"
+
+    try:
+        yield create
+    finally:
+        subprocess.run([tools / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **running)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tools() -> Path:
+    found = shutil.which("initdb")
+    if found is not None:
+        return Path(found).parent
+    if shutil.which("pg_config") is not None:
+        folder = Path(
+            subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip()
+        )
+        if (folder / "initdb").exists():
+            return folder
+    pytest.skip("no PostgreSQL server is installed: neither initdb nor pg_config leads to one")
+
+
+def _user(folder: Path) -> dict[str, Any]:
+    """Whom the server runs as: it refuses to run as root."""
+    import pwd  # not on Windows, where the server may run as anybody
+
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
+    if os.geteuid() != 0:
+        return {"env": environment}
+    for name in ("postgres", "nobody"):
+        try:
+            other = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        os.chown(folder, other.pw_uid, other.pw_gid)
+        return {"env": environment, "user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
+    pytest.skip("PostgreSQL refuses to run as root, and there is no other user")
