@@ -29,8 +29,8 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 _GRID = 1 << 24  # a float32 in [0, 1) holds the lower 24 bits of a word without rounding
-# Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are too
-# few (below 32768) for torch to fork threads, whose meetings after every operation stall on a busy machine.
+# Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are
+# too few (below 32768) for torch to fork threads, which wait for each other after every operation.
 _LANES = {"cpu": 16_000}
 _LANES_ELSEWHERE = 1 << 22
 
