@@ -35,9 +35,11 @@ def main() -> None:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Bad input ends with its sentence alone; anything else keeps its traceback."""
+    from arena.log import LogError
+
     try:
         yield
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except (ValueError, FileNotFoundError, PermissionError, LogError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
@@ -68,9 +70,9 @@ def agents(context: typer.Context) -> None:
         return
     for kind in ("attacker", "defender"):
         out.print(f"[bold]{kind}s[/]")
-        for name in names(cast(Kind, kind)):
+        for name in names(kind):
             try:
-                said = (agent_class(cast(Kind, kind), name).__doc__ or "").strip().partition("\n")[0]
+                said = (agent_class(kind, name).__doc__ or "").strip().partition("\n")[0]
             except AgentError as error:
                 said = f"[red]{escape(str(error))}[/]"
             out.print(f"  {name:<16} {said}", highlight=False)
@@ -120,7 +122,7 @@ def find_agent(name: str) -> tuple[Kind, type]:
     failed: list[AgentError] = []
     for kind in ("attacker", "defender"):
         try:
-            return cast(Kind, kind), agent_class(cast(Kind, kind), name)
+            return kind, agent_class(kind, name)
         except AgentError as error:
             failed.append(error)
     both = sorted({*names("attacker"), *names("defender")})

@@ -92,14 +92,15 @@ class Run:
             LogError: if the log cannot be written. Finished shards are safe.
         """
         info = self.info()
-        run = None if fresh else log.find_run(info.fingerprint)
-        if run is not None and run.finished:
-            return run.id, False
-        run_id = log.begin_run(info) if run is None else run.id
+        run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
+        if run_id is not None and ended:
+            return run_id, False
+        if run_id is None:
+            run_id = log.begin_run(info)
         log.discard_unfinished(run_id)
-        stacks: dict[Any, Stack] = {}
+        stacks: dict[str, Stack] = {}
         for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
-            key = (match.defenders, match.world, match.settings.batch)
+            key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
             if key not in stacks:
                 stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
             self._play_match(log, run_id, match, ground, stacks[key], watcher)
@@ -175,9 +176,8 @@ class Run:
             accounts=match.threat.accounts,
         )
         own = fingerprint([match_fingerprint, shard.number, shard.repeat])
-        with log.shard(
-            match_id, shard.number, shard.repeat, fingerprint=own, games=len(deal), level=self.level
-        ) as listener:
+        keys = deal.key.cpu().numpy()
+        with log.shard(match_id, shard.number, shard.repeat, own, keys, self.level) as listener:
             referee = Referee(
                 oracle,
                 deal,

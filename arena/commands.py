@@ -1,0 +1,176 @@
+"""What the commands of `arena` do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from arena.log import LogError, open_log
+from arena.runner import LOGGED_ROWS, Run, shards
+from arena.scenario import Match, load_scenario
+
+out = Console()
+err = Console(stderr=True)
+
+INTERRUPTED = 130
+BYTES_PER_ROW = 60
+"""Of a query in a SQLite log, index included (measured with `make bench`)."""
+
+
+def play_command(
+    file: str,
+    log: str | None,
+    data: Sequence[Path],
+    device: str,
+    games: int | None,
+    *,
+    dry_run: bool,
+    fresh: bool,
+) -> int:
+    """Play a scenario; the exit status."""
+    scenario = load_scenario(file)
+    if games is not None:
+        scenario = scenario.with_games(games)
+    run = Run(scenario, device=device, data_dirs=data)
+    if dry_run:
+        _expect(run)
+        return 0
+    where = log or f"runs/{scenario.name}.db"
+    if "://" not in where:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+    again = f"arena play {file} --log {where}"
+    try:
+        with open_log(where) as book, _Bar(run) as bar:
+            run_id, played = run.play(book, bar, fresh=fresh)
+    except KeyboardInterrupt:
+        err.print(f"[yellow]interrupted[/]: finished shards are safe in {where}; to go on: {again}")
+        return INTERRUPTED
+    except LogError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    if not played:
+        out.print(f"{where} holds this run already (run {run_id}); --fresh plays it again", highlight=False)
+    with open_log(where, create=False) as book:
+        print_results(book, run_id)
+    out.print(f"log: {where}", highlight=False, soft_wrap=True)
+    return 0
+
+
+class _Bar:
+    """Progress on the terminal: games done, queries per second, time left."""
+
+    def __init__(self, run: Run) -> None:
+        self.total = sum(len(g) * m.settings.repeats for m, g in zip(run.scenario.matches, run.grounds, strict=True))
+        self.matches = len(run.scenario.matches)
+        self.count = self.queries = 0
+        self.began = time.monotonic()
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("games, {task.fields[rate]:,.0f} queries/s,"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=err,
+            refresh_per_second=4,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> _Bar:
+        self.progress.start()
+        self.task = self.progress.add_task("starting", total=self.total, rate=0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def match(self, match: Match, games: int) -> None:
+        self.count += 1
+        name = f"{self.count}/{self.matches} {match.attacker_name} vs {match.defender_name}"
+        self._update(description=escape(name))
+
+    def played(self, queries: int) -> None:
+        self.queries += queries
+        self._update()
+
+    def ended(self, games: int, skipped: bool) -> None:
+        self._update(advance=games)
+
+    def _update(self, **changes: Any) -> None:
+        assert self.task is not None
+        rate = self.queries / max(1e-9, time.monotonic() - self.began)
+        self.progress.update(self.task, rate=rate, **changes)
+
+
+def _expect(run: Run) -> None:
+    """Say what a run comes to: matches, queries, rows, bytes and time."""
+    table = Table(title=run.scenario.title)
+    for name in ("match", "games", "shards", "queries at most", "time at most"):
+        table.add_column(name, justify="left" if name == "match" else "right")
+    seconds = 0.0
+    for match, ground in zip(run.scenario.matches, run.grounds, strict=True):
+        queries = match.settings.games * match.settings.repeats * match.threat.budget
+        own = queries * _seconds_per_row(ground)
+        seconds += own
+        table.add_row(
+            f"{match.attacker_name} vs {match.defender_name}",
+            str(match.settings.games * match.settings.repeats),
+            str(sum(1 for _ in shards(ground, match))),
+            f"{queries:,}",
+            _duration(own),
+        )
+    out.print(table)
+    queries = run.expected_queries
+    rows = queries if run.level == "queries" else 0
+    said = "every query" if run.level == "queries" else f"level {run.level}, at most {LOGGED_ROWS[run.level]:,}" if run.level == "changes" else "no queries"
+    out.print(
+        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
+        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most); about {_duration(seconds)} at most"
+        f" on {run.device} by the bare forward pass",
+        highlight=False,
+    )
+
+
+def _seconds_per_row(ground: Any) -> float:
+    """Of the bare forward at the resolved batch size, measured."""
+    classifier = ground.classifier
+    x = torch.rand(classifier.batch, *classifier.shape, device=classifier.device)
+    classifier(x)
+    began = time.perf_counter()
+    classifier(x).cpu()
+    return (time.perf_counter() - began) / len(x)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
+
+
+def check_command(agent: str) -> int:
+    raise NotImplementedError
+
+
+def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
+    raise NotImplementedError
+
+
+def print_results(book: Any, run_id: int) -> None:
+    raise NotImplementedError

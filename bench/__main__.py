@@ -1,0 +1,25 @@
+"""All benchmarks; each runs in a process of its own. `make bench`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
+    commands = [["bench.match", "--world", "digits"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
+    if (data / "cifar-10-batches-bin").is_dir():
+        real = ["--data", str(data), "--data", str(data / "weights")]
+        commands.insert(1, ["bench.match", "--world", "resnet20", "--games", "200", "--repeats", "3", *real])
+    else:
+        print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
+    for command in commands:
+        print("$ python -m", *command, flush=True)
+        subprocess.run([sys.executable, "-m", *command], check=True)
+
+
+if __name__ == "__main__":
+    main()
