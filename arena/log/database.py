@@ -107,14 +107,15 @@ class Database:
             with through.connect() as connection:
                 return self._revision(connection, create)
         tables = inspect(through).get_table_names()
-        if VERSION_TABLE not in tables:
-            if tables:
-                found = ", ".join(sorted(tables)[:5])
-                raise LogError(f"{self.name} is a database, but not a log (it holds the tables {found})")
+        if tables and VERSION_TABLE not in tables:
+            found = ", ".join(sorted(tables)[:5])
+            raise LogError(f"{self.name} is a database, but not a log (it holds the tables {found})")
+        asked = text(f"SELECT version_num FROM {VERSION_TABLE}")
+        revision = through.execute(asked).scalar() if tables else None
+        if revision is None:
             if not create:
                 raise LogError(f"{self.name} is an empty database, not a log")
             return None
-        revision = through.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one()
         known = [script.revision for script in _scripts().walk_revisions()]
         if revision not in known:
             raise LogError(

@@ -57,9 +57,9 @@ def upgrade() -> None:
         sa.Column("classes", sa.Integer(), nullable=False),
         sa.Column("image_shape", sa.JSON(), nullable=False),
         sa.Column("facts", sa.JSON(), nullable=False),
-        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_matches_run_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_matches")),
         sa.UniqueConstraint("run_id", "number", name=op.f("uq_matches_run_id_number")),
+        sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_matches_run_id")),
     )
     op.create_table(
         "shards",
@@ -74,9 +74,9 @@ def upgrade() -> None:
         sa.Column("level", sa.Text(), nullable=False),
         sa.Column("started", sa.DateTime(), nullable=False),
         sa.Column("ended", sa.DateTime(), nullable=True),
-        sa.ForeignKeyConstraint(["match_id"], ["matches.id"], name=op.f("fk_shards_match_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shards")),
         sa.UniqueConstraint("match_id", "number", "repeat", name=op.f("uq_shards_match_id_number_repeat")),
+        sa.ForeignKeyConstraint(["match_id"], ["matches.id"], name=op.f("fk_shards_match_id")),
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_shards_first_game"), "shards", ["first_game"], unique=False)

@@ -1,0 +1,126 @@
+"""What survives a process that is killed, and a disk that is really full."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+import arena
+from arena.log import Log, LogError, open_log, questions, schema, shard
+
+PLAY_ON = """
+import sys
+import numpy as np
+from arena.log import open_log, shard
+from arena.transcript import QueryRows
+
+shard.CHUNK = 500
+log = open_log(sys.argv[1])
+zeros, no, floats = np.zeros(50, np.int64), np.zeros(50, bool), np.full(50, 0.1)
+with log.shard(1, 1, 0, "f", np.arange(50)) as listener:
+    for turn in range(1, 10**7):
+        listener.queries(
+            QueryRows("p", np.arange(50), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no)
+        )
+        if turn == 100:
+            log.submit(lambda connection: None).result()
+            print("playing", flush=True)
+"""
+
+
+def count(log: Log, table: Any) -> int:
+    with log.database.reader.connect() as connection:
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+
+def test_a_killed_process_leaves_its_finished_shards(
+    where: str, begun: Any, made: Callable[..., Any]
+) -> None:
+    played = made()
+    with open_log(where) as log:
+        match = begun(log)
+        with log.shard(match, 0, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        finished = count(log, schema.queries)
+    root = Path(arena.__file__).parents[1]
+    playing = subprocess.Popen([sys.executable, "-c", PLAY_ON, where], cwd=root, stdout=subprocess.PIPE)
+    try:
+        assert playing.stdout is not None
+        assert playing.stdout.readline() == b"playing\n"
+    finally:
+        playing.send_signal(signal.SIGKILL)
+        assert playing.wait(30) == -signal.SIGKILL
+        playing.stdout.close()
+
+    with open_log(where) as log:
+        assert count(log, schema.queries) >= finished + 5000
+        assert count(log, schema.finished_queries) == finished
+        assert log.finished_shards(match) == {(0, 0): "f"}
+        assert len(questions.outcomes(log, match)) == 5
+        assert log.discard_unfinished(1) == 1
+        assert count(log, schema.queries) == finished
+        with log.shard(match, 1, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        assert count(log, schema.finished_queries) == 2 * finished
+    if "://" not in where:
+        with sqlite3.connect(where) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "arena-test", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_really_full(
+    small_disk: Path, begun: Any, made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "CHUNK", 500)
+    ballast, played = small_disk / "ballast", made(games=20, turns=40)
+    with open_log(small_disk / "log.db") as log:
+        match = begun(log)
+        with log.shard(match, 0, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        finished = count(log, schema.finished_queries)
+        with contextlib.suppress(OSError):
+            ballast.write_bytes(bytes(2**20))
+        assert os.statvfs(small_disk).f_bavail == 0
+        number = 1
+        with pytest.raises(LogError, match="the disk is full: the finished shards in it are safe"):
+            while number < 100:
+                with log.shard(match, number, 0, "f", played.keys) as listener:
+                    played.tell(listener)
+                number += 1
+        assert count(log, schema.finished_queries) == number * finished
+        assert len(log.finished_shards(match)) == number
+
+        ballast.unlink()
+        log.discard_unfinished(1)
+        with log.shard(match, number, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        assert count(log, schema.finished_queries) == (number + 1) * finished
+    with sqlite3.connect(small_disk / "log.db") as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

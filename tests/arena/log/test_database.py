@@ -1,0 +1,239 @@
+"""Where logs lie, what is refused, and the layout that migrations make."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+from arena.log import LogError, RunInfo, migrations, open_log, questions, schema
+from arena.log.database import VERSION_TABLE, Database, _config, migrate, parse_address
+
+
+def test_migrations_make_exactly_the_tables_of_the_schema(where: str) -> None:
+    with open_log(where) as log, log.database.reader.connect() as connection:
+        options = {"version_table": VERSION_TABLE, "compare_type": True, "compare_server_default": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), schema.metadata) == []
+        assert set(inspect(connection).get_view_names()) == set(schema.VIEWS)
+
+
+def test_migrations_write_the_same_sql_as_the_schema(path: Path, tmp_path: Path) -> None:
+    """Autogeneration overlooks row ids, column order and views."""
+    open_log(path).close()
+    other = create_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    with other.begin() as connection:
+        schema.metadata.create_all(connection)
+        for name, view in schema.VIEWS.items():
+            connection.execute(text(f"CREATE VIEW {name} AS {view}"))
+    assert _layout(path) == _layout(tmp_path / "other.db")
+
+
+def _layout(path: Path) -> dict[str, str]:
+    with sqlite3.connect(path) as connection:
+        made = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {name: re.sub(r"\s+", "", sql) for name, sql in made if name != VERSION_TABLE}
+
+
+def test_migrations_go_back_to_nothing(where: str) -> None:
+    with open_log(where) as log, log.database.writer.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+        assert inspect(connection).get_table_names() == [VERSION_TABLE]
+        assert inspect(connection).get_view_names() == []
+
+
+def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
+    database = Database(parse_address(path))
+    with pytest.raises(ZeroDivisionError), database.writer.begin() as connection:
+        migrate(connection)
+        raise ZeroDivisionError
+    with database.reader.connect() as connection:
+        assert inspect(connection).get_table_names() == []
+
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "0002", "0001"
+def upgrade():
+    op.add_column("runs", sa.Column("place", sa.Text()))
+"""
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_an_older_layout_is_brought_up_to_date(
+    where: str, create: bool, run_info: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_log(where) as log:
+        log.begin_run(run_info)
+    with monkeypatch.context() as newer:
+        steps = tmp_path / "steps"
+        shutil.copytree(Path(migrations.__file__).parent, steps)
+        (steps / "versions" / "0002_next.py").write_text(NEXT)
+        config = Config()
+        config.set_main_option("script_location", str(steps))
+        config.set_main_option("path_separator", "os")
+        newer.setattr("arena.log.database._config", lambda: config)
+        with open_log(where, create=create) as log, log.database.reader.connect() as connection:
+            row = connection.execute(text("SELECT title, place FROM runs")).one()
+            assert tuple(row) == (run_info.title, None)
+    with pytest.raises(LogError, match="newer version"):
+        open_log(where, create=create)
+
+
+def test_a_log_of_a_newer_version_is_refused(where: str) -> None:
+    with open_log(where) as log, log.database.writer.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    for create in (True, False):
+        with pytest.raises(
+            LogError, match=r"newer version of this program \(layout 9999, known up to 0001\)"
+        ):
+            open_log(where, create=create)
+
+
+def test_several_may_make_a_log_at_once(where: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for log in list(pool.map(open_log, [where] * 4)):
+            log.close()
+
+
+def test_a_database_with_other_tables_is_refused_and_left_as_it_was(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE runs (id INTEGER)")
+        connection.execute("CREATE TABLE people (name TEXT)")
+    before = path.read_bytes()
+    for create in (True, False):
+        with pytest.raises(LogError, match=r"not a log \(it holds the tables people, runs\)"):
+            open_log(path, create=create)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_postgresql_database_with_other_tables_is_refused(postgresql: str) -> None:
+    engine = create_engine(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE people (name TEXT)"))
+    with pytest.raises(LogError, match=r"not a log \(it holds the tables people\)"):
+        open_log(postgresql)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE SCHEMA own"))
+    engine.dispose()
+    with open_log(f"{postgresql}&options=-csearch_path%3Down") as log:
+        assert log.find_run("x") is None
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(path: Path) -> None:
+    path.write_text("not a database " * 100)
+    for create in (True, False):
+        with pytest.raises(LogError, match="is not a SQLite database"):
+            open_log(path, create=create)
+    assert path.read_text() == "not a database " * 100
+
+
+def test_a_missing_log_is_not_made_for_a_question(path: Path) -> None:
+    with pytest.raises(LogError, match="there is no log at "):
+        open_log(path, create=False)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(LogError, match="an empty database, not a log"):
+        open_log(path, create=False)
+
+
+def test_folders_are_told_apart(tmp_path: Path) -> None:
+    with pytest.raises(LogError, match="is a folder"):
+        open_log(tmp_path)
+    with pytest.raises(LogError, match=r"the folder .*missing for the log x\.db does not exist"):
+        open_log(tmp_path / "missing" / "x.db")
+
+
+@pytest.fixture
+def closed_folder() -> Iterator[Path]:
+    """A folder with a log in it, both of which anybody may read and only root may write."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        open_log(folder / "log.db").close()
+        (folder / "log.db").chmod(0o444)
+        folder.chmod(0o555)
+        yield folder
+        folder.chmod(0o755)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """As a user to whom file permissions apply."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.setresuid(65534, 65534, 0)
+    try:
+        yield
+    finally:
+        os.setresuid(0, 0, 0)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(closed_folder: Path) -> None:
+    with without_rights():
+        with pytest.raises(LogError, match="it cannot be opened; its folder must exist and be readable and"):
+            open_log(closed_folder / "new.db")
+        said = "it cannot be written; allow writing to it and its folder"
+        with open_log(closed_folder / "log.db") as log, pytest.raises(LogError, match=said):
+            log.end_run(1)
+
+
+def test_a_log_that_cannot_be_written_can_be_read(closed_folder: Path) -> None:
+    with without_rights(), open_log(closed_folder / "log.db", create=False) as log:
+        assert questions.runs(log) == []
+
+
+@pytest.mark.parametrize("name", ["a b.db", "50%?x=1#y.db", "größe.db"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    open_log(tmp_path / name).close()
+    with open_log(str(tmp_path / name), create=False) as log:
+        assert log.name == str(tmp_path / name)
+    assert name in {file.name for file in tmp_path.iterdir()}
+
+
+def test_sqlite_urls_are_paths(tmp_path: Path) -> None:
+    open_log(f"sqlite:///{tmp_path / 'x.db'}").close()
+    with open_log(tmp_path / "x.db", create=False) as log, log.database.writer.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["", ":memory:", "sqlite://", "sqlite:///:memory:", "mysql://u@h/d", "http://x", "a://b:c:d"]
+)
+def test_other_places_are_refused(wrong: str) -> None:
+    with pytest.raises(LogError, match=r"a log must be a path such as .*, sqlite:///PATH, or postgresql"):
+        open_log(wrong)
+
+
+def test_passwords_are_not_told() -> None:
+    address = parse_address("postgresql://me:secret@nowhere.invalid:1/x?connect_timeout=1")
+    assert address.url.drivername == "postgresql+psycopg"
+    assert "secret" not in address.name
+    with pytest.raises(LogError) as told:
+        Database(address).prepare(True)
+    assert "secret" not in str(told.value)
+    assert "nowhere.invalid" in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    find: Callable[..., None] = lambda *_: None  # noqa: E731
+    monkeypatch.setattr("importlib.util.find_spec", find)
+    with pytest.raises(LogError, match=r'pip install "blackbox-arena\[postgresql\]"'):
+        open_log("postgresql://me@nowhere.invalid/x")
