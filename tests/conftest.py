@@ -1,0 +1,46 @@
+"""What all tests share: one thread, hypothesis without deadlines, and the helpers of tests/arena.
+
+pytest --hypothesis-profile=explore    # other examples every time, and many more of them
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)
+
+_SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_SLOW)
+settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=_SLOW)
+settings.load_profile("suite")
+
+
+def _load(name: str) -> ModuleType:
+    """The module tests/arena/<name>.py; pytest's import mode leaves no path to import it by."""
+    full = f"arena_tests_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / "arena" / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[full])
+    return sys.modules[full]
+
+
+@pytest.fixture(scope="session")
+def worlds() -> ModuleType:
+    """tests/arena/worlds.py: exact classifiers, deals, defenders and attackers."""
+    return _load("worlds")
+
+
+@pytest.fixture(scope="session")
+def naive(worlds: ModuleType) -> ModuleType:
+    """tests/arena/naive.py: the rules of the game, row by row."""
+    return _load("naive")
