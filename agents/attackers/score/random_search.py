@@ -107,7 +107,7 @@ def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = 
     """
     if games.threat.objective == "first" and len(games.open) == len(answers.game):
         return games.state  # no game was closed, so there was no hit
-    hit = games.wrong(answers) & answers.answered
+    hit = games.wrong(answers)
     if accepted is not None:
         hit &= accepted
     won = answers.game[hit.nonzero().squeeze(1)]

@@ -169,6 +169,20 @@ def test_a_refused_answer_is_never_kept(referee, linear, images):
         assert len(incumbents) == 14 and all(torch.equal(x, x0[game]) for x in incumbents)
 
 
+def test_a_refused_refresh_leaves_the_bar_where_it_was(referee, images):
+    x0 = images(1, SHAPE)
+
+    def scripted(x, game, turn):
+        margin = torch.tensor([0.0, 10.0, 11.0, 0.0, 12.0, 10.0])[turn]
+        return torch.stack([margin, torch.zeros(len(x))], dim=1)
+
+    threat, label = Threat(epsilon=0.1, budget=5), torch.zeros(1, dtype=torch.int64)
+    table = referee(scripted, x0, label, threat, refuse=lambda game, turn: turn == 3)
+    table.play(RandomSearch(refresh_every=1))
+    assert table.purposes(0) == ["start", "search", "refresh", "search", "refresh"]
+    assert torch.equal(table.queries(0)[4], x0[0])
+
+
 def test_a_constant_answer_is_no_fall(referee, images):
     x0 = images(3, SHAPE)
     threat = Threat(epsilon=0.1, budget=9)

@@ -239,6 +239,21 @@ def test_l2_steps_are_those_of_the_authors_code(squares, shape):
     assert 10 < overlaps < 12 * games
 
 
+def test_l2_orientations_signs_and_windows_are_evenly_drawn(squares):
+    shape, games = (2, 9, 12), 3000
+    proposals = squares(L2Squares, shape, games, lambda step: 25.0 / 108)
+    first, second, orientation, rho = proposals.ahead.at(0, torch.arange(games))
+    plus = (rho > 0).squeeze(-1).T
+    assert rho.abs().eq(1).all()
+    for share in (orientation.bool(), *plus, plus[0] == plus[1], plus[0] == orientation.bool()):
+        assert abs(share.double().mean() - 0.5) < 4 * 0.5 / games**0.5
+    for corner in (first.flatten(), second.flatten()):
+        counts = torch.bincount(corner // 12 * 7 + corner % 12).double()
+        assert (corner % 12).max() == 6 and len(counts) == 4 * 7
+        assert ((counts - games / 28) ** 2 / (games / 28)).sum() < 55.5  # 27 degrees of freedom: .001
+    assert abs((first == second).double().mean() - 1 / 28) < 4 * (1 / 28 / games) ** 0.5
+
+
 @pytest.mark.parametrize(
     ("shape", "tile", "offset"),
     [((3, 32, 32), 6, (1, 1)), ((1, 28, 28), 5, (1, 1)), ((3, 32, 48), 6, (1, 0)), ((1, 3, 4), 1, (0, 0))],
