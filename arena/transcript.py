@@ -91,7 +91,7 @@ class NoteRows:
 
 @dataclass(frozen=True)
 class GameRows:
-    """How games ended, [G] each: all of a shard at once, or those that a seat of an environment was done with.
+    """How games ended, [G] each: all of a shard at once, or those that ended in a step of an environment.
 
     Attributes:
         game: the games' places in the shard.

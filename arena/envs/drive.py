@@ -1,0 +1,193 @@
+"""An attacker at a vector environment, to be compared with a policy in the same games and rewards."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode
+from torch import Tensor
+
+from arena import random
+from arena.checks import Checks
+from arena.envs.blackbox import BlackBoxVectorEnv
+from arena.games import Games, Holdings
+from arena.match import converse
+from arena.moves import Answers, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.players import Attacker, generator_only
+from arena.transcript import Bools, Floats, Ints
+
+MAX_ROWS = 4096
+"""The longest volley of an attacker, as in a match; more games than that may ask all at once."""
+
+
+def drive(
+    attacker: Attacker,
+    env: BlackBoxVectorEnv,
+    *,
+    seed: int | None = None,
+    defense: dict[str, Any] | None = None,
+    holdings: Holdings | None = None,
+) -> Floats:
+    """Let `attacker` play the next N games of `env`; returns the sum of each game's rewards, [N].
+
+    The rows that a volley holds for one game are asked in successive steps, at most one in each, so that a
+    game's turns are what they would be in a match with the same seeds. An environment has no insider moves,
+    keeps no notes, and is left rather than resigned from: such games are `resigned` at its next reset.
+
+    Args:
+        env: with autoreset disabled; it is reset here, without a seed.
+        seed: of the attacker's draws; None: what `arena.play` derives from the environment's.
+        defense, holdings: what the attacker knows and owns, as in a match.
+
+    Raises:
+        ValueError: if autoreset is not disabled, or the attacker cannot play the environment's threat.
+        AttackerError: if the attacker's own code fails.
+    """
+    if env.autoreset_mode is not AutoresetMode.DISABLED:
+        raise ValueError(f"drive needs autoreset_mode DISABLED; found {env.autoreset_mode.name}")
+    if (unmet := attacker.needs.unmet(env.threat)) is not None:
+        raise ValueError(f"{type(attacker).__name__} cannot play this environment's threat: {unmet}")
+    host = EnvHost(env)
+    if seed is None:
+        seed = random.derive(int(env.np_random_seed or 0), "attacker", 0)
+    play = generator_only(attacker.play(host.seat(seed, defense, holdings)))
+    try:
+        converse(play, host)
+    finally:
+        with suppress(Exception):
+            play.close()
+    return host.returns
+
+
+class EnvHost:
+    """Serves an attacker's moves from a vector environment, by its public interface alone.
+
+    Attributes:
+        returns: [N] the rewards so far, added up.
+        granted: how many rows of the last volley were charged.
+    """
+
+    def __init__(self, env: BlackBoxVectorEnv) -> None:
+        self.env, self.granted = env, 0
+        self.returns = np.zeros(env.num_envs)
+        self.open: Bools = np.ones(env.num_envs, dtype=bool)
+        observation, info = env.reset()
+        self.key = torch.from_numpy(info["key"]).to(env.device)
+        self.now = self._tensors(observation)
+        self.checks = Checks(self.now["image"], env.threat.accounts, max(env.num_envs, MAX_ROWS))
+
+    def seat(self, seed: int, defense: dict[str, Any] | None, holdings: Holdings | None) -> Games:
+        """The attacker's seat."""
+        threat = self.env.threat
+        return Games(
+            self.now["image"],
+            self.now["label"],
+            threat,
+            classes=self.env.world.classes,
+            state=self.state(),
+            target=self.now["target"] if threat.targeted else None,
+            key=self.key,
+            seed=seed,
+            max_rows=self.checks.max_rows,
+            defense=defense if threat.knowledge != "none" else None,
+            holdings=holdings,
+        )
+
+    def serve(self, move: Move) -> Answers:
+        """Answer any move.
+
+        Raises:
+            VolleyError: if it is malformed, or an insider's.
+        """
+        if isinstance(move, Volley):
+            return self._ask(move)
+        if isinstance(move, Submit):
+            self._hand_in(move)
+        elif isinstance(move, Resign):
+            self.open[self.checks.games(move.game)] = False
+        elif not isinstance(move, Note):
+            what = "insider moves" if isinstance(move, Consult) else type(move).__name__
+            raise VolleyError(f"an environment serves Volley, Submit, Resign and Note, not {what}")
+        return self.state()
+
+    def state(self) -> Answers:
+        """How the games stand, without rows."""
+        is_open = torch.from_numpy(self.open.copy()).to(self.env.device)
+        accounts = self.env.threat.accounts
+        banned = self.now["banned"] > 0 if accounts > 1 else ~is_open.new_ones(len(is_open), 1)
+        nobody = self.key[:0]
+        return Answers(
+            game=nobody,
+            label=nobody,
+            scores=None,
+            answered=nobody.bool(),
+            refused=nobody.bool(),
+            left=self.now["left"][:, 0].long(),
+            open=is_open,
+            playing=is_open.nonzero().squeeze(1),
+            banned=banned,
+        )
+
+    def _hand_in(self, move: Submit) -> None:
+        self.checks.whole(move.x, move.game, once=True)
+        if self.env.threat.objective != "submit":
+            raise VolleyError(f'nothing is handed in to an environment under "{self.env.threat.objective}"')
+        mine = torch.from_numpy(self.open).to(move.game.device)[move.game]
+        self._step(move.game[mine], move.x[mine], submit=True)
+
+    def _ask(self, volley: Volley) -> Answers:
+        self.checks.form(volley.x, volley.game, volley.account)
+        self.checks.reject(self.checks.flaws(volley.x, volley.game, volley.account).tolist())
+        game = volley.game.cpu().numpy()
+        n, self.granted = len(game), 0
+        label = torch.full_like(volley.game, -1)
+        answered = torch.zeros_like(volley.game, dtype=torch.bool)
+        refused = answered.clone()
+        scores = None
+        if self.env.threat.feedback != "label":
+            scores = volley.x.new_full((n, self.env.world.classes), torch.nan)
+        for rows in _waves(game):
+            rows = rows[self.open[game[rows]]]
+            if not len(rows):
+                break
+            place = torch.from_numpy(rows).to(volley.game.device)
+            of = volley.game[place]
+            self._step(of, volley.x[place], None if volley.account is None else volley.account[place])
+            self.granted += len(rows)
+            now = {name: part[of] for name, part in self.now.items()}
+            label[place] = torch.where(now["has_label"] > 0, now["answer_label"], -1)
+            answered[place], refused[place] = now["answered"] > 0, now["refused"] > 0
+            if scores is not None:
+                seen = (now["has_scores"] > 0).unsqueeze(1)
+                scores[place] = torch.where(seen, now["answer_scores"], torch.nan)
+        return replace(
+            self.state(), game=volley.game, label=label, scores=scores, answered=answered, refused=refused
+        )
+
+    def _step(self, game: Tensor, x: Tensor, account: Tensor | None = None, *, submit: bool = False) -> None:
+        """One step in which the open games `game` [n] send `x` [n,C,H,W]."""
+        send = torch.zeros_like(self.key).index_fill_(0, game, 1)
+        action = {"image": self.now["image"].index_copy(0, game, x), "send": send}
+        if submit:
+            action["submit"] = send
+        if account is not None and self.env.threat.accounts > 1:
+            action["account"] = torch.zeros_like(self.key).index_copy_(0, game, account)
+        observation, reward, terminated, _, _ = self.env.step(action)
+        self.now = self._tensors(observation)
+        self.returns += np.asarray(torch.as_tensor(reward).cpu(), dtype=np.float64)
+        self.open &= ~np.asarray(torch.as_tensor(terminated).cpu())
+
+    def _tensors(self, observation: dict[str, Any]) -> dict[str, Tensor]:
+        return {name: torch.as_tensor(part, device=self.env.device) for name, part in observation.items()}
+
+
+def _waves(game: Ints) -> list[Ints]:
+    """The rows of a volley in successive parts, each with the next row of every game, games ascending."""
+    order = np.argsort(game, kind="stable")
+    ordered = game[order]
+    rank = np.arange(len(game)) - np.searchsorted(ordered, ordered)
+    return [order[rank == turn] for turn in range(int(rank.max(initial=-1)) + 1)]

@@ -1,0 +1,149 @@
+"""What the games of an environment are played on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+
+from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+from arena.datasets import Dataset, Split, load_dataset
+from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.geometry import quantise
+from arena.oracle import Stack, labels_of, prepare
+from arena.players import Defender
+from arena.registry import Spec, build_stack
+from arena.threat import Threat
+
+DEFAULT_THREAT = Threat(norm="linf", epsilon=0.125, budget=100, feedback="logits", objective="first")
+"""The rules where none are given; on the digits, epsilon is two of their 16 grey levels."""
+
+
+class WorldOptions(TypedDict, total=False):
+    """What to play on; all may be left out.
+
+    Attributes:
+        classifier: a Classifier, or a module or function of images [n,C,H,W] -> logits [n,K], or what a
+            scenario file says of one. Default: the digits network that comes with the arena.
+        defender: a Defender, its name, a table with name and parameters, or a sequence of these: a stack,
+            outermost first. Default: no defense.
+        dataset: a Dataset or its name: its `games` are played, its `train` and `calibration` prepare the
+            defender. Default: the digits, where no `images` are given.
+        images, labels: [N,C,H,W] float in [0,1] and [N], arrays or tensors, to be played instead.
+        threat: the rules, a Threat or its table; see DEFAULT_THREAT. Their `knowledge` and `resources` are
+            nothing to an environment, which serves queries only.
+        device: where the classifier and the images live; "auto" is CUDA, else MPS, else the CPU.
+        batch: rows per forward pass.
+    """
+
+    classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None
+    defender: Spec | Sequence[Spec]
+    dataset: Dataset | str | None
+    images: Any
+    labels: Any
+    threat: Threat | Mapping[str, Any]
+    device: str | torch.device
+    batch: int | None
+
+
+class World:
+    """A defended classifier, the rules, and the images to deal.
+
+    Attributes:
+        stack: the prepared defenders around the classifier.
+        split: the images, [N] of them.
+        right: [N] int8 on the host: the classifier is right (1) or wrong (0) on them, or not asked yet (-1).
+    """
+
+    def __init__(self, stack: Stack, split: Split, threat: Threat) -> None:
+        self.stack, self.split, self.threat = stack, split, threat
+        self.device = stack.base.device
+        self.shape, self.classes = stack.base.shape, stack.base.classes
+        self.right = torch.full((len(split),), -1, dtype=torch.int8)
+
+    def are_right(self, rows: Tensor) -> Tensor:
+        """[n] bool: whether the classifier is right on the images at `rows` [n]; each is asked once."""
+        unknown = rows[self.right[rows] < 0]
+        if len(unknown):
+            x = quantise(self.split.take(unknown).to(self.device), self.threat.quantisation)
+            right = labels_of(self.stack.base(x)).cpu() == self.split.labels[unknown]
+            self.right[unknown] = right.to(torch.int8)
+        return self.right[rows] > 0
+
+
+def build_world(
+    *,
+    classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
+    defender: Spec | Sequence[Spec] = (),
+    dataset: Dataset | str | None = None,
+    images: Any = None,
+    labels: Any = None,
+    threat: Threat | Mapping[str, Any] = DEFAULT_THREAT,
+    device: str | torch.device = "auto",
+    batch: int | None = None,
+) -> World:
+    """A world from its options (`WorldOptions`).
+
+    Raises:
+        ValueError: if they do not fit together, with what is wrong.
+    """
+    exact_arithmetic()
+    where = resolve_device(str(device))
+    rows = batch or default_batch(where)
+    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
+    if dataset is None and images is None:
+        dataset = "digits"
+    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    split = data.games if data is not None and images is None else _split(images, labels)
+    base = _classifier(classifier, data, split, where, rows)
+    if (top := int(split.labels.max())) >= base.classes:
+        raise ValueError(f"labels go up to {top}; classifier {base.name!r} answers {base.classes} classes")
+    stack = prepare(base, build_stack(defender), _NoSplits() if data is None else data)
+    for d in stack.defenders:
+        if d.memory in ("game", "account") and type(d).forget is Defender.forget:
+            raise ValueError(
+                f"{type(d).__name__} keeps memory per {d.memory} and does not say how to forget a game"
+            )
+    return World(stack, split, rules)
+
+
+def _classifier(
+    classifier: Any, data: Dataset | None, split: Split, device: torch.device, batch: int
+) -> Classifier:
+
+    sample = split.take(slice(0, 1))
+    if classifier is None or isinstance(classifier, str | Mapping):
+        if data is None:
+            raise ValueError("images of your own need a classifier of your own, or the dataset of this one")
+        given = {"network": "digits-cnn"} if classifier is None else classifier
+        spec = ClassifierSpec.model_validate({"network": given} if isinstance(given, str) else given)
+        classifier = load_classifier(spec, data, device, batch)
+    return Classifier.of(classifier, sample=sample, device=device, batch=batch)
+
+
+def _split(images: Any, labels: Any) -> Split:
+    """Images and labels of the caller's own."""
+    if labels is None:
+        raise ValueError(f"labels must be given with images; found None for {len(images)} images")
+    x, y = torch.as_tensor(images), torch.as_tensor(labels)
+    if x.dim() != 4 or not len(x) or not x.is_floating_point():
+        raise ValueError(f"images must be float [N,C,H,W] with N > 0; found {x.dtype} {list(x.shape)}")
+    if not ((x >= 0) & (x <= 1)).all():
+        raise ValueError("images must be finite and lie in [0,1]")
+    if y.is_floating_point() or y.shape != x.shape[:1] or int(y.min()) < 0:
+        raise ValueError(f"labels must be whole numbers from 0, one for each of the {len(x)} images")
+    return Split(x.to("cpu", torch.float32, copy=True), torch.arange(len(x)), y.to("cpu", torch.int64))
+
+
+@dataclass(frozen=True)
+class _NoSplits:
+    """Stands where a defender would find data to prepare itself on."""
+
+    @property
+    def train(self) -> Split:
+        raise ValueError("this defender prepares itself on data: give the environment a dataset")
+
+    calibration = train

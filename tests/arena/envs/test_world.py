@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from gymnasium.utils.env_checker import check_env
+
+import arena.envs
+from arena.envs import BlackBoxVectorEnv
+from arena.players import Defender
+
+
+def test_a_defender_with_memory_must_say_how_to_forget(ground, defenders):
+    with pytest.raises(ValueError, match=r"Stubborn keeps memory per game and does not say how to forget"):
+        ground.vector(defender=defenders["stubborn"]())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, "labels must be given with images"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "one for each of the 40 images"),
+        ({"labels": torch.full((40,), 10)}, "labels go up to 10; classifier 'Linear' answers 10 classes"),
+        ({"images": torch.full((40, 1, 8, 8), 2.0)}, r"images must be finite and lie in \[0,1\]"),
+        ({"images": torch.zeros(40, 8, 8)}, r"images must be float \[N,C,H,W\]"),
+        ({"classifier": None}, "images of your own need a classifier of your own"),
+        ({"arrays": "jax"}, 'arrays must be "numpy" or "torch"'),
+        ({"num_envs": 0}, "num_envs must be at least 1"),
+        ({"autoreset_mode": "never"}, "not a valid AutoresetMode"),
+        ({"defender": "no-such-defender"}, 'there is no defender "no-such-defender"'),
+        ({"threat": {"epsilon": -1, "budget": 1}}, "epsilon must be a positive number"),
+    ],
+)
+def test_bad_options(ground, change, message):
+    with pytest.raises(ValueError, match=message):
+        BlackBoxVectorEnv(**{"num_envs": 2, **ground.options(), **change})
+
+
+def test_the_default_is_the_digits():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gymnasium.make("arena/BlackBox-v0")
+        check_env(env.unwrapped)
+    assert env.observation_space["image"].shape == (1, 8, 8)
+    assert env.unwrapped.threat == arena.envs.DEFAULT_THREAT
+    assert len(list(itertools.islice(env.observation_space, 20))) == 13
+
+
+@dataclass(frozen=True)
+class Tuned(Defender):
+    """Prepares itself on the calibration split."""
+
+    images: int = 0
+
+    def fit(self, classifier, splits):
+        return Tuned(images=len(splits.calibration) + len(splits.train))
+
+
+def test_a_defender_prepares_itself_on_the_dataset(ground):
+    env = BlackBoxVectorEnv(defender=Tuned(), dataset="digits")
+    assert env.world.stack.defenders == (Tuned(images=1000),)
+    with pytest.raises(ValueError, match="give the environment a dataset"):
+        BlackBoxVectorEnv(defender=Tuned(), **ground.options())
+
+
+def test_a_classifier_and_a_stack_by_name(ground):
+    env = BlackBoxVectorEnv(
+        defender=[{"name": "snd", "sigma": 0.01}, "none"], dataset="digits", classifier="digits-cnn"
+    )
+    assert [type(d).__name__ for d in env.world.stack.defenders] == ["SND", "NoDefense"]
+    own = BlackBoxVectorEnv(images=np.zeros((3, 1, 8, 8), np.float32), labels=[0, 1, 2], dataset="digits")
+    assert env.world.stack.base.sha == own.world.stack.base.sha
+    assert len(own.world.split) == 3 and len(env.world.split) == 650
