@@ -60,7 +60,7 @@ def agent_class(kind: Kind, name: str) -> type:
     except (ImportError, AttributeError) as error:
         raise AgentError(f'{kind} "{name}" cannot be imported: {error}') from error
     if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
-        raise AgentError(f'"{name}" is not a {kind}: it must be a subclass of {_BASES[kind].__name__}')
+        raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
     if not is_dataclass(found):
         raise AgentError(f'{kind} "{name}" must be a dataclass(frozen=True): its fields are its parameters')
     return found

@@ -68,8 +68,8 @@ def test_parameters_are_given_by_name_and_wrappers_take_agents():
     [
         ("sqare", 'there is no attacker "sqare"; did you mean "square"? allowed: bi-square'),
         ("no.such.module:Attack", 'attacker "no.such.module:Attack" cannot be imported'),
-        ("arena.registry:near", '"arena.registry:near" is not a attacker'.replace("a att", "an att")),
-        ({"name": "square", "q": 1}, 'attacker "square" has no parameter "q"; did you mean "p"?'),
+        ("arena.registry:near", '"arena.registry:near" must be a subclass of Attacker'),
+        ({"name": "square", "rescal": True}, 'has no parameter "rescal"; did you mean "rescale"?'),
         ({"name": "square", "p": "much"}, 'attacker "square", parameter "p" (float): found \'much\''),
         ({"name": "square", "p": 3.0}, 'attacker "square": p must be above 0'),
         ({"name": "eot"}, 'attacker "eot" needs parameter "of"'),

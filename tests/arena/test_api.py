@@ -1,0 +1,118 @@
+"""A match from Python in one call, and what comes of it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import arena
+from arena.threat import Threat
+
+
+def linear(seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 4))
+
+
+@pytest.fixture(scope="module")
+def world():
+    model = linear()
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(30, 1, 6, 6, generator=generator) * 0.6 + 0.2
+    labels = model(images).argmax(1)
+    labels[4] = (labels[4] + 1) % 4
+    return {"model": model, "images": images, "labels": labels}
+
+
+RULES = {"epsilon": 0.15, "budget": 60}
+
+
+def test_what_is_said_of_the_games_agrees_with_the_model(world):
+    result = arena.play("square", model=world["model"], **_data(world), threat=RULES, at=[10], shard=8)
+    final = torch.from_numpy(result.images)
+    wrong = (world["model"](final).argmax(1) != world["labels"]).numpy()
+    assert result.reason[4] == "clean" and not result.played[4]
+    assert (result.base == wrong).all()
+    assert (result.vote == wrong).all()
+    assert (result.answered == (result.base & result.played)).all()
+    assert result.answered.any()
+    assert np.abs(result.images - result.originals).max() <= 0.15 + 1e-6
+    assert (result.queries[~result.answered & result.played] == 60).all()
+    assert result.clean_accuracy == pytest.approx(29 / 30)
+    assert result.accuracy() == pytest.approx(1 - wrong.mean())
+    assert list(result.marks) == [0, 10, 60]
+    assert result.accuracy(at=10) == pytest.approx(
+        1 - np.mean((result.games.hit_at > 0) & (result.games.hit_at <= 10) | ~result.played)
+    )
+    at, accuracy = result.curve()
+    assert accuracy[0] == result.clean_accuracy
+    assert accuracy[60] == pytest.approx(result.accuracy())
+    assert len(at) == 61 and (np.diff(accuracy) <= 0).all()
+    assert "clean accuracy 96.7%" in str(result)
+
+
+def test_shards_do_not_change_a_game(world):
+    def transcript(shard: int) -> dict[tuple[int, int], tuple[int, float]]:
+        result = arena.play("square", "snd", model=world["model"], **_data(world), threat=RULES, shard=shard)
+        return {
+            (int(g), int(t)): (int(label), float(margin))
+            for rows in result.rows
+            for g, t, label, margin in zip(rows.game, rows.turn, rows.label, rows.margin, strict=True)
+        }
+
+    whole, cut = transcript(30), transcript(7)
+    assert whole.keys() == cut.keys()
+    assert all(whole[k][0] == cut[k][0] and math.isclose(whole[k][1], cut[k][1], abs_tol=1e-5) for k in whole)
+
+
+def test_targets_are_drawn_or_given(world):
+    rules = {**RULES, "goal": "targeted"}
+    drawn = arena.play("square", model=world["model"], **_data(world), threat=rules)
+    assert (drawn.games.target != drawn.games.label).all()
+    targets = (world["labels"] + 2) % 4
+    given = arena.play("square", model=world["model"], **_data(world), threat=rules, targets=targets)
+    assert (given.games.target == targets.numpy()).all()
+    final = world["model"](torch.from_numpy(given.images)).argmax(1)
+    assert (given.answered[given.played] == (final == targets).numpy()[given.played]).all()
+
+
+def test_arrays_and_a_plain_function_will_do(world):
+    model, images, labels = world["model"], world["images"].numpy(), world["labels"].numpy()
+    result = arena.play(
+        "square", model=lambda x: model(x), images=images, labels=labels, threat=Threat(**RULES)
+    )
+    assert len(result.games) == 30
+
+
+def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(world):
+    pair = (world["images"], world["labels"])
+    result = arena.play("square", "aaa-linear", model=world["model"], **_data(world), threat=RULES, calibration=pair)
+    assert len(result.games) == 30
+    with pytest.raises(ValueError, match="pass calibration="):
+        arena.play("square", "aaa-linear", model=world["model"], **_data(world), threat=RULES)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"images": torch.rand(30, 36)}, r"images must be \[n,C,H,W\]"),
+        ({"images": torch.full((30, 1, 6, 6), 2.0)}, "lie in"),
+        ({"images": torch.full((30, 1, 6, 6), torch.nan)}, "lie in"),
+        ({"images": torch.zeros(30, 1, 6, 6, dtype=torch.uint8)}, "divide by 255"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be integers"),
+        ({"labels": torch.full((30,), 9)}, "labels go up to 9"),
+        ({"threat": {"epsilon": 0.1, "budget": 5, "feedback": "label"}}, "cannot play this threat"),
+        ({"device": "nowhere"}, 'there is no device "nowhere"'),
+    ],
+)
+def test_bad_input_gets_one_clear_sentence(world, change, said):
+    given = {**_data(world), "threat": RULES, "model": world["model"], **change}
+    with pytest.raises(ValueError, match=said):
+        arena.play("square", **given)
+
+
+def _data(world):
+    return {"images": world["images"], "labels": world["labels"]}
