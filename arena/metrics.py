@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 Statistic = Callable[..., Any]  # np.mean, np.median: called as statistic(values, axis=1)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+def wilson(successes: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval for a rate of `successes` out of n (Wilson 1927); (0, 1) where n is 0.
+
+    `successes` need not be whole: games won by a vote count with their shares.
 
     Raises ValueError unless 0 <= successes <= n and 0 < confidence < 1.
     """
@@ -39,7 +41,7 @@ def bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile bootstrap interval (Efron 1979) of the mean or median (`np.mean`, `np.median`) of values [n].
+    """Percentile bootstrap interval (Efron 1979) of a statistic (`np.mean`, `np.median`) of values [n].
 
     Values may be +inf (the distance of a game without a hit): both ends are statistics of resamples, never
     interpolated, so that an infinite one stays infinite and does not turn into NaN. The same seed gives the
@@ -61,7 +63,8 @@ def bootstrap(
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
     """Expected calibration error over bins (b/B, (b+1)/B] of equal width (Guo et al. 2017, eq. 3).
 
-    `confidence` [n] in [0,1], 0 counted in the first bin; `correct` [n] bool. ECE = sum_b n_b/n |acc_b - conf_b|.
+    `confidence` [n] in [0,1], 0 counted in the first bin; `correct` [n] bool.
+    ECE = sum_b n_b/n |acc_b - conf_b|.
     Raises ValueError where n is 0, the lengths differ or a confidence is outside [0,1].
     """
     return _gap(*_checked(confidence, correct), np.arange(1, bins) / bins)
@@ -91,7 +94,7 @@ def nll(logits: ArrayLike, labels: ArrayLike) -> float:
 
 
 def _gap(p: NDArray[np.float64], right: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
-    """sum_b |sum of (correct - confidence) in bin b| / n; `ends` are the upper ends of all bins but the last."""
+    """sum_b |sum of (correct - confidence) in bin b| / n; `ends` close all bins but the last."""
     bin_of = np.searchsorted(ends, p, side="left")
     return float(np.abs(np.bincount(bin_of, right - p)).sum() / len(p))
 

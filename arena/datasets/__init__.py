@@ -1,5 +1,7 @@
-"""Labelled images in four disjoint splits, and how they are found."""
+"""Labelled images in four disjoint splits: how they are found, read and drawn from."""
 
 from arena.datasets.dataset import Dataset, DatasetError, Split
+from arena.datasets.draw import Drawn, draw
+from arena.datasets.loading import DATASETS, DatasetSpec, load_dataset
 
-__all__ = ["Dataset", "DatasetError", "Split"]
+__all__ = ["DATASETS", "Dataset", "DatasetError", "DatasetSpec", "Drawn", "Split", "draw", "load_dataset"]
