@@ -1,0 +1,12 @@
+"""No defense: the classifier answers as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arena.players import Defender
+
+
+@dataclass(frozen=True)
+class NoDefense(Defender):
+    """The undefended classifier, the reference of every comparison. It has no parameters."""

@@ -1,0 +1,35 @@
+"""Random Noise Defense: Gaussian noise on every query, as large as the classifier bears."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from arena.players import Defender, Rows
+
+
+@dataclass(frozen=True)
+class RND(Defender):
+    """Random Noise Defense (Qin, Fan, Zha and Wu, NeurIPS 2021): F(x + nu v), v ~ N(0, I), afresh each query.
+
+    Attributes:
+        nu: the standard deviation of the noise, in pixel units of [0,1] (the paper: .02, and .05 for networks
+            trained adversarially or with noise).
+        clamp: clip the noisy image to [0,1], as the code of the authors and of AAA does.
+    """
+
+    nu: float = 0.02
+    clamp: bool = True
+
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.nu < math.inf:
+            raise ValueError(f"nu must be finite and at least 0; found {self.nu}")
+
+    def transform(self, x: Tensor, rows: Rows) -> Tensor:
+        noisy = rows.normal(x.shape[1:]).mul_(self.nu).add_(x)
+        return noisy.clamp_(0, 1) if self.clamp else noisy

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.defenders.none import NoDefense
+from arena.players import parameters
+from arena.testing.defenders import check_defender
+
+
+def test_conforms() -> None:
+    check_defender(NoDefense())
+
+
+def test_answers_are_the_classifiers(service, ask_as, pixels, images: Tensor) -> None:
+    response = service(NoDefense()).respond(images, ask_as(range(150)))
+    assert torch.equal(response.scores, pixels(images))
+    assert response.declined is response.refused is response.flagged is response.banned is None
+
+
+def test_it_declares_nothing() -> None:
+    assert parameters(NoDefense()) == {}
+    assert not NoDefense.random
+    assert NoDefense.memory == "none"
+    assert NoDefense().start(5, 1, torch.device("cpu")) is None
