@@ -15,6 +15,8 @@ from arena.testing.attackers import attacker_checks, attacker_outcomes, check_at
 from arena.testing.defenders import check_defender, defender_checks, defender_outcomes
 from arena.testing.names import agents_of, example
 from arena.testing.outcome import Check, ConformanceError, Outcome
+from arena.testing.trials import BUDGET
+from arena.testing.watch import PATIENCE
 
 __all__ = [
     "Check",
@@ -34,19 +36,22 @@ __all__ = [
 
 
 def iter_checks(
-    agent: Attacker | Defender, *, device: str = "cpu", patience: float = 60.0
+    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
 ) -> Iterator[Outcome]:
     """Run all checks on an agent of either kind, each as it is asked for.
 
     Args:
         device: where the images lie.
+        budget: queries a game of an attacker's longest plays; the many short ones have a quarter of it.
         patience: seconds of processor time that an attacker may take for one move.
     """
     if isinstance(agent, Attacker):
-        return attacker_outcomes(agent, device=device, patience=patience)
+        return attacker_outcomes(agent, device=device, budget=budget, patience=patience)
     return defender_outcomes(agent, device=device)
 
 
-def run_checks(agent: Attacker | Defender, *, device: str = "cpu", patience: float = 60.0) -> list[Outcome]:
+def run_checks(
+    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+) -> list[Outcome]:
     """All of `iter_checks`."""
-    return list(iter_checks(agent, device=device, patience=patience))
+    return list(iter_checks(agent, device=device, budget=budget, patience=patience))

@@ -12,6 +12,9 @@ from types import FrameType
 import numpy as np
 import torch
 
+AMBIENT = 7_220_141
+"""The seed of the global generators where nothing else is tried: one that no agent is likely to set."""
+
 
 class Hang(BaseException):
     """Raised inside code that uses up its time; not an Exception, so that an agent does not catch it."""

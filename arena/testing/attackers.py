@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from arena.players import Attacker
 from arena.registry import name_of
+from arena.testing.ambient import AMBIENT
 from arena.testing.outcome import Check, ConformanceError, Outcome, outcomes, raise_first
 from arena.testing.parameters import check_parameters
-from arena.testing.trials import FATAL, AttackerSubject, flaw_of_needs
-from arena.testing.watch import FaultKind, Recording, Trial, difference, difference_in_game
+from arena.testing.trials import BUDGET, FATAL, AttackerSubject, flaw_of_needs
+from arena.testing.watch import PATIENCE, FaultKind, Recording, Trial, difference, difference_in_game
 
 
 def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
@@ -45,19 +45,25 @@ def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
 
 
 def attacker_outcomes(
-    attacker: Attacker, *, device: str = "cpu", patience: float = 60.0
+    attacker: Attacker, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
 ) -> Iterator[Outcome]:
     """Run all checks on `attacker`, each as it is asked for; arguments as for `AttackerSubject`."""
-    return outcomes(attacker_checks(), AttackerSubject(attacker, device=device, patience=patience))
+    return outcomes(
+        attacker_checks(), AttackerSubject(attacker, device=device, budget=budget, patience=patience)
+    )
 
 
-def check_attacker(attacker: Attacker, *, device: str = "cpu", patience: float = 60.0) -> None:
+def check_attacker(
+    attacker: Attacker, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+) -> None:
     """Run all checks on `attacker`; arguments as for `AttackerSubject`.
 
     Raises:
         ConformanceError: at the first check that fails.
     """
-    raise_first(attacker_outcomes(attacker, device=device, patience=patience), name_of(attacker))
+    raise_first(
+        attacker_outcomes(attacker, device=device, budget=budget, patience=patience), name_of(attacker)
+    )
 
 
 def _parameters(subject: AttackerSubject) -> None:
@@ -85,8 +91,9 @@ def _range(subject: AttackerSubject) -> None:
 
 
 def _closed(subject: AttackerSubject) -> None:
-    few = (subject.watch(trial) for trial in subject.few_games())
-    _report(itertools.chain(subject.plays, few), "closed")
+    _report(subject.plays, "closed")
+    subject.require_sound()
+    _report((subject.watch(trial) for trial in subject.few_games()), "closed")
 
 
 def _seat(subject: AttackerSubject) -> None:
@@ -135,7 +142,7 @@ def _stateless(subject: AttackerSubject) -> None:
 
 def _generators(subject: AttackerSubject) -> None:
     for one in _settled(subject):
-        if (said := difference(one, subject.watch(one.trial, ambient=1))) is not None:
+        if (said := difference(one, subject.watch(one.trial, ambient=AMBIENT + 1))) is not None:
             raise ConformanceError(
                 f"it depends on a global random generator instead of games.uniform, games.normal and "
                 f"games.integers: {said} [{one.trial.where}]"
@@ -150,6 +157,8 @@ def _batch(subject: AttackerSubject) -> str | None:
     for one in _settled(subject):
         for places, company in (((2,), "alone"), ((4, 0, 3), "in other company and order")):
             apart = subject.watch(replace(one.trial, games=places, clean=()))
+            if apart.fault(*FATAL):
+                continue  # which the check "games" reports
             for place, game in enumerate(places):
                 if (said := difference_in_game(one, game, apart, place)) is not None:
                     raise ConformanceError(f"it plays a game otherwise {company}: {said} [{one.trial.where}]")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,11 +10,10 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
-from arena.classifiers.classifier import fingerprint
 from arena.oracle import Oracle, Stack, pick
 from arena.players import Defender, Response, Rows
 from arena.registry import name_of
-from arena.testing.ambient import global_generators
+from arena.testing.ambient import AMBIENT
 from arena.testing.desk import (
     DefenderSubject,
     Desk,
@@ -91,45 +89,23 @@ def _declares(subject: DefenderSubject) -> None:
 
 
 def _fit(subject: DefenderSubject) -> None:
-    place, own = subject.worlds[0], copy.deepcopy(subject.defender)
-    before = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)
-    with answering_for(own, "harden"):
-        base = own.harden(place.classifier, place)
-    if not isinstance(base, Classifier) or (base.shape, base.classes) != (place.shape, place.classes):
-        raise ConformanceError("harden must return a Classifier of the same images and classes")
-    with answering_for(own, "fit"):
-        fitted = own.fit(base, place)
-    if not isinstance(fitted, type(own)):
-        raise ConformanceError(f"fit must return a {type(own).__name__}; found {type(fitted).__name__}")
-    if not alike(before[0], vars(own)):
-        raise ConformanceError("preparing changed the defender itself; fit must return another instead")
-    if before[1] != fingerprint(place.classifier.module):
-        raise ConformanceError("preparing changed the classifier itself; harden must return another instead")
-    with answering_for(own, "facts"):
-        json.dumps(fitted.facts())
+    _reject(subject.flaw_of_fit)
 
 
 # Answers
 
 
 def _form(subject: DefenderSubject) -> None:
-    subject.prepared()
-    if subject.flaw is not None:
-        raise ConformanceError(subject.flaw)
+    _reject(subject.flaw_of_answers)
 
 
 def _passes_on(subject: DefenderSubject) -> None:
-    for number, place in enumerate(subject.worlds):
-        desk = subject.desk(number)
-        desk.ask(subject.images(_ROWS, number), rows_of(range(_ROWS), 1, subject.device))
-        for x, rows in zip(desk.passed.x, desk.passed.rows, strict=True):
-            want = f"images [n,{','.join(map(str, place.shape))}] float32"
-            if x.dtype != torch.float32 or x.shape[1:] != place.shape:
-                raise ConformanceError(f"it must pass on {want}; found {x.dtype} {list(x.shape)}")
-            if len(x) != len(rows):
-                raise ConformanceError(f"it passed on {len(x)} images with {len(rows)} rows")
-            if not bool(x.isfinite().all()):
-                raise ConformanceError("it passed on images that are not finite")
+    _reject(subject.flaw_of_passing)
+
+
+def _reject(flaw: str | None) -> None:
+    if flaw is not None:
+        raise ConformanceError(flaw)
 
 
 def _finite(subject: DefenderSubject) -> None:
@@ -166,7 +142,9 @@ def _nan(subject: DefenderSubject) -> None:
     if bool(made_up[[2, 4]].any()):
         raise ConformanceError("it answered logits that are NaN with scores of its own making")
     sound = torch.tensor([0, 1, 3, 6])
-    whole = subject.desk(1, network=lambda x, rows: classifier(x)).ask(x, rows)
+    whole, again = (subject.desk(1, network=_scaled(classifier, 1.0)).ask(x, rows) for _ in range(2))
+    if differs(whole, again) is not None:
+        return  # not the NaN's doing
     if (found := differs(pick(response, sound), pick(whole, sound))) is not None:
         raise ConformanceError(f"logits that are NaN in one row change the answers to others: {found}")
 
@@ -243,18 +221,19 @@ def _with_seed(desk: Desk, seed: int) -> Desk:
 
 def _generators(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS), rows_of(range(_ROWS), 1, subject.device)
-    if _varies(subject.desk(), x, [rows, rows]):
+    subject.desk()
+    one, same, other = (
+        Desk(*subject.prepare(0, ambient), ambient=ambient) for ambient in (AMBIENT, AMBIENT, AMBIENT + 1)
+    )
+    expected = one.ask(x, rows)
+    if differs(expected, same.ask(x, rows)) is not None:
         return  # even where the generators stand alike, which is reported elsewhere
-
-    def answer(ambient: int) -> tuple[Response, list[str]]:
-        with global_generators(ambient) as used:
-            response = Desk(*subject.prepare(0)).ask(x, rows)
-        return response, used
-
-    (one, used), (other, _) = answer(0), answer(1)
-    if (found := differs(one, other)) is not None:
-        raise ConformanceError(f"it depends on a global random generator: {found}")
-    if used:
+    if (found := differs(expected, other.ask(x, rows))) is not None:
+        raise ConformanceError(
+            f"it depends on a global random generator instead of rows.uniform, rows.normal and "
+            f"rows.integers: {found}"
+        )
+    if used := [*subject.used, *one.used]:
         raise ConformanceError(f"it disturbs the global random generator of {used[0]}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from torch import Tensor
 
 from arena import random
 from arena.classifiers import Classifier
+from arena.classifiers.classifier import fingerprint
 from arena.oracle import prepare
 from arena.players import Defender, Response, Rows
+from arena.testing.ambient import AMBIENT, global_generators
 from arena.testing.outcome import ConformanceError, Skip, said
 from arena.testing.worlds import WORLDS, World, world
 
@@ -44,6 +47,11 @@ class Desk:
         games, accounts: the size of the memory.
         network: logits in place of the (hardened) classifier's.
         seed: of the defender's draws.
+        ambient: the seed of the global random generators meanwhile.
+
+    Attributes:
+        passed: what the defender passed on to the rest of the stack.
+        used: the global random generators that it drew from.
     """
 
     def __init__(
@@ -55,17 +63,23 @@ class Desk:
         accounts: int = 3,
         network: Network | None = None,
         seed: int = 11,
+        ambient: int = AMBIENT,
     ) -> None:
-        self.defender, self.base, self.seed = defender, base, seed
+        self.defender, self.base, self.seed, self.ambient = defender, base, seed, ambient
         self.network = network or (lambda x, rows: base(x))
         with answering_for(defender, "start"):
             self.memory = defender.start(games, accounts, torch.device(base.device))
         self.passed = Passed([], [], [])
+        self.used: list[str] = []
 
     def ask(self, x: Tensor, rows: Rows) -> Response:
         """The defender's answer to images `x` [n,C,H,W]."""
-        with answering_for(self.defender, "respond"):
-            return self.defender.respond(x, replace(rows, seed=self.seed, memory=self.memory), self._inner)
+        with answering_for(self.defender, "respond"), global_generators(self.ambient) as used:
+            response = self.defender.respond(
+                x, replace(rows, seed=self.seed, memory=self.memory), self._inner
+            )
+        self.used = [*self.used, *used]
+        return response
 
     def keep(self, x: Tensor, rows: Rows, response: Response) -> None:
         """Let the defender remember rows, as the Referee does for those that it keeps."""
@@ -110,20 +124,26 @@ class DefenderSubject:
     Args:
         defender: what is checked; it is copied each time it is prepared.
         device: where the images lie.
+
+    Attributes:
+        used: the global random generators that preparing it drew from last.
     """
 
     def __init__(self, defender: Defender, *, device: str = "cpu") -> None:
         self.defender, self.device = defender, device
         self._prepared: dict[int, tuple[Defender, Classifier]] = {}
+        self.used: list[str] = []
 
-    @property
+    @cached_property
     def worlds(self) -> list[World]:
-        return [world(number, self.device) for number in range(len(WORLDS))]
+        """The worlds, with classifiers of their own that the defender may spoil."""
+        places = (world(number, self.device) for number in range(len(WORLDS)))
+        return [replace(place, classifier=copy.deepcopy(place.classifier)) for place in places]
 
-    def prepare(self, number: int) -> tuple[Defender, Classifier]:
+    def prepare(self, number: int, ambient: int = AMBIENT) -> tuple[Defender, Classifier]:
         """Harden, then fit, a copy in world `number`. Raises ConformanceError if that fails."""
         place = self.worlds[number]
-        with answering_for(self.defender, "harden or fit"):
+        with answering_for(self.defender, "harden or fit"), global_generators(ambient) as self.used:
             stack = prepare(place.classifier, [copy.deepcopy(self.defender)], place)
         return stack.defenders[0], stack.base
 
@@ -133,11 +153,10 @@ class DefenderSubject:
         Raises:
             Skip: if it cannot be prepared.
         """
+        if self.flaw_of_fit is not None:
+            raise Skip("it cannot be prepared properly")
         if number not in self._prepared:
-            try:
-                self._prepared[number] = self.prepare(number)
-            except ConformanceError as error:
-                raise Skip("it cannot be prepared") from error
+            self._prepared[number] = self.prepare(number)
         return self._prepared[number]
 
     def desk(self, number: int = 0, **options: Any) -> Desk:
@@ -146,7 +165,7 @@ class DefenderSubject:
         Raises:
             Skip: if it cannot be prepared, or does not answer ordinary queries properly.
         """
-        if self.flaw is not None:
+        if self.flaw_of_answers is not None or self.flaw_of_passing is not None:
             raise Skip("it does not answer ordinary queries properly")
         return self._desk(number, **options)
 
@@ -155,13 +174,42 @@ class DefenderSubject:
         return Desk(copy.deepcopy(defender), base, **options)
 
     @cached_property
-    def flaw(self) -> str | None:
-        """What is wrong with its answers to ordinary queries; Skip as for `prepared`."""
+    def flaw_of_fit(self) -> str | None:
+        """What is wrong with how it is prepared."""
+        try:
+            return self._flaw_of_fit()
+        except ConformanceError as error:
+            return str(error)
+
+    def _flaw_of_fit(self) -> str | None:
+        place, own = self.worlds[0], copy.deepcopy(self.defender)
+        parameters, classifier = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)
+        with answering_for(own, "harden"):
+            base: object = own.harden(place.classifier, place)
+        if not isinstance(base, Classifier) or (base.shape, base.classes) != (place.shape, place.classes):
+            return "harden must return a Classifier of the same images and classes"
+        with answering_for(own, "fit"):
+            fitted: object = own.fit(base, place)
+        if not isinstance(fitted, Defender) or not isinstance(fitted, type(own)):
+            return f"fit must return a {type(own).__name__}; found {type(fitted).__name__}"
+        if not alike(parameters, vars(own)):
+            return "preparing changed the defender itself; fit must return another instead"
+        if classifier != fingerprint(place.classifier.module):
+            return "preparing changed the classifier itself; harden must return another instead"
+        with answering_for(own, "facts"):
+            json.dumps(fitted.facts())
+        for number in range(1, len(self.worlds)):
+            self._prepared[number] = self.prepare(number)
+        return None
+
+    @cached_property
+    def flaw_of_answers(self) -> str | None:
+        """What is wrong with its answers to ordinary queries. Raises Skip as `prepared` does."""
         for number, place in enumerate(self.worlds):
             for count in (1, 7):
+                desk = self._desk(number)
                 try:
-                    rows = rows_of(range(count), 1, self.device)
-                    response = self._desk(number).ask(self.images(count, number), rows)
+                    response = desk.ask(self.images(count, number), rows_of(range(count), 1, self.device))
                 except ConformanceError as error:
                     flaw: str | None = str(error)
                 else:
@@ -169,6 +217,24 @@ class DefenderSubject:
                 if flaw is not None:
                     shape = list(place.shape)
                     return f"{flaw} [{count} rows, {place.classes} classes, images {shape}]"
+        return None
+
+    @cached_property
+    def flaw_of_passing(self) -> str | None:
+        """What is wrong with what it passes on to the rest of the stack. Raises Skip as `prepared` does."""
+        if self.flaw_of_answers is not None:
+            raise Skip("it does not answer ordinary queries properly")
+        for number, place in enumerate(self.worlds):
+            desk = self._desk(number)
+            desk.ask(self.images(7, number), rows_of(range(7), 1, self.device))
+            for x, rows in zip(desk.passed.x, desk.passed.rows, strict=True):
+                if x.dtype != torch.float32 or x.shape[1:] != place.shape:
+                    want = f"[n,{','.join(map(str, place.shape))}] float32"
+                    return f"it must pass on images {want}; found {x.dtype} {list(x.shape)}"
+                if len(x) != len(rows):
+                    return f"it passed on {len(x)} images with {len(rows)} rows"
+                if not bool(x.isfinite().all()):
+                    return "it passed on images that are not finite"
         return None
 
     def images(self, count: int, number: int = 0) -> Tensor:

@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from arena.players import Attacker, Needs
+from arena.testing.ambient import AMBIENT
 from arena.testing.outcome import Skip
 from arena.testing.standins import Detector, Trouble
-from arena.testing.watch import FaultKind, Recording, Trial, watch
+from arena.testing.watch import PATIENCE, FaultKind, Recording, Trial, watch
 from arena.testing.worlds import WORLDS, constant_world, world
 from arena.threat import Goal, Knowledge, Norm, Objective, Quantisation, Resources, Threat
 
@@ -26,8 +27,7 @@ _FEEDBACK: dict[str, tuple[str, ...]] = {
     "logits": ("logits",),
 }
 _QUANTISATION: tuple[Quantisation, ...] = ("none", "round", "none", "floor", "none")
-_SHORT, _LONG = 30, 120
-"""Budgets."""
+BUDGET = 100
 
 
 class AttackerSubject:
@@ -36,11 +36,15 @@ class AttackerSubject:
     Args:
         attacker: what is checked; it is copied for each play.
         device: where the images lie.
+        budget: queries a game of the longest plays; the many short ones have a quarter of it.
         patience: seconds of processor time that it may take for one move.
     """
 
-    def __init__(self, attacker: Attacker, *, device: str = "cpu", patience: float = 60.0) -> None:
+    def __init__(
+        self, attacker: Attacker, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+    ) -> None:
         self.attacker, self.device, self.patience = attacker, device, patience
+        self.long, self.short = budget, max(4, budget // 4)
 
     @property
     def across_games(self) -> bool:
@@ -55,7 +59,7 @@ class AttackerSubject:
             return self.attacker
 
     def watch(
-        self, trial: Trial, *, seed: int = 0, ambient: int = 0, by: Attacker | None = None
+        self, trial: Trial, *, seed: int = 0, ambient: int = AMBIENT, by: Attacker | None = None
     ) -> Recording:
         """Play `trial`, by a fresh copy unless another attacker is given."""
         return watch(by or self.fresh(), trial, seed=seed, ambient=ambient, patience=self.patience)
@@ -76,7 +80,7 @@ class AttackerSubject:
         """A trial for each combination of norm, goal, objective and feedback that the attacker declares."""
         needs = self.needs
         rules = itertools.product(needs.norms, needs.goals, needs.objectives, _FEEDBACK[needs.feedback])
-        return [self._trial(n, _SHORT, *combination) for n, combination in enumerate(rules)]
+        return [self._trial(n, self.short, *combination) for n, combination in enumerate(rules)]
 
     @cached_property
     def variants(self) -> list[Trial]:
@@ -85,14 +89,19 @@ class AttackerSubject:
         norms, goals = itertools.cycle(needs.norms), itertools.cycle(needs.goals)
         feedbacks = itertools.cycle(reversed(_FEEDBACK[needs.feedback]))
         return [
-            self._trial(n + 1, _LONG, next(norms), next(goals), objective, next(feedbacks))
+            self._trial(n + 1, self.long, next(norms), next(goals), objective, next(feedbacks))
             for n, objective in enumerate(needs.objectives)
         ]
 
     @cached_property
     def plays(self) -> list[Recording]:
-        """The plays of `declared` and of `variants`."""
-        return [self.watch(trial) for trial in (*self.declared, *self.variants)]
+        """The plays of `declared` and of `variants`, up to the first that does not come to an end."""
+        played = []
+        for trial in (*self.declared, *self.variants):
+            played.append(self.watch(trial))
+            if played[-1].fault("hang", "stalled"):
+                break  # each of the others would take as long
+        return played
 
     @cached_property
     def again(self) -> list[tuple[Recording, Recording]]:
@@ -132,7 +141,7 @@ class AttackerSubject:
     # Trouble
 
     def few_rows(self) -> Iterator[Trial]:
-        return self._changed("volleys of 4 rows at most", max_rows=4)
+        return self._changed("volleys of 3 rows at most", max_rows=3)
 
     def small_budgets(self) -> Iterator[Trial]:
         for budget in (1, 2):
@@ -170,7 +179,7 @@ class AttackerSubject:
     def _changed(self, what: str, **changes: Any) -> Iterator[Trial]:
         """The variants with a short budget and these changes."""
         for trial in self.variants:
-            threat = trial.threat.with_budget(_SHORT * self.attacker.budget_factor)
+            threat = trial.threat.with_budget(self.short * self.attacker.budget_factor)
             yield replace(trial, where=f"{what}; {trial.where}", threat=threat, **changes)
 
 

@@ -15,7 +15,7 @@ from arena.moves import Answers, Consult, Move, Note, Play, Resign, Submit, Voll
 from arena.oracle import Oracle, prepare
 from arena.players import Attacker, Defender, Games, generator_only
 from arena.referee import Referee
-from arena.testing.ambient import Hang, global_generators, time_limit
+from arena.testing.ambient import AMBIENT, Hang, global_generators, time_limit
 from arena.testing.outcome import said
 from arena.testing.worlds import World
 from arena.threat import Threat
@@ -25,6 +25,7 @@ FaultKind = Literal["crash", "hang", "stalled", "form", "range", "closed", "seat
 LONG = 4096
 """`max_rows` where nothing else is tried: no attacker need cut its volleys."""
 
+PATIENCE = 60.0
 TOLERANCE = 1e-4
 """How far apart the images of a game may be that is played in another batch: the sums of an attacker may be
 rounded otherwise there."""
@@ -163,8 +164,8 @@ def watch(
     trial: Trial,
     *,
     seed: int = 0,
-    ambient: int = 0,
-    patience: float = 60.0,
+    ambient: int = AMBIENT,
+    patience: float = PATIENCE,
 ) -> Recording:
     """Let `attacker` play a trial.
 
@@ -191,7 +192,7 @@ def watch(
                 holdings=holdings,
             )
         except Hang:
-            recording.add("hang", f"computed for more than {patience:g} seconds without a move")
+            recording.add("hang", f"computed for more than {patience:g} s without a move")
         else:
             recording.reasons, recording.hits = list(played.reason), played.answered.tolist()
             if "stalled" in played.reason:
