@@ -70,11 +70,13 @@ class Actions:
 
     def _images(self, image: Any, shape: tuple[int, ...]) -> Tensor:
         if isinstance(image, np.ndarray):
+            if image.dtype != np.float32:
+                raise VolleyError(f"image must be float32; found {image.dtype}")
             image = torch.tensor(image, device=self.device)
         if not isinstance(image, Tensor) or tuple(image.shape) != shape:
             found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise VolleyError(f"image must be an array or a tensor {list(shape)}; found {found}")
-        return image
+        return image.detach()
 
     def _read(self, parts: dict[str, Any]) -> Action:
         account = parts.get("account")

@@ -101,7 +101,7 @@ class Table:
             place = self._place(hands_in)
             referee.checks.whole(action.image[place], place, once=True)
         if len(asks):
-            self._ask(action, self._place(asks))
+            self._ask(action, asks)
         final_is_hit = referee.ledger.best_hit.copy()
         if len(hands_in):
             final_is_hit[hands_in] = self._answered_with_a_hit(action.image, hands_in)
@@ -130,16 +130,16 @@ class Table:
             observation["banned"] = torch.from_numpy(ledger.banned).to(self.world.device, torch.int8)
         return observation
 
-    def _ask(self, action: Action, place: Tensor) -> None:
-        everyone = len(place) == self.games
+    def _ask(self, action: Action, asks: Ints) -> None:
+        place, everyone = self._place(asks), len(asks) == self.games
         x = action.image if everyone else action.image[place]
         account = action.account if action.account is None or everyone else action.account[place]
         self._hear(place, self.referee.answer(Volley(x, place, account)))
         if self._last is not None:
             self._last[place] = x
-        ledger, asked = self.referee.ledger, place.cpu().numpy()
+        ledger = self.referee.ledger
         distance = ledger.best_l2 if self.threat.norm == "l2" else ledger.best_linf
-        hit = asked[ledger.best_hit[asked]]
+        hit = asks[ledger.best_hit[asks]]
         self._best[hit], self._best_is_hit[hit] = distance[hit], True
 
     def _hear(self, place: Tensor, answers: Answers) -> None:

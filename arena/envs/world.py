@@ -113,7 +113,6 @@ def build_world(
 def _classifier(
     classifier: Any, data: Dataset | None, split: Split, device: torch.device, batch: int
 ) -> Classifier:
-
     sample = split.take(slice(0, 1))
     if classifier is None or isinstance(classifier, str | Mapping):
         if data is None:

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from arena.envs import BlackBoxEnv
 from arena.moves import VolleyError
@@ -32,7 +33,9 @@ def test_who_does_not_send_is_not_charged(ground):
     [
         (lambda x: x[:3], r"image must be an array or a tensor \[4, 1, 8, 8\]; found \[3, 1, 8, 8\]"),
         (lambda x: x.tolist(), "found list"),
-        (lambda x: x.astype(np.float64), "images must be float32"),
+        (lambda x: x.astype(np.float64), "image must be float32; found float64"),
+        (lambda x: torch.tensor(x).double(), "images must be float32; found torch.float64"),
+        (lambda x: x.astype(object), "image must be float32; found object"),
         (lambda x: x + 1, r"images must lie in \[0,1\]"),
         (lambda x: np.where(x == x.max(), np.nan, x).astype(np.float32), "images must be finite"),
         (lambda x: {"send": np.ones(4)}, "an action holds image, and may hold send, submit; found send"),
@@ -74,6 +77,14 @@ def test_a_malformed_action_of_the_one_game(ground):
             env.step(action)
     *_, info = env.step({"image": obs["image"], "account": 1})
     assert info["turn"] == 1
+
+
+def test_a_policy_s_gradient_ends_at_the_environment(ground):
+    env = ground.vector(objective="submit", arrays="torch")
+    obs, _ = env.reset()
+    action = {"image": obs["image"].requires_grad_(), "submit": np.array([0, 0, 0, 1])}
+    seen, reward, *_ = env.step(action)
+    assert not any(part.requires_grad for part in (*seen.values(), reward))
 
 
 def test_read_only_arrays_are_accepted(ground):
