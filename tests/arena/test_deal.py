@@ -72,8 +72,8 @@ def granting(images: int = 0, starts: bool = False, goal: str = "untargeted") ->
 
 @pytest.fixture
 def split(worlds: ModuleType) -> Split:
-    """Twelve images, of which the classifier of worlds.py gives every class some."""
-    x = worlds.images([(8 * (k & 1) + k // 2, 8 * (k >> 1 & 1), 8 * (k >> 2 & 1), k // 2) for k in range(12)])
+    """Twelve images; the classifier of worlds.py gives each class to some."""
+    x = worlds.images([(8, 8 + k % 2, 4 + k, 4) for k in range(12)])
     return Split(x, torch.arange(12), torch.tensor(worlds.truth(x, worlds.classifier())))
 
 

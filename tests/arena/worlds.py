@@ -23,8 +23,9 @@ from arena.threat import Threat
 from arena.transcript import Record
 
 SHAPE = (1, 2, 2)
-WEIGHT = ((2, -1, 0, 1), (-2, 1, 1, 0), (0, 0, -1, -1))
-BIAS = (0, 0, 1)
+WEIGHT = ((4, -4, 0, 0), (-4, 4, 0, 0), (0, 0, 4, -4))
+BIAS = (0, 0, -1)
+"""0 where the first pixel is above the second, 1 where below, 2 where the third is far above the fourth."""
 
 
 class Exact(nn.Module):
