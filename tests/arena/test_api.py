@@ -89,7 +89,9 @@ def test_arrays_and_a_plain_function_will_do(world):
 
 def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(world):
     pair = (world["images"], world["labels"])
-    result = arena.play("square", "aaa-linear", model=world["model"], **_data(world), threat=RULES, calibration=pair)
+    result = arena.play(
+        "square", "aaa-linear", model=world["model"], **_data(world), threat=RULES, calibration=pair
+    )
     assert len(result.games) == 30
     with pytest.raises(ValueError, match="pass calibration="):
         arena.play("square", "aaa-linear", model=world["model"], **_data(world), threat=RULES)

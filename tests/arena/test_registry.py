@@ -59,7 +59,10 @@ def test_parameters_are_given_by_name_and_wrappers_take_agents():
     eot = build_attacker({"name": "eot", "repeats": 3, "of": {"name": "square", "p": 0.3}})
     assert (eot.repeats, eot.of.p) == (3, 0.3)
     assert build_attacker(eot) is eot
-    assert [type(d).__name__ for d in build_stack({"stack": ["snd", {"name": "rnd", "nu": 0.1}]})] == ["SND", "RND"]
+    assert [type(d).__name__ for d in build_stack({"stack": ["snd", {"name": "rnd", "nu": 0.1}]})] == [
+        "SND",
+        "RND",
+    ]
     assert len(build_stack("none")) == 1
 
 

@@ -127,15 +127,27 @@ def test_the_adaptive_convention_multiplies_budget_and_reported_counts(tmp_path)
     [
         (("budget", "buget"), 'threat.buget: there is no such key; did you mean "budget"?'),
         (("budget = 100", ""), "threat.budget: this key is missing"),
-        (("budget = 100", "budget = 0"), "threat.budget: found 0; input should be greater than or equal to 1"),
+        (
+            ("budget = 100", "budget = 0"),
+            "threat.budget: found 0; input should be greater than or equal to 1",
+        ),
         (('epsilon = "8/255"', 'epsilon = "8/0"'), "threat.epsilon: epsilon must be a positive number"),
         (("[threat]", "gams = 3\n[threat]"), 'gams: there is no such key; did you mean "games"?'),
         (("[threat]", "games = 0\n[threat]"), "games: found 0"),
         (("[threat]", "at = [200]\n[threat]"), "at: found 200; counts go up to the budget 100"),
-        (("[threat]", 'log = "all"\n[threat]'), "log: found 'all'; input should be 'queries', 'changes' or 'games'"),
+        (
+            ("[threat]", 'log = "all"\n[threat]'),
+            "log: found 'all'; input should be 'queries', 'changes' or 'games'",
+        ),
         (('"square"', '"sqare"'), 'attackers 1: there is no attacker "sqare"; did you mean "square"?'),
-        (('["none"]', '["none", { name = "snd", sgma = 1.0 }]'), 'defenders 2: defender "snd" has no parameter "sgma"'),
-        (("budget = 100", 'budget = 100\nfeedback = "label"'), "square cannot play this threat: it needs scores"),
+        (
+            ('["none"]', '["none", { name = "snd", sgma = 1.0 }]'),
+            'defenders 2: defender "snd" has no parameter "sgma"',
+        ),
+        (
+            ("budget = 100", 'budget = 100\nfeedback = "label"'),
+            "square cannot play this threat: it needs scores",
+        ),
         (("budget = 100", 'budget = 100\nobjective = "minimum"'), "square cannot play this threat"),
         (("budget = 100", "budget = = 1"), "is not valid TOML"),
         (("[threat]", "threats = []\n[threat]"), "threats: found beside threat; give one or the other"),

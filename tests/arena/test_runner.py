@@ -1,0 +1,201 @@
+"""A run: what it leaves in the log, that it goes on after any interruption, and that it repeats bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from arena.log import open_log
+from arena.log import questions as ask
+from arena.runner import Run, shards
+from arena.scenario import ScenarioError, parse_scenario
+
+TABLE = {
+    "games": 12,
+    "shard": 5,
+    "repeats": 2,
+    "at": [5, 10],
+    "attackers": [{"name": "square", "p": 0.3}],
+    "defenders": ["none", {"name": "snd", "sigma": 0.05}],
+    "threat": {"epsilon": 0.2, "budget": 20},
+}
+
+
+def run(**changes) -> Run:
+    return Run(parse_scenario({**TABLE, **changes}, "small", Path.cwd(), "small"), device="cpu")
+
+
+class Watcher:
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.queries = self.shards = self.skipped = 0
+        self.stop_after = stop_after
+
+    def match(self, match, games):
+        pass
+
+    def played(self, queries):
+        self.queries += queries
+        if self.stop_after is not None and self.shards >= self.stop_after:
+            raise KeyboardInterrupt
+
+    def ended(self, games, skipped):
+        self.shards += 1
+        self.skipped += skipped
+
+
+def content(path: Path) -> dict[str, list[tuple]]:
+    """All that is in a log's finished shards but ids and times."""
+    with open_log(path, create=False) as log:
+        games = ask.sql(
+            log,
+            "SELECT m.number, g.repeat, g.shard, g.image, g.label, g.reason, g.queries, g.answered, g.vote, "
+            "g.base, g.hit_at, g.accepted_at, g.l2, g.linf, g.final FROM finished_games g "
+            "JOIN matches m ON m.id = g.match_id ORDER BY 1, 2, 3, 4",
+        ).rows
+        rows = ask.sql(
+            log,
+            "SELECT m.number, g.repeat, g.image, q.turn, q.label, q.margin, q.l2, q.hit, q.purpose "
+            "FROM finished_queries q JOIN finished_games g ON g.id = q.game_id "
+            "JOIN matches m ON m.id = g.match_id ORDER BY 1, 2, 3, 4",
+        ).rows
+        marks = ask.sql(
+            log,
+            "SELECT m.number, g.repeat, g.image, k.at, k.turn, k.answered, k.vote, k.base "
+            "FROM finished_marks k JOIN finished_games g ON g.id = k.game_id "
+            "JOIN matches m ON m.id = g.match_id ORDER BY 1, 2, 3, 4",
+        ).rows
+    return {"games": games, "queries": rows, "marks": marks}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("runner") / "whole.db"
+    with open_log(path) as log:
+        assert run().play(log, Watcher())[1]
+    return path
+
+
+def test_all_matches_play_the_same_games(whole):
+    with open_log(whole, create=False) as log:
+        (only,) = ask.runs(log)
+        assert only.ended is not None
+        first, second = (ask.outcomes(log, m.id) for m in ask.matches(log, only.id))
+    assert (first.image == second.image).all()
+    assert (first.label == second.label).all()
+    played = np.array([reason != "clean" for reason in first.reason])
+    assert played.sum() == 12 * 2
+    assert (first.image[first.repeat == 0] == first.image[first.repeat == 1]).all()
+
+
+def test_every_query_is_logged_and_counted(whole):
+    logged = content(whole)
+    queries = {}
+    for number, repeat, image, *_ in logged["queries"]:
+        queries[number, repeat, image] = queries.get((number, repeat, image), 0) + 1
+    for number, repeat, _, image, _, reason, count, *_ in logged["games"]:
+        assert queries.get((number, repeat, image), 0) == count <= 20
+        assert (count == 0) == (reason == "clean")
+    counts = {at for *_, at, _, _, _, _ in ((m[0], m[3], *m[4:]) for m in logged["marks"])}
+    assert counts == {0, 5, 10, 20}
+    assert len(logged["marks"]) == 4 * len(logged["games"])
+
+
+def test_repeats_have_draws_of_their_own(whole):
+    finals = {(g[0], g[1], g[3]): g[-1] for g in content(whole)["games"] if g[5] != "clean"}
+    differing = sum(finals[key] != finals[key[0], 1, key[2]] for key in finals if key[1] == 0)
+    assert differing > 12
+
+
+def test_the_same_scenario_gives_the_same_log_after_interruptions(whole, tmp_path):
+    path = tmp_path / "cut.db"
+    for stop in (0, 2, 3):
+        with open_log(path) as log, pytest.raises(KeyboardInterrupt):
+            run().play(log, Watcher(stop_after=stop))
+    with open_log(path) as log:
+        watcher = Watcher()
+        assert run().play(log, watcher)[1]
+    assert watcher.skipped == 3
+    assert content(path) == content(whole)
+
+
+def test_a_finished_run_is_not_played_again_unless_asked_for(whole, tmp_path):
+    path = tmp_path / "again.db"
+    path.write_bytes(whole.read_bytes())
+    with open_log(path) as log:
+        watcher = Watcher()
+        run_id, played = run().play(log, watcher)
+        assert (played, watcher.queries) == (False, 0)
+        assert run(seed=1).play(log, Watcher()) == (run_id + 1, True)
+        again, played = run().play(log, Watcher(), fresh=True)
+        assert played and again == run_id + 2
+
+
+def test_kill_loses_no_finished_shard(whole, tmp_path):
+    path = tmp_path / "killed.db"
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[2])\n"
+        "import test_runner as t\n"
+        "from arena.log import open_log\n"
+        "class Slow(t.Watcher):\n"
+        "    def ended(self, games, skipped):\n"
+        "        super().ended(games, skipped)\n"
+        "        print(self.shards, flush=True)\n"
+        "    def played(self, queries):\n"
+        "        import time; time.sleep(0.01)\n"
+        "with open_log(sys.argv[1]) as log: t.run().play(log, Slow())\n"
+    )
+    here = str(Path(__file__).parent)
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, str(path), here],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert child.stdout is not None
+    for line in child.stdout:
+        if int(line) == 2:
+            break
+    time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with open_log(path) as log:
+        watcher = Watcher()
+        assert run().play(log, watcher)[1]
+    assert watcher.skipped >= 2
+    assert content(path) == content(whole)
+
+
+def test_shards_are_cut_by_the_scenario_alone():
+    prepared = run()
+    (match, _), (ground, _) = prepared.scenario.matches, prepared.grounds
+    cut = [(s.number, s.repeat, s.rows.start, s.rows.stop) for s in shards(ground, match)]
+    drawn = len(ground)
+    assert cut[:2] == [(0, 0, 0, 5), (1, 0, 5, 10)]
+    assert cut[-1][3] == drawn
+    assert sum(stop - start for *_, start, stop in cut) == 2 * drawn
+
+
+def test_a_world_without_a_game_says_so(tmp_path, monkeypatch):
+    (tmp_path / "eleventh.py").write_text(
+        "import torch\n"
+        "class Eleventh(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.eye(11)[torch.full((len(x),), 10)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ScenarioError, match="gets 0 of the 650 images of digits right: there is nothing"):
+        run(classifier={"network": "eleventh:Eleventh"})
+    with pytest.raises(ScenarioError, match="games: found 5000; classifier digits-cnn gets"):
+        run(games=5000)
+
+
+def test_the_level_follows_the_expected_rows():
+    assert run().level == "queries"
+    assert run(threat={"epsilon": 0.2, "budget": 10_000_000}).level == "changes"
+    assert run(log="games").level == "games"
