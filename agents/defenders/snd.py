@@ -50,6 +50,6 @@ def symmetric_beta(a: float, uniform: Tensor) -> Tensor:
     (Bailey 1994, "Polar generation of random variates with the t-distribution"), and
     (1 + T / sqrt(2a + T^2)) / 2 is Beta(a, a). In terms of W nothing overflows.
     """
-    w = uniform[:, 0].pow(1 / a)
+    w = uniform[:, 0].log().div_(a).exp_()  # pow gives other last bits in other batches
     cosine = uniform[:, 1].mul(2 * math.pi).cos()
     return (1 + cosine * (1 - w).sqrt() / torch.sqrt(w + (1 - w) * cosine.square())) / 2

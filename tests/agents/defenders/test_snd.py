@@ -62,6 +62,14 @@ def test_beta_of_the_extreme_uniforms_is_finite() -> None:
         assert ((draws >= 0) & (draws <= 1)).all()
 
 
+@pytest.mark.parametrize("a", [0.3, 0.5, 0.7, 2.0, 5.0])
+def test_beta_draws_are_the_same_bits_in_any_batch(a: float) -> None:
+    uniform = random.uniform(4, torch.arange(500), 1, (2,))
+    whole = symmetric_beta(a, uniform)
+    for size in (1, 3, 17, 33, 150):
+        assert torch.equal(torch.cat([symmetric_beta(a, u) for u in uniform.split(size)]), whole)
+
+
 @pytest.mark.parametrize("a", [0.5, 1.0, 2.0])
 def test_beta_scales_the_noise_of_a_query_as_one(a: float, ask_as) -> None:
     with_beta, without = (noise(SND(beta=b), ask_as, 2000, (1, 8, 8)).flatten(1) for b in (a, None))
