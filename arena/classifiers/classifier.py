@@ -96,14 +96,16 @@ class Classifier:
         A function has no weights: its fingerprint is its qualified name. Raises ValueError where the model
         cannot take the sample, changes it in place, or answers anything but floating-point [n,K] with K > 1.
         """
+        sha = None
         if isinstance(model, Classifier):
-            name, model = name or model.name, model.module
+            name, sha, model = name or model.name, model._sha, model.module
         module = model if isinstance(model, nn.Module) else Function(model)
         if sample.dim() != 4 or len(sample) == 0:
             raise ValueError(f"the sample must be images [n,C,H,W] with n > 0, not {list(sample.shape)}")
         channels, height, width = sample.shape[1:]
         name = name or (module.name if isinstance(module, Function) else "")
-        self = cls(module, shape=(channels, height, width), classes=0, device=device, batch=batch, name=name)
+        shape = (channels, height, width)
+        self = cls(module, shape=shape, classes=0, device=device, batch=batch, name=name, sha=sha)
         self.classes = self._count_classes(sample[:2].to(self.device, torch.float32))
         return self
 

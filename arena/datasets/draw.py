@@ -33,7 +33,7 @@ def draw(split: Split, seed: int, count_right: int, is_right: Callable[[Tensor],
     order = _order(split.labels, seed)
     index, right = order[:0], torch.zeros(0, dtype=torch.bool)
     for piece in torch.split(order, BATCH):
-        if int(right.sum()) >= count_right:
+        if int(right.sum()) >= min(count_right, len(order)):
             break
         index, right = torch.cat([index, piece]), torch.cat([right, is_right(piece).cpu().bool()])
     end = int((right.cumsum(0) - right.long() < count_right).sum())

@@ -47,14 +47,12 @@ def npz(path: Path, layout: Layout | None = None) -> Dataset:
 
 
 def _read(path: Path) -> dict[str, NDArray[np.generic]]:
+    if not zipfile.is_zipfile(path):
+        raise DatasetError(f"{path}: is no .npz file, or cut short")
     try:
         with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise DatasetError(f"{path}: is a single array, not an .npz file")
             return dict(file)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-        if isinstance(error, DatasetError):
-            raise
         raise DatasetError(f"{path}: cannot be read as an .npz file of plain arrays: {error}") from error
 
 

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from arena import metrics
+from arena.classifiers.calibration import ece, temperature_grid
+
+
+def test_ece_of_known_confidences() -> None:
+    """Nine of ten right at confidence 0.7: off by 0.2; half right at 0.9: off by 0.4."""
+    p = torch.tensor([0.7] * 10 + [0.9] * 4, dtype=torch.float64)
+    logits = torch.stack([p.log(), (1 - p).log()], dim=1)
+    labels = torch.tensor([0] * 9 + [1] + [0, 0, 1, 1])
+    assert ece(logits, labels) == pytest.approx((10 * 0.2 + 4 * 0.4) / 14)
+    assert ece(logits + 50, labels) == pytest.approx(ece(logits, labels))
+
+
+def test_ece_is_that_of_metrics() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(500, 7), torch.randint(0, 7, (500,))
+    confidence, predicted = logits.softmax(1).max(1)
+    expected = metrics.ece(confidence.numpy(), (predicted == labels).numpy(), bins=11)
+    assert ece(logits.requires_grad_(), labels, bins=11) == pytest.approx(expected, abs=1e-6)
+
+
+def test_ece_refuses_logits_that_are_not_finite() -> None:
+    with pytest.raises(ValueError, match="confidence"):
+        ece(torch.tensor([[float("nan"), 1.0]]), torch.tensor([0]))
+
+
+def test_temperatures_are_aaas() -> None:
+    grid = temperature_grid()
+    assert len(grid) == 1999
+    assert (grid.diff() > 0).all()
+    assert 1.0 in grid.tolist()
+    assert torch.allclose(grid, 1 / grid.flip(0), rtol=1e-12)
+    assert (grid[0].item(), grid[-1].item()) == pytest.approx((0.001, 1000))
+    tuned = torch.tensor([2.08333, 1.20482, 1.26582, 1.1236, 0.94, 0.431, 0.58, 0.83], dtype=torch.float64)
+    assert ((grid[:, None] - tuned).abs().amin(0) < 1e-4).all()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from arena.datasets import Dataset, DatasetError, load_dataset
+from arena.datasets.dataset import SPLITS
+
+
+def cut(images: torch.Tensor | None = None, labels: list[int] | None = None, **index: list[int]) -> Dataset:
+    numbers = {"train": [3, 0], "calibration": [1], "attackers": [2], "games": [5, 4]} | index
+    x = torch.arange(6 * 4, dtype=torch.uint8).view(6, 1, 2, 2) if images is None else images
+    y = torch.tensor([0, 1, 2, 0, 1, 2] if labels is None else labels)
+    return Dataset.cut("six", x, y, {name: torch.tensor(rows).long() for name, rows in numbers.items()})
+
+
+def test_a_split_is_a_view_by_number() -> None:
+    data = cut()
+    assert data.train.index.tolist() == [3, 0]
+    assert data.games.labels.tolist() == [2, 1]
+    expected = torch.arange(16, 24).view(2, 1, 2, 2).flip(0) / 255
+    assert torch.equal(data.games.images, expected)
+    assert torch.equal(data.games.take(torch.tensor([1, 1, 0])), expected[[1, 1, 0]])
+    assert torch.equal(data.games.take(slice(1, 2)), expected[1:])
+    assert data.games.source.data_ptr() == data.train.source.data_ptr()
+
+
+def test_every_level_becomes_its_quotient() -> None:
+    """uint8 value k is k/255 rounded once, so that rounding to 8 bits gives it back bit for bit."""
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(6, 1, 1, 1)
+    x = cut(levels).games.images
+    assert x.dtype == torch.float32
+    assert torch.equal(x[0].flatten(), (torch.arange(256, dtype=torch.float64) / 255).float())
+    assert torch.equal(torch.round(x * 255) / 255, x)
+
+
+def test_facts_of_a_data_set() -> None:
+    data = cut()
+    assert (data.shape, data.classes, data.class_names) == ((1, 2, 2), 3, ("0", "1", "2"))
+    assert tuple(data.splits) == SPLITS
+    assert len(data.train) == 2
+
+
+def test_sha_is_of_images_labels_and_splits() -> None:
+    changed = torch.arange(6 * 4, dtype=torch.uint8).view(6, 1, 2, 2)
+    changed[4, 0, 1, 1] += 1
+    shas = [
+        data.sha
+        for data in (
+            cut(),
+            cut(changed),
+            cut(labels=[0, 1, 2, 0, 2, 1]),
+            cut(games=[4, 5]),
+            cut(train=[3], calibration=[1, 0]),
+            cut(torch.zeros(6, 1, 2, 2)),
+        )
+    ]
+    assert len(set(shas)) == len(shas)
+    assert cut().sha == shas[0]
+
+
+def test_splits_must_be_filled_and_disjoint() -> None:
+    with pytest.raises(DatasetError, match="6 images are too few to fill split 'attackers'"):
+        cut(attackers=[])
+    with pytest.raises(AssertionError, match="disjoint"):
+        cut(attackers=[0])
+
+
+def test_digits_are_a_fixed_stratified_split() -> None:
+    data = load_dataset("digits")
+    assert [len(split) for split in data.splits.values()] == [800, 200, 147, 650]
+    numbers = torch.cat([split.index for split in data.splits.values()])
+    assert torch.equal(numbers.sort().values, torch.arange(1797))
+    everything = data.games.source.new_zeros(10)
+    for split in data.splits.values():
+        everything += split.labels.bincount(minlength=10)
+    for split in data.splits.values():
+        share = everything * len(split) / 1797
+        assert (split.labels.bincount(minlength=10) - share).abs().max() < 2
+    assert data.sha == "6dcca8a926b617f5e7ec5f2667be7d2e19a60d0fe0963952c16206441ad27227"
+
+
+def test_digits_are_the_values_over_sixteen() -> None:
+    images = load_dataset("digits").games.source
+    assert images.shape == (1797, 1, 8, 8)
+    assert torch.equal((images * 16).round(), images * 16)
+    assert (images.min(), images.max()) == (0, 1)
+    assert (images[0, 0, 0] * 16).tolist() == [0, 0, 5, 13, 9, 1, 0, 0]
