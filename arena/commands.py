@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 
 from arena.log import LogError, open_log
-from arena.runner import LOGGED_ROWS, Run, shards
+from arena.report import print_results, read_run, write_report
+from arena.runner import Run, shards
 from arena.scenario import Match, load_scenario
 
 out = Console()
@@ -67,7 +68,7 @@ def play_command(
     if not played:
         out.print(f"{where} holds this run already (run {run_id}); --fresh plays it again", highlight=False)
     with open_log(where, create=False) as book:
-        print_results(book, run_id)
+        print_results(out, book, run_id)
     out.print(f"log: {where}", highlight=False, soft_wrap=True)
     return 0
 
@@ -76,7 +77,8 @@ class _Bar:
     """Progress on the terminal: games done, queries per second, time left."""
 
     def __init__(self, run: Run) -> None:
-        self.total = sum(len(g) * m.settings.repeats for m, g in zip(run.scenario.matches, run.grounds, strict=True))
+        matches = zip(run.scenario.matches, run.grounds, strict=True)
+        self.total = sum(len(ground) * match.settings.repeats for match, ground in matches)
         self.matches = len(run.scenario.matches)
         self.count = self.queries = 0
         self.began = time.monotonic()
@@ -139,11 +141,11 @@ def _expect(run: Run) -> None:
     out.print(table)
     queries = run.expected_queries
     rows = queries if run.level == "queries" else 0
-    said = "every query" if run.level == "queries" else f"level {run.level}, at most {LOGGED_ROWS[run.level]:,}" if run.level == "changes" else "no queries"
+    said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     out.print(
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
-        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most); about {_duration(seconds)} at most"
-        f" on {run.device} by the bare forward pass",
+        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most);"
+        f" about {_duration(seconds)} at most on {run.device} by the bare forward pass",
         highlight=False,
     )
 
@@ -169,8 +171,11 @@ def check_command(agent: str) -> int:
 
 
 def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
-    raise NotImplementedError
-
-
-def print_results(book: Any, run_id: int) -> None:
-    raise NotImplementedError
+    """Write a run's report; the exit status. Without `to`, it lies beside the log's file, else here."""
+    with open_log(log, create=False) as book:
+        found = read_run(book, run)
+        path = book.database.address.path
+        file = to or (Path(f"{found.info.scenario}.html") if path is None else path.with_suffix(".html"))
+        write_report(book, file, found.id, data)
+    out.print(f"report: {file}", highlight=False, soft_wrap=True, markup=False)
+    return 0

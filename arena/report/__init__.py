@@ -1,0 +1,7 @@
+"""What came of a run, for people: tables on the terminal, and one HTML file (DESIGN.md)."""
+
+from arena.report.html import write_report
+from arena.report.summary import read_run
+from arena.report.terminal import print_results
+
+__all__ = ["print_results", "read_run", "write_report"]

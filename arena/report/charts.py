@@ -1,0 +1,107 @@
+"""Accuracy-against-queries curves as SVG that takes its colours from the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from arena.report.summary import Row
+
+COLOURS = 7
+"""Colours of the page's palette, `--c0` and on; more lines than that repeat them in other dashes."""
+DASHES = ("solid", (0, (6, 2)), (0, (2, 1.5)))
+LONG = 1000
+"""Budgets beyond this are drawn on a logarithmic axis."""
+
+_INK, _FAINT = "#010203", "#040506"
+_STAND_INS = [f"#0a0b{i:02x}" for i in range(COLOURS)]
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "arena",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": _INK,
+    "axes.labelcolor": _INK,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def curves(lines: Sequence[tuple[int, Row]], prefix: str) -> str:
+    """One chart, an SVG element to stand in a page.
+
+    A line is the accuracy left by `answered` after each query; at the reported counts a circle stands for
+    `vote` and a cross for `base`.
+
+    Args:
+        lines: the matches, each with the number of its colour; at least one of them has games.
+        prefix: of the element's ids, which must not meet those of the page's other charts.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 2.7), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        budget = max(row.budget for _, row in lines)
+        for number, row in lines:
+            if row.drawn:
+                _line(axes, row, number)
+        _dress(axes, budget)
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return _for_page(text.getvalue(), prefix)
+
+
+def _line(axes: Axes, row: Row, number: int) -> None:
+    colour, dash = _STAND_INS[number % COLOURS], DASHES[number // COLOURS % len(DASHES)]
+    curve = row.curve
+    start = curve.played / curve.drawn
+    x = np.concatenate([[0], curve.turn, [row.budget]])
+    y = np.concatenate([[start], curve.accuracy, curve.accuracy[-1:] if len(curve.turn) else [start]])
+    axes.step(np.maximum(x, _first(row.budget)), y, where="post", color=colour, linestyle=dash, linewidth=1.6)
+    at = list(row.left)
+    vote = [row.left[count]["vote"].value for count in at]
+    base = [row.left[count]["base"].value for count in at]
+    axes.plot(at, vote, "o", color=colour, markerfacecolor="none", markersize=5, clip_on=False)
+    axes.plot(at, base, "x", color=colour, markersize=4.5, clip_on=False)
+
+
+def _dress(axes: Axes, budget: int) -> None:
+    if budget > LONG:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.set_xlim(_first(budget), budget)
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+    axes.set_xlabel("queries")
+    axes.set_ylabel("accuracy left")
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _first(budget: int) -> int:
+    """Where the axis of queries begins."""
+    return 1 if budget > LONG else 0
+
+
+def _for_page(svg: str, prefix: str) -> str:
+    """Without what only a file needs; colours by the page's variables, ids of its own."""
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg)
+    svg = re.sub(r'xlink:href="#', 'href="#', svg)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg)
+    svg = svg.replace(_INK, "var(--ink)").replace(_FAINT, "var(--line)")
+    for number, stand_in in enumerate(_STAND_INS):
+        svg = svg.replace(stand_in, f"var(--c{number})")
+    return svg

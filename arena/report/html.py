@@ -1,0 +1,180 @@
+"""A run's report: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from arena.log import Log
+from arena.log.tables import Run
+from arena.report import words
+from arena.report.charts import COLOURS, DASHES, curves
+from arena.report.groups import Group, Side, flat, grouped
+from arena.report.pictures import Originals, Picture, choose, pictures
+from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
+from arena.report.terminal import warning
+from arena.transcript import REASONS
+
+
+@dataclass(frozen=True)
+class Chart:
+    """The curves of a defender.
+
+    Attributes:
+        svg: the drawing; said: the same in words.
+    """
+
+    title: str
+    svg: Markup
+    said: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page shows of a group.
+
+    Attributes:
+        games: pictures by match; missing: why some have no originals.
+    """
+
+    group: Group
+    heading: str
+    rules: str
+    reasons: list[str]
+    charts: list[Chart]
+    games: list[tuple[Side, Side, Row, list[Picture]]]
+    missing: list[str]
+
+
+def write_report(log: Log, to: Path, run_id: int | None = None, data_dirs: Sequence[Path] = ()) -> None:
+    """Write a run's report to the file `to`.
+
+    Args:
+        run_id: the last run by default.
+        data_dirs: where data sets lie, for the original images.
+
+    Raises:
+        LogError: if the log has no such run.
+        ValueError: if the file cannot be written.
+    """
+    page = render(log, run_id, data_dirs)
+    try:
+        to.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ValueError(f"the report cannot be written to {to}: {error.strerror}") from error
+
+
+def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) -> str:
+    """A run's report as the text of an HTML file. Arguments and errors as in `write_report`."""
+    run = read_run(log, run_id)
+    rows = read_rows(log, run.id)
+    chosen, originals = choose(rows), Originals(run, data_dirs)
+    groups = grouped(rows)
+    sections = [
+        _section(log, group, place, groups, chosen, originals) for place, group in enumerate(groups, 1)
+    ]
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            run=run,
+            log=log.name,
+            facts=_facts(run, rows),
+            unfinished=words.unfinished(run, progress(run, rows)),
+            warnings=[warning(row) for row in rows if row.broken],
+            sections=sections,
+            verdicts=VERDICTS,
+            glossary=words.VERDICTS,
+            dashes=DASHES,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("arena.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "span": words.span,
+        "number": words.number,
+        "queries": words.queries,
+        "flat": lambda value: list(flat(value)),
+        "seconds": words.duration,
+    }
+    environment.globals |= {"NORMS": words.NORMS, "NOTHING": words.NOTHING, "COLOURS": COLOURS}
+    return environment
+
+
+def _section(
+    log: Log, group: Group, place: int, groups: Sequence[Group], chosen: dict[int, int], originals: Originals
+) -> Section:
+    shown = [pair for pair in group.pairs if pair[2].match.id in chosen]
+    sources = {row.match.id: originals.of(row.match) for *_, row in shown}
+    games = [
+        (attacker, defender, row, pictures(log, row.match, chosen[row.match.id], sources[row.match.id]))
+        for attacker, defender, row in shown
+    ]
+    ended = {reason for row in group.rows for reason in row.reasons}
+    heading = f"{group.title}: {group.world}" if group.title else group.world
+    return Section(
+        group=group,
+        heading=heading if len(groups) > 1 or group.title else f"Results on {heading}",
+        rules=words.rules(group.threat, {row.budget for row in group.rows}),
+        reasons=[reason for reason in REASONS if reason in ended],
+        charts=_charts(group, place),
+        games=games,
+        missing=list(dict.fromkeys(source for source in sources.values() if isinstance(source, str))),
+    )
+
+
+def _charts(group: Group, place: int) -> list[Chart]:
+    """One chart a defender, one line an attacker."""
+    charts = []
+    for d, side in enumerate(group.defenders):
+        cells = [(a, group.cell(a, d)) for a in range(len(group.attackers))]
+        lines = [(a, row) for a, row in cells if row is not None and row.drawn]
+        if lines:
+            svg = Markup(curves(lines, f"g{place}d{d}"))
+            charts.append(Chart(side.label, svg, _said(group, side, lines)))
+    return charts
+
+
+def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
+    left = "; ".join(
+        f"{group.attackers[a].label}: "
+        + ", ".join(f"{words.percent(rates['answered'].value)} % at {at}" for at, rates in row.left.items())
+        for a, row in lines
+    )
+    return f"Accuracy that {defender.label} has left (verdict answered), by queries. {left}."
+
+
+def _facts(run: Run, rows: Sequence[Row]) -> list[tuple[str, str]]:
+    """What was played, where and with what."""
+    info = run.info
+    ended = "not yet" if run.ended is None else f"{run.ended:%Y-%m-%d %H:%M:%S} UTC"
+    facts: list[tuple[str, Any]] = [
+        ("scenario", info.scenario),
+        ("run", run.id),
+        ("started", f"{run.started:%Y-%m-%d %H:%M:%S} UTC"),
+        ("ended", ended),
+        ("time at play", words.duration(sum(row.seconds for row in rows))),
+        ("games", f"{sum(row.drawn for row in rows):,} drawn, {sum(row.played for row in rows):,} played"),
+        ("queries", f"{sum(row.queries for row in rows):,}"),
+        ("seed", info.seed),
+        ("device", info.device),
+        ("batch", words.NOTHING if info.batch is None else info.batch),
+        ("log level", info.level),
+        ("fingerprint", info.fingerprint),
+        *info.versions.items(),
+    ]
+    return [(key, str(value)) for key, value in facts]

@@ -1,0 +1,255 @@
+"""A run's matches in numbers, from the log's questions.
+
+Rates carry 95 % Wilson intervals. Games lost by `vote` count with their shares, and replays of one image
+count as one image with the mean of its games: a share varies no more than a yes or no with the same mean, so
+that both intervals err on the wide side.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+from sqlalchemy import select
+
+from arena.log import Log, LogError, Verdict, questions, schema
+from arena.log.tables import Curve, Marks, Match, Outcomes, Run
+from arena.metrics import wilson
+from arena.transcript import Bools, Floats, Ints, Reason
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+BROKEN: tuple[Reason, ...] = ("error", "stalled")
+"""Reasons that say that an attacker's code did not play a game to its end."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) where there are no games."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A match over its finished shards.
+
+    Attributes:
+        match: as it is in the log.
+        shards, begun: how many shards are finished, and how many were begun.
+        seconds: spent on the finished ones, added up.
+        drawn, played: games; those that the classifier did not lose before they began.
+        clean: share of the games drawn that the hardened classifier gets right on the clean image.
+        defended_clean: share of fresh defended answers to the clean images that are not wrong; None when
+            targeted, where the mark at 0 is about the target.
+        left: the accuracy left, over the games drawn, by query count and verdict; the budget last.
+        success: share of the games played that the attacker wins, by verdict on the final image.
+        accepted: share won by hits that the attacker's own rule accepted; None where it has no such rule.
+        queries_mean, queries_median: charged per game played; NaN without any.
+        hit_mean, hit_median: turn of the first hit, over the games with one; NaN without any.
+        distance_median: of the final image in the threat's norm over the games played; infinite where it is
+            no hit.
+        queries, refused, insider: queries charged, refused, and insider evaluations, in all.
+        reasons: how many games ended for each reason.
+        trouble: the first error that was noted, "" without any.
+        curve: hits against queries.
+    """
+
+    match: Match
+    shards: int
+    begun: int
+    seconds: float
+    drawn: int
+    played: int
+    clean: Rate
+    defended_clean: Rate | None
+    left: Mapping[int, Mapping[Verdict, Rate]]
+    success: Mapping[Verdict, Rate]
+    accepted: Rate | None
+    queries_mean: float
+    queries_median: float
+    hit_mean: float
+    hit_median: float
+    distance_median: float
+    queries: int
+    refused: int
+    insider: int
+    reasons: Mapping[str, int]
+    trouble: str
+    curve: Curve
+
+    @property
+    def budget(self) -> int:
+        return self.match.info.threat.budget
+
+    @property
+    def headline(self) -> Rate:
+        """The accuracy left at the budget, by the verdict that heads the match's result."""
+        return self.left[self.budget][self.match.info.verdict]
+
+    @property
+    def broken(self) -> dict[str, int]:
+        """The games that ended with `error` or `stalled`, by reason."""
+        return {reason: self.reasons[reason] for reason in BROKEN if reason in self.reasons}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Finished shards of a run, and how many it has at least: how many images are drawn, play alone tells."""
+
+    finished: int
+    expected: int
+
+
+def read_run(log: Log, run_id: int | None = None) -> Run:
+    """A run by its id; the last one by default.
+
+    Raises:
+        LogError: if the log has no such run.
+    """
+    runs = questions.runs(log)
+    if not runs:
+        raise LogError(f"log {log.name} holds no run")
+    found = runs[-1] if run_id is None else next((run for run in runs if run.id == run_id), None)
+    if found is None:
+        ids = ", ".join(str(run.id) for run in runs)
+        raise LogError(f"log {log.name} has no run {run_id}; it holds {ids}")
+    return found
+
+
+def read_rows(log: Log, run_id: int) -> list[Row]:
+    """A run's matches in the order of its scenario."""
+    rows = []
+    for match in questions.matches(log, run_id):
+        outcomes, marks = questions.outcomes(log, match.id), questions.verdicts(log, match.id)
+        curve, shards = questions.curve(log, match.id), _shards(log, match.id)
+        trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
+        rows.append(summarise(match, outcomes, marks, curve, shards, trouble))
+    return rows
+
+
+def summarise(
+    match: Match,
+    outcomes: Outcomes,
+    marks: Marks,
+    curve: Curve,
+    shards: tuple[int, int, float],
+    trouble: str = "",
+) -> Row:
+    """A match in numbers; `shards` are its finished ones, the begun ones and the seconds."""
+    threat = match.info.threat
+    played = np.array([reason != "clean" for reason in outcomes.reason], np.bool_)
+    image, hits = outcomes.image, outcomes.hit_at[outcomes.hit_at > 0]
+    distance = getattr(outcomes, threat.norm)[played]
+    queries = outcomes.queries[played]
+    accepted = outcomes.accepted_at[played] > 0
+    return Row(
+        match=match,
+        shards=shards[0],
+        begun=shards[1],
+        seconds=shards[2],
+        drawn=len(outcomes),
+        played=int(played.sum()),
+        clean=rate(played, image),
+        defended_clean=None if threat.targeted else _defended_clean(outcomes, marks),
+        left=_left(match, outcomes, marks, played),
+        success={v: rate(getattr(outcomes, v)[played], image[played]) for v in VERDICTS},
+        accepted=rate(accepted, image[played]) if accepted.any() else None,
+        queries_mean=_mean(queries),
+        queries_median=_median(queries),
+        hit_mean=_mean(hits),
+        hit_median=_median(hits),
+        distance_median=_median(distance),
+        queries=int(outcomes.queries.sum()),
+        refused=int(outcomes.refused.sum()),
+        insider=int(outcomes.insider_queries.sum()),
+        reasons=dict(Counter(outcomes.reason).most_common()),
+        trouble=trouble,
+        curve=curve,
+    )
+
+
+def rate(values: Floats | Bools, image: Ints) -> Rate:
+    """The mean of the games' values [n] in [0,1], with an interval over their images [n]."""
+    if not len(values):
+        return Rate(math.nan, 0.0, 1.0)
+    mean, images = float(values.astype(np.float64).mean()), len(np.unique(image))
+    return Rate(mean, *wilson(min(mean * images, images), images))
+
+
+def progress(run: Run, rows: list[Row]) -> Progress:
+    """How far a run is."""
+    expected = {row.match.info.number: row.begun for row in rows}
+    for number, described in enumerate(run.info.resolved.get("matches", ())):
+        least = math.ceil(described["games"] / described["shard"]) * described["repeats"]
+        expected[number] = max(expected.get(number, 0), least)
+    return Progress(sum(row.shards for row in rows), sum(expected.values()))
+
+
+def _left(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> dict[int, dict[Verdict, Rate]]:
+    """At the budget by the final images, before it by those that stood at the marks."""
+    budget = match.info.threat.budget
+
+    def kept(lost: Floats | Bools) -> Rate:
+        return rate(np.where(played, 1 - lost.astype(np.float64), 0.0), outcomes.image)
+
+    left: dict[int, dict[Verdict, Rate]] = {}
+    for at in sorted(set(marks.at.tolist())):
+        if 0 < at < budget:
+            row = standing(outcomes.game, marks, at)
+            left[at] = {v: kept(np.where(row < 0, 0, getattr(marks, v)[row])) for v in VERDICTS}
+    return left | {budget: {v: kept(getattr(outcomes, v)) for v in VERDICTS}}
+
+
+def standing(game: Ints, marks: Marks, at: int) -> Ints:
+    """[n] the place in `marks` of each game's last mark up to query count `at`; -1 for none."""
+    order = np.argsort(game)
+    upto = np.flatnonzero(marks.at <= at)
+    place = order[np.searchsorted(game[order], marks.game[upto])]
+    row = np.full(len(game), -1, np.int64)
+    np.maximum.at(row, place, upto)
+    return row
+
+
+def _defended_clean(outcomes: Outcomes, marks: Marks) -> Rate | None:
+    row = standing(outcomes.game, marks, 0)
+    if len(row) and (row < 0).any():
+        return None
+    return rate(1 - marks.vote[row], outcomes.image)
+
+
+def _shards(log: Log, match_id: int) -> tuple[int, int, float]:
+    """How many shards are finished, how many were begun, and the seconds that the finished ones took."""
+    shards = schema.shards.c
+    wanted = select(shards.state, shards.started, shards.ended).where(shards.match_id == match_id)
+    rows = questions.ask(log, wanted)
+    spans = [row.ended - row.started for row in rows if row.state == schema.FINISHED]
+    return len(spans), len(rows), sum(span.total_seconds() for span in spans)
+
+
+def _trouble(log: Log, match_id: int) -> str:
+    notes: Any = schema.finished_notes.c
+    games: Any = schema.finished_games.c
+    wanted = (
+        select(notes.value)
+        .join(schema.finished_games, games.id == notes.game_id)
+        .where(games.match_id == match_id, notes.key == "error")
+        .order_by(games.id, notes.place)
+        .limit(1)
+    )
+    found = questions.ask(log, wanted)
+    return found[0].value if found else ""
+
+
+def _mean(values: Ints | Floats) -> float:
+    return float(values.mean()) if len(values) else math.nan
+
+
+def _median(values: Ints | Floats) -> float:
+    """Of values that may be infinite; the mean of two middle ones is infinite where one of them is."""
+    return float(np.median(values)) if len(values) else math.nan

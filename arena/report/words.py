@@ -1,0 +1,95 @@
+"""Numbers and rules as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from arena.log.tables import Run
+from arena.report.summary import Progress, Rate
+from arena.threat import Threat
+
+NOTHING = "–"
+NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
+VERDICTS = {
+    "answered": "A hit was answered during play: an image inside the ball with a label that wins, neither "
+    "refused nor declined.",
+    "vote": "The share of fresh answers of the defended classifier to the final image that win (one answer "
+    "for a defender without randomness).",
+    "base": "The classifier after hardening, without the rest of the defender, is wrong on the final image.",
+}
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as a number of percent, without the sign."""
+    return NOTHING if math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def span(rate: Rate, digits: int = 0) -> str:
+    """The interval of a rate, in percent."""
+    if math.isnan(rate.value):
+        return ""
+    return f"[{percent(rate.low, digits)},\N{NO-BREAK SPACE}{percent(rate.high, digits)}]"
+
+
+def queries(value: float) -> str:
+    """A mean or median number of queries."""
+    return NOTHING if math.isnan(value) else f"{value:,.1f}".removesuffix(".0")
+
+
+def number(value: float) -> str:
+    """A distance."""
+    if math.isnan(value):
+        return NOTHING
+    if math.isinf(value):
+        return "∞"
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def epsilon(threat: Threat) -> str:
+    """The radius; that of an 8-bit image as such."""
+    steps = threat.epsilon * 255
+    if threat.norm == "linf" and steps <= 64 and abs(steps - round(steps)) < 1e-6 and round(steps):
+        return f"{round(steps)}/255"
+    return number(threat.epsilon)
+
+
+def rules(threat: Threat, budgets: set[int]) -> str:
+    """A threat in one line."""
+    said = " or ".join(f"{budget:,}" for budget in sorted(budgets))
+    goal = f"targeted ({threat.targets})" if threat.targeted else threat.goal
+    parts = [
+        f"{NORMS[threat.norm]}, epsilon {epsilon(threat)}",
+        f"budget {said} queries",
+        f"feedback {threat.feedback}",
+        goal,
+        f"objective {threat.objective}",
+    ]
+    if threat.quantisation != "none":
+        parts.append(f"quantisation {threat.quantisation}")
+    if threat.accounts > 1:
+        parts.append(f"{threat.accounts} accounts")
+    if threat.knowledge != "none":
+        parts.append(f"knowledge {threat.knowledge}")
+    if threat.resources.images:
+        parts.append(f"{threat.resources.images} images of the attacker's own")
+    if threat.resources.starts:
+        parts.append("starting images")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """As hours, minutes and seconds."""
+    return str(timedelta(seconds=round(seconds)))
+
+
+def unfinished(run: Run, done: Progress) -> str:
+    """What a reader must know about a run that has not ended; "" for one that has."""
+    if run.ended is not None:
+        return ""
+    return (
+        f"This run has not ended: {done.finished} of at least {done.expected} shards are finished, "
+        "and only those are counted here."
+    )
