@@ -175,7 +175,7 @@ def _reproducible(subject: DefenderSubject) -> None:
     one, other = (subject.desk().ask(x, rows) for _ in range(2))
     if (found := differs(one, other)) is not None:
         raise ConformanceError(f"it answers the same rows otherwise from the same seed: {found}")
-    again = Desk(*subject.prepare(0)).ask(x, rows)
+    again = Desk(*copy.deepcopy(subject.again)).ask(x, rows)
     if (found := differs(one, again)) is not None:
         raise ConformanceError(f"prepared again on the same data, it answers otherwise: {found}")
 
@@ -185,7 +185,8 @@ def _draws(subject: DefenderSubject) -> str | None:
     desk = subject.desk()
     if _varies(desk, x, [rows, rows]):
         return None  # not by the key alone, which is reported elsewhere
-    by_seed = any(differs(desk.copy().ask(x, rows), _with_seed(desk, 100 + n).ask(x, rows)) for n in range(8))
+    first = desk.copy().ask(x, rows)
+    by_seed = any(differs(first, _with_seed(desk, 100 + n).ask(x, rows)) is not None for n in range(8))
     if not subject.defender.random:
         if by_seed:
             raise ConformanceError("it declares random = False, but another seed gives other answers")
@@ -221,13 +222,11 @@ def _with_seed(desk: Desk, seed: int) -> Desk:
 
 def _generators(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS), rows_of(range(_ROWS), 1, subject.device)
-    subject.desk()
-    one, same, other = (
-        Desk(*subject.prepare(0, ambient), ambient=ambient) for ambient in (AMBIENT, AMBIENT, AMBIENT + 1)
-    )
+    one = subject.desk()
     expected = one.ask(x, rows)
-    if differs(expected, same.ask(x, rows)) is not None:
+    if differs(expected, Desk(*copy.deepcopy(subject.again)).ask(x, rows)) is not None:
         return  # even where the generators stand alike, which is reported elsewhere
+    other = Desk(*subject.prepare(0, AMBIENT + 1), ambient=AMBIENT + 1)
     if (found := differs(expected, other.ask(x, rows))) is not None:
         raise ConformanceError(
             f"it depends on a global random generator instead of rows.uniform, rows.normal and "

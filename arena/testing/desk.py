@@ -184,11 +184,11 @@ class DefenderSubject:
     def _flaw_of_fit(self) -> str | None:
         place, own = self.worlds[0], copy.deepcopy(self.defender)
         parameters, classifier = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)
-        with answering_for(own, "harden"):
+        with answering_for(own, "harden"), global_generators(AMBIENT):
             base: object = own.harden(place.classifier, place)
         if not isinstance(base, Classifier) or (base.shape, base.classes) != (place.shape, place.classes):
             return "harden must return a Classifier of the same images and classes"
-        with answering_for(own, "fit"):
+        with answering_for(own, "fit"), global_generators(AMBIENT):
             fitted: object = own.fit(base, place)
         if not isinstance(fitted, Defender) or not isinstance(fitted, type(own)):
             return f"fit must return a {type(own).__name__}; found {type(fitted).__name__}"
@@ -198,6 +198,7 @@ class DefenderSubject:
             return "preparing changed the classifier itself; harden must return another instead"
         with answering_for(own, "facts"):
             json.dumps(fitted.facts())
+        self._prepared[0] = fitted, base
         for number in range(1, len(self.worlds)):
             self._prepared[number] = self.prepare(number)
         return None
@@ -236,6 +237,11 @@ class DefenderSubject:
                 if not bool(x.isfinite().all()):
                     return "it passed on images that are not finite"
         return None
+
+    @cached_property
+    def again(self) -> tuple[Defender, Classifier]:
+        """What `prepared` gives in world 0, prepared once more on the same data."""
+        return self.prepare(0)
 
     def images(self, count: int, number: int = 0) -> Tensor:
         """`count` images of world `number`, every second one next to the one before."""

@@ -179,7 +179,8 @@ def watch(
     stack = prepare(world.classifier, trial.defenders, world)
     oracle = Oracle(stack, seed=1, games=len(deal), accounts=threat.accounts)
     referee = Referee(oracle, deal, threat, votes=1, max_rows=trial.max_rows)
-    own = world.split("attackers", max(40, threat.resources.images))
+    owned = threat.resources
+    own = world.split("attackers", max(40, owned.images)) if owned.images or owned.starts else None
     holdings = draw_holdings(threat, own, world.classifier, deal, seed=1)
     defense = {"defenders": [{"name": "none"}]}
     with global_generators(ambient) as used:
@@ -242,6 +243,7 @@ class _Watched(Attacker):
             play.close()
 
     def _inspect(self, move: Move, seat: _Seat) -> None:
+        # A Submit for a closed game is no fault: the answer that made it worth handing in may have closed it.
         recording = self.recording
         if isinstance(move, Volley | Consult) and isinstance(move.game, Tensor) and len(move.game):
             game = move.game.clamp(0, len(seat.open) - 1).long()

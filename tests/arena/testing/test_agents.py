@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from arena.registry import Kind, names
+from arena.registry import Kind, Spec, names
 from arena.testing import example, run_checks
 
 AGENTS: list[tuple[Kind, str]] = [(kind, name) for kind in ("attacker", "defender") for name in names(kind)]
@@ -14,7 +16,23 @@ def test_agents_are_registered() -> None:
     assert {("attacker", "square"), ("defender", "none")} <= set(AGENTS)
 
 
+VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
+    ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
+    ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+]
+
+
 @pytest.mark.parametrize(("kind", "name"), AGENTS, ids=[f"{kind}-{name}" for kind, name in AGENTS])
 def test_a_registered_agent_passes_all_checks(kind: Kind, name: str) -> None:
-    outcomes = run_checks(example(kind, name))
-    assert {o.name: o.sentence for o in outcomes if o.verdict != "passed"} == {}
+    assert shortcomings(kind, name) == {}
+
+
+@pytest.mark.parametrize(("kind", "spec"), VARIANTS, ids=[str(spec["name"]) for _, spec in VARIANTS])
+def test_so_does_one_with_other_parameters(kind: Kind, spec: dict[str, Any]) -> None:
+    assert shortcomings(kind, spec) == {}
+
+
+def shortcomings(kind: Kind, spec: Spec) -> dict[str, str]:
+    outcomes = run_checks(example(kind, spec), budget=40)
+    return {o.name: o.sentence for o in outcomes if o.verdict != "passed"}

@@ -40,6 +40,30 @@ class Walk(Attacker):
             self.hear(games, (yield from games.ask(self.step(games, i), i)))
 
 
+@dataclass(frozen=True)
+class Insider(Walk):
+    """From its starting images to the clean ones, against the gradient; it uses all that is granted."""
+
+    needs = Needs(norms=("l2",), goals=("targeted",), knowledge="weights", images=50, starts=True)
+
+    def play(self, games: Games) -> Play:
+        held = games.holdings
+        assert held.starts is not None and held.images is not None and len(held.images) == 50
+        assert games.defense is not None
+        yield from games.resign(games.open[held.starts[games.open].flatten(1).isnan().any(dim=1)], "no-start")
+        x = held.starts.clone()
+        while len(i := games.open):
+            gradient = (yield from games.consult(x[i], i, "gradient")).insight
+            score = (yield from games.consult(x[i], i, "detector")).insight
+            assert gradient is not None and score is not None and score.shape == i.shape
+            x[i] = (0.9 * x[i] + 0.1 * games.x0[i] - 0.01 * gradient.sign()).clamp(0, 1)
+            answers = yield from games.ask(x[i], i)
+            yield from games.note("score", score, i)
+            won = answers.game[games.wrong(answers)]
+            if games.threat.objective == "submit":
+                yield from games.submit(x[won], won)
+
+
 # What they declare
 
 
@@ -331,7 +355,7 @@ def test_every_check_of_attackers_has_a_broken_one() -> None:
     assert {check for _, check, _ in BROKEN} == {check.name for check in attacker_checks()}
 
 
-@pytest.mark.parametrize("attacker", [Walk(), Steps()], ids=["Walk", "Steps"])
+@pytest.mark.parametrize("attacker", [Walk(), Steps(), Insider()], ids=["Walk", "Steps", "Insider"])
 def test_a_sound_attacker_passes_all_checks(attacker: Attacker) -> None:
     outcomes = run_checks(attacker, budget=BUDGET)
     assert [o.name for o in outcomes] == [check.name for check in attacker_checks()]
