@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
+
 if TYPE_CHECKING:
     from arena.api import play
     from arena.players import Attacker, Defender, Games, Needs, Play
@@ -30,3 +32,10 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+gymnasium.register(
+    "arena/BlackBox-v0",
+    entry_point="arena.envs:BlackBoxEnv",
+    vector_entry_point="arena.envs:BlackBoxVectorEnv",
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-_BATCH = {"cpu": 256, "cuda": 1024, "mps": 512}
+_BATCH = {"cpu": 64, "cuda": 1024, "mps": 512}
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -25,7 +25,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 def default_batch(device: torch.device) -> int:
     """Rows per forward pass where nobody says otherwise."""
-    return _BATCH.get(device.type, 256)
+    return _BATCH.get(device.type, 64)
 
 
 def exact_arithmetic() -> None:

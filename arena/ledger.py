@@ -47,6 +47,7 @@ class Ruling:
 
     Attributes:
         kept: charged: of a game that was open, within its budget, not after its end.
+        labelled: every row got a label.
         better: the row became its game's best; complete once `steps` are.
         steps: to be taken in order; the books of bests move on with each.
     """
@@ -55,6 +56,7 @@ class Ruling:
     hit: Bools
     refused: Bools
     turn: Ints
+    labelled: bool
     better: Bools
     steps: Iterator[Step]
 
@@ -155,7 +157,7 @@ class Ledger:
         better = np.zeros(len(kept), dtype=bool)
         self._close_ended(c, kept, hit, ends)
         steps = self._steps(c, turn, kept, candidate, hit, inside, before, better)
-        return Ruling(kept, hit, refused, turn, better, steps)
+        return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, steps)
 
     def _last_account(self, c: Columns, ban: Bools) -> Bools:
         """[n] whether the row's ban closes the last account of its game that was not closed."""

@@ -81,7 +81,7 @@ class Answers:
         game: [n] the rows' games, as asked.
         label: [n] int64, the label answered; -1 where none was.
         scores: [n,K] logits or probabilities as the feedback allows, None under `label`. Under `topk`,
-            classes not shown carry 0. NaN where the row was not answered.
+            classes not shown carry 0. NaN where no label was given.
         answered: [n] bool: charged and answered.
         refused: [n] bool: charged and refused.
         left: [G] int64, queries left.

@@ -45,16 +45,19 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
 
 
 class Oracle:
-    """Answers rows through a stack, at most `base.batch` at a time, and keeps the defenders' memories.
+    """Answers rows through a stack and keeps the defenders' memories.
 
     Args:
         stack: what to ask.
         seed: of the defenders' draws.
         games, accounts: the size of the shard, for the memories.
+        rows: how many pass through the defenders at a time; the classifier cuts them into its own batches.
     """
 
-    def __init__(self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1) -> None:
-        self.stack, self.base = stack, stack.base
+    def __init__(
+        self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int = 1024
+    ) -> None:
+        self.stack, self.base, self.rows = stack, stack.base, rows
         self.random, self.stateful = stack.random, stack.stateful
         self._seeds = [random.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [random.derive(s, "verdict") for s in self._seeds]
@@ -113,7 +116,7 @@ class Oracle:
         raise NotImplementedError("no defender of this stack has a detector")
 
     def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
-        size = self.base.batch
+        size = self.rows
         if not len(x):
             return Response(x.new_zeros((0, self.base.classes)))
         if len(x) <= size:

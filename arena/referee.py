@@ -372,8 +372,8 @@ class Referee:
             answered, refused = torch.from_numpy(flags).to(game.device).unbind()
             label = torch.where(answered, label, -1)
         seen = shown(scores, self.threat.feedback, self.threat.top_k)
-        if seen is not None and not answered_all:
-            seen = torch.where(answered.unsqueeze(1), seen, torch.nan)
+        if seen is not None and not (answered_all and ruling.labelled):
+            seen = torch.where((label >= 0).unsqueeze(1), seen, torch.nan)
         return self._standing(game, label, seen, answered, refused)
 
     def _standing(

@@ -1,7 +1,5 @@
 """The attacker's side of a game as Gymnasium environments: `gymnasium.make("arena/BlackBox-v0", ...)`."""
 
-import gymnasium
-
 from arena.envs.blackbox import BlackBoxEnv, BlackBoxVectorEnv
 from arena.envs.drive import drive
 from arena.envs.spaces import action_space, observation_space, vector_action_space
@@ -20,8 +18,3 @@ __all__ = [
 ]
 
 ID = "arena/BlackBox-v0"
-
-if ID not in gymnasium.registry:
-    gymnasium.register(
-        ID, entry_point="arena.envs:BlackBoxEnv", vector_entry_point="arena.envs:BlackBoxVectorEnv"
-    )

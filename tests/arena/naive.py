@@ -241,8 +241,8 @@ class NaiveReferee:
         if remember:
             self.service.remember(x, game, account, turn)
             self._mark(game)
-        scores = None if refused else reply.scores
         label = -1 if refused else reply.label
+        scores = None if label < 0 else reply.scores
         return {"kept": True, "answered": not refused, "refused": refused, "label": label, "scores": scores}
 
     def _enter_best(

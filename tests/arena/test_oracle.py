@@ -94,8 +94,8 @@ def rows_for(x: Tensor, turn: int = 1) -> Rows:
     return Rows(slot=n, game=n + 100, turn=torch.full_like(n, turn), account=n * 0, place=n)
 
 
-def oracle(of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16) -> Oracle:
-    return Oracle(Stack(of, defenders), seed=seed, games=games, accounts=1)
+def oracle(of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024) -> Oracle:
+    return Oracle(Stack(of, defenders), seed=seed, games=games, accounts=1, rows=rows)
 
 
 def test_first_listed_defender_is_outermost(worlds: ModuleType, x: Tensor) -> None:
@@ -136,7 +136,7 @@ def test_prepare_hardens_and_fits_from_the_inside_out(worlds: ModuleType) -> Non
 @pytest.mark.parametrize("batch", [1, 2, 4, 11])
 def test_pieces_give_the_answers_of_one_piece_bit_for_bit(worlds: ModuleType, x: Tensor, batch: int) -> None:
     stack = [worlds.Noise(0.1), worlds.warden("game", random=True), Diary()]
-    whole, cut = (oracle(worlds.classifier(batch=b), *stack, seed=3) for b in (256, batch))
+    whole, cut = (oracle(worlds.classifier(batch=b), *stack, seed=3, rows=b) for b in (256, batch))
     for turn in (1, 2):
         rows = rows_for(x, turn)
         expected, found = whole.respond(x, rows), cut.respond(x, rows)
@@ -168,7 +168,7 @@ def test_every_layer_has_seed_and_memory_of_its_own(worlds: ModuleType, x: Tenso
 
 
 def test_only_kept_rows_are_remembered_and_only_once(worlds: ModuleType, x: Tensor) -> None:
-    asked = oracle(worlds.classifier(batch=4), Diary())
+    asked = oracle(worlds.classifier(), Diary(), rows=4)
     asked.respond(x, rows_for(x))
     assert asked._memories[0] == []
     kept = torch.arange(len(x)) % 2 == 0
@@ -186,7 +186,7 @@ def test_only_kept_rows_are_remembered_and_only_once(worlds: ModuleType, x: Tens
 def test_a_layer_that_is_asked_twice_draws_and_remembers_twice(
     worlds: ModuleType, x: Tensor, batch: int
 ) -> None:
-    asked = oracle(worlds.classifier(batch=batch), Twice(), Diary(), games=11)
+    asked = oracle(worlds.classifier(), Twice(), Diary(), games=11, rows=batch)
     asked.respond(x, rows_for(x))
     asked.commit(torch.arange(len(x)) < 2)
     lines = asked._memories[1]
