@@ -35,10 +35,9 @@ def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
         Check(
             "games", "survives a single game, and games all closed at the start", _survives(trial.few_games)
         ),
-        Check("refused", "survives refusals, some or all", _survives(lambda s: s.troubled("refused"))),
+        Check("refused", "survives refusals, some or all", _survives(trial.refused)),
         Check("banned", "survives bans, of some accounts or of all", _survives(trial.banned)),
-        Check("declined", "survives answers without a label", _survives(lambda s: s.troubled("declined"))),
-        Check("nan", "survives scores that are NaN, some or all", _survives(lambda s: s.troubled("nan"))),
+        Check("nan", "survives a classifier that returns NaN, and answers declined", _survives(trial.silent)),
         Check("constant", "survives a classifier that answers all images alike", _survives(trial.constant)),
         Check("saturated", "survives images whose every value is 0 or 1", _survives(trial.saturated)),
     )

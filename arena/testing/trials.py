@@ -153,7 +153,15 @@ class AttackerSubject:
         yield from self._changed("all games closed from the start", clean=(0, 1, 2, 3, 4))
         yield from self._changed("a single game, closed from the start", games=(3,), clean=(0,))
 
-    def troubled(self, what: Literal["refused", "declined", "nan"]) -> Iterator[Trial]:
+    def refused(self) -> Iterator[Trial]:
+        return self._troubled("refused")
+
+    def silent(self) -> Iterator[Trial]:
+        """Without a label, which an attacker hears in the same way whether it was declined or is NaN."""
+        yield from self._troubled("nan")
+        yield from self._troubled("declined")
+
+    def _troubled(self, what: Literal["refused", "declined", "nan"]) -> Iterator[Trial]:
         for every, rows in ((1, "every query"), (3, "every third query")):
             yield from self._defended(f"{rows} {what}", Trouble(what, every))
 
