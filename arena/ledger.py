@@ -48,7 +48,7 @@ class Ruling:
     Attributes:
         kept: charged: of a game that was open, within its budget, not after its end.
         labelled: every row got a label.
-        better: the row became its game's best; complete once `steps` are.
+        better: the row became its game's best when it came, in row order.
         steps: to be taken in order; the books of bests move on with each.
     """
 
@@ -154,9 +154,10 @@ class Ledger:
         self.refused += np.bincount(c.game[kept & refused], minlength=len(before))
         self._enter_hits(c.game, turn, kept, hit)
         candidate = kept & ~refused & (c.label >= 0) & (inside | (self.threat.objective == "minimum"))
-        better = np.zeros(len(kept), dtype=bool)
+        value = self._values(c, hit)
+        better = self._better(c, candidate, hit, value)
         self._close_ended(c, kept, hit, ends)
-        steps = self._steps(c, turn, kept, candidate, hit, inside, before, better)
+        steps = self._steps(c, turn, kept, better, hit, inside, value, before)
         return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, steps)
 
     def _last_account(self, c: Columns, ban: Bools) -> Bools:
@@ -182,46 +183,65 @@ class Ledger:
             new = (self.hit_at == 0) & (first < np.iinfo(np.int64).max)
             self.hit_at[new] = first[new]
 
+    def _values(self, c: Columns, hit: Bools) -> Floats:
+        """[n] by what rows are compared, hits with hits and others with others; the lowest is the best."""
+        distance = c.l2 if self.threat.norm == "l2" else c.linf
+        value = np.where(hit & (self.threat.objective == "minimum"), distance, c.margin)
+        value[np.isnan(value)] = np.inf
+        return value
+
+    def _better(self, c: Columns, candidate: Bools, hit: Bools, value: Floats) -> Bools:
+        """[n] whether a candidate beats its game's best and all rows of the game before it.
+
+        A hit beats what is none, then the lower value beats the higher; of equals the earlier stays.
+        """
+        rows = np.flatnonzero(candidate)
+        game = c.game[rows]
+        beats = (hit[rows] & ~self.best_hit[game]) | (
+            (hit[rows] == self.best_hit[game]) & (value[rows] < self.best_value[game])
+        )
+        rows = rows[beats]
+        if len(rows) > 1 and c.rank[rows].any():
+            rows = rows[np.lexsort((c.rank[rows], c.game[rows]))]
+            _, grade = np.unique(np.stack([~hit[rows], value[rows]]), axis=1, return_inverse=True)
+            # Grades fall from game to game by more than they differ, so that one running minimum serves all.
+            fall = np.cumsum(np.diff(c.game[rows], prepend=c.game[rows[0]]) > 0) * len(rows)
+            grade = grade.reshape(-1) - fall
+            rows = rows[np.append(True, grade[1:] < np.minimum.accumulate(grade)[:-1])]
+        better = np.zeros(len(candidate), dtype=bool)
+        better[rows] = True
+        return better
+
     def _steps(
         self,
         c: Columns,
         turn: Ints,
         kept: Bools,
-        candidate: Bools,
+        better: Bools,
         hit: Bools,
         inside: Bools,
+        value: Floats,
         before: Ints,
-        better: Bools,
     ) -> Iterator[Step]:
         """The volley cut at the marks that games pass in it, bests entered step by step."""
-        minimum = self.threat.objective == "minimum"
-        distance = c.l2 if self.threat.norm == "l2" else c.linf
-        value = np.where(hit & minimum, distance, c.margin)
-        value[np.isnan(value)] = np.inf
         segment = np.searchsorted(self.at, turn)
         for part in np.unique(segment[kept]).tolist():
-            rows = self._best_rows(np.flatnonzero(candidate & (segment == part)), c, value, hit)
+            rows = self._last(np.flatnonzero(better & (segment == part)), c)
             games = c.game[rows]
             self.best_hit[games], self.best_value[games] = hit[rows], value[rows]
             self.best_turn[games], self.best_inside[games] = turn[rows], inside[rows]
             self.best_l2[games], self.best_linf[games] = c.l2[rows], c.linf[rows]
-            better[rows] = True
             at = self.at[part]
             due = np.flatnonzero((before < at) & (self.queries >= at))
             yield Step(rows, games, int(at) if len(due) else None, due)
 
-    def _best_rows(self, rows: Ints, c: Columns, value: Floats, hit: Bools) -> Ints:
-        """Of `rows`, the best of each game where it beats the game's best: hits first, then the value."""
-        game = c.game[rows]
-        beats = (hit[rows] & ~self.best_hit[game]) | (
-            (hit[rows] == self.best_hit[game]) & (value[rows] < self.best_value[game])
-        )
-        rows, game = rows[beats], game[beats]
-        if len(rows) < 2 or not c.rank[rows].any():
+    def _last(self, rows: Ints, c: Columns) -> Ints:
+        """Of `rows`, the last of each game."""
+        if not c.rank[rows].any():
             return rows
-        order = np.lexsort((c.rank[rows], value[rows], ~hit[rows], game))
-        _, leading = np.unique(game[order], return_index=True)
-        return np.asarray(rows[order][leading])
+        rows = rows[np.lexsort((-c.rank[rows], c.game[rows]))]
+        _, leading = np.unique(c.game[rows], return_index=True)
+        return np.asarray(rows[leading])
 
     def _close_ended(self, c: Columns, kept: Bools, hit: Bools, ends: Bools) -> None:
         if ends.any():

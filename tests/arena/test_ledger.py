@@ -78,6 +78,7 @@ class Hand:
     best: tuple[bool, float, int] = (False, -math.inf, 0)
     """Whether it is a hit, the value negated, the turn."""
     marks: dict[int, int] = field(default_factory=dict)
+    bettered: list[int] = field(default_factory=list)
 
     def row(self, row: Row) -> bool:
         if self.reason:
@@ -94,6 +95,7 @@ class Hand:
             value = math.inf if math.isnan(value) else value
             if (hit, -value) > self.best[:2]:
                 self.best = (hit, -value, self.queries)
+                self.bettered.append(self.queries)
         if self.queries in self.at:
             self.marks[self.queries] = self.best[2]
         if hit and self.threat.objective == "first":
@@ -145,7 +147,7 @@ def test_books_are_those_kept_by_hand(
         assert books.reason == [hand.reason for hand in hands]
         assert books.is_open.tolist() == [hand.reason is None for hand in hands]
         assert books.banned[:, 0].tolist() == [hand.reason == "banned" for hand in hands]
-        found = {(g, mark): turns[g] for mark, due, turns in steps if mark for g in due}
+        found = {(g, mark): bests[g] for mark, due, bests in steps if mark for g in due}
         expected = {
             (g, m): t for g, hand in enumerate(hands) for m, t in hand.marks.items() if m not in passed[g]
         }
@@ -154,9 +156,9 @@ def test_books_are_those_kept_by_hand(
         assert marks == sorted(set(marks))
         for game in range(3):
             mine = [n for n, row in enumerate(rows) if row.game == game and kept[n]]
-            assert ruling.turn[mine].tolist() == list(
-                range(hands[game].queries - len(mine) + 1, hands[game].queries + 1)
-            )
+            turns = ruling.turn[mine].tolist()
+            assert ruling.better[mine].tolist() == [turn in hands[game].bettered for turn in turns]
+            assert turns == list(range(hands[game].queries - len(mine) + 1, hands[game].queries + 1))
 
 
 def test_row_at_the_edge_of_the_ball_is_inside() -> None:
