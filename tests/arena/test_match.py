@@ -1,0 +1,459 @@
+"""How a play ends, whatever the attacker does: its mistakes cost it its games, and nobody else anything."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from arena.games import Holdings
+from arena.match import IDLE_VOLLEYS, play_games
+from arena.moves import Note, Resign, Submit, Volley, VolleyError
+from arena.oracle import Oracle, Stack
+from arena.players import Games, Play
+from arena.referee import Referee
+from arena.threat import Threat
+from arena.transcript import GameRows, Record
+
+Script = Callable[[Games], Any]
+
+
+def played(worlds: ModuleType, script: Script, **settings: Any) -> tuple[GameRows, Record]:
+    referee, record = worlds.referee(**settings)
+    rows = play_games(worlds.Scripted(script), referee)
+    assert record.game_rows is rows
+    assert not referee.open.any()
+    return rows, record
+
+
+def errors(record: Record) -> list[str]:
+    notes = [n for n in record.note_rows if n.key == "error"]
+    assert len(notes) == 1
+    return [str(v) for v in notes[0].value]
+
+
+def malformed(games: Games) -> Volley:
+    return Volley(games.x0 * math.nan, torch.arange(len(games)))
+
+
+def clean(games: Games) -> Volley:
+    return Volley(games.x0, torch.arange(len(games)))
+
+
+# Ends
+
+
+def test_an_attacker_that_returns_has_resigned(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        yield clean(games)
+
+    rows, _ = played(worlds, script)
+    assert rows.reason == ["resigned", "resigned"]
+    assert rows.queries.tolist() == [1, 1]
+
+
+def test_an_attacker_without_a_move_has_resigned(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        return
+        yield
+
+    rows, record = played(worlds, script, at=[5])
+    assert rows.reason == ["resigned", "resigned"]
+    assert worlds.marks_of(record).keys() == {(g, at) for g in (0, 1) for at in (0, 5)}
+
+
+def test_every_reason_that_an_attacker_can_bring_about(worlds: ModuleType) -> None:
+    x0 = worlds.images([(8, 4, 0, 8)] * 6)
+
+    def script(games: Games) -> Play:
+        hit = games.x0[:1].clone()
+        hit[0, 0, 0, :] = torch.tensor([6, 7]) / 16
+        yield Volley(hit, torch.tensor([0]))
+        yield Submit(games.x0[1:2], torch.tensor([1]))
+        yield Resign(torch.tensor([2]))
+        yield Resign(torch.tensor([3]), "no-start")
+        yield from games.ask(games.x0[[4] * 10], torch.tensor([4] * 10))
+
+    rows, _ = played(worlds, script, x0=x0, label=[0, 0, 0, 0, 0, 1])
+    assert rows.reason == ["hit", "submitted", "resigned", "no-start", "budget", "clean"]
+    assert rows.queries.tolist() == [1, 0, 0, 0, 10, 0]
+
+
+def test_a_game_may_be_banned(worlds: ModuleType) -> None:
+    x0 = worlds.images([(8, 0, 1, 1)])  # code 10: banned at once by a warden that remembers nothing
+
+    def script(games: Games) -> Play:
+        answers = yield clean(games)
+        assert answers.banned.tolist() == [[True]]
+        assert answers.refused.tolist() == [True]
+
+    rows, _ = played(worlds, script, x0=x0, defenders=[worlds.warden()])
+    assert rows.reason == ["banned"]
+    assert rows.refused.tolist() == [1]
+
+
+def test_games_that_are_wrong_from_the_start_are_not_played(worlds: ModuleType) -> None:
+    asked = []
+
+    def script(games: Games) -> Play:
+        asked.append(games.open.tolist())
+        yield clean(games)
+        asked.append("again")
+
+    rows, record = played(worlds, script, label=[2, 2])
+    assert rows.reason == ["clean", "clean"]
+    assert rows.queries.tolist() == [0, 0]
+    assert asked == [[]]
+    assert record.query_rows == []
+
+
+# Mistakes
+
+
+def test_a_malformed_volley_is_thrown_into_the_attacker_which_may_go_on(worlds: ModuleType) -> None:
+    said = []
+
+    def script(games: Games) -> Play:
+        try:
+            yield malformed(games)
+        except VolleyError as error:
+            said.append(str(error))
+        answers = yield clean(games)
+        said.append(answers.left.tolist())
+
+    rows, record = played(worlds, script)
+    assert said == ["images must be finite", [9, 9]]
+    assert rows.reason == ["resigned", "resigned"]
+    assert record.note_rows == []
+
+
+def test_a_malformed_volley_that_is_not_caught_is_an_error_at_the_attackers_line(worlds: ModuleType) -> None:
+    def inner(games: Games) -> Any:
+        yield malformed(games)
+
+    def script(games: Games) -> Play:
+        yield clean(games)
+        yield from inner(games)
+
+    rows, record = played(worlds, script, at=[5])
+    assert rows.reason == ["error", "error"]
+    assert rows.queries.tolist() == [1, 1]
+    line = inner.__code__.co_firstlineno + 1
+    assert errors(record) == [f"VolleyError: images must be finite (test_match.py:{line})"] * 2
+    assert record.note_rows[0].turn.tolist() == [1, 1]
+    assert len(worlds.marks_of(record)) == 4
+
+
+def test_any_other_exception_is_an_error_of_the_games_still_open(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        yield Resign(torch.tensor([0]))
+        yield Volley(games.x0[1:], torch.tensor([1]))
+        raise ZeroDivisionError("one over none")
+
+    rows, record = played(worlds, script)
+    assert rows.reason == ["resigned", "error"]
+    line = script.__code__.co_firstlineno + 3
+    assert errors(record) == [f"ZeroDivisionError: one over none (test_match.py:{line})"]
+    assert record.note_rows[0].game.tolist() == [1]
+
+
+@pytest.mark.parametrize("what", [None, [1, 2], "moves"])
+def test_a_play_that_is_no_generator_is_an_error(worlds: ModuleType, what: Any) -> None:
+    rows, record = played(worlds, lambda games: what)
+    assert rows.reason == ["error", "error"]
+    assert f"it returned {type(what).__name__}" in errors(record)[0]
+
+
+def test_an_iterator_of_moves_is_no_generator(worlds: ModuleType) -> None:
+    class Moves(Iterator[Any]):
+        def __next__(self) -> Any:
+            raise AssertionError
+
+    rows, record = played(worlds, lambda games: Moves())
+    assert rows.reason == ["error", "error"]
+    assert "it returned Moves" in errors(record)[0]
+
+
+def test_a_play_that_fails_before_its_first_move_is_an_error(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        raise RuntimeError("no")
+
+    def later(games: Games) -> Play:
+        raise RuntimeError("no")
+        yield
+
+    for each in (script, later):
+        rows, record = played(worlds, each)
+        assert rows.reason == ["error", "error"]
+        assert errors(record)[0].startswith("RuntimeError: no (test_match.py:")
+
+
+@pytest.mark.parametrize("move", ["ask", None, 3, Volley, torch.zeros(1)])
+def test_what_is_no_move_is_thrown_back(worlds: ModuleType, move: Any) -> None:
+    def script(games: Games) -> Any:
+        with pytest.raises(VolleyError, match="a move is a Volley, Submit, Resign, Note or Consult; found"):
+            yield move
+        yield clean(games)
+
+    rows, _ = played(worlds, script)
+    assert rows.queries.tolist() == [1, 1]
+
+
+def test_a_defenders_failure_is_not_blamed_on_the_attacker(worlds: ModuleType) -> None:
+    closed = []
+
+    class Failing(worlds.Flip):  # type: ignore[misc,name-defined]
+        def rewrite(self, scores: Any, rows: Any) -> Any:
+            if rows.turn.max() > 1:
+                raise ArithmeticError("defender")
+            return scores
+
+    def script(games: Games) -> Play:
+        try:
+            while True:
+                yield clean(games)
+        except GeneratorExit:
+            closed.append(True)
+            raise
+
+    referee, record = worlds.referee([Failing()])
+    with pytest.raises(ArithmeticError, match="defender"):
+        play_games(worlds.Scripted(script), referee)
+    assert closed == [True]
+    assert record.game_rows is None
+
+
+def test_an_interrupt_is_no_error_of_the_attacker(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        yield clean(games)
+        raise KeyboardInterrupt
+
+    referee, record = worlds.referee()
+    with pytest.raises(KeyboardInterrupt):
+        play_games(worlds.Scripted(script), referee)
+    assert record.game_rows is None
+
+
+# Attackers that do not stop
+
+
+def test_an_attacker_that_is_never_granted_a_row_is_stopped(worlds: ModuleType) -> None:
+    asked = []
+
+    def closed_games(games: Games) -> Play:
+        yield Resign(torch.tensor([0]))
+        while True:
+            asked.append(1)
+            answers = yield Volley(games.x0[:1], torch.tensor([0]))
+            assert not answers.answered.any()
+
+    rows, _ = played(worlds, closed_games)
+    assert rows.reason == ["resigned", "stalled"]
+    assert len(asked) == IDLE_VOLLEYS
+
+
+def test_volleys_of_no_rows_and_malformed_ones_count_as_idle(worlds: ModuleType) -> None:
+    tried = []
+
+    def script(games: Games) -> Play:
+        while True:
+            tried.append(1)
+            try:
+                yield malformed(games) if len(tried) % 2 else Volley(games.x0[:0], torch.arange(0))
+            except VolleyError:
+                continue
+
+    rows, _ = played(worlds, script)
+    assert rows.reason == ["stalled", "stalled"]
+    assert len(tried) == IDLE_VOLLEYS
+
+
+def test_a_granted_row_ends_idling(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        yield Resign(torch.tensor([0]))
+        for n in range(5 * (IDLE_VOLLEYS - 1)):
+            which = 1 if n % (IDLE_VOLLEYS - 1) == 0 else 0
+            yield Volley(games.x0[which : which + 1], torch.tensor([which]))
+
+    rows, _ = played(worlds, script)
+    assert rows.reason == ["resigned", "resigned"]
+    assert rows.queries.tolist() == [0, 5]
+
+
+def test_a_long_list_for_a_game_that_closes_does_not_stall_the_others(worlds: ModuleType) -> None:
+    """Game 0 has 10 queries left and is asked 60 times, in pieces of 2, before game 1's turn."""
+
+    def script(games: Games) -> Play:
+        i = torch.arange(2).repeat_interleave(60)
+        answers = yield from games.ask(games.x0[i], i)
+        assert answers.answered.tolist() == ([True] * 10 + [False] * 50) * 2
+
+    rows, record = played(worlds, script, max_rows=2)
+    assert rows.reason == ["budget", "budget"]
+    assert sum(len(q) for q in record.query_rows) == 20
+
+
+def test_endless_remarks_are_stopped(worlds: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arena.match.IDLE_MOVES", 50)
+
+    def script(games: Games) -> Play:
+        while True:
+            yield Note("k", 1.0, torch.tensor([0]))
+
+    rows, record = played(worlds, script)
+    assert rows.reason == ["stalled", "stalled"]
+    assert len(record.note_rows) == 50
+
+
+def test_remarks_may_follow_the_last_answer_but_queries_end_the_play(worlds: ModuleType) -> None:
+    went_on = []
+
+    def script(games: Games) -> Play:
+        while len(games.open):
+            yield from games.ask(games.x0)
+        yield from games.note("done", "yes", torch.arange(2))
+        yield Resign(torch.arange(2))
+        went_on.append("before")
+        yield clean(games)
+        went_on.append("after")
+
+    rows, record = played(worlds, script)
+    assert rows.reason == ["budget", "budget"]
+    assert [n.key for n in record.note_rows] == ["done"]
+    assert went_on == ["before"]
+
+
+def test_acceptance_of_the_last_hit_is_heard_after_its_game(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        x = games.x0.flip(3)
+        yield clean(games)
+        answers = yield Volley(x, torch.arange(2))
+        assert games.wrong(answers).all()
+        yield Note("accepted", 1.0, torch.arange(2))
+
+    x0 = worlds.images([(8, 6, 1, 1), (6, 8, 1, 1)])
+    rows, record = played(worlds, script, x0=x0)
+    assert rows.accepted_at.tolist() == rows.hit_at.tolist() == [2, 2]
+    assert [n.key for n in record.note_rows] == ["accepted"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_attacker_that_will_not_be_closed_is_left_behind(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        while True:
+            try:
+                yield clean(games)
+            except GeneratorExit:
+                yield clean(games)
+
+    rows, _ = played(worlds, script)
+    gc.collect()
+    assert rows.reason == ["budget", "budget"]
+    assert rows.queries.tolist() == [10, 10]
+
+
+def test_an_attacker_that_fails_when_closed_has_ended_all_the_same(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        try:
+            while True:
+                yield clean(games)
+        finally:
+            raise RuntimeError("too late")
+
+    rows, record = played(worlds, script)
+    assert rows.reason == ["budget", "budget"]
+    assert record.note_rows == []
+
+
+# The seat is the attacker's own
+
+
+def test_what_an_attacker_does_to_its_seat_and_its_answers_changes_no_game(worlds: ModuleType) -> None:
+    def honest(games: Games) -> Play:
+        for step in range(4):
+            yield Volley((games.x0 + step / 16).clamp(0, 1), torch.arange(2), None, "p")
+        yield from games.note("radius", torch.tensor([0.5, 0.25]), torch.arange(2))
+
+    def vandal(games: Games) -> Play:
+        x0 = games.x0.clone()
+        for step in range(4):
+            x, game = (x0 + step / 16).clamp(0, 1), torch.arange(2)
+            answers = yield Volley(x, game, None, "p")
+            for tensor in (x, game, games.x0, games.label, games.target, games.key):
+                tensor.zero_()
+            for name in (
+                "game",
+                "label",
+                "scores",
+                "answered",
+                "refused",
+                "left",
+                "open",
+                "playing",
+                "banned",
+            ):
+                getattr(answers, name).zero_()
+        value, game = torch.tensor([0.5, 0.25]), torch.arange(2)
+        yield Note("radius", value, game)
+        value.zero_()
+        game.zero_()
+
+    threat = Threat(epsilon="4/16", budget=10, goal="targeted", objective="submit")
+    found = []
+    for script in (honest, vandal):
+        rows, record = played(
+            worlds, script, threat=threat, target=[2, 2], key=[4, 5], defenders=[worlds.Noise(0.1)], at=[1, 3]
+        )
+        (note,) = record.note_rows
+        ends = [
+            rows.reason,
+            rows.key.tolist(),
+            rows.label.tolist(),
+            rows.target.tolist(),
+            rows.final.tolist(),
+        ]
+        remark = [note.game.tolist(), note.turn.tolist(), note.value]
+        found.append(str([list(worlds.log_of(record)), worlds.marks_of(record), ends, remark]))
+    assert found[0] == found[1]
+
+
+def test_what_is_done_to_the_deal_afterwards_changes_no_game(worlds: ModuleType) -> None:
+    of = worlds.classifier()
+    deal = worlds.deal(worlds.images([(8, 4, 8, 4), (4, 12, 4, 8)]), [0, 1], target=[1, 2])
+    threat = Threat(epsilon=0.5, budget=3, goal="targeted")
+    referee = Referee(Oracle(Stack(of), games=2), deal, threat)
+    seat = referee.seat()
+    for tensor in (deal.x0, deal.label, deal.key, deal.target):
+        tensor.zero_()
+    assert referee.x0.min() > 0
+    assert referee.target is not None
+    assert (referee.label.tolist(), referee.target.tolist(), referee.key.tolist()) == ([0, 1], [1, 2], [0, 1])
+    assert seat.target is not None
+    assert (seat.label.tolist(), seat.target.tolist()) == ([0, 1], [1, 2])
+    rows = referee.finish()
+    assert rows.label.tolist() == [0, 1]
+    assert rows.target.tolist() == [1, 2]
+
+
+def test_seed_and_holdings_reach_the_seat_and_the_defense_where_it_may_be_known(worlds: ModuleType) -> None:
+    seen = []
+
+    def script(games: Games) -> Play:
+        seen.append((games.uniform((2,)).tolist(), games.holdings.images, games.defense))
+        return
+        yield
+
+    images = torch.rand(3, 1, 2, 2)
+    for knowledge, seed in (("none", 1), ("defense", 1), ("weights", 2)):
+        referee, _ = worlds.referee(threat=Threat(epsilon=1, budget=1, knowledge=knowledge))
+        play_games(
+            worlds.Scripted(script), referee, seed=seed, defense={"name": "none"}, holdings=Holdings(images)
+        )
+    assert seen[0][0] == seen[1][0] != seen[2][0]
+    assert all(held is images for _, held, _ in seen)
+    assert [defense for _, _, defense in seen] == [None, {"name": "none"}, {"name": "none"}]
