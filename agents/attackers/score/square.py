@@ -206,12 +206,13 @@ class L2Squares(Squares):
         eta = oriented_patterns(self.side(t), x.device).flatten(1)[orientation].unsqueeze(1)
         new = rho * eta + in_w1 / (length(in_w1) + 1e-10)
         delta.scatter_(2, w1, new * (mass.sqrt() / length(new).clamp_min(1e-12)))
-        return self.at_border(delta.view_as(x), x0)
+        return self.at_border(delta.view_as(x), x0, i)
 
-    def at_border(self, delta: Tensor, x0: Tensor) -> Tensor:
+    def at_border(self, delta: Tensor, x0: Tensor, i: Tensor | None = None) -> Tensor:
         """x0 + delta, delta scaled to l_2 length epsilon, clipped to the box."""
         scale = self.epsilon / length(delta.flatten(1)).clamp_min(1e-12)
-        return (x0 + delta * scale.view(-1, 1, 1, 1)).clamp_(0, 1)
+        # Rounding in so long a sum may exceed the ball's tolerance; `project` measures as the Referee does.
+        return self.games.project(x0 + delta * scale.view(-1, 1, 1, 1), i)
 
 
 def length(v: Tensor) -> Tensor:

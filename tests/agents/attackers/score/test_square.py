@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from agents.attackers.score.square import L2Squares, LinfSquares, Square, bump, halvings, oriented_patterns
-from arena.threat import Threat
+from arena import geometry
+from arena.threat import TOLERANCE, Threat
 
 CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
 
@@ -276,6 +277,20 @@ def test_l2_starts_with_tiles_of_the_pattern_at_the_border_of_the_ball(squares, 
         for share in ((signs > 0).double().mean(), straight[:, 0].double().mean()):
             assert abs(share - 0.5) < 5 * 0.5 / straight[:, 0].numel() ** 0.5
         assert (straight == straight[:, :1]).all()  # one orientation for all channels
+
+
+@pytest.mark.parametrize(
+    ("shape", "epsilon"), [(CIFAR, 2.5), (CIFAR, 5.0), (IMAGENET, 0.5), (IMAGENET, 1.0), (IMAGENET, 10.0)]
+)
+def test_l2_queries_are_inside_the_ball_as_the_referee_measures_it(squares, images, shape, epsilon):
+    games = 4
+    proposals = squares(L2Squares, shape, games, epsilon=epsilon, x0=images(games, shape, 0.4, 0.6))
+    x, x0 = proposals.start(), proposals.games.x0
+    for step in range(3):
+        length, clipped = geometry.distance(x, x0, "l2"), ((x == 0) | (x == 1)).flatten(1).any(dim=1)
+        assert (length <= epsilon + TOLERANCE).all()
+        assert (clipped | (length > 0.9999 * epsilon)).all()
+        x = proposals.propose(step, x, torch.arange(games))
 
 
 def test_l2_mass_that_the_box_clips_is_spent_again(squares, images):
