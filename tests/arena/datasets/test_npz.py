@@ -59,7 +59,9 @@ def test_grey_images_get_their_channel(tmp_path: Path) -> None:
 
 def test_games_are_played_on_the_test_images(tmp_path: Path) -> None:
     train, test = images(N, 3, 4, 4), images(6, 3, 4, 4)[::-1]
-    data = load(tmp_path, train_x=train, train_y=Y, test_x=test, test_y=np.uint8([0, 1, 2, 3, 0, 1]))
+    data = load(
+        tmp_path, train_x=train, train_y=Y, test_x=test, test_y=np.array([0, 1, 2, 3, 0, 1], np.uint8)
+    )
     assert torch.equal(data.games.images, torch.from_numpy(test / np.float32(255)))
     assert data.games.labels.tolist() == [0, 1, 2, 3, 0, 1]
     assert data.games.labels.dtype == torch.int64
