@@ -22,9 +22,8 @@ class Ahead:
     ) -> None:
         self.steps, self.make = steps, make
         self.place = torch.zeros(len(games), dtype=torch.int64, device=games.x0.device)
-        self.first, self.count, self.made = -steps, 0, ()
-
-    made: tuple[Tensor, ...]
+        self.first, self.count = -steps, 0
+        self.made: tuple[Tensor, ...] = ()
 
     def at(self, step: int, i: Tensor) -> list[Tensor]:
         """The choices of step `step` (the last one asked for, or a later one) for the open games `i` [n]."""
