@@ -104,6 +104,9 @@ class Needs:
 class Attacker(ABC):
     """A strategy. Its parameters are the fields of a frozen dataclass; it keeps no state between plays."""
 
+    across_games: ClassVar[bool] = False
+    """Whether what it learns in one game of a shard may change how it plays another."""
+
     @property
     def needs(self) -> Needs:
         """What a threat must grant; most attackers override this with a plain class attribute."""
@@ -298,7 +301,7 @@ class Defender:
             NotImplementedError: if this defender does not say how.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} keeps memory per {self.memory}: to play in an environment, where new games "
+            f"{type(self).__name__} keeps memory per {self.memory}: in an environment, where new games "
             f"take the places of ended ones, it must override forget(memory, slots)"
         )
 
