@@ -19,7 +19,7 @@ Columns = Mapping[str, "NDArray[Any] | list[Any]"]
 _SLICE = 20_000
 """Rows that are Python objects at a time."""
 
-_ROWS_A_STATEMENT = 250
+_ROWS_A_STATEMENT = 100
 """Rows of one INSERT on SQLite. Python holds its lock while it binds them and lets others run while SQLite
 works; with one row a statement, the playing thread and this one would hand the lock over at every row."""
 

@@ -212,7 +212,8 @@ def _frozen(path: Path) -> str:
     return "" if os.access(path.parent, os.W_OK) or beside.exists() else "&immutable=1"
 
 
-def _config() -> Config:
+def scripts_config() -> Config:
+    """Where Alembic finds the migrations."""
     config = Config()
     config.set_main_option("script_location", "arena.log:migrations")
     config.set_main_option("path_separator", "os")
@@ -220,7 +221,7 @@ def _config() -> Config:
 
 
 def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+    return ScriptDirectory.from_config(scripts_config())
 
 
 def head() -> str:
@@ -230,7 +231,7 @@ def head() -> str:
 
 def migrate(connection: Connection, revision: str = "head") -> None:
     """Brings the database at `connection` to `revision`, within the connection's transaction."""
-    config = _config()
+    config = scripts_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
 

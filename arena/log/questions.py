@@ -10,7 +10,7 @@ from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Executable, Select, func, select
+from sqlalchemy import ColumnElement, Executable, Select, TableClause, func, select
 
 from arena.log import schema
 from arena.log.errors import LogError, told
@@ -52,15 +52,14 @@ def match(log: Log, match_id: int) -> Match:
 
 def outcomes(log: Log, match_id: int) -> Outcomes:
     """How the match's games ended."""
-    columns = (games.c[name] for name in _names(Outcomes)[1:])
-    wanted = select(games.c.id.label("game"), *columns).where(games.c.match_id == match_id)
+    wanted = select(*_columns(Outcomes, games, game=games.c.id)).where(games.c.match_id == match_id)
     return _record(Outcomes, ask(log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id)))
 
 
 def verdicts(log: Log, match_id: int) -> Marks:
     """The match's verdicts at each reported query count; at 0, on the clean images."""
     wanted = (
-        select(marks.c.game_id.label("game"), *(marks.c[n] for n in _names(Marks) if n != "game"))
+        select(*_columns(Marks, marks, game=marks.c.game_id))
         .join(games, games.c.id == marks.c.game_id)
         .where(games.c.match_id == match_id)
         .order_by(marks.c.at, games.c.repeat, games.c.shard, games.c.id)
@@ -91,8 +90,9 @@ def transcript(log: Log, game_id: int) -> Transcript:
         LogError: if no finished shard has this game.
     """
     game(log, game_id)
-    columns = (queries.c[name] for name in _names(Transcript))
-    wanted = select(*columns).where(queries.c.game_id == game_id).order_by(queries.c.turn)
+    wanted = (
+        select(*_columns(Transcript, queries)).where(queries.c.game_id == game_id).order_by(queries.c.turn)
+    )
     return _record(Transcript, ask(log, wanted))
 
 
@@ -190,6 +190,11 @@ def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
         )
         for row in ask(log, wanted)
     ]
+
+
+def _columns(kind: type[Any], view: TableClause, **other: ColumnElement[Any]) -> list[ColumnElement[Any]]:
+    """A column for each field, in the order of the fields: of the view, under the same name, or another."""
+    return [other[name] if name in other else view.c[name] for name in _names(kind)]
 
 
 def _record(kind: type[Record], rows: Sequence[Any]) -> Record:

@@ -198,7 +198,7 @@ def postgresql(_server: Callable[[], str]) -> str:
 
 @pytest.fixture(scope="session")
 def _server() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server for the session, which makes an empty database at each call; returns its URL."""
+    """A PostgreSQL server for the session, which makes an empty schema at each call and gives a URL of it."""
     psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
     tools = _tools()
     folder = Path(tempfile.mkdtemp(prefix="arena-pg-"))
@@ -215,8 +215,8 @@ def _server() -> Iterator[Callable[[], str]]:
     def create() -> str:
         name = f"log{next(count)}"
         with psycopg.connect(host=str(folder), user="arena", dbname="postgres", autocommit=True) as server:
-            server.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://arena@/{name}?host={folder}"
+            server.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql+psycopg://arena@/postgres?host={folder}&options=-csearch_path%3D{name}"
 
     try:
         yield create

@@ -17,10 +17,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Column, MetaData, Text, create_engine, inspect, text
 
 from arena.log import LogError, RunInfo, migrations, open_log, questions, schema
-from arena.log.database import VERSION_TABLE, Database, _config, migrate, parse_address
+from arena.log.database import VERSION_TABLE, Database, migrate, parse_address, scripts_config
+from arena.log.migrations.__main__ import revise
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(where: str) -> None:
@@ -49,7 +50,7 @@ def _layout(path: Path) -> dict[str, str]:
 
 def test_migrations_go_back_to_nothing(where: str) -> None:
     with open_log(where) as log, log.database.writer.begin() as connection:
-        config = _config()
+        config = scripts_config()
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
         assert inspect(connection).get_table_names() == [VERSION_TABLE]
@@ -74,25 +75,50 @@ def upgrade():
 """
 
 
+@pytest.fixture
+def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the migrations, which is the one used."""
+    folder = tmp_path / "steps"
+    shutil.copytree(Path(migrations.__file__).parent, folder)
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    config.set_main_option("path_separator", "os")
+    monkeypatch.setattr("arena.log.database.scripts_config", lambda: config)
+    return folder / "versions"
+
+
 @pytest.mark.parametrize("create", [True, False])
 def test_an_older_layout_is_brought_up_to_date(
-    where: str, create: bool, run_info: RunInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, create: bool, run_info: RunInfo, steps: Path
 ) -> None:
     with open_log(where) as log:
         log.begin_run(run_info)
-    with monkeypatch.context() as newer:
-        steps = tmp_path / "steps"
-        shutil.copytree(Path(migrations.__file__).parent, steps)
-        (steps / "versions" / "0002_next.py").write_text(NEXT)
-        config = Config()
-        config.set_main_option("script_location", str(steps))
-        config.set_main_option("path_separator", "os")
-        newer.setattr("arena.log.database._config", lambda: config)
-        with open_log(where, create=create) as log, log.database.reader.connect() as connection:
-            row = connection.execute(text("SELECT title, place FROM runs")).one()
-            assert tuple(row) == (run_info.title, None)
+    step = steps / "0002_next.py"
+    step.write_text(NEXT)
+    with open_log(where, create=create) as log, log.database.reader.connect() as connection:
+        row = connection.execute(text("SELECT title, place FROM runs")).one()
+        assert tuple(row) == (run_info.title, None)
+    step.unlink()
     with pytest.raises(LogError, match="newer version"):
         open_log(where, create=create)
+
+
+def test_the_next_migration_is_written_from_the_schema(
+    path: Path, steps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = MetaData()
+    for table in schema.metadata.sorted_tables:
+        table.to_metadata(changed)
+    changed.tables["runs"].append_column(Column("place", Text))
+    monkeypatch.setattr(schema, "metadata", changed)
+    script = revise("remember the place")
+    assert script.name == "0002_remember_the_place.py"
+    assert script.parent == steps
+    steps_up, steps_down = re.findall(r"batch_op\..*", script.read_text())
+    assert steps_up == "batch_op.add_column(sa.Column('place', sa.Text(), nullable=True))"
+    assert steps_down == "batch_op.drop_column('place')"
+    with open_log(path) as log, log.database.reader.connect() as connection:
+        assert "place" in {column["name"] for column in inspect(connection).get_columns("runs")}
 
 
 def test_a_log_of_a_newer_version_is_refused(where: str) -> None:
@@ -129,11 +155,7 @@ def test_a_postgresql_database_with_other_tables_is_refused(postgresql: str) -> 
         connection.execute(text("CREATE TABLE people (name TEXT)"))
     with pytest.raises(LogError, match=r"not a log \(it holds the tables people\)"):
         open_log(postgresql)
-    with engine.begin() as connection:
-        connection.execute(text("CREATE SCHEMA own"))
     engine.dispose()
-    with open_log(f"{postgresql}&options=-csearch_path%3Down") as log:
-        assert log.find_run("x") is None
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_was(path: Path) -> None:
@@ -237,3 +259,12 @@ def test_a_missing_driver_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", find)
     with pytest.raises(LogError, match=r'pip install "blackbox-arena\[postgresql\]"'):
         open_log("postgresql://me@nowhere.invalid/x")
+
+
+def test_a_damaged_log_is_told(path: Path, run_info: RunInfo) -> None:
+    with open_log(path) as log:
+        log.begin_run(run_info)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:4096] + bytes(0xFF for _ in whole[4096:]))
+    with pytest.raises(LogError, match="it is a damaged SQLite database; restore a copy"):
+        open_log(path).begin_run(run_info)

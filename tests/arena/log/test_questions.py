@@ -1,0 +1,259 @@
+"""Answers against the same counts made one by one from what was reported."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena.log import Log, LogError, questions
+from arena.log.summaries import standings, summary
+from arena.transcript import MarkRows, NoteRows, QueryRows
+
+Played = dict[tuple[int, int], Any]
+
+
+@pytest.fixture
+def played(log: Log, begun: Callable[..., int], made: Callable[..., Any]) -> Played:
+    """Match 1 with two repeats of two shards, and one unfinished; a second match beside it."""
+    shards = {
+        (repeat, number): made(games=6, seed=2 * repeat + number) for repeat in (1, 0) for number in (1, 0)
+    }
+    match, other = begun(log, 0), begun(log, 1)
+    for (repeat, number), shard in shards.items():
+        for at in (match, other) if number else (match,):
+            with log.shard(at, number, repeat, "f", shard.keys) as listener:
+                shard.tell(listener)
+    with pytest.raises(RuntimeError), log.shard(match, 2, 0, "f", shards[0, 0].keys) as listener:
+        shards[0, 0].tell(listener)
+        raise RuntimeError
+    return dict(sorted(shards.items()))
+
+
+def column(played: Played, name: str) -> list[Any]:
+    """A column of the games of all shards, in order."""
+    return [value for shard in played.values() for value in np.asarray(getattr(shard.games, name)).tolist()]
+
+
+def far(value: float) -> float:
+    return math.inf if math.isnan(value) else value
+
+
+def test_outcomes(log: Log, played: Played) -> None:
+    ended = questions.outcomes(log, 1)
+    assert ended.repeat.tolist() == [repeat for repeat, _ in played for _ in range(6)]
+    assert ended.shard.tolist() == [number for _, number in played for _ in range(6)]
+    assert ended.image.tolist() == column(played, "key")
+    assert ended.target.tolist() == column(played, "target")
+    assert ended.reason == column(played, "reason")
+    for name in ("label", "queries", "insider_queries", "refused", "answered", "vote", "base", "hit_at"):
+        assert getattr(ended, name).tolist() == column(played, name), name
+    assert ended.accepted_at.tolist() == column(played, "accepted_at")
+    for name in ("l2", "linf"):
+        assert getattr(ended, name).tolist() == [far(value) for value in column(played, name)]
+    assert ended.answered.dtype == np.bool_
+    assert len(questions.outcomes(log, 2)) == 12
+
+
+def test_nothing_is_an_answer_too(log: Log, begun: Callable[..., int]) -> None:
+    match = begun(log)
+    assert len(questions.outcomes(log, match)) == len(questions.verdicts(log, match)) == 0
+    assert questions.notes_of_match(log, match) == questions.samples(log, match, 5, won=True) == []
+    assert standings(log, match) == []
+    curve = questions.curve(log, match)
+    assert (curve.turn.tolist(), curve.drawn, curve.played) == ([], 0, 0)
+    found = summary(log, match)
+    assert (found.drawn, found.clean, found.queries, found.answered, found.reasons) == (0, 0, 0, 0, {})
+    assert math.isnan(found.queries_median)
+    assert math.isnan(found.accuracy("vote"))
+    assert math.isnan(found.success("vote"))
+
+
+def test_verdicts(log: Log, played: Played) -> None:
+    games = iter(questions.outcomes(log, 1).game.reshape(4, 6).tolist())
+    wanted = []
+    for shard, ids in zip(played.values(), games, strict=True):
+        for piece in shard.pieces:
+            if isinstance(piece, MarkRows):
+                for i, game in enumerate(piece.game.tolist()):
+                    row = [getattr(piece, f.name)[i].item() for f in fields(piece)[2:]]
+                    wanted.append((piece.at, ids[game], *row[:-2], far(row[-2]), far(row[-1])))
+    found = questions.verdicts(log, 1)
+    rows = list(zip(*(getattr(found, f.name).tolist() for f in fields(found)), strict=True))
+    order = {game: i for i, game in enumerate(questions.outcomes(log, 1).game.tolist())}
+    assert rows == sorted(wanted, key=lambda row: (row[0], order[row[1]]))
+
+
+def test_transcript_and_notes_of_a_game(log: Log, played: Played) -> None:
+    shard = played[0, 1]
+    game = questions.outcomes(log, 1).game[6 + 2].item()
+    asked = sorted(
+        (
+            piece.turn[i].item(), piece.account[i].item(), piece.label[i].item(), bool(piece.refused[i]),
+            bool(piece.flagged[i]), str(piece.margin[i]), piece.l2[i].item(), bool(piece.hit[i]),
+        )
+        for piece in shard.pieces if isinstance(piece, QueryRows)
+        for i in np.flatnonzero(piece.game == 2)
+    )  # fmt: skip
+    found = questions.transcript(log, game)
+    columns = (found.turn, found.account, found.label, found.refused, found.flagged, found.margin, found.l2)
+    rows = zip(*(c.tolist() for c in columns), found.hit.tolist(), strict=True)
+    assert [(*row[:5], str(row[5]), *row[6:]) for row in rows] == asked
+    assert len(found) == len(found.purpose) == len(asked)
+    assert found.purpose[0] == "gradient"
+
+    noted = [
+        (int(note.turn[i]), note.value[i] if isinstance(note.value[i], float) else "belief 2 \ufffd")
+        for note in shard.pieces if isinstance(note, NoteRows)
+        for i in np.flatnonzero(note.game == 2)
+    ]  # fmt: skip
+    notes = questions.notes_of_game(log, game)
+    assert [(note.turn, note.value) for note in notes] == noted
+    assert {(note.game_id, note.image, note.repeat, note.key) for note in notes} <= {
+        (game, shard.keys[2], 0, "tau")
+    }
+    assert len(questions.notes_of_match(log, 1)) == sum(
+        len(note.game) for s in played.values() for note in s.pieces if isinstance(note, NoteRows)
+    )
+
+
+def test_a_game_with_its_final_image(log: Log, played: Played) -> None:
+    ended, shard = questions.outcomes(log, 1), played[1, 0]
+    for place in range(6):
+        game = questions.game(log, ended.game[12 + place].item())
+        assert (game.match_id, game.repeat, game.shard, game.place) == (1, 1, 0, place)
+        assert (game.image, game.reason) == (shard.keys[place], shard.games.reason[place])
+        assert np.array_equal(game.final, shard.games.final[place])
+        assert game.hit_at == (shard.games.hit_at[place] or None)
+        assert game.target == (None if shard.games.target[place] < 0 else shard.games.target[place])
+        assert game.l2 == far(shard.games.l2[place])
+
+
+def test_games_of_unfinished_shards_are_unknown(log: Log, played: Played) -> None:
+    for ask in (questions.game, questions.transcript):
+        with pytest.raises(LogError, match="has no game 10000 in a finished shard"):
+            ask(log, 10000)
+
+
+def test_samples(log: Log, played: Played) -> None:
+    for won in (True, False):
+        wanted = sorted(
+            (image, repeat)
+            for (repeat, _), shard in played.items()
+            for image, answered, reason in zip(
+                shard.keys.tolist(), shard.games.answered, shard.games.reason, strict=True
+            )
+            if answered == won and reason != "clean"
+        )
+        assert len(wanted) >= 4
+        for count in (3, 100):
+            games = questions.samples(log, 1, count, won)
+            assert [(game.image, game.repeat) for game in games] == wanted[:count]
+            assert all(game.final.shape == (3, 4, 4) for game in games)
+
+
+def test_summary(log: Log, played: Played) -> None:
+    found = summary(log, 1)
+    right = [reason != "clean" for reason in column(played, "reason")]
+
+    def over_played(name: str) -> list[Any]:
+        return [value for value, counts in zip(column(played, name), right, strict=True) if counts]
+
+    assert (found.shards, found.unfinished, found.drawn, found.played) == (4, 1, 24, sum(right))
+    assert 0 < found.clean < 24
+    assert found.seconds > 0
+    assert found.reasons == Counter(column(played, "reason"))
+    assert found.queries == sum(column(played, "queries"))
+    assert found.queries_mean == pytest.approx(statistics.mean(over_played("queries")))
+    assert found.queries_median == statistics.median(over_played("queries"))
+    assert found.refused == sum(column(played, "refused"))
+    assert found.insider_queries == sum(column(played, "insider_queries"))
+    hits = [turn for turn in column(played, "hit_at") if turn]
+    assert (found.hits, found.accepted) == (len(hits), sum(map(bool, column(played, "accepted_at"))))
+    assert found.hit_mean == pytest.approx(statistics.mean(hits))
+    assert found.hit_median == statistics.median(hits)
+    for name in ("l2", "linf"):
+        median = statistics.median(map(far, over_played(name)))
+        assert getattr(found, f"{name}_median") == pytest.approx(median)
+    for verdict in ("answered", "vote", "base"):
+        lost = sum(over_played(verdict))
+        assert getattr(found, verdict) == pytest.approx(lost)
+        assert found.accuracy(verdict) == pytest.approx((sum(right) - lost) / 24)
+        assert found.success(verdict) == pytest.approx(lost / sum(right))
+
+
+def test_standings_hold_each_verdict_until_the_next(
+    log: Log, begun: Callable[..., int], made: Callable[..., Any]
+) -> None:
+    shard = made(games=30, turns=10)
+    rng = np.random.default_rng(0)
+    pieces = [piece for piece in shard.pieces if isinstance(piece, MarkRows)]
+    for i, piece in enumerate(pieces[1:], 1):
+        kept = np.flatnonzero(rng.random(30) < 0.5)
+        columns = {f.name: getattr(piece, f.name)[kept] for f in fields(piece) if f.name != "at"}
+        pieces[i] = replace(piece, **columns)
+    match = begun(log)
+    with log.shard(match, 0, 0, "f", shard.keys) as listener:
+        replace(shard, pieces=pieces).tell(listener)
+
+    right = [reason != "clean" for reason in shard.games.reason]
+    standing: dict[int, tuple[float, ...]] = {}
+    for piece, found in zip(pieces, standings(log, match), strict=True):
+        for i, game in enumerate(piece.game.tolist()):
+            if right[game]:
+                standing[game] = (piece.answered[i], piece.vote[i], piece.base[i])
+        lost = [sum(values) for values in zip(*standing.values(), strict=True)]
+        assert (found.at, found.drawn, found.played) == (piece.at, 30, sum(right))
+        assert [found.answered, found.vote, found.base] == pytest.approx(lost)
+        assert found.accuracy("vote") == pytest.approx((sum(right) - lost[1]) / 30)
+        assert found.success("base") == pytest.approx(lost[2] / sum(right))
+
+
+@pytest.mark.parametrize("accepted", [False, True])
+def test_curve(log: Log, played: Played, accepted: bool) -> None:
+    curve = questions.curve(log, 1, accepted)
+    turns = [turn for turn in column(played, "accepted_at" if accepted else "hit_at") if turn]
+    right = sum(reason != "clean" for reason in column(played, "reason"))
+    assert curve.turn.tolist() == sorted(set(turns))
+    assert (curve.drawn, curve.played) == (24, right)
+    for turn, lost, accuracy, success in zip(
+        curve.turn, curve.lost, curve.accuracy, curve.success, strict=True
+    ):
+        assert lost == sum(other <= turn for other in turns)
+        assert accuracy == pytest.approx((right - lost) / 24)
+        assert success == pytest.approx(lost / right)
+
+
+def test_sql_reads(log: Log, played: Played) -> None:
+    found = questions.sql(log, "SELECT repeat, count(*) AS n FROM finished_games GROUP BY repeat ORDER BY 1")
+    assert found.columns == ["repeat", "n"]
+    assert found.rows == [(0, 18), (1, 18)]
+    assert questions.sql(log, "SELECT '50%', 'a?' WHERE 'x:y' LIKE '%:y'").rows == [("50%", "a?")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM games",
+        "CREATE TABLE x (y INTEGER)",
+        "UPDATE runs SET title = 'x'",
+        "COMMIT; DELETE FROM games",
+        "SELECT 1; DELETE FROM games",
+        "SELECT nonsense FROM nowhere",
+        "",
+    ],
+)
+def test_sql_changes_nothing(log: Log, played: Played, statement: str) -> None:
+    if statement:
+        with pytest.raises(LogError, match=r"^log ") as told:
+            questions.sql(log, statement)
+        assert "\n" not in str(told.value)
+    else:
+        assert questions.sql(log, statement).rows == []
+    assert len(questions.outcomes(log, 1)) == 24
