@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from arena.registry import AgentError, Kind, agent_class, names, parameters_of
+from arena.wording import near
 
 app = typer.Typer(
     help="A game simulator for query-based black-box attacks on image classifiers.",
@@ -50,9 +51,7 @@ def play(
     log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    games: Annotated[
-        int | None, typer.Option(min=1, help="Games a match, in place of the file's.")
-    ] = None,
+    games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
 ) -> None:
@@ -128,8 +127,6 @@ def find_agent(name: str) -> tuple[Kind, type]:
     both = sorted({*names("attacker"), *names("defender")})
     if ":" in name:
         raise failed[-1]
-    from arena.registry import near
-
     raise AgentError(f'there is no agent "{name}"; {near(name, both)}')
 
 

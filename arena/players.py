@@ -122,17 +122,17 @@ class Attacker(ABC):
         """Play all `games` at once: yield moves, receive answers, return when nothing is left to do."""
 
 
-def relay(play: Play, answer: Callable[[Volley], Asking]) -> Play:
+def relay(play: Play, answer: Callable[[Move], Asking]) -> Play:
     """Let an inner attacker play behind a wrapper.
 
-    Every Volley of `play` is answered by the generator function `answer`, which may make moves of its own;
-    all other moves pass through.
+    Every move of `play` is answered by the generator function `answer`, which makes moves of its own, or
+    passes the move on (`yield move`), and returns what the inner attacker is to hear at its own seat.
     """
     try:
         move = next(play)
         while True:
             try:
-                reply = (yield from answer(move)) if isinstance(move, Volley) else (yield move)
+                reply = yield from answer(move)
             except VolleyError as error:
                 move = play.throw(error)
             else:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -14,6 +13,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.players import Attacker, Defender
+from arena.wording import near
 
 Kind = Literal["attacker", "defender"]
 Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender
@@ -106,14 +106,6 @@ def parameters_of(found: type) -> list[Parameter]:
         for f in fields(found)
         if f.init
     ]
-
-
-def near(word: str, allowed: Iterable[str]) -> str:
-    """What is allowed in place of `word`, and what was perhaps meant."""
-    options = sorted(allowed)
-    match = difflib.get_close_matches(word, options, n=1)
-    meant = f'did you mean "{match[0]}"? ' if match else ""
-    return f"{meant}allowed: {', '.join(options) or 'nothing'}"
 
 
 def _build(kind: Kind, spec: Any) -> Attacker | Defender:

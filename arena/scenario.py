@@ -13,8 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from arena.classifiers import ClassifierSpec
 from arena.datasets import DatasetSpec
 from arena.players import Attacker, Defender, parameters
-from arena.registry import AgentError, build_attacker, build_stack, name_of, near
+from arena.registry import AgentError, build_attacker, build_stack, name_of
 from arena.threat import Threat
+from arena.wording import near
 
 Level = Literal["queries", "changes", "games"]
 Verdict = Literal["answered", "vote", "base"]

@@ -9,6 +9,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -27,17 +28,17 @@ def seconds(call: Callable[[], object], repeats: int) -> float:
 def main() -> None:
     for rows, *shape in SHAPES:
         game = torch.arange(rows)
-        pairs = {
-            "normal": (lambda: random.normal(1, game, 2, shape), lambda: torch.randn(rows, *shape)),
-            "uniform": (lambda: random.uniform(1, game, 2, shape), lambda: torch.rand(rows, *shape)),
-        }
-        for name, (keyed, own) in pairs.items():
+        for name, keyed, own in (
+            ("normal", random.normal, torch.randn),
+            ("uniform", random.uniform, torch.rand),
+        ):
+            ours, theirs = partial(keyed, 1, game, 2, shape), partial(own, (rows, *shape))
             repeats = max(1, 2_000_000 // (rows * torch.Size(shape).numel()))
-            keyed(), own()
+            ours(), theirs()
             ratios, taken = [], []
             for _ in range(7):
-                taken.append(seconds(keyed, repeats))
-                ratios.append(taken[-1] / seconds(own, repeats))
+                taken.append(seconds(ours, repeats))
+                ratios.append(taken[-1] / seconds(theirs, repeats))
             line = {"draw": name, "shape": [rows, *shape], "ms": round(statistics.median(taken) * 1e3, 3)}
             print(json.dumps({**line, "over_torch": round(statistics.median(ratios), 2)}), flush=True)
 

@@ -78,13 +78,14 @@ def rewriting(classes: int) -> dict[str, float]:
 class _Constant(torch.nn.Module):
     """Answers any batch with the same scores."""
 
+    scores: torch.Tensor
+
     def __init__(self, scores: torch.Tensor) -> None:
         super().__init__()
         self.register_buffer("scores", scores)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        answers: torch.Tensor = self.scores[: len(x)]
-        return answers
+        return self.scores[: len(x)]
 
 
 def main() -> None:

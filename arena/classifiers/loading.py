@@ -18,7 +18,7 @@ from arena.classifiers.classifier import Classifier
 from arena.classifiers.networks import NETWORKS
 from arena.datasets.dataset import Dataset
 from arena.datasets.folders import find
-from arena.registry import near
+from arena.wording import near
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
 DEFAULT_WEIGHTS = {"digits-cnn": "digits_cnn"}

@@ -12,7 +12,7 @@ from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.digits import digits
 from arena.datasets.folders import find
 from arena.datasets.npz import Layout, npz
-from arena.registry import near
+from arena.wording import near
 
 
 class DatasetSpec(BaseModel):

@@ -16,10 +16,10 @@ from arena.registry import (
     build_attacker,
     build_defender,
     names,
-    near,
     parameters_of,
 )
 from arena.testing.standins import Noise, Steps
+from arena.wording import near
 
 _KINDS: tuple[Kind, ...] = ("attacker", "defender")
 _STANDINS: dict[type, Attacker | Defender] = {Attacker: Steps(), Defender: Noise()}

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arena import random
-from arena.moves import Answers, Asking, Note, Play, Volley, VolleyError
+from arena.moves import Answers, Asking, Move, Note, Play, Volley, VolleyError
 from arena.players import Attacker, Defender, Games, Needs, Response, Rows, generator_only, parameters, relay
 from arena.threat import Resources, Threat
 
@@ -92,18 +92,20 @@ def volley(mark: float) -> Volley:
     return Volley(torch.full((1, 1, 2, 2), mark), torch.zeros(1, dtype=torch.int64))
 
 
-def test_relay_answers_volleys_and_passes_other_moves_on() -> None:
+def test_relay_lets_the_wrapper_answer_every_move() -> None:
     heard: list[float] = []
 
     def inner() -> Play:
         first = yield volley(1)
         heard.append(first.scores[0, 0].item())
         noted = yield Note("k", "v", torch.zeros(1, dtype=torch.int64))
-        heard.append(noted.scores[0, 0].item())
+        heard.append(noted.left.item())
         last = yield volley(2)
         heard.append(last.scores[0, 0].item())
 
-    def thrice(move: Volley) -> Asking:
+    def thrice(move: Move) -> Asking:
+        if not isinstance(move, Volley):
+            return replace((yield move), left=torch.tensor([3]))
         total = torch.zeros(1, 2)
         for _ in range(3):
             answers = yield replace(move, purpose="again")
@@ -117,7 +119,7 @@ def test_relay_answers_volleys_and_passes_other_moves_on() -> None:
             moves.append(move)
             move = play.send(answers_to(move, 10) if isinstance(move, Volley) else answers_to(volley(0), 7))
     assert [type(m).__name__ for m in moves] == ["Volley"] * 3 + ["Note"] + ["Volley"] * 3
-    assert heard == [30, 7, 30]
+    assert heard == [30, 3, 30]
 
 
 def test_relay_throws_a_volley_error_into_the_inner_attacker() -> None:
@@ -130,7 +132,7 @@ def test_relay_throws_a_volley_error_into_the_inner_attacker() -> None:
             caught.append(str(error))
         yield volley(2)
 
-    def once(move: Volley) -> Asking:
+    def once(move: Move) -> Asking:
         return (yield move)
 
     play = relay(inner(), once)

@@ -1,4 +1,4 @@
-"""A run: what it leaves in the log, that it goes on after any interruption, and that it repeats bit for bit."""
+"""A run: what it leaves in the log, that it goes on after interruptions, and that it repeats bit for bit."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from agents.attackers.score.random_search import check_period
-from arena.players import Answers, Asking, Attacker, Games, Needs, Play, Volley, relay
+from arena.players import Answers, Asking, Attacker, Games, Move, Needs, Play, Volley, relay
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,13 @@ class EOT(Attacker):
         m = self.repeats
         seat = games.with_budget(-(-games.threat.budget // m))
 
-        def answer(volley: Volley) -> Asking:
-            x, game = volley.x.repeat_interleave(m, dim=0), volley.game.repeat_interleave(m)
-            account = None if volley.account is None else volley.account.repeat_interleave(m)
-            return mean((yield from games.ask(x, game, volley.purpose, account)), m)
+        def answer(move: Move) -> Asking:
+            if not isinstance(move, Volley):
+                reply = yield move
+                return replace(reply, left=-(-reply.left // m))
+            x, game = move.x.repeat_interleave(m, dim=0), move.game.repeat_interleave(m)
+            account = None if move.account is None else move.account.repeat_interleave(m)
+            return mean((yield from games.ask(x, game, move.purpose, account)), m)
 
         yield from relay(self.inside().play(seat), answer)
 
