@@ -20,6 +20,11 @@ class Side:
     title: str
     params: Mapping[str, Any]
 
+    @property
+    def values(self) -> list[tuple[str, str]]:
+        """The parameters as text, those of a stack's defenders by their places in it."""
+        return _without_names(self.params.get("defenders", self.params))
+
 
 class Group:
     """Matches of one block in one world under one threat; only budgets may differ, by an attacker's
@@ -59,8 +64,8 @@ class Group:
     def facts(self, defender: int) -> list[tuple[str, str]]:
         """What a defender found as it was fitted, by the facts of its first match that has any."""
         rows = (row for (_, d), row in self._cells.items() if d == defender)
-        facts = next((row.match.info.facts for row in rows if row.match.info.facts), {})
-        return [(key, said) for key, said in flat(facts) if key.rpartition(".")[2] != "name"]
+        facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
+        return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
     @property
     def title(self) -> str:
@@ -113,11 +118,18 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from flat(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
         for place, inner in enumerate(value, 1):
-            yield from flat(inner, f"{key}.{place}" if len(value) > 1 else key)
+            yield from flat(inner, f"{key}.{place}".lstrip(".") if len(value) > 1 else key)
     elif isinstance(value, float):
         yield key, f"{value:.6g}"
-    else:
+    elif value is None:
+        yield key, "none"
+    elif value or not isinstance(value, Mapping | list | tuple):
         yield key, value if isinstance(value, str) else to_json(value)
+
+
+def _without_names(value: Any) -> list[tuple[str, str]]:
+    """As text, without the names of defenders, which the titles say."""
+    return [(key, said) for key, said in flat(value) if key.rpartition(".")[2] != "name"]
 
 
 def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side, ...], list[int]]:
@@ -142,6 +154,6 @@ def _labels(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     for (title, _), own in zip(agents, values, strict=True):
         others = [v for (t, _), v in zip(agents, values, strict=True) if t == title]
         keys = [k for k in own if len({v.get(k) for v in others}) > 1]
-        said = ", ".join(f"{key.rpartition('.')[2]}={own[key]}" for key in keys)
+        said = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
         labels.append(f"{title} ({said})" if said else title)
     return labels

@@ -29,7 +29,7 @@ def span(rate: Rate, digits: int = 0) -> str:
     """The interval of a rate, in percent."""
     if math.isnan(rate.value):
         return ""
-    return f"[{percent(rate.low, digits)},\N{NO-BREAK SPACE}{percent(rate.high, digits)}]"
+    return f"[{percent(rate.low, digits)}, {percent(rate.high, digits)}]"
 
 
 def queries(value: float) -> str:

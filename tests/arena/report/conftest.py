@@ -1,0 +1,186 @@
+"""Logs written by hand, game by game, and one that was played."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from arena.log import Log, MatchInfo, RunInfo, open_log
+from arena.runner import Run
+from arena.scenario import parse_scenario
+from arena.threat import Threat
+from arena.transcript import GameRows, MarkRows, NoteRows, QueryRows
+
+SHAPE = (1, 4, 4)
+RUN = RunInfo(
+    scenario="hand", title="By hand", seed=7, versions={"arena": "1.2"}, device="cpu", fingerprint="f"
+)
+MATCH = MatchInfo(
+    number=0,
+    fingerprint="m",
+    attacker="square",
+    attacker_params={"p": 0.3},
+    defender="none",
+    defender_params={"defenders": [{"name": "none"}]},
+    classifier="net",
+    classifier_sha="c",
+    dataset="digits",
+    dataset_sha="d",
+    threat=Threat(norm="l2", epsilon=1.5, budget=10),
+    classes=10,
+    image_shape=SHAPE,
+    at=(5, 10),
+)
+
+
+@dataclass(frozen=True)
+class Game:
+    """A game: how it ended, and the votes on the images that stood at 0, at 5 and at the end."""
+
+    image: int
+    reason: str = "budget"
+    queries: int = 10
+    hit_at: int = 0
+    accepted_at: int = 0
+    votes: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    base: bool = False
+    l2: float = np.nan
+    label: int = 3
+    target: int = -1
+    refused: int = 0
+    insider: int = 0
+    error: str = ""
+    answer: int = 8
+
+
+class Hand:
+    """Writes runs, matches and shards into a log."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+
+    def run(self, ended: bool = True, **changes: Any) -> int:
+        run_id = self.log.begin_run(replace(RUN, **changes))
+        if ended:
+            self.log.end_run(run_id)
+        return run_id
+
+    def match(self, run_id: int, *games: Game, **changes: Any) -> int:
+        match_id = self.log.begin_match(run_id, replace(MATCH, **changes))
+        if games:
+            self.shard(match_id, games)
+        return match_id
+
+    def shard(self, match_id: int, games: Sequence[Game], number: int = 0, repeat: int = 0) -> None:
+        place = np.arange(len(games))
+
+        def column(name: str) -> Any:
+            return np.array([getattr(game, name) for game in games])
+
+        hit_at, l2 = column("hit_at"), column("l2")
+        with self.log.shard(match_id, number, repeat, "s", column("image")) as shard:
+            for i, at in enumerate((0, 5, 10)):
+                answered = (hit_at > 0) & (hit_at <= at)
+                votes = np.array([game.votes[i] for game in games])
+                base = column("base") & ((at == 10) | answered)
+                far = np.where(answered, l2, np.nan)
+                shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, votes, base, far, far))
+            shard.queries(_hits(games))
+            failed = [game for game in games if game.error]
+            at = np.flatnonzero([bool(game.error) for game in games])
+            shard.notes(NoteRows("error", at, np.zeros(len(at), np.int64), [game.error for game in failed]))
+            shard.games(
+                GameRows(
+                    game=place,
+                    key=column("image"),
+                    label=column("label"),
+                    target=column("target"),
+                    reason=[game.reason for game in games],  # type: ignore[misc]
+                    queries=column("queries"),
+                    insider_queries=column("insider"),
+                    refused=column("refused"),
+                    answered=hit_at > 0,
+                    vote=np.array([game.votes[2] for game in games]),
+                    base=column("base"),
+                    hit_at=hit_at,
+                    accepted_at=column("accepted_at"),
+                    l2=l2,
+                    linf=l2 / 2,
+                    final=np.full((len(games), *SHAPE), 0.25, np.float32),
+                )
+            )
+
+
+def _hits(games: Sequence[Game]) -> QueryRows:
+    """The hits alone, as the level `changes` may leave them."""
+    won = [(place, game) for place, game in enumerate(games) if game.hit_at]
+    l2 = np.array([game.l2 for _, game in won], np.float64)
+    none = np.zeros(len(won), np.bool_)
+    return QueryRows(
+        purpose="query",
+        game=np.array([place for place, _ in won], np.int64),
+        turn=np.array([game.hit_at for _, game in won], np.int64),
+        account=np.zeros(len(won), np.int64),
+        label=np.array([game.answer for _, game in won], np.int64),
+        refused=none,
+        flagged=none,
+        margin=-np.ones(len(won)),
+        l2=l2,
+        linf=l2 / 2,
+        hit=~none,
+        better=~none,
+    )
+
+
+@pytest.fixture
+def game() -> type[Game]:
+    return Game
+
+
+@pytest.fixture
+def threat() -> Threat:
+    return MATCH.threat
+
+
+@pytest.fixture
+def hand(tmp_path: Path) -> Iterator[Hand]:
+    with open_log(tmp_path / "hand.db") as log:
+        yield Hand(log)
+
+
+class _Deaf:
+    def match(self, *_: Any) -> None: ...
+    def played(self, *_: Any) -> None: ...
+    def ended(self, *_: Any) -> None: ...
+
+
+@pytest.fixture(scope="session")
+def play(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Plays a small scenario on digits; the log's path. The same words give the same log."""
+    known: dict[str, Path] = {}
+
+    def play(**changes: Any) -> Path:
+        key = repr(sorted(changes.items()))
+        if key not in known:
+            table = {
+                "games": 6,
+                "at": [5, 10],
+                "threat": {"epsilon": 0.3, "budget": 30},
+                "attackers": [{"name": "square", "p": 0.3}],
+                "defenders": ["none", {"name": "snd", "sigma": 0.05}],
+                "title": "Played",
+                **changes,
+            }
+            path = tmp_path_factory.mktemp("played") / "played.db"
+            scenario = parse_scenario(table, "played", Path.cwd(), "played")
+            with open_log(path) as log:
+                Run(scenario, device="cpu").play(log, _Deaf())
+            known[key] = path
+        return known[key]
+
+    return play

@@ -1,0 +1,88 @@
+"""Which matches share a table, and what their agents are called there."""
+
+from __future__ import annotations
+
+from arena.report.groups import flat, grouped
+from arena.report.summary import read_rows
+from arena.threat import Threat
+
+
+def agents(number: int, attacker: str, defender: str, p: float = 0.3, sigma: float = 0.1) -> dict:
+    return {
+        "number": number,
+        "attacker": attacker,
+        "attacker_title": attacker,
+        "attacker_params": {"p": p},
+        "defender": defender,
+        "defender_title": defender,
+        "defender_params": {"defenders": [{"name": defender, "sigma": sigma}]},
+    }
+
+
+def test_attackers_cross_defenders_and_the_worst_case_is_the_least(hand, game):
+    run = hand.run()
+    won = game(0, "hit", 4, hit_at=4, votes=(0, 1, 1), l2=1)
+    hand.match(run, won, game(1), **agents(0, "square", "none"))
+    hand.match(run, game(0), game(1), **agents(1, "square", "snd"))
+    hand.match(run, game(0), game(1), **agents(2, "nes", "none"))
+    hand.match(run, **agents(3, "nes", "snd"))
+    (group,) = grouped(read_rows(hand.log, run))
+    assert [side.label for side in group.attackers] == ["square", "nes"]
+    assert [side.label for side in group.defenders] == ["none", "snd"]
+    assert group.cell(1, 0).match.info.attacker == "nes"
+    assert group.worst(0) is group.cell(0, 0)
+    assert group.worst(1) is group.cell(0, 1), "a match without games is no worst case"
+    assert group.cell(0, 0).headline.value == 0.5
+
+
+def test_agents_of_one_name_are_told_apart_by_what_differs(hand):
+    run = hand.run()
+    hand.match(run, **agents(0, "square", "snd"))
+    hand.match(run, **agents(1, "square", "snd", sigma=0.2))
+    hand.match(run, **agents(2, "square", "snd", p=0.05))
+    (group,) = grouped(read_rows(hand.log, run))
+    assert [side.label for side in group.attackers] == ["square (p=0.3)", "square (p=0.05)"]
+    assert [side.label for side in group.defenders] == ["snd (sigma=0.1)", "snd (sigma=0.2)"]
+    assert group.cell(1, 1) is None
+
+
+def test_threats_worlds_and_blocks_make_groups_but_budgets_do_not(hand):
+    run = hand.run()
+    threats = [
+        Threat(epsilon=0.1, budget=10),
+        Threat(epsilon=0.1, budget=50),  # EOT's convention
+        Threat(epsilon=0.2, budget=10),
+    ]
+    hand.match(run, **agents(0, "square", "none"), threat=threats[0])
+    hand.match(run, **agents(1, "eot", "none"), threat=threats[1])
+    hand.match(run, **agents(2, "square", "none"), threat=threats[2])
+    hand.match(run, **agents(3, "square", "none"), threat=threats[2], block="second")
+    hand.match(run, **agents(4, "square", "none"), threat=threats[2], block="second", dataset_sha="other")
+    groups = grouped(read_rows(hand.log, run))
+    assert [len(group.rows) for group in groups] == [2, 1, 1, 1]
+    assert groups[0].threat.budget == 10
+    assert groups[2].title == "second"
+
+
+def test_a_pair_that_comes_again_begins_a_group(hand):
+    run = hand.run()
+    for number, budget in enumerate((10, 20)):
+        threat = Threat(epsilon=0.1, budget=budget)
+        hand.match(run, **agents(number, "square", "none"), threat=threat)
+    assert [group.threat.budget for group in grouped(read_rows(hand.log, run))] == [10, 20]
+
+
+def test_what_json_holds_as_text():
+    value = {
+        "a": 0.1 + 0.2,
+        "of": {"name": "x", "deep": [1, 2]},
+        "stack": [{"s": None}, {"s": True}],
+        "no": {},
+    }
+    assert list(flat(value)) == [
+        ("a", "0.3"),
+        ("of.name", "x"),
+        ("of.deep", "[1, 2]"),
+        ("stack.1.s", "none"),
+        ("stack.2.s", "true"),
+    ]

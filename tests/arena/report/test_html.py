@@ -1,0 +1,232 @@
+"""The page: whole, alone, well-formed, and safe whatever the names are."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from arena.cli import app
+from arena.log import LogError, open_log
+from arena.report.html import render, write_report
+from arena.report.summary import read_rows
+from arena.report.words import percent
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+SVG_ALONE = {"path", "use", "line", "rect", "circle"}
+
+
+class Page(HTMLParser):
+    """Checks nesting while it gathers ids, references, classes, and the text of elements of a class."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs).get("class") or ""))
+
+    def handle_startendtag(self, tag, attrs):
+        values = dict(attrs)
+        assert len(values) == len(attrs), f"an attribute twice in {tag} {attrs}"
+        self.tags.append((tag, values))
+        self.ids += [values["id"]] if "id" in values else []
+        self.links += [
+            values[key] for key in ("src", "href", "xlink:href", "action", "data") if key in values
+        ]
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop()[0] == tag, f"</{tag}> at {self.getpos()}"
+
+    def handle_data(self, data):
+        if self.open and data.strip():
+            self.texts.append((self.open[-1][1] or self.open[-1][0], data.strip()))
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [values for name, values in self.tags if name == tag]
+
+
+def page_of(log, run: int | None = None, dirs: tuple[Path, ...] = ()) -> tuple[str, Page]:
+    text = render(log, run, dirs)
+    return text, Page(text)
+
+
+@pytest.fixture
+def played(play):
+    with open_log(play(), create=False) as log:
+        yield log
+
+
+def test_it_needs_nothing_beside_it(played):
+    text, page = page_of(played)
+    assert not [tag for tag, _ in page.tags if tag in ("script", "link", "iframe", "object", "form", "base")]
+    assert all(link.startswith(("#", "data:image/png;base64,")) for link in page.links)
+    assert not re.search(r"url\((?!#)", text)
+    assert "@import" not in text
+    assert "//" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+
+
+def test_ids_are_there_once_and_references_lead_to_them(played):
+    text, page = page_of(played)
+    assert len(page.ids) == len(set(page.ids))
+    wanted = {link[1:] for link in page.links if link.startswith("#")} | set(
+        re.findall(r"url\(#([^)]+)\)", text)
+    )
+    assert wanted, "charts refer to their clip paths"
+    assert wanted <= set(page.ids)
+
+
+def test_it_can_be_read_without_seeing_it(played):
+    _, page = page_of(played)
+    assert all(values.get("scope") in ("col", "row", "colgroup", "rowgroup") for values in page.of("th"))
+    assert all(values.get("alt") for values in page.of("img"))
+    images = [values for values in page.of("div") if values.get("role") == "img"]
+    assert len(images) == 2, "a chart for each defender"
+    assert all(re.search(r"square: [\d.]+ % at 5, [\d.]+ % at 10", v["aria-label"]) for v in images)
+    assert ("html", {"lang": "en"}) in page.tags
+
+
+def test_the_matrix_holds_the_accuracy_left(played):
+    _, page = page_of(played)
+    cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert [values["class"] for values in cells] == ["cell worst"] * 2, (
+        "one attacker is everybody's worst case"
+    )
+    for row, values in zip(read_rows(played, 1), cells, strict=True):
+        assert f"against {row.match.info.defender}: {percent(row.headline.value)} %" in values["title"]
+        assert values["style"] == f"--v:{row.headline.value:.3f}"
+
+
+def test_every_number_of_a_hand_written_match(hand, game):
+    run = hand.run()
+    won = game(0, "hit", 3, hit_at=3, accepted_at=3, votes=(0, 0.6, 0.6), base=True, l2=1.0)
+    lost = game(3, "clean", 0, votes=(1, 1, 1))
+    hand.match(
+        run, won, game(1, refused=7), game(2, insider=5), lost, facts={"defenders": [{"temperature": 1.25}]}
+    )
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    for words in (
+        "none answered 75.0 [30.1, 95.4] 75.0 [30.1, 95.4] 50.0 [15.0, 85.0] 50.0 [15.0, 85.0]",
+        "none 3 33.3 [6.1, 79.2] 20.0 [2.5, 71.2] 33.3 [6.1, 79.2] 33.3 [6.1, 79.2] 3 3 10 7.7 ∞",
+        "none 1 4 1 2 1 23 7 5 0:00:00",
+        "temperature 1.25",
+    ):
+        assert words in said, words
+
+
+def test_names_are_text(hand, game):
+    evil = "<script>alert('x')</script>&\"'"
+    resolved = {"matches": [{"games": 1, "shard": 1, "repeats": 1, "world": {"dataset": {"name": evil}}}]}
+    run = hand.run(
+        title=evil, scenario=evil, device=evil, versions={evil: evil}, resolved=resolved, ended=False
+    )
+    hand.match(
+        run,
+        game(0, "hit", 3, hit_at=3, votes=(0, 1, 1), l2=1),
+        game(1, "error", error=evil),
+        attacker_title=evil,
+        defender_title=evil + "2",
+        attacker_params={evil: evil},
+        block=evil,
+        classifier=evil,
+        facts={evil: evil, "defenders": [{evil: evil}]},
+    )
+    text, page = page_of(hand.log, run)
+    assert not page.of("script")
+    assert "<script" not in text
+    assert (None, "title") not in page.tags
+    assert page.texts.count(("h1", evil)) == 1, "it is read back as it was given"
+
+
+def test_an_unfinished_run_says_so_at_the_top(hand, game):
+    run = hand.run(ended=False, resolved={"matches": [{"games": 6, "shard": 2, "repeats": 1}] * 2})
+    hand.match(run, game(0), game(1))
+    text, page = page_of(hand.log, run)
+    said = "This run has not ended: 1 of at least 6 shards are finished, and only those are counted here."
+    assert ("notice", said) in page.texts
+    assert text.index(said) < text.index("<section")
+    hand.log.end_run(run)
+    assert said not in render(hand.log, run)
+
+
+def test_a_run_without_matches_and_a_match_without_games(hand):
+    run = hand.run(ended=False)
+    assert "No match has begun." in render(hand.log, run)
+    hand.match(run)
+    text, page = page_of(hand.log, run)
+    assert "No game was won." in text
+    assert not page.of("svg")
+
+
+def test_games_that_broke_are_told_with_their_error(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, "error", 2, error="KeyError: 3 (mine.py:7)"), game(1))
+    text, page = page_of(hand.log, run)
+    assert "square against none: of 2 games 1 with error ended: KeyError: 3 (mine.py:7)" in text
+    assert ("trouble", "1") in page.texts
+
+
+def test_a_match_that_the_classifier_lost_wholly(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, "clean", 0, votes=(1, 1, 1)), game(1, "clean", 0, votes=(1, 1, 1)))
+    _, page = page_of(hand.log, run)
+    assert ("b", "0.0") in page.texts
+    assert not [data for _, data in page.texts if "nan" in data.lower().split()]
+
+
+def test_targets_are_shown(play):
+    threat = {"epsilon": 0.9, "budget": 60, "goal": "targeted", "targets": "next"}
+    with open_log(play(threat=threat, defenders=["none"]), create=False) as log:
+        text, _ = page_of(log)
+        (row,) = read_rows(log, 1)
+    assert "targeted (next)" in text
+    assert len(row.curve.turn), "a ball this large holds targets"
+    for label, target, answered in re.findall(r"label (\d), target (\d), answered (\d)", text):
+        assert int(target) == (int(label) + 1) % 10 == int(answered)
+    assert "target " in text
+
+
+def test_a_file_that_cannot_be_written(hand, tmp_path):
+    hand.run()
+    with pytest.raises(ValueError, match=r"cannot be written to .*nowhere.*: No such file"):
+        write_report(hand.log, tmp_path / "nowhere" / "x.html")
+
+
+def test_the_command(play, tmp_path):
+    log = play()
+    done = CliRunner().invoke(app, ["report", str(log)])
+    assert done.exit_code == 0
+    assert done.output.split() == ["report:", str(log.with_suffix(".html"))]
+    other = tmp_path / "other.html"
+    assert CliRunner().invoke(app, ["report", str(log), "--out", str(other), "--run", "1"]).exit_code == 0
+    assert other.read_bytes() == log.with_suffix(".html").read_bytes(), "the same log gives the same page"
+
+
+@pytest.mark.parametrize(
+    ("run", "said"), [(["--run", "5"], "has no run 5; it holds 1"), ([], "there is no log at")]
+)
+def test_the_command_says_what_is_wrong_in_a_sentence(play, tmp_path, run, said):
+    log = play() if run else tmp_path / "missing.db"
+    done = CliRunner().invoke(app, ["report", str(log), *run])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_log_without_a_run(tmp_path):
+    with open_log(tmp_path / "empty.db") as log, pytest.raises(LogError, match=r"empty\.db holds no run"):
+        render(log)

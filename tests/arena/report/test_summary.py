@@ -1,0 +1,160 @@
+"""The numbers of a report, against sums done by hand and against SQL."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from arena.log import LogError, open_log, questions, summaries
+from arena.report.summary import VERDICTS, progress, rate, read_rows, read_run
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    interval = binomtest(successes, n).proportion_ci(method="wilson")
+    return interval.low, interval.high
+
+
+def test_a_match_in_numbers(hand, game):
+    run = hand.run()
+    hand.match(
+        run,
+        game(0, "clean", 0, votes=(1, 1, 1), base=True),
+        game(1, "hit", 3, hit_at=3, accepted_at=3, votes=(0, 0.6, 0.6), base=True, l2=1.0),
+        game(2, "hit", 8, hit_at=8, votes=(0.2, 0.2, 1), l2=1.4, refused=2),
+        game(3, insider=4),
+        game(4, "resigned", 6),
+    )
+    (row,) = read_rows(hand.log, run)
+    assert (row.drawn, row.played, row.shards) == (5, 4, 1)
+    assert row.clean.value == 4 / 5
+    assert row.defended_clean.value == pytest.approx(1 - (1 + 0 + 0.2) / 5)
+    left = {at: {v: r.value for v, r in rates.items()} for at, rates in row.left.items()}
+    assert left[5] == pytest.approx({"answered": 3 / 5, "vote": (0.4 + 0.8 + 2) / 5, "base": 3 / 5})
+    assert left[10] == pytest.approx({"answered": 2 / 5, "vote": (0.4 + 0 + 2) / 5, "base": 3 / 5})
+    assert row.headline == row.left[10]["answered"]
+    success = {v: r.value for v, r in row.success.items()}
+    assert success == pytest.approx({"answered": 2 / 4, "vote": 1.6 / 4, "base": 1 / 4})
+    assert row.accepted.value == 1 / 4
+    assert (row.hit_mean, row.hit_median) == (5.5, 5.5)
+    assert (row.queries_mean, row.queries_median) == (27 / 4, 7)
+    assert row.distance_median == math.inf, "two of four games have no hit, and count as infinitely far"
+    assert (row.queries, row.refused, row.insider) == (27, 2, 4)
+    assert row.reasons == {"clean": 1, "hit": 2, "budget": 1, "resigned": 1}
+    assert not row.broken
+
+
+def test_intervals_are_wilsons(hand, game):
+    run = hand.run()
+    won = [game(i, "hit", 4, hit_at=4, votes=(0, 1, 1), base=True, l2=1) for i in range(3)]
+    hand.match(run, *won, *(game(i) for i in range(3, 10)), game(10, "clean", 0, votes=(1, 1, 1)))
+    (row,) = read_rows(hand.log, run)
+    for verdict in VERDICTS:
+        assert (row.success[verdict].low, row.success[verdict].high) == pytest.approx(wilson(3, 10))
+        assert (row.left[10][verdict].low, row.left[10][verdict].high) == pytest.approx(wilson(7, 11))
+    assert (row.clean.low, row.clean.high) == pytest.approx(wilson(10, 11))
+
+
+def test_replays_of_an_image_count_as_one_image(hand, game):
+    run = hand.run()
+    match = hand.match(run, repeats=2)
+    won = game(0, "hit", 4, hit_at=4, votes=(0, 1, 1), l2=1)
+    hand.shard(match, [won, game(1), game(2)], repeat=0)
+    hand.shard(match, [won, game(1), game(2)], repeat=1)
+    (row,) = read_rows(hand.log, run)
+    assert (row.drawn, row.shards) == (6, 2)
+    assert row.success["answered"].value == pytest.approx(1 / 3)
+    assert (row.success["answered"].low, row.success["answered"].high) == pytest.approx(wilson(1, 3))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_a_rate_lies_in_its_interval(values):
+    found = rate(np.array(values), np.arange(len(values)))
+    assert 0 <= found.low <= found.value + 1e-12
+    assert found.value - 1e-12 <= found.high <= 1
+
+
+def test_a_rate_of_nothing_is_nothing():
+    found = rate(np.array([]), np.array([], np.int64))
+    assert math.isnan(found.value)
+    assert (found.low, found.high) == (0, 1)
+
+
+def test_a_match_that_the_classifier_lost_wholly(hand, game):
+    run = hand.run()
+    hand.match(run, *(game(i, "clean", 0, votes=(1, 1, 1), base=True) for i in range(3)))
+    (row,) = read_rows(hand.log, run)
+    assert (row.played, row.clean.value, row.headline.value) == (0, 0, 0)
+    assert math.isnan(row.success["answered"].value)
+    assert math.isnan(row.queries_mean)
+    assert math.isnan(row.distance_median)
+
+
+def test_a_match_without_finished_games(hand):
+    run = hand.run(ended=False)
+    hand.match(run)
+    (row,) = read_rows(hand.log, run)
+    assert (row.drawn, row.shards, row.begun) == (0, 0, 0)
+    assert math.isnan(row.headline.value)
+
+
+def test_clean_images_say_nothing_of_a_defender_where_there_is_a_target(hand, game, threat):
+    run = hand.run()
+    targeted = threat.model_copy(update={"goal": "targeted"})
+    hand.match(run, game(0, target=4), threat=targeted)
+    (row,) = read_rows(hand.log, run)
+    assert row.defended_clean is None
+
+
+def test_what_went_wrong_is_told(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, "error", 2, error="ValueError: no (a.py:3)"), game(1, "stalled"), game(2))
+    (row,) = read_rows(hand.log, run)
+    assert row.broken == {"error": 1, "stalled": 1}
+    assert row.trouble == "ValueError: no (a.py:3)"
+
+
+def test_progress_counts_shards_that_have_not_begun(hand, game):
+    described = {"games": 10, "shard": 4, "repeats": 2}
+    run = hand.run(ended=False, resolved={"matches": [described, described]})
+    match = hand.match(run)
+    hand.shard(match, [game(i) for i in range(4)])
+    rows = read_rows(hand.log, run)
+    done = progress(read_run(hand.log, run), rows)
+    assert (done.finished, done.expected) == (1, 12)
+
+
+def test_the_last_run_unless_one_is_named(hand):
+    with pytest.raises(LogError, match=r"hand\.db holds no run"):
+        read_run(hand.log)
+    first, second = hand.run(), hand.run(title="Again")
+    assert read_run(hand.log).id == second
+    assert read_run(hand.log, first).info.title == "By hand"
+    with pytest.raises(LogError, match=r"hand\.db has no run 9; it holds 1, 2"):
+        read_run(hand.log, 9)
+
+
+@pytest.mark.parametrize("objective", ["first", "submit"])
+def test_a_played_match_agrees_with_the_logs_own_sums(play, objective):
+    threat = {"epsilon": 0.3, "budget": 30, "objective": objective}
+    with open_log(play(threat=threat), create=False) as log:
+        rows = read_rows(log, 1)
+        assert [row.match.info.defender for row in rows] == ["none", "snd"]
+        for row in rows:
+            total = summaries.summary(log, row.match.id)
+            standings = {s.at: s for s in summaries.standings(log, row.match.id)}
+            assert (row.drawn, row.played) == (total.drawn, total.played)
+            assert row.queries_median == total.queries_median
+            assert row.distance_median == pytest.approx(total.linf_median)
+            assert sorted(row.left) == [5, 10, 30]
+            for verdict in VERDICTS:
+                assert row.success[verdict].value == pytest.approx(total.success(verdict))
+                for at, rates in row.left.items():
+                    assert rates[verdict].value == pytest.approx(standings[at].accuracy(verdict))
+            assert any(row.curve.lost), "an attack with this radius wins some games"
+            hit = questions.outcomes(log, row.match.id).hit_at
+            assert row.hit_median == np.median(hit[hit > 0])

@@ -1,0 +1,78 @@
+"""The tables on the terminal."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from arena.log import LogError, open_log
+from arena.report import print_results
+
+
+def printed(log, run: int, width: int = 80, terminal: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=terminal, no_color=True)
+    print_results(console, log, run)
+    return re.sub(r"\x1b\[[0-9;]*m", "", console.file.getvalue())
+
+
+def test_all_numbers_of_a_match(hand, game):
+    run = hand.run()
+    won = game(0, "hit", 3, hit_at=3, votes=(0, 0.6, 0.6), base=True, l2=1.0)
+    hand.match(run, won, game(1), game(2), game(3, "clean", 0, votes=(1, 1, 1)))
+    said = printed(hand.log, run)
+    assert "digits, net · ℓ2, epsilon 1.5 · budget 10 queries" in said
+    (line,) = [line for line in said.splitlines() if line.startswith("  none")]
+    assert re.split(r"\s{2,}", line.strip()) == [
+        "none",
+        "75.0",  # clean
+        "50.0",  # left at 5
+        "50.0 [15, 85]",
+        "33.3 [6, 79]",
+        "20.0 [2, 71]",
+        "33.3 [6, 79]",
+        "3/3",
+        "∞",
+    ]
+
+
+def test_the_worst_case_of_a_defender_is_marked(play):
+    attackers = [{"name": "square", "p": 0.3}, "random-search"]
+    with open_log(play(attackers=attackers), create=False) as log:
+        said = printed(log, 1)
+    matrix = said[said.index("accuracy left at the budget") : said.index("clean")]
+    assert matrix.count("*") == 1 + 2, "one for each defender, and the legend's"
+
+
+def test_lines_fit_the_width_wherever_they_go(play):
+    with open_log(play(), create=False) as log:
+        for width, terminal in ((80, True), (100, True), (120, True), (80, False)):
+            room = width if terminal else 120
+            lines = printed(log, 1, width, terminal).splitlines()[3:]
+            assert max(map(len, lines)) <= room
+            assert not any("…" in line for line in lines)
+
+
+def test_broken_games_and_an_unfinished_run_are_told(hand, game):
+    run = hand.run(ended=False, resolved={"matches": [{"games": 4, "shard": 2, "repeats": 1}]})
+    hand.match(run, game(0, "error", 2, error="ValueError: [red]no[/] (a.py:3)"), game(1, "stalled"))
+    said = printed(hand.log, run)
+    assert "has not ended: 1 of at least 2 shards are finished" in said
+    assert "square against none: of 2 games 1 with error and 1 with stalled ended" in said
+    assert "ValueError: [red]no[/] (a.py:3)" in said
+
+
+def test_names_are_no_markup(hand, game):
+    run = hand.run(title="[bold]title[/]")
+    hand.match(run, game(0), attacker_title="[red]x", defender_title="[/]y", block="[b]lock")
+    said = printed(hand.log, run)
+    for name in ("[bold]title[/]", "[red]x", "[/]y", "[b]lock"):
+        assert name in said
+
+
+def test_a_run_that_is_not_there(hand):
+    hand.run()
+    with pytest.raises(LogError, match="has no run 3"):
+        printed(hand.log, 3)
