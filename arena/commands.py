@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from arena.classifiers import Classifier
 from arena.log import LogError, open_log
 from arena.report import print_results, read_run, write_report
 from arena.runner import Run, shards
@@ -127,9 +129,10 @@ def _expect(run: Run) -> None:
     for name in ("match", "games", "shards", "queries at most", "time at most"):
         table.add_column(name, justify="left" if name == "match" else "right")
     seconds = 0.0
+    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.grounds}
     for match, ground in zip(run.scenario.matches, run.grounds, strict=True):
         queries = match.settings.games * match.settings.repeats * match.threat.budget
-        own = queries * _seconds_per_row(ground)
+        own = queries * rates[ground.classifier]
         seconds += own
         table.add_row(
             f"{match.attacker_name} vs {match.defender_name}",
@@ -150,14 +153,16 @@ def _expect(run: Run) -> None:
     )
 
 
-def _seconds_per_row(ground: Any) -> float:
+def _seconds_per_row(classifier: Classifier) -> float:
     """Of the bare forward at the resolved batch size, measured."""
-    classifier = ground.classifier
     x = torch.rand(classifier.batch, *classifier.shape, device=classifier.device)
     classifier(x)
-    began = time.perf_counter()
-    classifier(x).cpu()
-    return (time.perf_counter() - began) / len(x)
+    taken = []
+    for _ in range(5):
+        began = time.perf_counter()
+        classifier(x).cpu()
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken) / len(x)
 
 
 def _duration(seconds: float) -> str:
