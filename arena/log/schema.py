@@ -195,7 +195,8 @@ VIEWS = {
         for table in ("marks", "queries", "notes")
     },
 }
-"""The views by name, in the order in which they are made."""
+"""The views by name, in the order in which they are made. PostgreSQL settles a view's columns when it is
+made: a migration that changes a table must make its views anew."""
 
 
 def _view(shown: Table) -> TableClause:

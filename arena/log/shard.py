@@ -27,7 +27,7 @@ CHUNK = 100_000
 WAITING = 4
 """Chunks that may wait for the writing thread before the playing thread waits for it."""
 
-_RESERVE_LOCK = 0x61726E62
+_BEGIN_LOCK = 0x61726E62
 
 Piece = QueryRows | MarkRows | NoteRows
 
@@ -119,6 +119,9 @@ class Shard:
             )
 
     def _begin(self, connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            # Others wait with beginning a shard; on SQLite, with any transaction that writes.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_BEGIN_LOCK})"))
         place = {"match_id": self._match_id, "number": self._number, "repeat": self._repeat}
         earlier = connection.execute(select(schema.shards).filter_by(**place)).first()
         if earlier is not None and earlier.state == schema.FINISHED:
@@ -164,9 +167,7 @@ class Shard:
 
 
 def _next_game(connection: Connection) -> int:
-    """The first id that no shard holds; nobody else reserves any before this transaction ends."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_RESERVE_LOCK})"))
+    """The first id that no shard holds."""
     shards = schema.shards.c
     last = select(shards.first_game + shards.games).order_by(shards.first_game.desc()).limit(1)
     return connection.execute(last).scalar() or 1

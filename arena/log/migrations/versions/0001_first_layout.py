@@ -14,6 +14,13 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def upgrade() -> None:
+    _runs_and_matches()
+    _shards_and_games()
+    _rows()
+    _views()
+
+
+def _runs_and_matches() -> None:
     op.create_table(
         "runs",
         sa.Column("id", ID, nullable=False),
@@ -61,6 +68,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("run_id", "number", name=op.f("uq_matches_run_id_number")),
         sa.ForeignKeyConstraint(["run_id"], ["runs.id"], name=op.f("fk_matches_run_id")),
     )
+
+
+def _shards_and_games() -> None:
     op.create_table(
         "shards",
         sa.Column("id", ID, nullable=False),
@@ -107,6 +117,9 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_games_match_id_repeat_shard"), "games", ["match_id", "repeat", "shard"], unique=False
     )
+
+
+def _rows() -> None:
     op.create_table(
         "marks",
         sa.Column("game_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -148,6 +161,8 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
 
+
+def _views() -> None:
     op.execute(
         "CREATE VIEW finished_games AS SELECT games.* FROM games"
         " JOIN shards ON shards.match_id = games.match_id"
