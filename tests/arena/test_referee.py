@@ -342,6 +342,31 @@ def test_receive_and_release_are_an_answer_in_two_halves(worlds: ModuleType, qua
     assert halves.finish().final.tolist() == whole.finish().final.tolist()
 
 
+def test_halves_let_a_defender_remember_only_what_was_kept(worlds: ModuleType) -> None:
+    referee, _ = worlds.referee([worlds.warden("game")], threat=Threat(epsilon="2/16", budget=2))
+    x, game = worlds.images([(8, 4, 8, 4), (4, 12, 4, 8)])[[0, 0, 1, 0, 0]], torch.tensor([0, 0, 1, 0, 0])
+    pending = referee.receive(Volley(x, game))
+    answers = referee.release(pending, referee.oracle.respond(pending.x, pending.rows))
+    assert referee.granted == 3
+    assert answers.left.tolist() == [0, 1]
+    assert [line[:2] for line in referee.oracle._memories[0].trace] == [(0, 1), (0, 2), (1, 1)]
+
+
+def test_rows_of_closed_games_are_not_put_to_a_defender_with_memory(worlds: ModuleType) -> None:
+    asked = []
+
+    class Counting(type(worlds.warden("game"))):  # type: ignore[misc]
+        def respond(self, x: Tensor, rows: Any, inner: Any) -> Any:
+            asked.append(rows.slot.tolist())
+            return super().respond(x, rows, inner)
+
+    referee, _ = worlds.referee([Counting()], threat=Threat(epsilon="2/16", budget=2))
+    referee.serve(Resign(torch.tensor([1])))
+    asked.clear()
+    referee.serve(Volley(referee.x0[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 0, 1, 0])))
+    assert asked == [[0], [0]]
+
+
 def test_a_defender_that_writes_to_its_images_does_not_write_to_the_attackers(worlds: ModuleType) -> None:
     class Writing(worlds.Flip):  # type: ignore[misc,name-defined]
         def transform(self, x: Tensor, rows: Any) -> Tensor:

@@ -30,18 +30,18 @@ class Withholding(Defender):
 
 @dataclass(frozen=True)
 class Closing(Defender):
-    """Right until it has answered a row of the game, wrong from then on."""
+    """Right until it has answered two rows of the game, wrong from then on."""
 
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
     def start(self, games: int, accounts: int, device: torch.device) -> Tensor:
-        return torch.zeros(games, dtype=torch.bool)
+        return torch.zeros(games, dtype=torch.int64)
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
-        return torch.where(rows.memory[rows.slot].unsqueeze(1), scores.roll(1, dims=1), scores)
+        return torch.where((rows.memory[rows.slot] > 1).unsqueeze(1), scores.roll(1, dims=1), scores)
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
-        rows.memory[rows.slot] = True
+        rows.memory[rows.slot] += 1
 
 
 def many(worlds: ModuleType, n: int) -> Tensor:
@@ -130,12 +130,14 @@ def test_an_image_is_judged_once_for_as_long_as_it_stands(worlds: ModuleType) ->
 
 def test_an_image_is_judged_again_where_the_defender_remembers_more(worlds: ModuleType) -> None:
     threat = THREAT.model_copy(update={"objective": "submit"})
-    referee, record = worlds.referee([Closing()], threat=threat, at=[1, 5])
+    referee, record = worlds.referee([Closing()], threat=threat, at=[1, 2])
+    ask_clean(referee, 2)
     marks = worlds.marks_of(record)
-    assert marks[0, 0]["vote"] == 0
-    ask_clean(referee)
-    assert worlds.marks_of(record)[0, 1]["vote"] == 1
-    assert not referee.finish().base.any()
+    assert [marks[0, at]["turn"] for at in (0, 1, 2)] == [0, 1, 1]
+    assert [marks[0, at]["vote"] for at in (0, 1, 2)] == [0, 0, 1]
+    rows = referee.finish()
+    assert rows.vote.tolist() == [1, 1]
+    assert not rows.base.any()
 
 
 def test_verdicts_leave_no_trace_and_cost_nothing(worlds: ModuleType) -> None:
