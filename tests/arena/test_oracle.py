@@ -258,6 +258,13 @@ def test_topk_shows_the_best_classes_and_among_equals_the_lowest(rows: list[list
         assert found[n, labels_of(scores)[n]] > 0
 
 
+@pytest.mark.parametrize("classes", [10, 100, 1000])
+def test_topk_of_equals_shows_the_lowest_of_many_classes(classes: int) -> None:
+    found = shown(torch.zeros(3, classes), "topk:5", 5)
+    assert found is not None
+    assert [row.nonzero().flatten().tolist() for row in found] == [[0, 1, 2, 3, 4]] * 3
+
+
 def test_topk_shows_the_label_where_probabilities_are_rounded_to_equals() -> None:
     scores = torch.tensor([[1e-9, 2e-9, 0.0]])
     assert scores.softmax(dim=1)[0, 0] == scores.softmax(dim=1)[0, 1]
