@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +41,8 @@ class Group:
         info = [row.match.info for row in rows]
         attackers = [(i.attacker_title or i.attacker, i.attacker_params) for i in info]
         defenders = [(i.defender_title or i.defender, i.defender_params) for i in info]
-        self.attackers, own = _sides(attackers)
+        named, own = _sides(attackers)
+        self.attackers = _with_budgets(named, own, [row.budget for row in rows])
         self.defenders, other = _sides(defenders)
         self._cells = dict(zip(zip(own, other, strict=True), rows, strict=True))
         pairs = sorted(self._cells.items())
@@ -145,6 +146,16 @@ def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side,
         places.append(known[key])
     sides = (Side(label, *agent) for label, agent in zip(_labels(different), different, strict=True))
     return tuple(sides), places
+
+
+def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[int]) -> tuple[Side, ...]:
+    """Attackers; those granted more queries than others with their budgets in their labels."""
+    budget = dict(zip(own, budgets, strict=True))
+    least = min(budgets)
+    return tuple(
+        side if budget[i] == least else replace(side, label=f"{side.label}, {budget[i]:,} queries")
+        for i, side in enumerate(sides)
+    )
 
 
 def _labels(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,7 +112,12 @@ def _environment() -> Environment:
         "flat": lambda value: list(flat(value)),
         "seconds": words.duration,
     }
-    environment.globals |= {"NORMS": words.NORMS, "NOTHING": words.NOTHING, "COLOURS": COLOURS}
+    environment.globals |= {
+        "NORMS": words.NORMS,
+        "NOTHING": words.NOTHING,
+        "COLOURS": COLOURS,
+        "INFINITY": math.inf,
+    }
     return environment
 
 

@@ -36,7 +36,7 @@ class Picture:
     Attributes:
         original, difference: None where the data set is not at hand.
         factor: by which the difference is amplified around grey.
-        answered: the label answered for the adversarial image; None where it was not logged.
+        answered: the label answered for the adversarial image; None where it is no hit, or was not logged.
     """
 
     game: Game
@@ -150,5 +150,5 @@ def _answered(log: Log, game: Game) -> int | None:
     """The label answered for the final image: that of the logged hit at its distances."""
     asked = questions.transcript(log, game.id)
     near = np.isclose(asked.l2, game.l2, atol=1e-6) & np.isclose(asked.linf, game.linf, atol=1e-6)
-    found = np.flatnonzero(asked.hit & near)
+    found = np.flatnonzero(asked.hit & near & np.isfinite(asked.l2))
     return int(asked.label[found[0]]) if len(found) else None

@@ -34,7 +34,9 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         title = f"{group.title}: " if group.title else ""
         _print(console, f"\n{escape(title + group.world)} · {rules(group.threat, _budgets(group))}")
         if len(group.attackers) > 1 or len(group.defenders) > 1:
+            _print(console, f"accuracy left at the budget, by {' or '.join(group.verdicts)}; * the least")
             _print(console, _matrix(group))
+            _print(console, "")
         _print(console, _that_fits(console, group))
     if rows:
         _print(console, "[dim]in percent, with 95 % intervals; queries to the first hit: median/mean[/]")
@@ -53,8 +55,7 @@ def warning(row: Row) -> str:
 
 def _matrix(group: Group) -> Table:
     """Attackers by defenders: the accuracy left at the budget."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title_justify="left", title_style="")
-    table.title = f"accuracy left at the budget, by {' or '.join(group.verdicts)}; * the least"
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("attacker", overflow="fold")
     for side in group.defenders:
         table.add_column(escape(side.label), justify="right", overflow="fold")
@@ -75,7 +76,7 @@ def _cell(row: Row | None, worst: Row | None) -> str:
 
 def _that_fits(console: Console, group: Group) -> Table:
     """The results with as many counts and intervals as the console has room for."""
-    choices = ((MOST_COUNTS, True), (MOST_COUNTS, False), (0, False))
+    choices = ((MOST_COUNTS, True), (MOST_COUNTS, False), (2, False), (0, False))
     tables = [_results(group, most, intervals) for most, intervals in choices]
     endless = console.options.update(max_width=10_000)
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
@@ -87,7 +88,8 @@ def _results(group: Group, most: int, intervals: bool) -> Table:
 
     Without any count it is for a narrow console, and leaves out accepted hits too.
     """
-    counts = [at for at in group.counts if at < max(group.counts)][-most:] if most else []
+    early = sorted({at for row in group.rows for at in row.left if at < row.budget})
+    counts = early[-most:] if most else []
     accepted = most > 0 and any(row.accepted for row in group.rows)
     insider = any(row.insider for row in group.rows)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))

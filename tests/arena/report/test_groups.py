@@ -61,6 +61,7 @@ def test_threats_worlds_and_blocks_make_groups_but_budgets_do_not(hand):
     groups = grouped(read_rows(hand.log, run))
     assert [len(group.rows) for group in groups] == [2, 1, 1, 1]
     assert groups[0].threat.budget == 10
+    assert [side.label for side in groups[0].attackers] == ["square", "eot, 50 queries"]
     assert groups[2].title == "second"
 
 

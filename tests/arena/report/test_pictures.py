@@ -122,3 +122,11 @@ def test_large_images_are_few(hand, game):
         hand.match(run, game(0, "hit", 4, hit_at=4, votes=(0, 1, 1), l2=1), number=number, **match)
     chosen = own.choose(read_rows(hand.log, run))
     assert 1 <= sum(chosen.values()) * 3 * 224 * 224 * 3 <= own.BYTES
+
+
+def test_a_submitted_image_that_lost_the_vote_is_no_hit(hand, game):
+    run = hand.run()
+    hand.match(run, game(5, "submitted", 9, hit_at=4, l2=np.nan))
+    text = render(hand.log, run)
+    assert "the image submitted is no hit" in text
+    assert "label 3 · first hit at query 4, 9 charged" in text
