@@ -260,6 +260,9 @@ def test_scores_that_are_not_finite_pass_by_unchanged() -> None:
     assert scores[0].tolist() == [3, -1]
     assert scores[1].tolist() == [math.inf, -math.inf]
     assert scores[2].isnan().all()
+    partly = torch.tensor([[math.nan, 1.0], [2.0, math.inf], [3.0, 4.0]])
+    found = Plus().respond(x, some_rows(3), lambda z, rows: Response(partly)).scores
+    assert str(found.tolist()) == str([[math.nan, 1.0], [2.0, math.inf], [4.0, 5.0]])
 
 
 def test_plain_defender_changes_nothing() -> None:
