@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
@@ -25,6 +26,11 @@ _HOMES = {
     "Result": "arena.result",
     "Threat": "arena.threat",
 }
+
+
+# Threads that wait for each other in a loop stall a machine whose cores are shared: small forward passes took
+# ten times as long. OpenMP reads this when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def __getattr__(name: str) -> Any:
