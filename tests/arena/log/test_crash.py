@@ -1,4 +1,4 @@
-"""What survives a process that is killed, and a disk that is really full."""
+"""What survives killed processes and full disks, and what is told of them and of locks and faults."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 import arena
 from arena.log import Log, LogError, open_log, questions, schema, shard
+from arena.transcript import QueryRows
 
 PLAY_ON = """
 import sys
@@ -124,3 +128,86 @@ def test_a_disk_that_is_really_full(
         assert count(log, schema.finished_queries) == (number + 1) * finished
     with sqlite3.connect(small_disk / "log.db") as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_full_disk_is_told_at_once_and_finished_shards_stay(
+    path: Any, begun: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "CHUNK", 100)
+    played = made()
+    with open_log(path) as log:
+        match = begun(log)
+        with log.shard(match, 0, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        with sqlite3.connect(path) as connection:
+            pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        log.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 5}").close()).result()
+
+        volleys = 0
+        full = "the disk is full: the finished shards in it are safe, and the same command goes on"
+        with pytest.raises(LogError, match=full), log.shard(match, 1, 0, "f", played.keys) as listener:
+            for volley in endless_volleys():
+                listener.queries(volley)
+                volleys += 1
+        assert volleys < 200
+        assert log.finished_shards(match) == {(0, 0): "f"}
+        assert len(questions.outcomes(log, match)) == 5
+
+        assert log.discard_unfinished(1) == 1
+        with log.shard(match, 1, 0, "f", played.keys) as listener:
+            played.tell(listener)
+        assert set(log.finished_shards(match)) == {(0, 0), (1, 0)}
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def endless_volleys() -> Any:
+    """One query of each of five games a turn, without end."""
+    zeros, no, floats = np.zeros(5, np.int64), np.zeros(5, bool), np.full(5, 0.1)
+    turn = 0
+    while True:
+        turn += 1
+        yield QueryRows("p", np.arange(5), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no)
+
+
+def test_a_fault_that_is_not_the_databases_is_told_as_it_is(
+    path: Any, begun: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "CHUNK", 7)
+    with open_log(path) as log:
+        played = log.shard(begun(log), 0, 0, "f", made().keys)
+        with pytest.raises(IndexError, match="out of bounds"), played as listener:
+            for volley in endless_volleys():
+                listener.queries(replace(volley, label=np.zeros(2, np.int64)))
+
+
+def test_a_lock_that_another_process_holds_is_told(
+    path: Any, begun: Any, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arena.log.database.LOCK_WAIT", 0.05)
+    with open_log(path) as log:
+        match = begun(log)
+        other = sqlite3.connect(path, isolation_level=None)
+        leaving = log.shard(match, 0, 0, "f", made().keys)
+        with pytest.raises(LogError, match="another process holds it locked"), leaving as listener:
+            made().tell(listener)
+            other.execute("BEGIN IMMEDIATE")
+        other.execute("ROLLBACK")
+        other.close()
+        with log.shard(match, 0, 0, "f", made().keys) as listener:
+            made().tell(listener)
+        assert log.finished_shards(match)
+
+
+def test_another_process_is_waited_for(path: Any, begun: Any, made: Any) -> None:
+    with open_log(path) as log:
+        match = begun(log)
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
+        release.start()
+        with log.shard(match, 0, 0, "f", made().keys) as listener:
+            made().tell(listener)
+        release.join()
+        other.close()
+        assert log.finished_shards(match)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -163,6 +162,40 @@ def test_what_an_unfinished_shard_left_goes_when_it_is_played_again(
     assert rows_of(log, schema.queries) == expected_queries(played, first, lambda *_: True)
 
 
+def test_an_interrupted_run_leaves_the_same_rows_as_a_whole_one(
+    tmp_path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "CHUNK", 7)
+
+    def play(log: Log, match: int, number: int) -> None:
+        with log.shard(match, number, 0, "f", made(seed=number).keys) as listener:
+            made(seed=number).tell(listener)
+
+    with open_log(tmp_path / "whole.db") as whole, open_log(tmp_path / "halved.db") as halved:
+        for number in range(3):
+            play(whole, begun(whole), number)
+        play(halved, begun(halved), 0)
+        with pytest.raises(RuntimeError), halved.shard(1, 1, 0, "f", made(seed=1).keys) as listener:
+            made(seed=1).tell(listener)
+            raise RuntimeError
+        assert halved.discard_unfinished(1) == 1
+        for number in (1, 2):
+            play(halved, begun(halved), number)
+        for table in (schema.queries, schema.marks, schema.notes, schema.games):
+            assert rows_of(whole, table) == rows_of(halved, table)
+
+
+def test_views_show_finished_shards_only(log: Log, begun: Begun, made: Any) -> None:
+    with log.shard(begun(log), 0, 0, "f", made().keys) as listener:
+        made().tell(listener)
+    views = [schema.finished_games, schema.finished_marks, schema.finished_queries, schema.finished_notes]
+    tables = [schema.games, schema.marks, schema.queries, schema.notes]
+    assert [len(rows_of(log, view)) for view in views] == [len(rows_of(log, table)) for table in tables]
+    log.submit(lambda c: c.execute(schema.shards.update().values(state=schema.PLAYING)).close()).result()
+    assert [len(rows_of(log, view)) for view in views] == [0] * 4
+    assert all(rows_of(log, table) for table in tables)
+
+
 def test_a_finished_shard_is_not_played_again(log: Log, begun: Begun, made: Any) -> None:
     match = begun(log)
     with log.shard(match, 0, 0, "f", made().keys) as listener:
@@ -251,46 +284,6 @@ def log_is_clean(log: Log, match: int) -> bool:
     return all({row[0] for row in rows_of(log, table)} <= ids for table in tables)
 
 
-def test_a_full_disk_is_told_at_once_and_finished_shards_stay(
-    path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shard, "CHUNK", 100)
-    played = made()
-    with open_log(path) as log:
-        match = begun(log)
-        with log.shard(match, 0, 0, "f", played.keys) as listener:
-            played.tell(listener)
-        with sqlite3.connect(path) as connection:
-            pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        log.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 5}").close()).result()
-
-        volleys = 0
-        full = "the disk is full: the finished shards in it are safe, and the same command goes on"
-        with pytest.raises(LogError, match=full), log.shard(match, 1, 0, "f", played.keys) as listener:
-            for volley in endless_volleys():
-                listener.queries(volley)
-                volleys += 1
-        assert volleys < 200
-        assert log.finished_shards(match) == {(0, 0): "f"}
-        assert len(questions.outcomes(log, match)) == 5
-
-        assert log.discard_unfinished(1) == 1
-        with log.shard(match, 1, 0, "f", played.keys) as listener:
-            played.tell(listener)
-        assert set(log.finished_shards(match)) == {(0, 0), (1, 0)}
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-
-
-def endless_volleys() -> Any:
-    """One query of each of five games a turn, without end."""
-    zeros, no, floats = np.zeros(5, np.int64), np.zeros(5, bool), np.full(5, 0.1)
-    turn = 0
-    while True:
-        turn += 1
-        yield QueryRows("p", np.arange(5), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no)
-
-
 def test_a_fault_of_the_last_chunk_is_told_on_leaving(log: Log, begun: Begun, made: Any) -> None:
     match, played = begun(log), made()
     twice = [piece for piece in played.pieces if isinstance(piece, QueryRows)] * 2
@@ -302,49 +295,6 @@ def test_a_fault_of_the_last_chunk_is_told_on_leaving(log: Log, begun: Begun, ma
         listener.games(played.games)
     assert not log.finished_shards(match)
     assert not rows_of(log, schema.queries)
-
-
-def test_a_fault_that_is_not_the_databases_is_told_as_it_is(
-    path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shard, "CHUNK", 7)
-    with open_log(path) as log:
-        played = log.shard(begun(log), 0, 0, "f", made().keys)
-        with pytest.raises(IndexError, match="out of bounds"), played as listener:
-            for volley in endless_volleys():
-                listener.queries(replace(volley, label=np.zeros(2, np.int64)))
-
-
-def test_a_lock_that_another_process_holds_is_told(
-    path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("arena.log.database.LOCK_WAIT", 0.05)
-    with open_log(path) as log:
-        match = begun(log)
-        other = sqlite3.connect(path, isolation_level=None)
-        leaving = log.shard(match, 0, 0, "f", made().keys)
-        with pytest.raises(LogError, match="another process holds it locked"), leaving as listener:
-            made().tell(listener)
-            other.execute("BEGIN IMMEDIATE")
-        other.execute("ROLLBACK")
-        other.close()
-        with log.shard(match, 0, 0, "f", made().keys) as listener:
-            made().tell(listener)
-        assert log.finished_shards(match)
-
-
-def test_another_process_is_waited_for(path: Any, begun: Begun, made: Any) -> None:
-    with open_log(path) as log:
-        match = begun(log)
-        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        other.execute("BEGIN IMMEDIATE")
-        release = threading.Timer(0.3, lambda: other.execute("ROLLBACK"))
-        release.start()
-        with log.shard(match, 0, 0, "f", made().keys) as listener:
-            made().tell(listener)
-        release.join()
-        other.close()
-        assert log.finished_shards(match)
 
 
 def test_a_lost_server_is_told_and_the_next_shard_finds_it_again(
