@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol
+
+import torch
 
 from arena.games import Holdings
 from arena.moves import Answers, Move, Note, Play, Resign, Volley, VolleyError
@@ -42,12 +44,14 @@ def play_games(
         play = generator_only(attacker.play(seat))
     except Exception as error:
         return _fail(referee, error)
-    try:
-        return referee.finish(converse(play, referee))
-    except AttackerError as failure:
-        return _fail(referee, failure.error)
-    finally:
-        _close(play)
+    with _own_modes():
+        try:
+            reason = converse(play, referee)
+        except AttackerError as failure:
+            return _fail(referee, failure.error)
+        finally:
+            _close(play)
+        return referee.finish(reason)
 
 
 class AttackerError(Exception):
@@ -93,7 +97,8 @@ def converse(play: Play, host: Host) -> Reason:
         if not host.open.any() and not isinstance(move, Note | Resign):
             return "resigned"
         try:
-            reply = host.serve(move)
+            with _own_modes():
+                reply = host.serve(move)
         except VolleyError as error:
             # Without the Referee's own frames, so that the note of an uncaught one names the attacker's line.
             step, volleys = partial(play.throw, error.with_traceback(None)), volleys + 1
@@ -104,6 +109,13 @@ def converse(play: Play, host: Host) -> Reason:
             moves = 0 if granted else moves + 1
         if volleys >= IDLE_VOLLEYS or moves >= IDLE_MOVES:
             return "stalled"
+
+
+@contextmanager
+def _own_modes() -> Iterator[None]:
+    """Torch's default modes: an attacker that stops within `with torch.no_grad():` leaves its own behind."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _fail(referee: Referee, error: Exception) -> GameRows:

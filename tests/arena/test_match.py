@@ -13,7 +13,7 @@ import torch
 
 from arena.games import Holdings
 from arena.match import IDLE_VOLLEYS, play_games
-from arena.moves import Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Consult, Note, Resign, Submit, Volley, VolleyError
 from arena.oracle import Oracle, Stack
 from arena.players import Games, Play
 from arena.referee import Referee
@@ -357,6 +357,29 @@ def test_an_attacker_that_will_not_be_closed_is_left_behind(worlds: ModuleType) 
     assert rows.queries.tolist() == [10, 10]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_attacker_that_will_not_be_closed_leaves_no_grad_mode_behind(worlds: ModuleType) -> None:
+    plays = []
+
+    def script(games: Games) -> Play:
+        with torch.inference_mode(), torch.no_grad():
+            while True:
+                try:
+                    yield clean(games)
+                except GeneratorExit:
+                    yield clean(games)
+
+    def kept(games: Games) -> Play:
+        plays.append(script(games))
+        return plays[0]
+
+    played(worlds, kept)
+    assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+    plays.clear()
+    gc.collect()
+    assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
+
+
 def test_an_attacker_that_fails_when_closed_has_ended_all_the_same(worlds: ModuleType) -> None:
     def script(games: Games) -> Play:
         try:
@@ -368,6 +391,33 @@ def test_an_attacker_that_fails_when_closed_has_ended_all_the_same(worlds: Modul
     rows, record = played(worlds, script)
     assert rows.reason == ["budget", "budget"]
     assert record.note_rows == []
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_an_attackers_grad_mode_is_not_the_defenders(worlds: ModuleType, mode: Any) -> None:
+    modes = []
+
+    class Differentiating(worlds.Flip):  # type: ignore[misc,name-defined]
+        def rewrite(self, scores: torch.Tensor, rows: Any) -> torch.Tensor:
+            modes.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+            return scores
+
+    def script(games: Games) -> Play:
+        with mode():
+            answers = yield Volley(games.x0 * 1.0, torch.arange(2))
+            heard.append(answers)
+            yield Consult(games.x0 * 1.0, torch.arange(2), "gradient")
+            yield Submit(games.x0 * 1.0, torch.arange(2))
+
+    heard: list[Any] = []
+    threat = Threat(epsilon=1, budget=5, knowledge="weights", objective="submit")
+    rows, _ = played(worlds, script, defenders=[Differentiating()], threat=threat, of=worlds.smooth())
+    assert rows.reason == ["submitted", "submitted"]
+    assert rows.insider_queries.tolist() == [1, 1]
+    assert set(modes) == {(True, False)}
+    assert not heard[0].scores.is_inference()
+    assert torch.is_grad_enabled()
+    assert not torch.is_inference_mode_enabled()
 
 
 # The seat is the attacker's own

@@ -13,7 +13,6 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.classifiers import Classifier
 from arena.geometry import quantise
 from arena.match import play_games
 from arena.moves import Answers, Consult, Note, Resign, Submit, Volley, VolleyError
@@ -429,21 +428,12 @@ def test_an_insiders_gradient_is_that_of_its_games_loss(worlds: ModuleType, targ
         threat=Threat(epsilon=1, budget=3, knowledge="weights", **rules),
         x0=worlds.images([(8, 6, 4, 8), (6, 8, 4, 8)]),
         target=[1, 0] if targeted else None,
-        of=smooth(worlds),
+        of=worlds.smooth(),
     )
     answers = referee.serve(Consult(referee.x0, torch.arange(2), "gradient"))
     assert answers.insight is not None
     own = torch.tensor([[8.0, -8, 0, 0], [-8, 8, 0, 0]])
     assert answers.insight.flatten(1).equal(own)
-
-
-def smooth(worlds: ModuleType) -> Any:
-    """The classifier of worlds.py without its rounding, which has no gradient."""
-    linear = torch.nn.Linear(4, 3)
-    linear.load_state_dict(
-        {"weight": torch.tensor(worlds.WEIGHT) * 1.0, "bias": torch.tensor(worlds.BIAS) * 1.0}
-    )
-    return Classifier(torch.nn.Sequential(torch.nn.Flatten(), linear), shape=worlds.SHAPE, classes=3)
 
 
 # New games in the places of ended ones

@@ -49,6 +49,13 @@ def classifier(
     return Classifier(Exact(weight, bias), shape=SHAPE, classes=len(bias), batch=batch)
 
 
+def smooth() -> Classifier:
+    """The same logits without the rounding, which has no gradient."""
+    linear = nn.Linear(4, 3)
+    linear.load_state_dict({"weight": torch.tensor(WEIGHT) * 1.0, "bias": torch.tensor(BIAS) * 1.0})
+    return Classifier(nn.Sequential(nn.Flatten(), linear), shape=SHAPE, classes=3)
+
+
 def images(sixteenths: Iterable[Sequence[int]]) -> Tensor:
     """Images [n,1,2,2] of pixels given in sixteenths."""
     pixels = torch.tensor(list(sixteenths), dtype=torch.float32).reshape(-1, *SHAPE)
