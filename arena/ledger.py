@@ -81,7 +81,9 @@ class Ledger:
         self.insider = np.zeros(games, dtype=np.int64)
         self.hit_at = np.zeros(games, dtype=np.int64)
         self.accepted_at = np.zeros(games, dtype=np.int64)
-        self.last_hit = np.zeros(games, dtype=bool)
+        self.volley = 0
+        self._asked_in = np.zeros(games, dtype=np.int64)
+        self._hit_in = np.zeros(games, dtype=np.int64)
         self.banned = np.zeros((games, threat.accounts), dtype=bool)
         self.best_hit = np.zeros(games, dtype=bool)
         self.best_value = np.full(games, np.inf)
@@ -89,6 +91,15 @@ class Ledger:
         self.best_inside = np.ones(games, dtype=bool)
         self.best_l2 = np.zeros(games)
         self.best_linf = np.zeros(games)
+
+    @property
+    def last_hit(self) -> Bools:
+        """[G] whether a hit was among the game's rows of the last volley in which it had any."""
+        return np.asarray((self._hit_in == self._asked_in) & (self._asked_in > 0))
+
+    def begin_volley(self) -> None:
+        """What is entered from now on belongs to another volley."""
+        self.volley += 1
 
     @property
     def left(self) -> Ints:
@@ -106,12 +117,14 @@ class Ledger:
             self.insider,
             self.hit_at,
             self.accepted_at,
+            self._asked_in,
+            self._hit_in,
             self.best_turn,
             self.best_l2,
             self.best_linf,
         ):
             zeroed[games] = 0
-        for lowered in (self.last_hit, self.banned, self.best_hit):
+        for lowered in (self.banned, self.best_hit):
             lowered[games] = False
         self.best_value[games] = np.inf
         self.best_inside[games] = True
@@ -175,8 +188,8 @@ class Ledger:
         return np.asarray(c.rank <= last[c.game])
 
     def _enter_hits(self, game: Ints, turn: Ints, kept: Bools, hit: Bools) -> None:
-        final = kept & (turn == self.queries[game])
-        self.last_hit[game[final]] = hit[final]
+        self._asked_in[game[kept]] = self.volley
+        self._hit_in[game[hit]] = self.volley
         if hit.any():
             first = np.full(len(self.hit_at), np.iinfo(np.int64).max)
             np.minimum.at(first, game[hit], turn[hit])
@@ -260,7 +273,7 @@ class Ledger:
         return self.close(taken, "submitted")
 
     def accept(self, games: Ints) -> None:
-        """The attacker's rule accepted the last answers of `games`; counts where those were hits."""
+        """The attacker's rule accepted the last answers of `games`; counts where a hit was among them."""
         new = games[self.last_hit[games] & (self.accepted_at[games] == 0)]
         self.accepted_at[new] = self.queries[new]
 

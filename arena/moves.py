@@ -50,8 +50,8 @@ class Resign:
 class Note:
     """A remark for the log about games `game` [n]: `key`, and one `value` for all or a tensor [n].
 
-    The key "accepted" is known to the Referee: the attacker's own rule accepted the hit that was the last
-    answer of these games (`accepted_at` in the log).
+    The key "accepted" is known to the Referee: the attacker's own rule accepted the last answers of these
+    games, in the last volley, of which one was a hit (`accepted_at` in the log).
     """
 
     key: str

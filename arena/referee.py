@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,29 +18,11 @@ from arena.ledger import Columns, Ledger, Ruling
 from arena.losses import attack_loss
 from arena.moves import Answers, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.oracle import Oracle, labels_of, shown
+from arena.pending import Pending, rank_within
 from arena.players import Response, Rows
 from arena.threat import Threat
 from arena.transcript import Bools, GameRows, Ints, Listener, NoteRows, QueryRows, Reason, Silent
 from arena.verdicts import Judge
-
-
-@dataclass(frozen=True, eq=False)
-class Pending:
-    """Rows that were received and wait for the defender's response.
-
-    Attributes:
-        x: [n,C,H,W] as the service gets them, quantised.
-        sent: [n,C,H,W] as the attacker sent them.
-        rank: [n] how many earlier rows of the volley are of the same game.
-        flaws: what is wrong with the volley, one number for each kind, 0 where nothing is.
-    """
-
-    x: Tensor
-    sent: Tensor
-    rows: Rows
-    rank: Tensor
-    purpose: str
-    flaws: Tensor
 
 
 class Referee:
@@ -167,7 +149,8 @@ class Referee:
         flaws = self.checks.flaws(volley.x, volley.game, volley.account)
         if volley.x.device.type == "cpu" or self.in_turns:
             self.checks.reject(flaws.tolist())
-        rank = _rank(game)
+        self.ledger.begin_volley()
+        rank = rank_within(game)
         place = torch.arange(len(game), device=game.device)
         rows = Rows(game, self.key[game], self._turn[game] + rank + 1, account, place)
         sent = volley.x.detach().clone()
@@ -206,22 +189,12 @@ class Referee:
             rows = rows[np.argsort(game[rows], kind="stable")]
             if not len(rows):
                 break
-            wave = self._wave(pending, torch.from_numpy(rows).to(self.x0.device))
+            wave = pending.wave(torch.from_numpy(rows).to(self.x0.device))
             waves.append(self.release(wave, self.oracle.respond(wave.x, wave.rows)))
             granted += self.granted
             order.append(rows)
         self.granted = granted
         return self._assemble(pending, waves, order)
-
-    def _wave(self, pending: Pending, rows: Tensor) -> Pending:
-        mine = pending.rows[rows]
-        return replace(
-            pending,
-            x=pending.x[rows],
-            sent=pending.sent[rows],
-            rows=replace(mine, place=torch.arange(len(rows), device=rows.device)),
-            rank=torch.zeros_like(rows),
-        )
 
     def _assemble(self, pending: Pending, waves: list[Answers], order: list[Ints]) -> Answers:
         """The answers of waves in the order of the volley; rows that never got a turn are not answered."""
@@ -394,11 +367,3 @@ class Referee:
             playing=playing,
             banned=banned.view(games, accounts) > 0,
         )
-
-
-def _rank(game: Tensor) -> Tensor:
-    """[n] how many earlier entries of `game` [n] are equal to each."""
-    ordered, order = game.sort(stable=True)
-    first = torch.searchsorted(ordered, ordered)
-    place = torch.arange(len(game), device=game.device)
-    return torch.empty_like(place).scatter_(0, order, place - first)

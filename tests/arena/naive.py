@@ -116,7 +116,7 @@ class Book:
     refused: int = 0
     hit_at: int = 0
     accepted_at: int = 0
-    last_was_hit: bool = False
+    hit_in_volley: bool = False
     closed_accounts: set[int] = field(default_factory=set)
     final: Tensor | None = None
     final_turn: int = 0
@@ -181,6 +181,9 @@ class NaiveReferee:
 
     def volley(self, rows: Sequence[tuple[int, int, Tensor]]) -> list[dict[str, Any]]:
         """Rows (game, account, image) in order; what the attacker hears of each."""
+        for game in {game for game, _, _ in rows}:
+            if self.books[game].reason is None:
+                self.books[game].hit_in_volley = False
         if self.service.memory != "service":
             return [self._row(*row, remember=True) for row in rows]
         # The service remembers in order of turn, then game: nobody hears of rows of the same rank.
@@ -214,7 +217,7 @@ class NaiveReferee:
         margin = self.margin(book, reply.scores)
         if hit and not book.hit_at:
             book.hit_at = turn
-        book.last_was_hit = hit
+        book.hit_in_volley |= hit
         better = self._enter_best(book, sent, reply, refused, inside, hit, margin, l2, linf)
         book.log.append(
             {
@@ -285,7 +288,7 @@ class NaiveReferee:
     def accept(self, games: Sequence[int]) -> None:
         for game in games:
             book = self.books[game]
-            if book.last_was_hit and not book.accepted_at:
+            if book.hit_in_volley and not book.accepted_at:
                 book.accepted_at = book.queries
 
     # Verdicts

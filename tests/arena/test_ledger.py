@@ -61,6 +61,7 @@ def ledger(
 
 def enter(books: Ledger, rows: list[Row]) -> tuple[Ruling, list[tuple[int | None, list[int], list[int]]]]:
     """Enter a volley; its ruling, and its steps as (mark, games due, turns of all games' bests then)."""
+    books.begin_volley()
     ruling = books.enter(columns(rows))
     return ruling, [(s.mark, s.due.tolist(), books.best_turn.tolist()) for s in ruling.steps]
 
@@ -274,10 +275,10 @@ def test_acceptance_counts_on_hits_alone_and_once() -> None:
     assert books.accepted_at.tolist() == [0, 0, 0]
     enter(books, [Row(0, label=1), Row(1), Row(2, label=1), Row(2)])
     books.accept(everyone)
-    assert books.accepted_at.tolist() == [1, 0, 0]
-    enter(books, [Row(0, label=1), Row(1, label=1), Row(2, label=1, refused=True)])
+    assert books.accepted_at.tolist() == [1, 0, 2]  # a hit was among the rows of game 2
+    enter(books, [Row(0, label=1), Row(1, label=1, refused=True), Row(2)])
     books.accept(everyone)
-    assert books.accepted_at.tolist() == [1, 2, 0]
+    assert books.accepted_at.tolist() == [1, 0, 2]
 
 
 def test_answered_and_distances_are_those_by_a_query_count() -> None:
