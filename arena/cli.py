@@ -30,6 +30,7 @@ err = Console(stderr=True)
 
 def main() -> None:
     """Entry point of the console command."""
+    sys.path.insert(0, str(Path.cwd()))  # where a user's own agents and networks are
     app()
 
 

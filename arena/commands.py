@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,13 +27,13 @@ from arena.classifiers import Classifier
 from arena.log import LogError, open_log
 from arena.report import print_results, read_run, write_report
 from arena.runner import Run, shards
-from arena.scenario import Match, load_scenario
+from arena.scenario import Match, find_scenario, load_scenario
 
 out = Console()
 err = Console(stderr=True)
 
 INTERRUPTED = 130
-BYTES_PER_ROW = 60
+BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
 
 
@@ -47,6 +48,7 @@ def play_command(
     fresh: bool,
 ) -> int:
     """Play a scenario; the exit status."""
+    sys.path.insert(0, str(find_scenario(file).absolute().parent))
     scenario = load_scenario(file)
     if games is not None:
         scenario = scenario.with_games(games)
@@ -57,16 +59,19 @@ def play_command(
     where = log or f"runs/{scenario.name}.db"
     if "://" not in where:
         Path(where).parent.mkdir(parents=True, exist_ok=True)
-    again = f"arena play {file} --log {where}"
+    safe = f"finished shards are safe in {where}; the same command goes on from them"
     try:
         with open_log(where) as book, _Bar(run) as bar:
             run_id, played = run.play(book, bar, fresh=fresh)
     except KeyboardInterrupt:
-        err.print(f"[yellow]interrupted[/]: finished shards are safe in {where}; to go on: {again}")
+        err.print(f"[yellow]interrupted[/]: {escape(safe)}", highlight=False, soft_wrap=True)
         return INTERRUPTED
     except LogError as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
+    except Exception:
+        err.print(f"[red]the run failed[/]: {escape(safe)}", highlight=False, soft_wrap=True)
+        raise
     if not played:
         out.print(f"{where} holds this run already (run {run_id}); --fresh plays it again", highlight=False)
     with open_log(where, create=False) as book:
