@@ -100,7 +100,8 @@ class Service:
 
 
 def _code(x: Tensor) -> int:
-    return round(sum(x.double().flatten().tolist()) * 16)
+    total: float = sum(x.double().flatten().tolist())
+    return round(total * 16)
 
 
 @dataclass

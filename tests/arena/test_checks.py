@@ -90,9 +90,9 @@ OTHERS |= {
     "submit twice": (Submit(X, I), "a game may be named once in this move"),
     "consult too long": (Consult(X.repeat(3, 1, 1, 1), I.repeat(3)), TOO_LONG),
     "consult what": (
-        Consult(X, I, "weights"),
+        Consult(X, I, "weights"),  # type: ignore[arg-type]
         'what to consult must be "detector" or "gradient"; found \'weights\'',
-    ),  # type: ignore[arg-type]
+    ),
     "consult loss": (
         Consult(X, I, "gradient", "l2"),  # type: ignore[arg-type]
         'a loss must be "margin" or "cross-entropy"; found \'l2\'',
@@ -105,9 +105,9 @@ OTHERS |= {
     "resign one": (Resign(torch.tensor(0)), "game must be a tensor int64 [n]; found torch.int64 []"),
     "resign elsewhere": (Resign(I.to("meta")), "game must be on device cpu; found meta"),
     "resign as a win": (
-        Resign(I, "hit"),
+        Resign(I, "hit"),  # type: ignore[arg-type]
         'a reason to resign must be "resigned" or "no-start"; found \'hit\'',
-    ),  # type: ignore[arg-type]
+    ),
     "note unknown game": (Note("k", "v", torch.tensor([5])), GAMES),
     "note key": (Note(1, "v", I), "a note's key must be text; found 1"),  # type: ignore[arg-type]
     "note value": (Note("k", {"a": 1}, I), "a note's value must be text, a number or a tensor; found dict"),  # type: ignore[arg-type]
@@ -210,6 +210,7 @@ def test_images_with_gradients_are_taken_as_they_are(worlds: ModuleType) -> None
     x = (referee.x0 + 1 / 16).requires_grad_(True)
     twice = referee.serve(Volley(x * 1.0, torch.arange(2)))
     assert twice.answered.tolist() == [True, True]
+    assert twice.scores is not None
     assert not twice.scores.requires_grad
     gradient = referee.serve(Consult(x * 1.0, torch.arange(2), "gradient")).insight
     assert gradient is not None

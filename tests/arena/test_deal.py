@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -66,7 +67,7 @@ def test_untargeted_games_have_no_targets() -> None:
     assert draw_targets(Threat(epsilon=1, budget=1), label, label, 5, 0) is None
 
 
-def granting(images: int = 0, starts: bool = False, goal: str = "untargeted") -> Threat:
+def granting(images: int = 0, starts: bool = False, goal: Any = "untargeted") -> Threat:
     return Threat(epsilon=1, budget=1, goal=goal, resources=Resources(images=images, starts=starts))
 
 
@@ -119,7 +120,7 @@ def test_starts_win_their_games_and_depend_on_the_number_alone(
     assert alone is not None
     assert torch.equal(alone, starts[worlds.index(4, 1)])
     seeds = [draw_holdings(granting(starts=True, goal=goal), split, of, deal, s).starts for s in range(8)]
-    assert any(not torch.equal(seeds[0], other) for other in seeds[1:])
+    assert len({str(found) for found in seeds}) > 1
 
 
 def test_a_game_without_a_start_gets_nan(worlds: ModuleType) -> None:

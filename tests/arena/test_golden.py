@@ -38,19 +38,8 @@ QUERIES = (
     "better",
 )
 MARKS = ("turn", "answered", "vote", "base", "linf")
-ENDS = (
-    "key",
-    "label",
-    "target",
-    "reason",
-    "queries",
-    "insider_queries",
-    "refused",
-    "answered",
-    "vote",
-    "base",
-)
-ENDS += ("hit_at", "accepted_at", "linf")
+ENDS = ("key", "label", "target", "reason", "queries", "insider_queries", "refused", "answered")
+VERDICTS = ("vote", "base", "hit_at", "accepted_at", "linf")
 
 
 def walk(games: Games) -> Play:
@@ -79,22 +68,22 @@ def walk(games: Games) -> Play:
 
 
 PLAYS: dict[str, dict[str, Any]] = {
-    "first-logits": {"threat": Threat(epsilon="3/16", budget=24)},
+    "first-logits": {"threat": Threat(epsilon=3 / 16, budget=24)},
     "submit-probabilities-defended": {
-        "threat": Threat(epsilon="4/16", budget=24, feedback="probabilities", objective="submit", accounts=2),
-        "stack": ["flip", "account"],
+        "threat": Threat(epsilon=4 / 16, budget=24, feedback="probabilities", objective="submit", accounts=2),
+        "stack": ("flip", "account"),
     },
     "minimum-label-targeted": {
-        "threat": Threat(epsilon="inf", budget=40, feedback="label", objective="minimum", goal="targeted"),
-        "stack": ["flip"],
+        "threat": Threat(epsilon=math.inf, budget=40, feedback="label", objective="minimum", goal="targeted"),
+        "stack": ("flip",),
         "target": [1, 0, 2, 0],
     },
 }
 
 
 def transcript(
-    worlds: ModuleType, threat: Threat, stack: list[str] = (), target: Any = None
-) -> dict[str, Any]:  # type: ignore[assignment]
+    worlds: ModuleType, threat: Threat, stack: tuple[str, ...] = (), target: Any = None
+) -> dict[str, Any]:
     defenders = {"flip": worlds.Flip(0.125), "account": worlds.warden("account")}
     x0 = worlds.images([(8, 6, 4, 8), (6, 8, 6, 4), (9, 8, 10, 6), (5, 7, 5, 5)])
     label = worlds.truth(x0, worlds.classifier())
@@ -111,7 +100,7 @@ def transcript(
         seed=1,
     )
     rows = play_games(worlds.Scripted(walk), referee, seed=4)
-    ends = {name: list(map(plain, getattr(rows, name))) for name in ENDS}
+    ends = {name: list(map(plain, getattr(rows, name))) for name in ENDS + VERDICTS}
     return {
         "queries": [[plain(row[name]) for name in QUERIES] for row in worlds.log_of(record)],
         "l2": [row["l2"] for row in worlds.log_of(record)],

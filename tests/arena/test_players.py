@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
@@ -97,10 +97,12 @@ def test_relay_lets_the_wrapper_answer_every_move() -> None:
 
     def inner() -> Play:
         first = yield volley(1)
+        assert first.scores is not None
         heard.append(first.scores[0, 0].item())
         noted = yield Note("k", "v", torch.zeros(1, dtype=torch.int64))
         heard.append(noted.left.item())
         last = yield volley(2)
+        assert last.scores is not None
         heard.append(last.scores[0, 0].item())
 
     def thrice(move: Move) -> Asking:
@@ -109,6 +111,7 @@ def test_relay_lets_the_wrapper_answer_every_move() -> None:
         total = torch.zeros(1, 2)
         for _ in range(3):
             answers = yield replace(move, purpose="again")
+            assert answers.scores is not None
             total += answers.scores
         return replace(answers, scores=total)
 
@@ -150,7 +153,7 @@ def test_relay_of_an_attacker_without_moves_has_none() -> None:
         return
         yield
 
-    def never(move: Volley) -> Asking:
+    def never(move: Move) -> Asking:
         raise AssertionError
         yield
 
@@ -189,11 +192,12 @@ def test_streams_draws_turns_and_seeds_are_apart() -> None:
 
 @pytest.mark.parametrize("stream", [-1, 16])
 def test_stream_out_of_range_is_refused(stream: int) -> None:
-    for draw in (
+    draws: list[Callable[[Rows], Tensor]] = [
         lambda r: r.uniform((), stream),
         lambda r: r.normal((), stream),
         lambda r: r.integers(2, (), stream),
-    ):
+    ]
+    for draw in draws:
         with pytest.raises(ValueError, match=f"stream must be from 0 to 15; found {stream}"):
             draw(some_rows())
 

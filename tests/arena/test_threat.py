@@ -108,7 +108,7 @@ def test_error_names_the_key(rules: dict[str, Any], where: str) -> None:
 
 @pytest.mark.parametrize("key", ["epsilon", "budget"])
 def test_epsilon_and_budget_have_no_default(key: str) -> None:
-    rules = {"epsilon": 1, "budget": 10}
+    rules: dict[str, Any] = {"epsilon": 1, "budget": 10}
     del rules[key]
     with pytest.raises(ValidationError, match="Field required"):
         Threat(**rules)
@@ -116,11 +116,12 @@ def test_epsilon_and_budget_have_no_default(key: str) -> None:
 
 @pytest.mark.parametrize("objective", ["first", "submit"])
 def test_infinite_ball_needs_objective_minimum(objective: Any) -> None:
+    rules: dict[str, Any] = {"epsilon": "inf", "budget": 1}
     with pytest.raises(
         ValidationError, match=f'epsilon "inf" needs objective "minimum"; found objective "{objective}"'
     ):
-        Threat(epsilon="inf", budget=1, objective=objective)
-    assert math.isinf(Threat(epsilon="inf", budget=1, objective="minimum").epsilon)
+        Threat(**rules, objective=objective)
+    assert math.isinf(Threat(**rules, objective="minimum").epsilon)
 
 
 @given(
@@ -139,6 +140,6 @@ def test_json_comes_back_the_same(epsilon: Any, feedback: str, images: int) -> N
 def test_rules_do_not_change() -> None:
     threat = Threat(epsilon=1, budget=10)
     with pytest.raises(ValidationError, match="frozen"):
-        threat.budget = 11  # type: ignore[misc]
+        threat.budget = 11
     assert threat.with_budget(3).budget == 3
     assert threat.with_budget(3).with_budget(10) == threat

@@ -15,7 +15,7 @@ from arena import random
 from arena.moves import Resign, Submit, Volley
 from arena.players import Defender, Response, Rows
 from arena.referee import Referee
-from arena.threat import Threat
+from arena.threat import Quantisation, Threat
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def ask_clean(referee: Referee, times: int = 1) -> None:
             referee.serve(Volley(referee.x0[i], i))
 
 
-THREAT = Threat(epsilon="4/16", budget=10)
+THREAT = Threat(epsilon=4 / 16, budget=10)
 
 
 def test_a_defender_that_always_lies_gives_hits_that_the_classifier_does_not(worlds: ModuleType) -> None:
@@ -81,7 +81,7 @@ def test_a_defender_that_always_lies_gives_hits_that_the_classifier_does_not(wor
 
 def test_a_lucky_hit_on_a_random_defender_is_answered_but_not_voted(worlds: ModuleType) -> None:
     x0 = many(worlds, 64)
-    referee, _ = worlds.referee([worlds.Flip(0.2)], threat=Threat(epsilon="1/16", budget=60), x0=x0)
+    referee, _ = worlds.referee([worlds.Flip(0.2)], threat=Threat(epsilon=1 / 16, budget=60), x0=x0)
     ask_clean(referee, 60)
     rows = referee.finish()
     assert rows.answered.all()
@@ -226,8 +226,9 @@ def test_what_is_judged_is_the_image_handed_in(worlds: ModuleType) -> None:
 
 def test_an_image_is_judged_as_the_service_gets_it_and_kept_as_it_was_sent(worlds: ModuleType) -> None:
     """0.4 of a level beyond the boundary is taken back by `round`, 0.9 of one by `floor`."""
-    for how, share in (("round", 0.4), ("floor", 0.9)):
-        threat = Threat(epsilon="4/255", budget=3, objective="submit", quantisation=how)
+    taken_back: list[tuple[Quantisation, float]] = [("round", 0.4), ("floor", 0.9)]
+    for how, share in taken_back:
+        threat = Threat(epsilon=4 / 255, budget=3, objective="submit", quantisation=how)
         x0 = torch.tensor([128, 129, 100, 100]).view(1, 1, 2, 2) / 255
         of = worlds.classifier(((0,) * 4, (255, -255, 0, 0), (0,) * 4), (0, 0, -9))  # 1 where x_1 > x_2
         assert worlds.truth(x0, of) == [0]

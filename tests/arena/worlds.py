@@ -31,6 +31,9 @@ BIAS = (0, 0, -1)
 class Exact(nn.Module):
     """Logits round(64 (W x + b)) / 64, in float64; NaN where the first pixel is 1."""
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, weight: Sequence[Sequence[int]] = WEIGHT, bias: Sequence[int] = BIAS) -> None:
         super().__init__()
         self.register_buffer("weight", torch.tensor(weight, dtype=torch.float64))
@@ -111,7 +114,8 @@ class Warden(Defender):
 
 
 def warden(memory: str = "none", random: bool = False) -> Warden:
-    return type(f"Warden_{memory}", (Warden,), {"memory": memory, "random": random})()
+    made: Warden = type(f"Warden_{memory}", (Warden,), {"memory": memory, "random": random})()
+    return made
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ def referee(
     """A Referee over games on `x0` (two of them unless given), and what it reported."""
     of = of or classifier()
     x0 = images([(8, 4, 8, 4), (4, 12, 4, 8)]) if x0 is None else x0
-    threat = threat or Threat(epsilon="4/16", budget=10)
+    threat = threat or Threat(epsilon=4 / 16, budget=10)
     games = deal(x0, truth(x0, of) if label is None else label, key=key, target=target)
     oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
     record = Record()
