@@ -65,5 +65,20 @@ def test_the_notebook_call_works_and_the_attacker_attacks(attack: Path) -> None:
     assert isinstance(names["images"], torch.Tensor)
 
 
+def test_the_defender_of_ones_own_passes_the_checks(attack: Path) -> None:
+    (attack / "my_defender.py").write_text(block("python", "class UnsureNoise"))
+    result = CliRunner().invoke(app, ["check", "my_defender:UnsureNoise"], catch_exceptions=False)
+    assert "all checks passed" in result.output
+    assert result.exit_code == 0
+
+
+def test_the_environments_are_made() -> None:
+    names: dict[str, object] = {}
+    exec(compile(block("python", "gymnasium.make("), "README.md", "exec"), names)
+    names["env"].reset(seed=0)  # type: ignore[attr-defined]
+    observation, _ = names["envs"].reset(seed=0)  # type: ignore[attr-defined]
+    assert observation["image"].shape == (64, 1, 8, 8)
+
+
 def _of(names: dict[str, object]) -> dict[str, object]:
     return {key: names[key] for key in ("model", "images", "labels")}
