@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def main() -> None:
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as arena has it
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     commands = [["bench.match", "--world", "digits"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
     if (data / "cifar-10-batches-bin").is_dir():

@@ -152,7 +152,7 @@ class Shard:
         connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
 
     def __enter__(self) -> Shard:
-        self._log.submit(self._begin).result()
+        self._log.submit(self._begin, durable=False).result()
         return self
 
     def __exit__(

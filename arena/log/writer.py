@@ -127,7 +127,8 @@ class Log:
         return self._thread.submit(self._transact, job, durable)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
-        return self.submit(job).result()
+        # A finished shard, which is durable, carries along all that came before it.
+        return self.submit(job, durable=False).result()
 
     def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
         with told(self.name):
