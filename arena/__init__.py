@@ -28,8 +28,8 @@ _HOMES = {
 }
 
 
-# Threads that wait for each other in long loops stall a machine whose cores are shared: small forward passes took
-# ten times as long. A shorter loop costs nothing elsewhere. OpenMP reads this when torch is loaded.
+# Threads that wait for each other in long loops stall a machine whose cores are shared: small forward passes
+# took ten times as long. A shorter loop costs nothing elsewhere. OpenMP reads this when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 

@@ -203,11 +203,15 @@ class Games:
             return answers.label == self.target[answers.game]
         return (answers.label != self.label[answers.game]) & (answers.label >= 0)
 
+    @property
+    def epsilon(self) -> float:
+        """The radius that images sent can fill: in linf, on 8-bit levels, a whole number of them."""
+        return geometry.reach(self.threat.norm, self.threat.epsilon, self.threat.quantisation)
+
     def project(self, x: Tensor, i: Tensor | None = None) -> Tensor:
-        """`x` [n,C,H,W] of games `i` [n] brought into the ball and into [0,1]."""
-        return geometry.project(
-            x, self.x0 if i is None else self.x0[i], self.threat.norm, self.threat.epsilon
-        )
+        """`x` [n,C,H,W] of games `i` [n] brought into the ball, as the service sees it, and into [0,1]."""
+        x0, rules = self.x0 if i is None else self.x0[i], self.threat
+        return geometry.project(x, x0, rules.norm, rules.epsilon, rules.quantisation)
 
     def distance(self, x: Tensor, i: Tensor | None = None) -> Tensor:
         """The distance [n] of `x` [n,C,H,W] from the clean images of games `i` [n], in the threat's norm."""

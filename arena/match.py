@@ -18,7 +18,7 @@ from arena.transcript import Bools, GameRows, NoteRows, Reason
 
 IDLE_VOLLEYS = 10
 """Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
-IDLE_MOVES = 10_000
+IDLE_MOVES = 1000
 """Moves of other kinds in a row after which an attacker is stopped (`stalled`)."""
 
 
@@ -119,7 +119,9 @@ def _own_modes() -> Iterator[None]:
 
 
 def _fail(referee: Referee, error: Exception) -> GameRows:
-    place = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if "site-packages" not in f.filename]
+    place = (own or frames)[-1]
     where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
     said = f"{type(error).__name__}: {error} ({where})"
     games = referee.open.nonzero()[0]

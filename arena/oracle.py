@@ -37,10 +37,22 @@ class Stack:
 
 
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
-    """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both."""
+    """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
+
+    Raises:
+        DefenderError: if one returns something else than it must.
+    """
     for defender in reversed(defenders):
         classifier = defender.harden(classifier, splits)
-    fitted = [defender.fit(classifier, splits) for defender in reversed(defenders)]
+        if not isinstance(classifier, Classifier):
+            found = type(classifier).__name__
+            raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
+    fitted: list[Defender] = []
+    for defender in reversed(defenders):
+        fitted.append(defender.fit(classifier, splits))
+        if not isinstance(fitted[-1], Defender):
+            found = type(fitted[-1]).__name__
+            raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
     return Stack(classifier, tuple(reversed(fitted)))
 
 
@@ -119,6 +131,8 @@ class Oracle:
         size = self.rows
         if not len(x):
             return Response(x.new_zeros((0, self.base.classes)))
+        if self.stack.defenders:
+            x = x.clone()  # a defender that works in place must not change what the Referee holds
         if len(x) <= size:
             return self._layer(0, x, rows, seeds, record)
         parts = [
@@ -136,9 +150,36 @@ class Oracle:
             return self._layer(layer + 1, z, inside, seeds, record)
 
         response = self.stack.defenders[layer].respond(x, own, inner)
+        if layer == 0:
+            _check(self.stack.defenders[0], response, len(x), self.base)
         if record and self.stack.defenders[layer].memory != "none":
             self._heard.append((layer, x, own, response))
         return response
+
+
+class DefenderError(TypeError):
+    """A defender prepared itself or answered in a form that no answer has: one sentence."""
+
+
+def _check(defender: Defender, response: Response, n: int, base: Classifier) -> None:
+    """The form of an answer, by what can be told without looking at the device."""
+    name = type(defender).__name__
+    if not isinstance(response, Response):
+        raise DefenderError(f"defender {name} must answer a Response; found {type(response).__name__}")
+    wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
+        ("scores", response.scores, torch.float32, (n, base.classes))
+    ]
+    for flag in ("declined", "refused", "flagged", "banned"):
+        if (value := getattr(response, flag)) is not None:
+            wanted.append((flag, value, torch.bool, (n,)))
+    for what, value, dtype, shape in wanted:
+        if not isinstance(value, Tensor):
+            raise DefenderError(f"defender {name}: {what} must be a tensor; found {type(value).__name__}")
+        if value.dtype != dtype or value.shape != shape or value.device != base.device:
+            raise DefenderError(
+                f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
+                f"found {value.dtype} {list(value.shape)} on {value.device}"
+            )
 
 
 def labels_of(scores: Tensor) -> Tensor:

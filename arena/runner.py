@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import inspect
 import json
 import platform
 from collections.abc import Iterator, Sequence
@@ -20,7 +22,7 @@ from arena.grounds import Ground, Grounds
 from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
 from arena.match import play_games
 from arena.oracle import Oracle, Stack, prepare
-from arena.players import parameters
+from arena.players import Attacker, Defender, parameters
 from arena.referee import Referee
 from arena.registry import name_of
 from arena.scenario import Match, Scenario
@@ -133,6 +135,7 @@ class Run:
             "max_rows": MAX_ROWS,
             "device": self.device.type,
             "versions": versions(),
+            "code": code_of(match),
         }
 
     def _level(self) -> Level:
@@ -237,6 +240,27 @@ def versions() -> dict[str, str]:
         "torch": torch.__version__,
         "numpy": version("numpy"),
         "python": platform.python_version(),
+    }
+
+
+def code_of(match: Match) -> dict[str, str]:
+    """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
+    waiting: list[Any] = [match.attacker, *match.defenders]
+    written: dict[str, Any] = {}
+    while waiting:
+        agent = waiting.pop()
+        written[type(agent).__module__] = type(agent)
+        for value in vars(agent).values():
+            inside = value if isinstance(value, tuple) else (value,)
+            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
+    module, colon, _ = match.world.classifier.network.partition(":")
+    if colon:
+        written[module] = importlib.import_module(module)
+    files = {name: inspect.getsourcefile(thing) for name, thing in written.items()}
+    return {
+        name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for name, file in sorted(files.items())
+        if file is not None
     }
 
 

@@ -72,7 +72,11 @@ class Classifier:
             pieces = [
                 self.module(piece) for piece in (torch.split(x, self.batch) if len(x) > self.batch else (x,))
             ]
-        return pieces[0].to(torch.float32, copy=True) if len(pieces) == 1 else torch.cat(pieces).float()
+        logits = pieces[0].to(torch.float32, copy=True) if len(pieces) == 1 else torch.cat(pieces).float()
+        if self.classes and logits.shape != (len(x), self.classes):
+            found = f"found {list(logits.shape)} for {len(x)} images"
+            raise ValueError(f"classifier {self.name!r} must answer [n,{self.classes}]; {found}")
+        return logits
 
     def differentiable(self, x: Tensor) -> Tensor:
         """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (none through the weights)."""

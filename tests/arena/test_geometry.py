@@ -155,3 +155,25 @@ def test_quantising_writes_to_no_image() -> None:
     x = torch.full((1, 1, 2, 2), 0.3)
     quantise(x, "round"), quantise(x, "floor")
     assert x.eq(torch.tensor(0.3)).all()
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    norm=st.sampled_from(["l2", "linf"]),
+    how=st.sampled_from(["round", "floor"]),
+    epsilon=st.floats(0.005, 2.0),
+)
+def test_what_is_projected_is_inside_after_quantisation(
+    seed: int, norm: Any, how: Any, epsilon: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x0 = quantise(torch.rand(4, 3, 6, 6, generator=generator), how)
+    x = x0 + epsilon * torch.randn(4, 3, 6, 6, generator=generator)
+    sent = project(x, x0, norm, epsilon, how)
+    assert (sent >= 0).all() and (sent <= 1).all()
+    assert (distance(quantise(sent, how), x0, norm) <= epsilon + TOLERANCE).all()
+    if norm == "linf" and epsilon >= 1 / 255:
+        up = x > x0
+        far = project(torch.where(up, x0 + 9, x0 - 9), x0, norm, epsilon, how)
+        room = torch.where(up, 1 - x0, x0).clamp_max(math.floor(255 * epsilon + 1e-6) / 255)
+        torch.testing.assert_close((quantise(far, how) - x0).abs(), room, rtol=0, atol=1e-6)

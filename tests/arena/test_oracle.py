@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from arena.classifiers import Classifier
 from arena.losses import attack_loss
 from arena.oracle import (
+    DefenderError,
     Oracle,
     Stack,
     concatenate,
@@ -380,3 +381,65 @@ def test_base_verdict_asks_the_classifier_alone(worlds: ModuleType, x: Tensor) -
     assert not asked.base_wrong(x, y, None).any()
     assert asked.base_wrong(x, (y + 1) % 3, None).tolist() == (labels_of(of(x)) >= 0).tolist()
     assert asked.base_wrong(x, (y + 1) % 3, y).tolist() == (labels_of(of(x)) >= 0).tolist()
+
+
+@dataclass(frozen=True)
+class Answering(Defender):
+    """Answers whatever `make` makes of the scores."""
+
+    make: Callable[[Tensor], Any] = Response
+
+    def respond(self, x: Tensor, rows: Rows, inner: Callable[[Tensor, Rows], Response]) -> Response:
+        answer: Response = self.make(inner(x, rows).scores)
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda s: s, "must answer a Response; found Tensor"),
+        (lambda s: None, "must answer a Response; found NoneType"),
+        (
+            lambda s: Response(s.double()),
+            r"must be torch.float32 \[11, 3\] on cpu; found torch.float64",
+        ),
+        (lambda s: Response(s[:, :2]), r"found torch.float32 \[11, 2\]"),
+        (lambda s: Response(s[:4]), r"found torch.float32 \[4, 3\]"),
+        (lambda s: Response(s, refused=s > 0), r"refused must be torch.bool \[11\] on cpu"),
+        (
+            lambda s: Response(s, flagged=s[:, 0]),
+            r"flagged must be torch.bool \[11\] on cpu; found",
+        ),
+        (lambda s: Response(s, banned=True), "banned must be a tensor; found bool"),
+    ],
+)
+def test_an_answer_of_another_form_is_the_defenders_fault(
+    worlds: ModuleType, x: Tensor, make: Callable[[Tensor], Any], said: str
+) -> None:
+    with pytest.raises(DefenderError, match=said):
+        oracle(worlds.classifier(), Answering(make)).respond(x, rows_for(x))
+
+
+def test_what_prepares_itself_into_something_else_is_told_so(worlds: ModuleType) -> None:
+    class Lost(Defender):
+        def harden(self, classifier: Any, splits: Any) -> Any:
+            return None
+
+    class Gone(Defender):
+        def fit(self, classifier: Any, splits: Any) -> Any:
+            return None
+
+    with pytest.raises(DefenderError, match=r"Lost.harden must return a Classifier; found NoneType"):
+        prepare(worlds.classifier(), [Lost()], splits=None)  # type: ignore[arg-type]
+    with pytest.raises(DefenderError, match=r"Gone.fit must return a Defender; found NoneType"):
+        prepare(worlds.classifier(), [Gone()], splits=None)  # type: ignore[arg-type]
+
+
+def test_a_defender_that_works_in_place_changes_nothing_that_is_kept(worlds: ModuleType, x: Tensor) -> None:
+    class InPlace(Defender):
+        def transform(self, x: Tensor, rows: Rows) -> Tensor:
+            return x.add_(0.25)
+
+    before = x.clone()
+    oracle(worlds.classifier(), InPlace()).respond(x, rows_for(x))
+    assert torch.equal(x, before)

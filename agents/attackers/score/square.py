@@ -90,7 +90,7 @@ class Squares(ABC):
     """
 
     def __init__(self, games: Games, share: Callable[[int], float]) -> None:
-        self.games, self.share, self.epsilon = games, share, games.threat.epsilon
+        self.games, self.share, self.epsilon = games, share, games.epsilon
         self.channels, self.height, self.width = games.x0.shape[1:]
         self.ahead = Ahead(games, STEPS_AHEAD, self.choose)
 
