@@ -46,19 +46,23 @@ def agent_class(kind: Kind, name: str) -> type:
     """The class of an agent by its name or as "module:Class".
 
     Raises:
-        AgentError: if there is none, it cannot be imported, or it is not a frozen dataclass of that kind.
+        AgentError: if there is none, or more than one of that name, it cannot be imported, or it is not a
+            frozen dataclass of that kind.
     """
     entries = _entries(kind)
+    if name not in entries and ":" not in name:
+        raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
+    if name in (clashes := _clashes(kind)):
+        both = " and ".join(clashes[name])
+        raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
+    module, _, attribute = name.partition(":")
     try:
-        if name in entries:
-            found = entries[name].load()
-        elif ":" in name:
-            module, _, attribute = name.partition(":")
-            found = getattr(importlib.import_module(module), attribute)
-        else:
-            raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
-    except (ImportError, AttributeError) as error:
-        raise AgentError(f'{kind} "{name}" cannot be imported: {error}') from error
+        found = (
+            entries[name].load() if name in entries else getattr(importlib.import_module(module), attribute)
+        )
+    except Exception as error:  # importing runs whatever a plug-in holds
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AgentError(f'{kind} "{name}" cannot be imported: {said}') from error
     if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
         raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
     if not is_dataclass(found):
@@ -70,7 +74,9 @@ def name_of(agent: Attacker | Defender) -> str:
     """The name under which an agent's class is registered, else "module:Class"."""
     kind: Kind = "attacker" if isinstance(agent, Attacker) else "defender"
     own = f"{type(agent).__module__}:{type(agent).__qualname__}"
-    return next((name for name, entry in _entries(kind).items() if entry.value == own), own)
+    clashes = _clashes(kind)
+    named = (name for name, entry in _entries(kind).items() if entry.value == own and name not in clashes)
+    return next(named, own)
 
 
 def build_attacker(spec: Spec) -> Attacker:
@@ -84,16 +90,18 @@ def build_defender(spec: Spec) -> Defender:
 
 
 def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
-    """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}."""
+    """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}.
+
+    Raises:
+        AgentError: if one cannot be built, or there is none.
+    """
     if isinstance(spec, Mapping) and "stack" in spec:
-        if (
-            set(spec) != {"stack"}
-            or not isinstance(spec["stack"], Sequence)
-            or isinstance(spec["stack"], str)
-        ):
+        if set(spec) != {"stack"} or not _is_list(spec["stack"]):
             raise AgentError("a stack of defenders is { stack = [defender, ...] } and nothing else")
         spec = spec["stack"]
-    if isinstance(spec, Sequence) and not isinstance(spec, str):
+    if _is_list(spec):
+        if not spec:
+            raise AgentError('a stack of defenders must hold at least one; the undefended one is "none"')
         return tuple(build_defender(one) for one in spec)
     return (build_defender(spec),)
 
@@ -138,6 +146,8 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
         if hint is base:
             return _build(inner, value)
         if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
+            if not _is_list(value):
+                raise AgentError(f'{kind} "{name}", parameter "{key}": found {value!r}; it must be a list')
             return tuple(_build(inner, one) for one in value)
     if isinstance(value, list):
         value = tuple(value)
@@ -149,6 +159,10 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
             f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
             f"{said[0].lower()}{said[1:]}"
         ) from error
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _required(field: Field[Any]) -> bool:
@@ -166,3 +180,12 @@ def _type_name(hint: Any) -> str:
 @cache
 def _entries(kind: Kind) -> dict[str, EntryPoint]:
     return {entry.name: entry for entry in entry_points(group=f"arena.{kind}s")}
+
+
+@cache
+def _clashes(kind: Kind) -> dict[str, list[str]]:
+    """The names that installed distributions declare for different classes, and which these are."""
+    values: dict[str, set[str]] = {}
+    for entry in entry_points(group=f"arena.{kind}s"):
+        values.setdefault(entry.name, set()).add(entry.value)
+    return {name: sorted(found) for name, found in values.items() if len(found) > 1}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from arena import registry
 from arena.players import Attacker, Defender, Games, Play
 from arena.registry import (
     AgentError,
@@ -91,6 +92,47 @@ def test_a_mistake_is_told_in_one_sentence(spec, said):
 def test_a_stack_has_no_other_keys():
     with pytest.raises(AgentError, match="a stack of defenders is"):
         build_stack({"stack": ["snd"], "name": "snd"})
+
+
+@pytest.mark.parametrize("spec", [[], {"stack": []}])
+def test_a_stack_holds_at_least_one_defender(spec):
+    with pytest.raises(AgentError, match="must hold at least one"):
+        build_stack(spec)
+
+
+@pytest.fixture
+def plugins(tmp_path, monkeypatch):
+    """Two installed distributions that both declare the defender "twin", and one that is broken."""
+    for name, entries in {
+        "one": "twin = arena_one:Twin",
+        "two": "twin = agents.defenders.snd:SND\nnone = agents.defenders.none:NoDefense",
+        "bad": "broken = arena_broken:Thing",
+    }.items():
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[arena.defenders]\n{entries}\n")
+    (tmp_path / "arena_broken.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._entries.cache_clear(), registry._clashes.cache_clear()
+    yield
+    registry._entries.cache_clear(), registry._clashes.cache_clear()
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_name_declared_for_two_classes_is_refused_and_both_are_named():
+    assert "twin" in names("defender")
+    with pytest.raises(AgentError, match=r"as agents\.defenders\.snd:SND and arena_one:Twin;"):
+        build_defender("twin")
+    snd = build_defender("agents.defenders.snd:SND")
+    assert name_of(snd) == "snd"
+    assert name_of(build_defender("none")) == "none"
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_that_fails_as_it_is_imported_is_told_in_a_sentence():
+    with pytest.raises(AgentError, match='"broken" cannot be imported: ZeroDivisionError: division by zero'):
+        agent_class("defender", "broken")
 
 
 def test_an_agent_must_be_a_dataclass(monkeypatch):
