@@ -14,7 +14,21 @@ def main() -> None:
     commands = [["bench.match", "--world", "digits"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
         real = ["--data", str(data), "--data", str(data / "weights")]
-        commands.insert(1, ["bench.match", "--world", "resnet20", "--games", "200", "--repeats", "3", *real])
+        commands.insert(
+            1,
+            [
+                "bench.match",
+                "--world",
+                "resnet20",
+                "--games",
+                "100",
+                "--budget",
+                "50",
+                "--repeats",
+                "3",
+                *real,
+            ],
+        )
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:
