@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from arena.classifiers import Classifier, load_classifier
-from arena.datasets import Dataset, Drawn, draw, load_dataset
+from arena.classifiers import Classifier, ClassifierError, load_classifier
+from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.deal import Deal, draw_targets
 from arena.oracle import labels_of
 from arena.scenario import Match, ScenarioError, World
@@ -55,9 +56,10 @@ class Grounds:
         """The ground of `match`.
 
         Raises:
-            ScenarioError: if data and classifier do not fit, or too few images are classified right.
+            ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
+                are classified right.
         """
-        dataset, classifier = self._world(match.world, self.batch(match))
+        dataset, classifier = self._world(match)
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
@@ -67,10 +69,13 @@ class Grounds:
         """Rows per forward pass of `match`."""
         return match.settings.batch or self.default_batch
 
-    def _world(self, world: World, batch: int) -> tuple[Dataset, Classifier]:
+    def _world(self, match: Match) -> tuple[Dataset, Classifier]:
+        world, batch = match.world, self.batch(match)
         if (world, batch) not in self._worlds:
-            dataset = load_dataset(world.dataset, self.dirs)
-            classifier = load_classifier(world.classifier, dataset, self.device, batch, self.dirs)
+            with _placed(f"{match.where}dataset: "):
+                dataset = load_dataset(world.dataset, self.dirs)
+            with _placed(f"{match.where}classifier: "):
+                classifier = load_classifier(world.classifier, dataset, self.device, batch, self.dirs)
             self._worlds[world, batch] = dataset, classifier
         return self._worlds[world, batch]
 
@@ -85,7 +90,18 @@ class Grounds:
         found = int(drawn.right.sum())
         what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
         if not found:
-            raise ScenarioError(f"{what}: there is nothing to attack")
+            raise ScenarioError(f"{match.where}{what}: there is nothing to attack")
         if found < wanted:
-            raise ScenarioError(f"games: found {wanted}; {what}, so {found} games at most can be played")
+            raise ScenarioError(
+                f"{match.where}games: found {wanted}; {what}, so {found} games at most can be played"
+            )
         return drawn
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Says where in a scenario what cannot be loaded is named."""
+    try:
+        yield
+    except (DatasetError, ClassifierError, FileNotFoundError, PermissionError) as error:
+        raise ScenarioError(f"{where}{error}") from error

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+)
 
 from arena.classifiers import ClassifierSpec
 from arena.datasets import DatasetSpec
@@ -19,6 +27,14 @@ from arena.wording import near
 
 Level = Literal["queries", "changes", "games"]
 Verdict = Literal["answered", "vote", "base"]
+Count = Annotated[int, Field(strict=True, ge=1)]
+_PACKAGED = Path(__file__).parent.parent / "scenarios"  # not imported: a user's folder may have one, too
+_SAID = {
+    "tuple_type": "it must be a list",
+    "too_short": "it must hold at least one",
+    "model_type": "it must be a table",
+    "dict_type": "it must be a table",
+}
 _LISTS = {"world": "worlds", "threat": "threats"}
 
 
@@ -45,6 +61,11 @@ class World(BaseModel):
         return {"network": value} if isinstance(value, str) else value
 
 
+def _as_written(value: Any) -> Any:
+    """A threat from a table, its numbers as numbers: `budget = "100"` is none."""
+    return Threat.model_validate(value, strict=True) if isinstance(value, dict) else value
+
+
 class Block(BaseModel):
     """What a block says, the top level's words taken in.
 
@@ -64,18 +85,18 @@ class Block(BaseModel):
 
     title: str = ""
     worlds: tuple[World, ...] = Field(min_length=1)
-    threats: tuple[Threat, ...] = Field(min_length=1)
+    threats: tuple[Annotated[Threat, BeforeValidator(_as_written)], ...] = Field(min_length=1)
     attackers: tuple[Any, ...] = Field(min_length=1)
     defenders: tuple[Any, ...] = Field(min_length=1)
-    games: int = Field(default=100, ge=1)
-    shard: int = Field(default=250, ge=1)
-    repeats: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    at: tuple[int, ...] = ()
-    votes: int = Field(default=25, ge=1)
+    games: Count = 100
+    shard: Count = 250
+    repeats: Count = 1
+    seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
+    at: tuple[StrictInt, ...] = ()
+    votes: Count = 25
     verdict: Verdict | None = None
     log: Level | None = None
-    batch: int | None = Field(default=None, ge=1)
+    batch: Count | None = None
 
     @field_validator("at")
     @classmethod
@@ -93,6 +114,7 @@ class Match:
         number: from 0, in the order of the file.
         threat: with the budget that the attacker's convention makes of it (`budget_factor`).
         at: the query counts to report, multiplied likewise, the budget always among them.
+        where: the file, and the block and world in it, as errors begin.
     """
 
     number: int
@@ -103,6 +125,7 @@ class Match:
     defenders: tuple[Defender, ...]
     at: tuple[int, ...]
     settings: Block
+    where: str = field(default="", compare=False)
 
     @property
     def attacker_name(self) -> str:
@@ -171,15 +194,15 @@ def load_scenario(path: str | Path) -> Scenario:
 
 def find_scenario(path: str | Path) -> Path:
     """The file at `path`, else the packaged scenario of that name."""
-    import scenarios
-
     file = Path(path)
-    if file.exists():
+    if file.exists() and not file.is_dir():
         return file
-    packaged = {f.stem: f for f in Path(scenarios.__file__).parent.glob("*.toml")}
+    packaged = {f.stem: f for f in _PACKAGED.glob("*.toml")}
     if str(path) in packaged:
         return packaged[str(path)]
-    raise ScenarioError(f"there is no scenario file {file}; packaged ones: {near(str(path), packaged)}")
+    raise ScenarioError(
+        f"there is no scenario file {file}, and no packaged one of that name; {near(str(path), packaged)}"
+    )
 
 
 def parse_scenario(table: Mapping[str, Any], name: str, folder: Path, source: str) -> Scenario:
@@ -188,6 +211,8 @@ def parse_scenario(table: Mapping[str, Any], name: str, folder: Path, source: st
     blocks = top.pop("block", None)
     if blocks is not None and not (isinstance(blocks, list) and all(isinstance(b, dict) for b in blocks)):
         raise ScenarioError(f"{source}: block: must be written [[block]]")
+    if blocks == []:
+        raise ScenarioError(f"{source}: block: found []; write at least one [[block]], or none of them")
     title = top.pop("title", name)
     if not isinstance(title, str):
         raise ScenarioError(f"{source}: title: found {title!r}; it must be text")
@@ -217,7 +242,7 @@ def _block(table: dict[str, Any], source: str, where: str) -> Block:
     try:
         return Block.model_validate(table)
     except ValidationError as error:
-        raise ScenarioError("\n".join(_sentence(e, source, where) for e in error.errors())) from error
+        raise ScenarioError("\n".join(_sentence(e, source, where) for e in _causes(error))) from error
 
 
 def _listed(table: dict[str, Any], source: str, where: str) -> None:
@@ -233,6 +258,13 @@ def _listed(table: dict[str, Any], source: str, where: str) -> None:
     table.setdefault("worlds", [{}])
 
 
+def _causes(error: ValidationError) -> list[Any]:
+    """The errors without those that follow from others: a list is not short for what is wrong inside it."""
+    errors = error.errors()
+    inner = {e["loc"][:n] for e in errors for n in range(len(e["loc"]))}
+    return [e for e in errors if e["type"] != "too_short" or e["loc"] not in inner]
+
+
 def _sentence(error: Any, source: str, where: str) -> str:
     """One sentence of D10 from a pydantic error."""
     place = [str(part) for part in error["loc"]]
@@ -245,7 +277,7 @@ def _sentence(error: Any, source: str, where: str) -> str:
         return f"{source}: {where}{key}: there is no such key; {near(place[-1], allowed)}"
     if error["type"] == "missing":
         return f"{source}: {where}{key}: this key is missing"
-    said = error["msg"].removeprefix("Value error, ")
+    said = _SAID.get(error["type"]) or error["msg"].removeprefix("Value error, ")
     found = "" if error["type"] == "value_error" and "found" in said else f"found {error['input']!r}; "
     return f"{source}: {where}{key}: {found}{said[0].lower()}{said[1:]}"
 
@@ -257,6 +289,7 @@ def _allowed(place: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, str) and part in model.model_fields:
             hint = model.model_fields[part].annotation
             inner = getattr(hint, "__args__", (hint,))[0]
+            inner = getattr(inner, "__origin__", inner)  # of Annotated
             model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
     keys = list(model.model_fields)
     return [*keys, "dataset", "classifier", "threat", "block"] if model is Block else keys
@@ -270,12 +303,13 @@ def _matches(block: Block, first: int, where: str) -> Iterator[Match]:
         _built(build_stack, spec, f"{where}defenders {i}: ") for i, spec in enumerate(block.defenders, 1)
     ]
     number = first
-    for world in block.worlds:
+    for place, world in enumerate(block.worlds, 1):
+        here = f"{where}worlds {place}: " if len(block.worlds) > 1 else where
         for threat in block.threats:
             for attacker in attackers:
                 own, at = _scaled(threat, block, attacker, where)
                 for stack in stacks:
-                    yield Match(number, block.title, world, own, attacker, stack, at, block)
+                    yield Match(number, block.title, world, own, attacker, stack, at, block, here)
                     number += 1
 
 

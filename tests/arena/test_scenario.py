@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+import torch
 
 import scenarios
+from arena.grounds import Grounds
 from arena.scenario import ScenarioError, load_scenario
 
 MINIMAL = """
@@ -151,11 +155,58 @@ def test_the_adaptive_convention_multiplies_budget_and_reported_counts(tmp_path)
         (("budget = 100", 'budget = 100\nobjective = "minimum"'), "square cannot play this threat"),
         (("budget = 100", "budget = = 1"), "is not valid TOML"),
         (("[threat]", "threats = []\n[threat]"), "threats: found beside threat; give one or the other"),
-        (('["square"]', "[]"), "attackers"),
+        (('["square"]', "[]"), "attackers: found []; it must hold at least one"),
+        (('["square"]', '"square"'), "attackers: found 'square'; it must be a list"),
+        (("[threat]", 'games = "5"\n[threat]'), "games: found '5'; input should be a valid integer"),
+        (("[threat]", "batch = true\n[threat]"), "batch: found True; input should be a valid integer"),
+        (("[threat]", "votes = 2.0\n[threat]"), "votes: found 2.0; input should be a valid integer"),
+        (("[threat]", 'at = ["5"]\n[threat]'), "at.0: found '5'; input should be a valid integer"),
+        (("budget = 100", 'budget = "100"'), "threat.budget: found '100'; input should be a valid integer"),
+        (("budget = 100", "budget = true"), "threat.budget: found True; input should be a valid integer"),
+        (("[threat]", "block = []\n[threat]"), "block: found []; write at least one [[block]]"),
+        (('["none"]', "[{ stack = [] }]"), "defenders 1: a stack of defenders must hold at least one"),
     ],
 )
 def test_a_mistake_is_told_by_file_key_finding_and_what_is_allowed(tmp_path, change, said):
     assert said in told(tmp_path, MINIMAL.replace(*change))
+
+
+def test_a_mistake_inside_a_list_does_not_make_it_short(tmp_path):
+    said = told(tmp_path, MINIMAL.replace("budget = 100", 'budget = 100\nnorm = "l3"'))
+    assert said == f"{tmp_path / 'x.toml'}: threat.norm: found 'l3'; input should be 'l2' or 'linf'"
+
+
+def test_a_world_that_cannot_be_loaded_is_told_by_file_and_block(tmp_path):
+    text = """
+    attackers = ["square"]
+    defenders = ["none"]
+    games = 3
+    threat = { epsilon = 0.1, budget = 3 }
+    [[block]]
+    [[block]]
+    """
+    for own, said in (
+        ('dataset = "digit"', 'dataset: there is no data set "digit"; did you mean "digits"?'),
+        ('dataset = { name = "npz", path = "none.npz" }', "dataset: "),
+        ('classifier = { network = "digits-cnn", weights = "none.safetensors" }', "classifier: "),
+        ("games = 9999", "games: found 9999; classifier digits-cnn gets"),
+    ):
+        scenario = read(tmp_path, f"{text}{own}\n")
+        grounds = Grounds(tmp_path, [], torch.device("cpu"), 64)
+        with pytest.raises(ScenarioError) as caught:
+            [grounds.of(match) for match in scenario.matches]
+        assert str(caught.value).startswith(f"{tmp_path / 'x.toml'}: block 2: {said}")
+
+
+def test_a_users_own_package_named_scenarios_hides_no_packaged_one(tmp_path):
+    own = tmp_path / "scenarios"
+    own.mkdir()
+    (own / "__init__.py").touch()
+    root = str(Path(scenarios.__file__).parent.parent)
+    code = (
+        f"import sys; sys.path += [{root!r}]; from arena.scenario import load_scenario as l; l('quickstart')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
 def test_a_missing_file_names_the_packaged_ones():
