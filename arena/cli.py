@@ -30,20 +30,32 @@ err = Console(stderr=True)
 
 def main() -> None:
     """Entry point of the console command."""
-    sys.path.insert(0, str(Path.cwd()))  # where a user's own agents and networks are
+    sys.path.append(str(Path.cwd()))  # a user's own agents and networks, hiding nothing installed
     app()
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Bad input ends with its sentence alone; anything else keeps its traceback."""
-    from arena.log import LogError
-
     try:
         yield
-    except (ValueError, FileNotFoundError, PermissionError, LogError) as error:
+    except Exception as error:
+        if not isinstance(error, _told()):
+            raise
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """The errors whose sentence tells all. Loaded late: they bring torch and SQL with them."""
+    from arena.classifiers import ClassifierError
+    from arena.commands import CommandError
+    from arena.datasets import DatasetError
+    from arena.log import LogError
+    from arena.scenario import ScenarioError
+
+    own = (AgentError, ScenarioError, DatasetError, ClassifierError, LogError, CommandError)
+    return (*own, FileNotFoundError, PermissionError)
 
 
 @app.command()
@@ -57,10 +69,15 @@ def play(
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
-    from arena.commands import play_command
+    from arena.commands import expect, play_command, ready, where_to_log
 
     with plain_errors():
-        raise typer.Exit(play_command(file, log, data or [], device, games, dry_run=dry_run, fresh=fresh))
+        run = ready(file, data or [], device, games)
+        where = where_to_log(log, run)
+        if dry_run:
+            expect(run)
+            return
+    raise typer.Exit(play_command(run, where, fresh=fresh))
 
 
 @agents_app.callback()
@@ -72,10 +89,10 @@ def agents(context: typer.Context) -> None:
         out.print(f"[bold]{kind}s[/]")
         for name in names(kind):
             try:
-                said = (agent_class(kind, name).__doc__ or "").strip().partition("\n")[0]
+                said = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
             except AgentError as error:
                 said = f"[red]{escape(str(error))}[/]"
-            out.print(f"  {name:<16} {said}", highlight=False)
+            out.print(f"  {escape(f'{name:<16}')} {said}", highlight=False)
 
 
 @agents_app.command()
@@ -85,11 +102,12 @@ def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]
 
     with plain_errors():
         kind, found = find_agent(name)
-        out.print(f"[bold]{name}[/], {kind} ({found.__module__}:{found.__qualname__})\n")
+        own = escape(f"{kind} ({found.__module__}:{found.__qualname__})")
+        out.print(f"[bold]{escape(name)}[/], {own}\n", highlight=False, soft_wrap=True)
         out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
         out.print()
         for p in parameters_of(found):
-            out.print(f"  {p.name}: {escape(p.type)} = {escape(p.default)}", highlight=False)
+            out.print(f"  {escape(f'{p.name}: {p.type} = {p.default}')}", highlight=False)
 
 
 @app.command()
@@ -119,16 +137,17 @@ def report(
 
 def find_agent(name: str) -> tuple[Kind, type]:
     """The kind and class of an agent by its name, attackers first."""
-    failed: list[AgentError] = []
-    for kind in ("attacker", "defender"):
-        try:
+    kinds: tuple[Kind, Kind] = ("attacker", "defender")
+    for kind in kinds:
+        if name in names(kind):
             return kind, agent_class(kind, name)
-        except AgentError as error:
-            failed.append(error)
-    both = sorted({*names("attacker"), *names("defender")})
-    if ":" in name:
-        raise failed[-1]
-    raise AgentError(f'there is no agent "{name}"; {near(name, both)}')
+    if ":" not in name:
+        both = {*names("attacker"), *names("defender")}
+        raise AgentError(f'there is no agent "{name}"; {near(name, both)}')
+    try:
+        return "attacker", agent_class("attacker", name)
+    except AgentError:
+        return "defender", agent_class("defender", name)
 
 
 if __name__ == "__main__":

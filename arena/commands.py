@@ -21,9 +21,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from arena.classifiers import Classifier
+from arena.device import resolve_device
 from arena.log import LogError, open_log
 from arena.report import print_results, read_run, write_report
 from arena.runner import Run, shards
@@ -37,47 +38,72 @@ BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
 
 
-def play_command(
-    file: str,
-    log: str | None,
-    data: Sequence[Path],
-    device: str,
-    games: int | None,
-    *,
-    dry_run: bool,
-    fresh: bool,
-) -> int:
-    """Play a scenario; the exit status."""
-    sys.path.insert(0, str(find_scenario(file).absolute().parent))
+class CommandError(Exception):
+    """What a user asked for cannot be done: one sentence on what was wrong and what is allowed."""
+
+
+def ready(file: str, data: Sequence[Path], device: str, games: int | None) -> Run:
+    """A scenario ready to be played. The folder it lies in may hold agents and networks of its own."""
+    sys.path.append(str(find_scenario(file).absolute().parent))
     scenario = load_scenario(file)
     if games is not None:
         scenario = scenario.with_games(games)
-    run = Run(scenario, device=device, data_dirs=data)
-    if dry_run:
-        _expect(run)
-        return 0
-    where = log or f"runs/{scenario.name}.db"
-    if "://" not in where:
-        Path(where).parent.mkdir(parents=True, exist_ok=True)
-    safe = f"finished shards are safe in {where}; the same command goes on from them"
     try:
-        with open_log(where) as book, _Bar(run) as bar:
-            run_id, played = run.play(book, bar, fresh=fresh)
+        resolve_device(device)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return Run(scenario, device=device, data_dirs=data)
+
+
+def where_to_log(log: str | None, run: Run) -> str:
+    """The path or URL of a run's log."""
+    if log is not None and not log.strip():
+        raise CommandError(f"--log: found {log!r}; it must be a path or a database URL")
+    return log or f"runs/{run.scenario.name}.db"
+
+
+def play_command(run: Run, where: str, *, fresh: bool) -> int:
+    """Play a run, log it and print its results; the exit status."""
+    name = where
+    try:
+        _make_folder(where)
+        with open_log(where) as book:
+            name = book.name
+            with _Bar(run) as bar:
+                run_id, played = run.play(book, bar, fresh=fresh)
+        with open_log(where, create=False) as book:
+            if not played:
+                _say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
+            print_results(out, book, run_id)
     except KeyboardInterrupt:
-        err.print(f"[yellow]interrupted[/]: {escape(safe)}", highlight=False, soft_wrap=True)
+        err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         return INTERRUPTED
     except LogError as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         return 1
     except Exception:
-        err.print(f"[red]the run failed[/]: {escape(safe)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]the run failed[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         raise
-    if not played:
-        out.print(f"{where} holds this run already (run {run_id}); --fresh plays it again", highlight=False)
-    with open_log(where, create=False) as book:
-        print_results(out, book, run_id)
-    out.print(f"log: {where}", highlight=False, soft_wrap=True)
+    _say(f"log: {name}")
     return 0
+
+
+def _make_folder(where: str) -> None:
+    if "://" in where:
+        return
+    folder = Path(where).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LogError(f"the folder {folder} for the log cannot be made: {error.strerror}") from error
+
+
+def _safe(name: str) -> str:
+    return escape(f"finished shards are safe in {name}; the same command goes on from them")
+
+
+def _say(text: str) -> None:
+    out.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class _Bar:
@@ -90,14 +116,15 @@ class _Bar:
         self.count = self.queries = 0
         self.began = time.monotonic()
         self.progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("games, {task.fields[rate]:,.0f} queries/s,"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("games, {task.fields[rate]:,.0f} queries/s", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TextColumn("left", table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=err,
+            expand=True,
             refresh_per_second=4,
         )
         self.task: TaskID | None = None
@@ -128,10 +155,10 @@ class _Bar:
         self.progress.update(self.task, rate=rate, **changes)
 
 
-def _expect(run: Run) -> None:
+def expect(run: Run) -> None:
     """Say what a run comes to: matches, queries, rows, bytes and time."""
-    table = Table(title=run.scenario.title)
-    for name in ("match", "games", "shards", "queries at most", "time at most"):
+    table = Table(title=escape(run.scenario.title))
+    for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
     seconds = 0.0
     rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.grounds}
@@ -140,7 +167,7 @@ def _expect(run: Run) -> None:
         own = queries * rates[ground.classifier]
         seconds += own
         table.add_row(
-            f"{match.attacker_name} vs {match.defender_name}",
+            escape(f"{match.attacker_name} vs {match.defender_name}"),
             str(match.settings.games * match.settings.repeats),
             str(sum(1 for _ in shards(ground, match))),
             f"{queries:,}",
@@ -148,13 +175,15 @@ def _expect(run: Run) -> None:
         )
     out.print(table)
     queries = run.expected_queries
-    rows = queries if run.level == "queries" else 0
+    rows = 0 if run.level == "games" else queries
     said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
-    out.print(
+    _say(
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
-        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most);"
-        f" about {_duration(seconds)} at most on {run.device} by the bare forward pass",
-        highlight=False,
+        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
+    )
+    _say(
+        f"time at least {_duration(seconds)} on {run.device} if every query is used:"
+        " by the bare forward pass alone, without verdicts and defenders"
     )
 
 
@@ -202,6 +231,11 @@ def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Pa
         found = read_run(book, run)
         path = book.database.address.path
         file = to or (Path(f"{found.info.scenario}.html") if path is None else path.with_suffix(".html"))
-        write_report(book, file, found.id, data)
-    out.print(f"report: {file}", highlight=False, soft_wrap=True, markup=False)
+        try:
+            write_report(book, file, found.id, data)
+        except ValueError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            raise CommandError(str(error)) from error
+    _say(f"report: {file}")
     return 0

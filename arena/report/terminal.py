@@ -71,7 +71,8 @@ def _cell(row: Row | None, worst: Row | None) -> str:
     if row is None or not row.drawn:
         return f"{NOTHING} "
     value = percent(row.headline.value)
-    return f"[bold]{value}*[/]" if row is worst else f"{value} "
+    least = worst is not None and row.headline.value == worst.headline.value
+    return f"[bold]{value}*[/]" if least else f"{value} "
 
 
 def _that_fits(console: Console, group: Group) -> Table:
