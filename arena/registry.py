@@ -103,7 +103,7 @@ def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
         if not spec:
             raise AgentError('a stack of defenders must hold at least one; the undefended one is "none"')
         return tuple(build_defender(one) for one in spec)
-    return (build_defender(spec),)
+    return (build_defender(typing.cast(Spec, spec)),)
 
 
 def parameters_of(found: type) -> list[Parameter]:

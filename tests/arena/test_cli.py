@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
+from arena import commands
 from arena.cli import app
 
 SMALL = """
@@ -83,6 +85,11 @@ def test_check_puts_an_agent_through_the_checks() -> None:
         (("play", "small.toml", "--device", "gpu"), 'there is no device "gpu" here'),
         (("play", "small.toml", "--games", "9999"), "games: found 9999; classifier digits-cnn gets"),
         (("play", "small.toml", "--log", "small.toml"), "small.toml"),
+        (("play", "small.toml", "--log", ""), "--log: found ''; it must be a path or a database URL"),
+        (
+            ("play", "small.toml", "--log", "small.toml/x.db"),
+            "the folder small.toml for the log cannot be made",
+        ),
         (("play", "aaa-table-6"), "cifar-10-batches-bin"),
         (("report", "nowhere.db"), "nowhere.db"),
         (("agents", "show", "sqare"), 'did you mean "square"'),
@@ -99,6 +106,38 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(
     assert said in output.replace("\n", "")
     assert "Traceback" not in output
     assert scenario.read_text() == SMALL
+
+
+def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(scenario: Path) -> None:
+    (scenario.parent / "my_agents.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from arena.players import Defender\n"
+        "@dataclass(frozen=True)\n"
+        "class Buggy(Defender):\n"
+        "    def transform(self, x, rows):\n"
+        "        raise ValueError('my own bug')\n"
+    )
+    scenario.write_text(SMALL.replace('{ name = "snd", sigma = 0.05 }', '"my_agents:Buggy"'))
+    child = start(scenario)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 1
+    assert "Traceback" in errors and "my own bug" in errors
+    assert "the run failed: finished shards are safe in x.db; the same command goes on" in errors
+    assert _finished(Path("x.db")) >= 1
+
+
+def test_the_bar_keeps_its_numbers_on_a_narrow_terminal(scenario: Path) -> None:
+    bar = commands._Bar(commands.ready(str(scenario), [], "cpu", None))
+    console = Console(width=80, force_terminal=True, color_system=None)
+    task = bar.progress.add_task(
+        "12/20 eot(square) vs a-defender-of-a-long-name+another", total=2_000, rate=98_765
+    )
+    bar.progress.update(task, completed=1_234)
+    with console.capture() as captured:
+        console.print(bar.progress.get_renderable())
+    (line,) = captured.get().strip().splitlines()
+    assert "1234/2000 games, 98,765 queries/s" in line and "…" in line and line.startswith("12/20")
+    assert len(line) <= 80
 
 
 def start(scenario: Path, **options: object) -> subprocess.Popen[str]:

@@ -46,6 +46,15 @@ def test_the_worst_case_of_a_defender_is_marked(play):
     assert matrix.count("*") == 1 + 2, "one for each defender, and the legend's"
 
 
+def test_all_that_share_the_worst_case_are_marked(hand, game):
+    run = hand.run()
+    for number, name in enumerate(("one", "two")):
+        hand.match(run, game(0), game(1), number=number, attacker=name, attacker_title=name)
+    said = printed(hand.log, run)
+    lines = [line for line in said.splitlines() if re.match(r"(one|two) +\d", line)]
+    assert len(lines) == 2 and all(line.rstrip().endswith("*") for line in lines), said
+
+
 def test_lines_fit_the_width_wherever_they_go(play):
     with open_log(play(), create=False) as log:
         for width, terminal in ((80, True), (100, True), (120, True), (80, False)):
