@@ -11,24 +11,11 @@ from pathlib import Path
 def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
-    commands = [["bench.match", "--world", "digits"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
+    commands = [["bench.match", "--threads", "1"], ["bench.match"]]
+    commands += [["bench.log"], ["bench.rewriting"], ["bench.draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
-        real = ["--data", str(data), "--data", str(data / "weights")]
-        commands.insert(
-            1,
-            [
-                "bench.match",
-                "--world",
-                "resnet20",
-                "--games",
-                "100",
-                "--budget",
-                "50",
-                "--repeats",
-                "3",
-                *real,
-            ],
-        )
+        real = f"bench.match --world resnet20 --games 100 --budget 50 --data {data} --data {data / 'weights'}"
+        commands.insert(2, real.split())
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:
