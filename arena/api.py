@@ -17,7 +17,7 @@ from arena.deal import Deal, draw_holdings, draw_targets
 from arena.device import default_batch, exact_arithmetic, resolve_device
 from arena.match import play_games
 from arena.oracle import Oracle, prepare
-from arena.players import parameters
+from arena.players import Attacker, parameters
 from arena.referee import Referee
 from arena.registry import Spec, build_attacker, build_stack, name_of
 from arena.result import Result, join_games, join_marks
@@ -45,7 +45,7 @@ def play(
     attacker: Spec,
     defender: Spec | Sequence[Spec] = "none",
     *,
-    model: nn.Module | Classifier | Callable[[Tensor], Tensor],
+    classifier: nn.Module | Classifier | Callable[[Tensor], Tensor],
     images: Any,
     labels: Any,
     threat: Threat | Mapping[str, Any],
@@ -65,7 +65,7 @@ def play(
     Args:
         attacker, defender: instances, names, or tables with a name and parameters; several defenders make a
             stack, outermost first.
-        model: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
+        classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
         images, labels: [G,C,H,W] in [0,1] and [G], tensors or arrays.
         threat: the rules.
         targets: [G] target labels; None draws them as the threat says.
@@ -80,38 +80,57 @@ def play(
     """
     exact_arithmetic()
     where = resolve_device(device)
-    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
-    player, stack_spec = build_attacker(attacker), build_stack(defender)
-    if (unmet := player.needs.unmet(rules)) is not None:
-        raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
-    rules = rules.with_budget(rules.budget * player.budget_factor)
+    for name, count in (("votes", votes), ("shard", shard), ("batch", 1 if batch is None else batch)):
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1; found {count}")
+    player = build_attacker(attacker)
+    rules, marks = _rules(player, threat, at)
     x, y = _images(images, "images").to(where), _labels(labels, images, "labels").to(where)
-    classifier = Classifier.of(model, sample=x[:1], device=where, batch=batch or default_batch(where))
-    if len(y) and int(y.max()) >= classifier.classes:
-        raise ValueError(f"labels go up to {int(y.max())}; the model answers {classifier.classes} classes")
+    base = Classifier.of(classifier, sample=x[:1], device=where, batch=batch or default_batch(where))
+    if int(y.max()) >= base.classes:
+        raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
     given = {"train": train, "calibration": calibration, "attackers": own_images}
     data = Data({name: _split(pair, name) for name, pair in given.items() if pair is not None})
-    stack = prepare(classifier, stack_spec, data)
+    stack = prepare(base, build_stack(defender), data)
     key = torch.arange(len(x), device=where)
-    goal = draw_targets(rules, y, key, classifier.classes, seed)
-    if goal is not None and targets is not None:
-        goal = _labels(targets, images, "targets").to(where)
-    whole = Deal(x, y, key, goal)
-    marks = [*at, rules.budget]
+    goal = draw_targets(rules, y, key, base.classes, seed)
+    whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
     defense = {"defenders": [{"name": name_of(d), **parameters(d)} for d in stack.defenders]}
+    seed_of_attacker, seed_of_defender = (random.derive(seed, who, 0) for who in ("attacker", "defender"))
     tape = _Tape()
     for first in range(0, len(x), shard):
         deal = whole[first : first + shard]
-        seed_of_defender = random.derive(seed, "defender", 0)
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
         tape.first = first
         referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
-        holdings = draw_holdings(rules, data.given.get("attackers"), classifier, deal, seed)
-        play_games(
-            player, referee, seed=random.derive(seed, "attacker", 0), defense=defense, holdings=holdings
-        )
+        holdings = draw_holdings(rules, data.given.get("attackers"), base, deal, seed)
+        play_games(player, referee, seed=seed_of_attacker, defense=defense, holdings=holdings)
         tape.originals.append(referee.x0.cpu().numpy())
     return tape.result(rules)
+
+
+def _rules(
+    player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[int]
+) -> tuple[Threat, list[int]]:
+    """The threat and the counts to report, as the attacker's budget convention makes them."""
+    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
+    if (unmet := player.needs.unmet(rules)) is not None:
+        raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
+    for count in at:
+        if isinstance(count, bool) or int(count) != count or not 1 <= count <= rules.budget:
+            raise ValueError(f"at must be whole numbers from 1 to the budget {rules.budget}; found {count!r}")
+    factor = player.budget_factor
+    return rules.with_budget(rules.budget * factor), [int(c) * factor for c in (*at, rules.budget)]
+
+
+def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
+    """Target labels of the caller's own."""
+    if not rules.targeted:
+        raise ValueError(f'targets were given, but the goal is "{rules.goal}"')
+    goal = _labels(targets, y, "targets").to(y.device)
+    if int(goal.max()) >= classes or bool((goal == y).any()):
+        raise ValueError(f"targets must be from 0 to {classes - 1} and differ from the images' labels")
+    return goal
 
 
 class _Tape(Record):

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.metrics import bootstrap, wilson
+from arena.metrics import wilson
 from arena.threat import Threat
 from arena.transcript import Bools, Floats, GameRows, Ints, MarkRows, QueryRows, Reason
 
@@ -87,16 +87,14 @@ class Result:
         return float(np.where(self.played, 1 - lost, 0).mean())
 
     def success(self, verdict: Verdict = "answered") -> tuple[float, float, float]:
-        """The share of played games that the attacker won, with a 95 % interval.
+        """The share of played games that the attacker won, with a 95 % Wilson interval.
 
-        Wilson's for `answered` and `base`; for `vote`, whose games count with their shares, a bootstrap's.
+        By `vote` a game counts with its share of wrong answers.
         """
         lost = np.asarray(getattr(self.games, verdict), dtype=np.float64)[self.played]
         if not len(lost):
             return 0.0, 0.0, 1.0
-        if verdict == "vote":
-            return float(lost.mean()), *bootstrap(lost)
-        return float(lost.mean()), *wilson(int(lost.sum()), len(lost))
+        return float(lost.mean()), *wilson(float(lost.sum()), len(lost))
 
     def curve(self) -> tuple[Ints, Floats]:
         """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget."""

@@ -81,4 +81,4 @@ def test_the_environments_are_made() -> None:
 
 
 def _of(names: dict[str, object]) -> dict[str, object]:
-    return {key: names[key] for key in ("model", "images", "labels")}
+    return {"classifier": names["model"], "images": names["images"], "labels": names["labels"]}

@@ -77,7 +77,7 @@ class World:
 def build_world(
     *,
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
-    defender: Spec | Sequence[Spec] = (),
+    defender: Spec | Sequence[Spec] = "none",
     dataset: Dataset | str | None = None,
     images: Any = None,
     labels: Any = None,

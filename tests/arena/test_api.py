@@ -31,7 +31,7 @@ RULES = {"epsilon": 0.15, "budget": 60}
 
 
 def test_what_is_said_of_the_games_agrees_with_the_model(world):
-    result = arena.play("square", model=world["model"], **_data(world), threat=RULES, at=[10], shard=8)
+    result = arena.play("square", classifier=world["model"], **_data(world), threat=RULES, at=[10], shard=8)
     final = torch.from_numpy(result.images)
     wrong = (world["model"](final).argmax(1) != world["labels"]).numpy()
     assert result.reason[4] == "clean" and not result.played[4]
@@ -56,7 +56,9 @@ def test_what_is_said_of_the_games_agrees_with_the_model(world):
 
 def test_shards_do_not_change_a_game(world):
     def transcript(shard: int) -> dict[tuple[int, int], tuple[int, float]]:
-        result = arena.play("square", "snd", model=world["model"], **_data(world), threat=RULES, shard=shard)
+        result = arena.play(
+            "square", "snd", classifier=world["model"], **_data(world), threat=RULES, shard=shard
+        )
         return {
             (int(g), int(t)): (int(label), float(margin))
             for rows in result.rows
@@ -70,10 +72,10 @@ def test_shards_do_not_change_a_game(world):
 
 def test_targets_are_drawn_or_given(world):
     rules = {**RULES, "goal": "targeted"}
-    drawn = arena.play("square", model=world["model"], **_data(world), threat=rules)
+    drawn = arena.play("square", classifier=world["model"], **_data(world), threat=rules)
     assert (drawn.games.target != drawn.games.label).all()
     targets = (world["labels"] + 2) % 4
-    given = arena.play("square", model=world["model"], **_data(world), threat=rules, targets=targets)
+    given = arena.play("square", classifier=world["model"], **_data(world), threat=rules, targets=targets)
     assert (given.games.target == targets.numpy()).all()
     final = world["model"](torch.from_numpy(given.images)).argmax(1)
     assert (given.answered[given.played] == (final == targets).numpy()[given.played]).all()
@@ -82,7 +84,7 @@ def test_targets_are_drawn_or_given(world):
 def test_arrays_and_a_plain_function_will_do(world):
     model, images, labels = world["model"], world["images"].numpy(), world["labels"].numpy()
     result = arena.play(
-        "square", model=lambda x: model(x), images=images, labels=labels, threat=Threat(**RULES)
+        "square", classifier=lambda x: model(x), images=images, labels=labels, threat=Threat(**RULES)
     )
     assert len(result.games) == 30
 
@@ -90,11 +92,11 @@ def test_arrays_and_a_plain_function_will_do(world):
 def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(world):
     pair = (world["images"], world["labels"])
     result = arena.play(
-        "square", "aaa-linear", model=world["model"], **_data(world), threat=RULES, calibration=pair
+        "square", "aaa-linear", classifier=world["model"], **_data(world), threat=RULES, calibration=pair
     )
     assert len(result.games) == 30
     with pytest.raises(ValueError, match="pass calibration="):
-        arena.play("square", "aaa-linear", model=world["model"], **_data(world), threat=RULES)
+        arena.play("square", "aaa-linear", classifier=world["model"], **_data(world), threat=RULES)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +109,20 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be integers"),
         ({"labels": torch.full((30,), 9)}, "labels go up to 9"),
         ({"threat": {"epsilon": 0.1, "budget": 5, "feedback": "label"}}, "cannot play this threat"),
+        (
+            {"threat": {**RULES, "goal": "targeted"}, "targets": torch.full((30,), 4)},
+            "targets must be from 0 to 3",
+        ),
+        ({"targets": torch.zeros(30, dtype=torch.int64)}, 'the goal is "untargeted"'),
+        ({"at": [61]}, "at must be whole numbers from 1 to the budget 60; found 61"),
+        ({"at": [2.5]}, "found 2.5"),
+        ({"votes": 0}, "votes must be at least 1"),
+        ({"shard": 0}, "shard must be at least 1"),
         ({"device": "nowhere"}, 'there is no device "nowhere"'),
     ],
 )
 def test_bad_input_gets_one_clear_sentence(world, change, said):
-    given = {**_data(world), "threat": RULES, "model": world["model"], **change}
+    given = {**_data(world), "threat": RULES, "classifier": world["model"], **change}
     with pytest.raises(ValueError, match=said):
         arena.play("square", **given)
 
