@@ -101,7 +101,7 @@ def build_world(
     base = _classifier(classifier, data, split, where, rows)
     if (top := int(split.labels.max())) >= base.classes:
         raise ValueError(f"labels go up to {top}; classifier {base.name!r} answers {base.classes} classes")
-    stack = prepare(base, build_stack(defender), _NoSplits() if data is None else data)
+    stack = prepare(base, build_stack(defender or "none"), _NoSplits() if data is None else data)
     for d in stack.defenders:
         if d.memory in ("game", "account") and type(d).forget is Defender.forget:
             raise ValueError(
