@@ -15,13 +15,14 @@ from arena.classifiers import Classifier
 from arena.datasets import Split
 from arena.deal import Deal, draw_holdings, draw_targets
 from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
 from arena.oracle import Oracle, prepare
 from arena.players import Attacker, parameters
 from arena.referee import Referee
 from arena.registry import Spec, build_attacker, build_stack, name_of
 from arena.result import Result, join_games, join_marks
-from arena.threat import Threat
+from arena.threat import Threat, parse_threat
 from arena.transcript import GameRows, MarkRows, QueryRows, Record
 
 Pair = tuple[Any, Any]
@@ -59,6 +60,7 @@ def play(
     shard: int = 250,
     device: str = "auto",
     batch: int | None = None,
+    keep_rows: bool = False,
 ) -> Result:
     """Play one game on every image and return what came of it.
 
@@ -74,30 +76,32 @@ def play(
         at: query counts to report verdicts at, besides 0 and the budget.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
+        keep_rows: keep every charged query in `Result.rows`, as memory allows.
 
     Raises:
         ValueError: if agents, images, labels or threat do not fit together, with what is wrong.
     """
     exact_arithmetic()
     where = resolve_device(device)
-    for name, count in (("votes", votes), ("shard", shard), ("batch", 1 if batch is None else batch)):
-        if count < 1:
-            raise ValueError(f"{name} must be at least 1; found {count}")
+    _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     player = build_attacker(attacker)
     rules, marks = _rules(player, threat, at)
-    x, y = _images(images, "images").to(where), _labels(labels, images, "labels").to(where)
+    x = read_images(images).to(where)
+    y = read_labels(labels, len(x)).to(where)
     base = Classifier.of(classifier, sample=x[:1], device=where, batch=batch or default_batch(where))
     if int(y.max()) >= base.classes:
         raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
+    if (rules.resources.images or rules.resources.starts) and own_images is None:
+        raise ValueError("the threat's resources grant the attacker images: pass own_images=(images, labels)")
     given = {"train": train, "calibration": calibration, "attackers": own_images}
-    data = Data({name: _split(pair, name) for name, pair in given.items() if pair is not None})
+    data = Data({name: read_split(*pair, name) for name, pair in given.items() if pair is not None})
     stack = prepare(base, build_stack(defender), data)
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
     defense = {"defenders": [{"name": name_of(d), **parameters(d)} for d in stack.defenders]}
     seed_of_attacker, seed_of_defender = (random.derive(seed, who, 0) for who in ("attacker", "defender"))
-    tape = _Tape()
+    tape = _Tape(keep_rows)
     for first in range(0, len(x), shard):
         deal = whole[first : first + shard]
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
@@ -109,15 +113,25 @@ def play(
     return tape.result(rules)
 
 
+def _counts(**counts: Any) -> None:
+    for name, count in counts.items():
+        if not (_is_whole(count) and count >= 1):
+            raise ValueError(f"{name} must be a whole number, at least 1; found {count!r}")
+
+
+def _is_whole(count: Any) -> bool:
+    return isinstance(count, int | np.integer) and not isinstance(count, bool)
+
+
 def _rules(
     player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[int]
 ) -> tuple[Threat, list[int]]:
     """The threat and the counts to report, as the attacker's budget convention makes them."""
-    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
+    rules = parse_threat(threat)
     if (unmet := player.needs.unmet(rules)) is not None:
         raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
     for count in at:
-        if isinstance(count, bool) or int(count) != count or not 1 <= count <= rules.budget:
+        if not (_is_whole(count) and 1 <= count <= rules.budget):
             raise ValueError(f"at must be whole numbers from 1 to the budget {rules.budget}; found {count!r}")
     factor = player.budget_factor
     return rules.with_budget(rules.budget * factor), [int(c) * factor for c in (*at, rules.budget)]
@@ -127,7 +141,7 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
     """Target labels of the caller's own."""
     if not rules.targeted:
         raise ValueError(f'targets were given, but the goal is "{rules.goal}"')
-    goal = _labels(targets, y, "targets").to(y.device)
+    goal = read_labels(targets, len(y), "targets").to(y.device)
     if int(goal.max()) >= classes or bool((goal == y).any()):
         raise ValueError(f"targets must be from 0 to {classes - 1} and differ from the images' labels")
     return goal
@@ -136,14 +150,15 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
 class _Tape(Record):
     """Keeps a match played shard by shard, games counted over the match; `first` is the shard's first."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_rows: bool) -> None:
         super().__init__()
-        self.first = 0
+        self.keep_rows, self.first = keep_rows, 0
         self.originals: list[np.ndarray[Any, np.dtype[np.float32]]] = []
         self.parts: list[GameRows] = []
 
     def queries(self, rows: QueryRows) -> None:
-        super().queries(replace(rows, game=rows.game + self.first))
+        if self.keep_rows:
+            super().queries(replace(rows, game=rows.game + self.first))
 
     def marks(self, rows: MarkRows) -> None:
         super().marks(replace(rows, game=rows.game + self.first))
@@ -158,28 +173,3 @@ class _Tape(Record):
             by_count.setdefault(rows.at, []).append(rows)
         marks = {at: join_marks(parts, len(games)) for at, parts in sorted(by_count.items())}
         return Result(threat, np.concatenate(self.originals), games, marks, self.query_rows)
-
-
-def _images(images: Any, name: str) -> Tensor:
-    x = torch.as_tensor(images)
-    if x.dtype == torch.uint8:
-        raise ValueError(f"{name} must be float in [0,1]; found uint8 (divide by 255)")
-    x = x.to(torch.float32)
-    if x.dim() != 4 or not len(x):
-        raise ValueError(f"{name} must be [n,C,H,W] with n > 0; found {list(x.shape)}")
-    low, high = (float(v) for v in torch.aminmax(x))
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"{name} must be finite and lie in [0,1]; found values from {low:g} to {high:g}")
-    return x
-
-
-def _labels(labels: Any, images: Any, name: str) -> Tensor:
-    y = torch.as_tensor(labels)
-    if y.is_floating_point() or y.shape != (len(images),) or (len(y) and int(y.min()) < 0):
-        raise ValueError(f"{name} must be integers from 0, one for each of the {len(images)} images")
-    return y.to(torch.int64)
-
-
-def _split(pair: Pair, name: str) -> Split:
-    x = _images(pair[0], f"{name} images")
-    return Split(x, torch.arange(len(x)), _labels(pair[1], pair[0], f"{name} labels"))

@@ -25,7 +25,8 @@ class Result:
         originals: [G,C,H,W] the clean images, as the service got them.
         games: how the games ended, one entry each.
         marks: the verdicts at each reported query count, the clean images' at 0.
-        rows: every charged query, one entry a volley; `game` counts over the match.
+        rows: every charged query, one entry a volley, where `keep_rows` asked for them, else none; `game`
+            counts over the match.
     """
 
     threat: Threat

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
+
+from arena.wording import near
 
 Norm = Literal["l2", "linf"]
 Goal = Literal["untargeted", "targeted"]
@@ -125,3 +136,32 @@ class Threat(BaseModel):
 
     def with_budget(self, budget: int) -> Threat:
         return self.model_copy(update={"budget": budget})
+
+
+def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:
+    """A threat as it is, or from its table, read as strictly as a scenario's: `budget = "100"` is none.
+
+    Raises:
+        ValueError: one sentence for each fault, with its key, what was found and what is allowed.
+    """
+    if isinstance(given, Threat):
+        return given
+    if not isinstance(given, Mapping):
+        raise ValueError(f"threat must be a Threat or a table of its keys; found {given!r}")
+    try:
+        return Threat.model_validate(dict(given), strict=True)
+    except ValidationError as error:
+        raise ValueError("\n".join(_sentence(e) for e in error.errors())) from None
+
+
+def _sentence(error: Any) -> str:
+    place = [str(part) for part in error["loc"]]
+    where = "threat: " + "".join(f"{part}: " for part in [".".join(place)] if part)
+    if error["type"] == "extra_forbidden":
+        allowed = Threat.model_fields if len(place) == 1 else Resources.model_fields
+        return f"{where}there is no such key; {near(place[-1], allowed)}"
+    if error["type"] == "missing":
+        return f"{where}this key is missing"
+    said = error["msg"].removeprefix("Value error, ")
+    found = "" if "found" in said else f"found {error['input']!r}; "
+    return f"{where}{found}{said[0].lower()}{said[1:]}"

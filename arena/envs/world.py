@@ -13,10 +13,11 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.datasets import Dataset, Split, load_dataset
 from arena.device import default_batch, exact_arithmetic, resolve_device
 from arena.geometry import quantise
+from arena.given import read_split
 from arena.oracle import Stack, labels_of, prepare
 from arena.players import Defender
 from arena.registry import Spec, build_stack
-from arena.threat import Threat
+from arena.threat import Threat, parse_threat
 
 DEFAULT_THREAT = Threat(norm="linf", epsilon=0.125, budget=100, feedback="logits", objective="first")
 """The rules where none are given; on the digits, epsilon is two of their 16 grey levels."""
@@ -92,12 +93,14 @@ def build_world(
     """
     exact_arithmetic()
     where = resolve_device(str(device))
+    if batch is not None and batch < 1:
+        raise ValueError(f"batch must be at least 1; found {batch}")
     rows = batch or default_batch(where)
-    rules = threat if isinstance(threat, Threat) else Threat.model_validate(dict(threat))
+    rules = parse_threat(threat)
     if dataset is None and images is None:
         dataset = "digits"
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
-    split = data.games if data is not None and images is None else _split(images, labels)
+    split = data.games if data is not None and images is None else _own(images, labels)
     base = _classifier(classifier, data, split, where, rows)
     if (top := int(split.labels.max())) >= base.classes:
         raise ValueError(f"labels go up to {top}; classifier {base.name!r} answers {base.classes} classes")
@@ -123,18 +126,10 @@ def _classifier(
     return Classifier.of(classifier, sample=sample, device=device, batch=batch)
 
 
-def _split(images: Any, labels: Any) -> Split:
-    """Images and labels of the caller's own."""
-    if labels is None:
-        raise ValueError(f"labels must be given with images; found None for {len(images)} images")
-    x, y = torch.as_tensor(images), torch.as_tensor(labels)
-    if x.dim() != 4 or not len(x) or not x.is_floating_point():
-        raise ValueError(f"images must be float [N,C,H,W] with N > 0; found {x.dtype} {list(x.shape)}")
-    if not ((x >= 0) & (x <= 1)).all():
-        raise ValueError("images must be finite and lie in [0,1]")
-    if y.is_floating_point() or y.shape != x.shape[:1] or int(y.min()) < 0:
-        raise ValueError(f"labels must be whole numbers from 0, one for each of the {len(x)} images")
-    return Split(x.to("cpu", torch.float32, copy=True), torch.arange(len(x)), y.to("cpu", torch.int64))
+def _own(images: Any, labels: Any) -> Split:
+    """Images and labels of the caller's own, copied to the host."""
+    own = read_split(images, labels)
+    return Split(own.images.to("cpu", copy=True), own.index, own.labels.to("cpu"))
 
 
 @dataclass(frozen=True)

@@ -52,13 +52,21 @@ def test_what_is_said_of_the_games_agrees_with_the_model(world):
     assert accuracy[60] == pytest.approx(result.accuracy())
     assert len(at) == 61 and (np.diff(accuracy) <= 0).all()
     assert "clean accuracy 96.7%" in str(result)
+    assert result.rows == []
 
 
 def test_shards_do_not_change_a_game(world):
     def transcript(shard: int) -> dict[tuple[int, int], tuple[int, float]]:
         result = arena.play(
-            "square", "snd", classifier=world["model"], **_data(world), threat=RULES, shard=shard
+            "square",
+            "snd",
+            classifier=world["model"],
+            **_data(world),
+            threat=RULES,
+            shard=shard,
+            keep_rows=True,
         )
+        assert sum(len(rows.game) for rows in result.rows) == result.queries.sum()
         return {
             (int(g), int(t)): (int(label), float(margin))
             for rows in result.rows
@@ -102,11 +110,11 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"images": torch.rand(30, 36)}, r"images must be \[n,C,H,W\]"),
+        ({"images": torch.rand(30, 36)}, r"images must be float \[n,C,H,W\]"),
         ({"images": torch.full((30, 1, 6, 6), 2.0)}, "lie in"),
         ({"images": torch.full((30, 1, 6, 6), torch.nan)}, "lie in"),
         ({"images": torch.zeros(30, 1, 6, 6, dtype=torch.uint8)}, "divide by 255"),
-        ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be integers"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be whole numbers"),
         ({"labels": torch.full((30,), 9)}, "labels go up to 9"),
         ({"threat": {"epsilon": 0.1, "budget": 5, "feedback": "label"}}, "cannot play this threat"),
         (
@@ -116,8 +124,15 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"targets": torch.zeros(30, dtype=torch.int64)}, 'the goal is "untargeted"'),
         ({"at": [61]}, "at must be whole numbers from 1 to the budget 60; found 61"),
         ({"at": [2.5]}, "found 2.5"),
-        ({"votes": 0}, "votes must be at least 1"),
-        ({"shard": 0}, "shard must be at least 1"),
+        ({"at": ["ten"]}, "found 'ten'"),
+        ({"at": [True]}, "found True"),
+        ({"batch": 0}, "batch must be a whole number, at least 1; found 0"),
+        ({"labels": ["cat"] * 30}, "labels must be whole numbers .* found list of str"),
+        ({"threat": 7}, "threat must be a Threat or a table"),
+        ({"threat": {**RULES, "quantization": "round"}}, 'did you mean "quantisation"'),
+        ({"threat": {**RULES, "resources": {"starts": True}}}, "pass own_images="),
+        ({"votes": 0}, "votes must be a whole number"),
+        ({"shard": 0}, "shard must be a whole number"),
         ({"device": "nowhere"}, 'there is no device "nowhere"'),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arena.threat import Resources, Threat, parse_epsilon, parse_feedback
+from arena.threat import Resources, Threat, parse_epsilon, parse_feedback, parse_threat
 
 
 @pytest.mark.parametrize(
@@ -143,3 +143,33 @@ def test_rules_do_not_change() -> None:
         threat.budget = 11
     assert threat.with_budget(3).budget == 3
     assert threat.with_budget(3).with_budget(10) == threat
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"norm": "l1"}, "threat: norm: found 'l1'; input should be 'l2' or 'linf'"),
+        ({"budget": "100"}, "threat: budget: found '100'; input should be a valid integer"),
+        (
+            {"resources": {"start": True}},
+            'threat: resources.start: there is no such key; did you mean "starts"?',
+        ),
+        ({"goals": "targeted"}, 'threat: goals: there is no such key; did you mean "goal"?'),
+        ({"epsilon": "inf"}, 'threat: epsilon "inf" needs objective "minimum"; found objective "first"'),
+    ],
+)
+def test_a_fault_of_a_table_is_one_sentence(rules: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match="^threat: ") as e:
+        parse_threat({"epsilon": 1, "budget": 10, **rules})
+    assert str(e.value).startswith(said)
+    assert "\n" not in str(e.value)
+
+
+def test_each_fault_has_its_sentence_and_a_threat_stays_itself() -> None:
+    with pytest.raises(
+        ValueError, match=r"^threat: budget: this key is missing\nthreat: radius: there is no"
+    ):
+        parse_threat({"epsilon": 1, "radius": 2})
+    threat = Threat(epsilon=1, budget=10)
+    assert parse_threat(threat) is threat
+    assert parse_threat({"epsilon": 1, "budget": 10, "resources": {"starts": True}}).resources.starts
