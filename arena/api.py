@@ -17,7 +17,7 @@ from arena.deal import Deal, draw_holdings, draw_targets
 from arena.device import default_batch, exact_arithmetic, resolve_device
 from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
-from arena.oracle import Oracle, prepare
+from arena.oracle import Oracle, Stack, prepare
 from arena.players import Attacker, parameters
 from arena.referee import Referee
 from arena.registry import Spec, build_attacker, build_stack, name_of
@@ -99,15 +99,32 @@ def play(
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
+    own, tape = data.given.get("attackers"), _Tape(keep_rows)
+    return _played(player, stack, whole, rules, marks, own, tape, votes=votes, shard=shard, seed=seed)
+
+
+def _played(
+    player: Attacker,
+    stack: Stack,
+    whole: Deal,
+    rules: Threat,
+    marks: list[int],
+    own: Split | None,
+    tape: _Tape,
+    *,
+    votes: int,
+    shard: int,
+    seed: int,
+) -> Result:
+    """The games of a deal, shard by shard; `own` holds the attacker's own images."""
     defense = {"defenders": [{"name": name_of(d), **parameters(d)} for d in stack.defenders]}
     seed_of_attacker, seed_of_defender = (random.derive(seed, who, 0) for who in ("attacker", "defender"))
-    tape = _Tape(keep_rows)
-    for first in range(0, len(x), shard):
+    for first in range(0, len(whole), shard):
         deal = whole[first : first + shard]
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
         tape.first = first
         referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
-        holdings = draw_holdings(rules, data.given.get("attackers"), base, deal, seed)
+        holdings = draw_holdings(rules, own, stack.base, deal, seed)
         play_games(player, referee, seed=seed_of_attacker, defense=defense, holdings=holdings)
         tape.originals.append(referee.x0.cpu().numpy())
     return tape.result(rules)

@@ -159,7 +159,7 @@ def test_rules_do_not_change() -> None:
     ],
 )
 def test_a_fault_of_a_table_is_one_sentence(rules: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match="^threat: ") as e:
+    with pytest.raises(ValueError, match=r"^threat: ") as e:
         parse_threat({"epsilon": 1, "budget": 10, **rules})
     assert str(e.value).startswith(said)
     assert "\n" not in str(e.value)
