@@ -23,7 +23,7 @@ from arena.datasets import DatasetSpec
 from arena.players import Attacker, Defender, parameters
 from arena.registry import AgentError, build_attacker, build_stack, name_of
 from arena.threat import Threat
-from arena.wording import near
+from arena.wording import fault, near
 
 Level = Literal["queries", "changes", "games"]
 Verdict = Literal["answered", "vote", "base"]
@@ -272,14 +272,8 @@ def _sentence(error: Any, source: str, where: str) -> str:
         if place[:2] == [plural, "0"]:
             place = ([singular] if singular else []) + place[2:]
     key = ".".join(place)
-    if error["type"] == "extra_forbidden":
-        allowed = _allowed(error["loc"])
-        return f"{source}: {where}{key}: there is no such key; {near(place[-1], allowed)}"
-    if error["type"] == "missing":
-        return f"{source}: {where}{key}: this key is missing"
-    said = _SAID.get(error["type"]) or error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" and "found" in said else f"found {error['input']!r}; "
-    return f"{source}: {where}{key}: {found}{said[0].lower()}{said[1:]}"
+    said = fault(error, _allowed(error["loc"]), _SAID.get(error["type"]))
+    return f"{source}: {where}{key}: {said}"
 
 
 def _allowed(place: tuple[int | str, ...]) -> list[str]:

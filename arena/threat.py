@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from arena.wording import near
+from arena.wording import fault
 
 Norm = Literal["l2", "linf"]
 Goal = Literal["untargeted", "targeted"]
@@ -154,14 +154,7 @@ def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:
         raise ValueError("\n".join(_sentence(e) for e in error.errors())) from None
 
 
-def _sentence(error: Any) -> str:
+def _sentence(error: Mapping[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     where = "threat: " + "".join(f"{part}: " for part in [".".join(place)] if part)
-    if error["type"] == "extra_forbidden":
-        allowed = Threat.model_fields if len(place) == 1 else Resources.model_fields
-        return f"{where}there is no such key; {near(place[-1], allowed)}"
-    if error["type"] == "missing":
-        return f"{where}this key is missing"
-    said = error["msg"].removeprefix("Value error, ")
-    found = "" if "found" in said else f"found {error['input']!r}; "
-    return f"{where}{found}{said[0].lower()}{said[1:]}"
+    return where + fault(error, Threat.model_fields if len(place) == 1 else Resources.model_fields)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def near(word: str, allowed: Iterable[str]) -> str:
@@ -12,3 +13,19 @@ def near(word: str, allowed: Iterable[str]) -> str:
     match = difflib.get_close_matches(word, options, n=1)
     meant = f'did you mean "{match[0]}"? ' if match else ""
     return f"{meant}allowed: {', '.join(options) or 'nothing'}"
+
+
+def fault(error: Mapping[str, Any], allowed: Iterable[str], said: str | None = None) -> str:
+    """What one of pydantic's errors says of a key: what was found, and what is allowed.
+
+    Args:
+        allowed: the keys that there are, where this one is not.
+        said: what is allowed as its value, in place of pydantic's words.
+    """
+    if error["type"] == "extra_forbidden":
+        return f"there is no such key; {near(str(error['loc'][-1]), allowed)}"
+    if error["type"] == "missing":
+        return "this key is missing"
+    said = said or error["msg"].removeprefix("Value error, ")
+    found = "" if error["type"] == "value_error" and "found" in said else f"found {error['input']!r}; "
+    return f"{found}{said[0].lower()}{said[1:]}"
