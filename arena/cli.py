@@ -49,7 +49,7 @@ def plain_errors() -> Iterator[None]:
 def _told() -> tuple[type[Exception], ...]:
     """The errors whose sentence tells all. Loaded late: they bring torch and SQL with them."""
     from arena.classifiers import ClassifierError
-    from arena.commands import CommandError
+    from arena.commands.console import CommandError
     from arena.datasets import DatasetError
     from arena.log import LogError
     from arena.scenario import ScenarioError
@@ -69,7 +69,7 @@ def play(
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
-    from arena.commands import expect, play_command, ready, where_to_log
+    from arena.commands.play import expect, play_command, ready, where_to_log
 
     with plain_errors():
         run = ready(file, data or [], device, games)
@@ -113,7 +113,7 @@ def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]
 @app.command()
 def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
     """Put an agent through the conformance checks."""
-    from arena.commands import check_command
+    from arena.commands.check import check_command
 
     with plain_errors():
         raise typer.Exit(check_command(agent))
@@ -129,7 +129,7 @@ def report(
     ] = None,
 ) -> None:
     """Write a run's report: one self-contained HTML file."""
-    from arena.commands import report_command
+    from arena.commands.report import report_command
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))

@@ -90,7 +90,9 @@ class _Constant(torch.nn.Module):
 
 def main() -> None:
     digits = load_classifier(ClassifierSpec(network="digits-cnn"), load_dataset("digits"), batch=64)
-    resnet = Classifier(NETWORKS["resnet20"](), shape=(3, 32, 32), classes=10, batch=64, name="resnet20")
+    resnet = Classifier(
+        NETWORKS["resnet20"].factory(), shape=(3, 32, 32), classes=10, batch=64, name="resnet20"
+    )
     for classifier in (digits, resnet):
         print(json.dumps(over_forward(classifier)), flush=True)
     for classes in CLASSES:

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from arena.classifiers.classifier import Classifier
-from arena.classifiers.networks import NETWORKS
+from arena.classifiers.networks import NETWORKS, Normalised
 from arena.datasets.dataset import Dataset
 from arena.datasets.folders import find
 from arena.wording import near
@@ -68,6 +68,7 @@ def load_classifier(
     if weights is not None:
         path = PACKAGED.get(weights) or _find(weights, data_dirs)
         _load(module, read_weights(path), f"weights {path} for {spec.network}")
+        module = _normalised(module, spec, path)
     elif spec.network in NETWORKS:
         raise ClassifierError(f'network "{spec.network}" needs weights: a safetensors file')
     try:
@@ -91,13 +92,28 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ClassifierError(f"weights {path} cannot be read as a safetensors file: {error}") from error
 
 
+def _normalised(module: nn.Module, spec: ClassifierSpec, path: Path) -> nn.Module:
+    """`module` behind the input normalisation that the weights say, else the network's own."""
+    known = NETWORKS.get(spec.network)
+    with safe_open(path, "pt") as file:
+        said = file.metadata() or {}
+    if "norm_mean" in said and "norm_std" in said:
+        mean, std = ([float(v) for v in said[key].split(",")] for key in ("norm_mean", "norm_std"))
+    elif known:
+        mean, std = list(known.mean), list(known.std)
+    else:
+        return module
+    return module if not any(mean) and set(std) == {1.0} else Normalised(module, mean, std)
+
+
 def _find(weights: str, folders: Iterable[Path]) -> Path:
     advice = f"put the file there, give its whole path, or name a packaged one ({', '.join(PACKAGED)})"
     return find("weights", [weights, str(Path("weights") / weights)], folders, advice)
 
 
 def _build(spec: ClassifierSpec) -> nn.Module:
-    factory = NETWORKS.get(spec.network) or _factory(spec.network)
+    known = NETWORKS.get(spec.network)
+    factory = known.factory if known else _factory(spec.network)
     try:
         inspect.signature(factory).bind(**spec.params)
     except TypeError as error:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arena.classifiers.networks import DigitsNet
+from arena.classifiers.networks.digits import DigitsNet
 from arena.datasets.dataset import Dataset, Split
 from arena.datasets.digits import digits
 

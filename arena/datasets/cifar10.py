@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.order import from_one, from_two
+from arena.datasets.source import Source
 
 FOLDER = "cifar-10-batches-bin"
 CLASS_NAMES = (
@@ -69,3 +70,13 @@ def _fill(path: Path, images: Tensor, labels: Tensor) -> None:
         raise DatasetError(f"{path}: found label {top}; CIFAR-10 has labels 0 to 9, so this is another file")
     labels.copy_(torch.from_numpy(records[:, 0]))
     images.copy_(torch.from_numpy(records[:, 1:]).view(-1, 3, 32, 32))
+
+
+SOURCE = Source(
+    read=lambda path, spec: cifar10(path),
+    places=(FOLDER,),
+    advice=(
+        f"put the folder {FOLDER} of the official binary version there, with test_batch.bin and any of "
+        f"data_batch_1.bin to data_batch_5.bin, or name another place (--data, ARENA_DATA, path)"
+    ),
+)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.order import from_one, from_two
-
-Layout = Literal["nchw", "nhwc"]
+from arena.datasets.source import Layout, Source
 
 
 def npz(path: Path, layout: Layout | None = None) -> Dataset:
@@ -88,3 +86,11 @@ def _labels(y: NDArray[np.generic], n: int, where: str) -> Tensor:
     if int(labels.min()) < 0:
         raise DatasetError(f"{where}: labels must be 0 or more, not {int(labels.min())}")
     return labels
+
+
+SOURCE = Source(
+    read=lambda path, spec: npz(path, spec.layout),
+    places=(),
+    advice="the .npz file, with keys x and y, or train_x, train_y, test_x and test_y",
+    keys=("path", "layout"),
+)

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from arena.classifiers.networks import NETWORKS, CifarBlock, CifarResNet, DigitsNet
+from arena.classifiers.networks import NETWORKS, Normalised
+from arena.classifiers.networks.cifar_resnet import CifarBlock
+from arena.classifiers.networks.digits import DigitsNet
 
 
 def test_digits_net_has_its_size() -> None:
@@ -22,7 +24,7 @@ def test_cifar_resnet_has_the_published_keys(name: str, blocks: int) -> None:
             for i in (1, 2):
                 place = f"layer{stage}.{block}"
                 keys |= {f"{place}.conv{i}.weight"} | {f"{place}.bn{i}.{part}" for part in norm}
-    net = NETWORKS[name]().eval()
+    net = NETWORKS[name].factory().eval()
     assert net.state_dict().keys() == keys
     assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
     layers = sum(isinstance(layer, torch.nn.Conv2d | torch.nn.Linear) for layer in net.modules())
@@ -39,15 +41,16 @@ def test_shortcut_subsamples_and_pads_with_zero_channels_on_both_sides() -> None
     assert not out[:, [0, 3]].any()
 
 
-def test_normalisation_is_inside() -> None:
-    torch.manual_seed(0)
+def test_normalisation_stands_before_the_network() -> None:
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
-    inside = CifarResNet(1, mean=mean, std=std).eval()
-    outside = CifarResNet(1, mean=(0, 0, 0), std=(1, 1, 1)).eval()
-    outside.load_state_dict(inside.state_dict())
-    x = torch.rand(2, 3, 32, 32)
+    x = torch.rand(2, 3, 4, 4)
     column = (1, 3, 1, 1)
     normalised = (x - torch.tensor(mean).view(column)) / torch.tensor(std).view(column)
-    with torch.no_grad():
-        assert torch.equal(inside(x), outside(normalised))
-        assert not torch.allclose(inside(x), outside(x), atol=1e-3)
+    assert torch.equal(Normalised(torch.nn.Identity(), mean, std)(x), normalised)
+    assert torch.equal(Normalised(torch.nn.Identity(), (0.5,), (2.0,))(x), (x - 0.5) / 2)
+
+
+@pytest.mark.parametrize(("mean", "std"), [((), ()), ((0.5,), (1.0, 1.0)), ((0.5,), (0.0,))])
+def test_a_normalisation_that_is_none_is_refused(mean: tuple[float], std: tuple[float]) -> None:
+    with pytest.raises(ValueError, match="mean and std must be as many"):
+        Normalised(torch.nn.Identity(), mean, std)

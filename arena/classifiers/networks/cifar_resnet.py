@@ -1,35 +1,9 @@
-"""Networks by name. Each takes images in [0,1]; what normalisation it needs is its own."""
+"""The CIFAR ResNets (He et al. 2016, sec. 4.2)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-
-class DigitsNet(nn.Module):
-    """A small CNN for 8x8 grey images: three convolutions, two pools, two dense layers; 40,890 weights."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(32, 32, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(32, 64, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-        )
-        self.head = nn.Sequential(nn.Flatten(), nn.Linear(256, 48), nn.ReLU(), nn.Linear(48, 10))
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.features(x))
-        return logits
 
 
 class CifarBlock(nn.Module):
@@ -53,25 +27,10 @@ class CifarBlock(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """He et al. 2016, sec. 4.2: the CIFAR ResNet of 6*blocks + 2 layers, for images [n,3,32,32].
+    """He et al. 2016, sec. 4.2: the CIFAR ResNet of 6*blocks + 2 layers, for images [n,3,32,32]."""
 
-    `mean` and `std` (one value a channel) normalise the input; they are not part of the state dict.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        blocks: int,
-        *,
-        classes: int = 10,
-        mean: Sequence[float] = (0.485, 0.456, 0.406),
-        std: Sequence[float] = (0.229, 0.224, 0.225),
-    ) -> None:
+    def __init__(self, blocks: int, *, classes: int = 10) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(16)
         self.layer1 = self._stage(blocks, 16, 16, 1)
@@ -85,14 +44,7 @@ class CifarResNet(nn.Module):
         return nn.Sequential(CifarBlock(inner, outer, stride), *rest)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(self.conv1((x - self.mean) / self.std)))
+        out = F.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))
         logits: Tensor = self.linear(out.mean(dim=(2, 3)))
         return logits
-
-
-NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "digits-cnn": DigitsNet,
-    "resnet20": partial(CifarResNet, 3),
-    "resnet32": partial(CifarResNet, 5),
-}

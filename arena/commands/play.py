@@ -1,4 +1,4 @@
-"""What the commands of `arena` do."""
+"""`arena play`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -24,22 +23,15 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from arena.classifiers import Classifier
+from arena.commands.console import INTERRUPTED, CommandError, err, out, say
 from arena.device import resolve_device
 from arena.log import LogError, open_log
-from arena.report import print_results, read_run, write_report
+from arena.report import print_results
 from arena.runner import Run, shards
 from arena.scenario import Match, find_scenario, load_scenario
 
-out = Console()
-err = Console(stderr=True)
-
-INTERRUPTED = 130
 BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
-
-
-class CommandError(Exception):
-    """What a user asked for cannot be done: one sentence on what was wrong and what is allowed."""
 
 
 def ready(file: str, data: Sequence[Path], device: str, games: int | None) -> Run:
@@ -73,7 +65,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
                 run_id, played = run.play(book, bar, fresh=fresh)
         with open_log(where, create=False) as book:
             if not played:
-                _say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
+                say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
             print_results(out, book, run_id)
     except KeyboardInterrupt:
         err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
@@ -84,7 +76,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
     except Exception:
         err.print(f"[red]the run failed[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         raise
-    _say(f"log: {name}")
+    say(f"log: {name}")
     return 0
 
 
@@ -100,10 +92,6 @@ def _make_folder(where: str) -> None:
 
 def _safe(name: str) -> str:
     return escape(f"finished shards are safe in {name}; the same command goes on from them")
-
-
-def _say(text: str) -> None:
-    out.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class _Bar:
@@ -177,11 +165,11 @@ def expect(run: Run) -> None:
     queries = run.expected_queries
     rows = 0 if run.level == "games" else queries
     said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
-    _say(
+    say(
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
         f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
-    _say(
+    say(
         f"time at least {_duration(seconds)} on {run.device} if every query is used:"
         " by the bare forward pass alone, without verdicts and defenders"
     )
@@ -203,39 +191,3 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}"
-
-
-def check_command(agent: str) -> int:
-    """Put an agent through the conformance checks; the exit status."""
-    from arena.testing import agents_of, iter_checks
-
-    failed = 0
-    colours = {"passed": "green", "failed": "red", "skipped": "yellow"}
-    for subject in agents_of(agent):
-        out.print(f"[bold]{escape(agent)}[/] {escape(repr(subject))}", highlight=False, soft_wrap=True)
-        for outcome in iter_checks(subject):
-            failed += outcome.verdict == "failed"
-            verdict = f"[{colours[outcome.verdict]}]{outcome.verdict:<8}[/]"
-            out.print(
-                f"  {verdict} {outcome.name:<13} {escape(outcome.asks)}", highlight=False, soft_wrap=True
-            )
-            if outcome.sentence:
-                out.print(f"           {escape(outcome.sentence)}", highlight=False, soft_wrap=True)
-    out.print(f"{failed} checks failed" if failed else "all checks passed", highlight=False)
-    return 1 if failed else 0
-
-
-def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
-    """Write a run's report; the exit status. Without `to`, it lies beside the log's file, else here."""
-    with open_log(log, create=False) as book:
-        found = read_run(book, run)
-        path = book.database.address.path
-        file = to or (Path(f"{found.info.scenario}.html") if path is None else path.with_suffix(".html"))
-        try:
-            write_report(book, file, found.id, data)
-        except ValueError as error:
-            if not isinstance(error.__cause__, OSError):
-                raise
-            raise CommandError(str(error)) from error
-    _say(f"report: {file}")
-    return 0
