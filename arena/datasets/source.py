@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from arena.datasets.dataset import Dataset
 
@@ -21,6 +21,7 @@ class DatasetSpec(BaseModel):
         name: one of `DATASETS`.
         path: the file or folder, absolute or within the search path; needed by `npz`, unknown to `digits`.
         layout: the axes of an `npz`'s images, where its shape does not tell.
+        size: height and width in pixels that images of several sizes are brought to.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,6 +29,7 @@ class DatasetSpec(BaseModel):
     name: str
     path: str | None = None
     layout: Layout | None = None
+    size: int | None = Field(default=None, strict=True, ge=8)
 
 
 @dataclass(frozen=True)
