@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from arena import random
 from arena.classifiers import Classifier
 from arena.datasets import Split
-from arena.deal import Deal, draw_holdings, draw_targets
+from arena.deal import Deal, Reserve, draw_holdings, draw_targets
 from arena.device import default_batch, exact_arithmetic, resolve_device
 from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
@@ -99,7 +99,7 @@ def play(
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
-    own, tape = data.given.get("attackers"), _Tape(keep_rows)
+    own, tape = Reserve(data.given.get("attackers"), stack.base), _Tape(keep_rows)
     return _played(player, stack, whole, rules, marks, own, tape, votes=votes, shard=shard, seed=seed)
 
 
@@ -109,7 +109,7 @@ def _played(
     whole: Deal,
     rules: Threat,
     marks: list[int],
-    own: Split | None,
+    own: Reserve,
     tape: _Tape,
     *,
     votes: int,
@@ -124,7 +124,7 @@ def _played(
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
         tape.first = first
         referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
-        holdings = draw_holdings(rules, own, stack.base, deal, seed)
+        holdings = draw_holdings(rules, own, deal, seed)
         play_games(player, referee, seed=seed_of_attacker, defense=defense, holdings=holdings)
         tape.originals.append(referee.x0.cpu().numpy())
     return tape.result(rules)

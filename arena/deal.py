@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -47,31 +48,54 @@ def draw_targets(threat: Threat, label: Tensor, key: Tensor, classes: int, seed:
     return (label + offset) % classes
 
 
-def draw_holdings(
-    threat: Threat, split: Split | None, classifier: Classifier, deal: Deal, seed: int
-) -> Holdings:
-    """What the threat's resources grant the attacker, drawn from the `attackers` split.
+class Reserve:
+    """The images that attackers may be granted, and what a classifier answers on them.
+
+    Attributes:
+        split: they and their labels; None where there are none.
+    """
+
+    def __init__(self, split: Split | None, classifier: Classifier) -> None:
+        self.split, self.classifier = split, classifier
+
+    def __len__(self) -> int:
+        return 0 if self.split is None else len(self.split)
+
+    @cached_property
+    def answered(self) -> Tensor:
+        """[n] int64, the classifier's label of every image, -1 for no answer: asked once, in pieces."""
+        split, device = self.split, self.classifier.device
+        assert split is not None
+        rows = torch.split(torch.arange(len(split)), self.classifier.batch)
+        return torch.cat([labels_of(self.classifier(split.take(piece).to(device))) for piece in rows])
+
+
+def draw_holdings(threat: Threat, reserve: Reserve, deal: Deal, seed: int) -> Holdings:
+    """What the threat's resources grant the attacker. No other images of the reserve are held than these.
 
     Raises:
-        ValueError: if there is no such split, or it holds too few images.
+        ValueError: if the reserve holds too few images.
     """
-    wanted = threat.resources
+    wanted, device = threat.resources, deal.x0.device
     if not wanted.images and not wanted.starts:
         return Holdings()
-    if split is None or len(split) < max(1, wanted.images):
-        found = 0 if split is None else len(split)
+    if reserve.split is None or len(reserve) < max(1, wanted.images):
+        found = len(reserve)
         raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
-    images, labels = split.images.to(deal.x0.device), split.labels.to(deal.x0.device)
-    starts = _starts(images, labels_of(classifier(images)), deal, seed) if wanted.starts else None
-    return Holdings(images[: wanted.images], labels[: wanted.images], starts)
+    granted = slice(0, wanted.images)
+    images, labels = reserve.split.take(granted).to(device), reserve.split.labels[granted].to(device)
+    return Holdings(images, labels, _starts(reserve, deal, seed) if wanted.starts else None)
 
 
-def _starts(images: Tensor, label: Tensor, deal: Deal, seed: int) -> Tensor:
+def _starts(reserve: Reserve, deal: Deal, seed: int) -> Tensor:
     """One image [G,C,H,W] for each game with a label that wins it; NaN where there is none."""
+    assert reserve.split is not None
+    label = reserve.answered.to(deal.x0.device)
     if deal.target is None:
         fits = (label != deal.label.unsqueeze(1)) & (label >= 0)
     else:
         fits = label == deal.target.unsqueeze(1)
-    weight = random.uniform(random.derive(seed, "starts"), deal.key, 0, (len(images),))
-    chosen = images[torch.where(fits, weight, -1.0).argmax(dim=1)]
+    weight = random.uniform(random.derive(seed, "starts"), deal.key, 0, (len(reserve),))
+    place = torch.where(fits, weight, -1.0).argmax(dim=1)
+    chosen = reserve.split.take(place.to(reserve.split.index.device)).to(deal.x0.device)
     return torch.where(fits.any(dim=1).view(-1, 1, 1, 1), chosen, torch.nan)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
-from arena.deal import Deal, draw_targets
+from arena.deal import Deal, Reserve, draw_targets
 from arena.oracle import labels_of
 from arena.scenario import Match, ScenarioError, World
 
@@ -22,11 +22,13 @@ class Ground:
     """A world made ready for matches of one size and seed.
 
     Attributes:
+        reserve: the `attackers` split, from which the threats' resources are granted.
         drawn: positions in the `games` split in drawing order, and which of them the classifier gets right.
     """
 
     dataset: Dataset
     classifier: Classifier
+    reserve: Reserve
     drawn: Drawn
 
     def __len__(self) -> int:
@@ -49,7 +51,7 @@ class Grounds:
     ) -> None:
         self.dirs = [folder, *data_dirs]
         self.device, self.default_batch = device, default_batch
-        self._worlds: dict[tuple[World, int], tuple[Dataset, Classifier]] = {}
+        self._worlds: dict[tuple[World, int], tuple[Dataset, Classifier, Reserve]] = {}
         self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
 
     def of(self, match: Match) -> Ground:
@@ -59,24 +61,24 @@ class Grounds:
             ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
                 are classified right.
         """
-        dataset, classifier = self._world(match)
+        dataset, classifier, reserve = self._world(match)
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
-        return Ground(dataset, classifier, self._drawn[key])
+        return Ground(dataset, classifier, reserve, self._drawn[key])
 
     def batch(self, match: Match) -> int:
         """Rows per forward pass of `match`."""
         return match.settings.batch or self.default_batch
 
-    def _world(self, match: Match) -> tuple[Dataset, Classifier]:
+    def _world(self, match: Match) -> tuple[Dataset, Classifier, Reserve]:
         world, batch = match.world, self.batch(match)
         if (world, batch) not in self._worlds:
             with _placed(f"{match.where}dataset: "):
                 dataset = load_dataset(world.dataset, self.dirs)
             with _placed(f"{match.where}classifier: "):
                 classifier = load_classifier(world.classifier, dataset, self.device, batch, self.dirs)
-            self._worlds[world, batch] = dataset, classifier
+            self._worlds[world, batch] = dataset, classifier, Reserve(dataset.attackers, classifier)
         return self._worlds[world, batch]
 
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:

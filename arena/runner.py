@@ -195,7 +195,7 @@ class Run:
                 referee,
                 seed=random.derive(seed, "attacker", shard.repeat),
                 defense={"defenders": _defenders(stack)},
-                holdings=draw_holdings(match.threat, ground.dataset.attackers, ground.classifier, deal, seed),
+                holdings=draw_holdings(match.threat, ground.reserve, deal, seed),
             )
 
     def _match_info(self, match: Match, ground: Ground, stack: Stack) -> MatchInfo:

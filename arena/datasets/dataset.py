@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 SPLITS = ("train", "calibration", "attackers", "games")
+PIECE = 1024
+"""Images that are hashed at a time."""
 
 
 class DatasetError(ValueError):
     """A data set that cannot be used: one sentence on what was wrong, where, and what is allowed."""
 
 
+class Images(Protocol):
+    """Images [N,C,H,W], uint8 (0..255) or float32 in [0,1]: a tensor, or files read when they are asked for."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """The images [n,C,H,W] of these numbers [n] int64, in memory."""
+
+
+@runtime_checkable
+class Stored(Protocol):
+    """Images that lie elsewhere than in memory, and are told by what lies there."""
+
+    def contents(self) -> Iterator[bytes]:
+        """All that decides the images, one after the other, for a checksum."""
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """Images that no other split of the data set holds.
 
-    `source` [N,C,H,W] holds the images of all splits, uint8 (0..255) or float32 in [0,1]; `index` [n] int64
-    the number within it of each image of this split, and `labels` [n] int64 their classes.
+    `source` [N,C,H,W] holds the images of all splits; `index` [n] int64 the number within it of each image of
+    this split, and `labels` [n] int64 their classes.
     """
 
-    source: Tensor
+    source: Images
     index: Tensor
     labels: Tensor
 
@@ -33,13 +57,16 @@ class Split:
         return len(self.index)
 
     def take(self, rows: Tensor | slice) -> Tensor:
-        """The images [m,C,H,W] float32 in [0,1] at these positions (0..n-1) of the split."""
+        """The images [m,C,H,W] float32 in [0,1] at these positions (0..n-1) of the split.
+
+        Raises DatasetError where an image lies in a file that cannot be read.
+        """
         images = self.source[self.index[rows]]
         return images if images.is_floating_point() else images.float() / 255
 
     @property
     def images(self) -> Tensor:
-        """All images of the split [n,C,H,W] float32 in [0,1]: a new copy each time."""
+        """All images of the split [n,C,H,W] float32 in [0,1]: a new copy each time, as large as they are."""
         return self.take(slice(None))
 
 
@@ -59,12 +86,12 @@ class Dataset:
     def cut(
         cls,
         name: str,
-        images: Tensor,
+        images: Images,
         labels: Tensor,
         index: Mapping[str, Tensor],
         class_names: tuple[str, ...] | None = None,
     ) -> Dataset:
-        """Cut images [N,C,H,W] (uint8, or float32 in [0,1]) and labels [N] int64 into the four splits.
+        """Cut images [N,C,H,W] and labels [N] int64 into the four splits.
 
         `index` gives the numbers of each split's images; they must not meet. Classes without names are named
         by their numbers. Raises DatasetError where a split would be empty.
@@ -96,12 +123,22 @@ class Dataset:
 
     @cached_property
     def sha(self) -> str:
-        """SHA-256 over every split's numbers and labels and over the images, as hexadecimal digits."""
+        """SHA-256 over every split's numbers and labels and over the images, as hexadecimal digits; over what
+        is in their files, and how it is read, where they are files."""
         source = self.games.source
         digest = hashlib.sha256(f"{source.dtype} {list(source.shape)}".encode())
         for split, part in self.splits.items():
             digest.update(f"\n{split} {len(part)}\n".encode())
             digest.update(part.index.numpy().data)
             digest.update(part.labels.numpy().data)
-        digest.update(source.contiguous().numpy().data)
+        for piece in _contents(source):
+            digest.update(piece)
         return digest.hexdigest()
+
+
+def _contents(images: Images) -> Iterator[bytes | memoryview]:
+    if isinstance(images, Stored):
+        yield from images.contents()
+    else:
+        for rows in torch.split(torch.arange(images.shape[0]), PIECE):
+            yield images[rows].numpy().data

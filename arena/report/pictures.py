@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -134,7 +135,7 @@ def data_url(image: Pixels) -> str:
 
 
 def _clean(dataset: Dataset, image: int) -> Pixels:
-    source = dataset.games.source[image]
+    source = dataset.games.source[torch.tensor([image])][0]
     pixels = source if source.is_floating_point() else source.float() / 255
     return np.asarray(pixels.numpy(), np.float32)
 

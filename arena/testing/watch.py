@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arena.deal import Deal, draw_holdings, draw_targets
+from arena.deal import Deal, Reserve, draw_holdings, draw_targets
 from arena.match import play_games
 from arena.moves import Answers, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.oracle import Oracle, prepare
@@ -181,7 +181,7 @@ def watch(
     referee = Referee(oracle, deal, threat, votes=1, max_rows=trial.max_rows)
     owned = threat.resources
     own = world.split("attackers", max(40, owned.images)) if owned.images or owned.starts else None
-    holdings = draw_holdings(threat, own, world.classifier, deal, seed=1)
+    holdings = draw_holdings(threat, Reserve(own, world.classifier), deal, seed=1)
     defense = {"defenders": [{"name": "none"}]}
     with global_generators(ambient) as used:
         try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arena.datasets import Split
-from arena.deal import draw_holdings, draw_targets
+from arena.deal import Reserve, draw_holdings, draw_targets
 from arena.threat import Resources, Threat
 
 RANDOM = Threat(epsilon=1, budget=1, goal="targeted")
@@ -80,13 +80,13 @@ def split(worlds: ModuleType) -> Split:
 
 def test_nothing_granted_is_nothing_held(worlds: ModuleType) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
-    held = draw_holdings(granting(), None, worlds.classifier(), deal, 0)
+    held = draw_holdings(granting(), Reserve(None, worlds.classifier()), deal, 0)
     assert (held.images, held.labels, held.starts) == (None, None, None)
 
 
 def test_images_come_from_the_split_with_their_labels(worlds: ModuleType, split: Split) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
-    held = draw_holdings(granting(images=5), split, worlds.classifier(), deal, 0)
+    held = draw_holdings(granting(images=5), Reserve(split, worlds.classifier()), deal, 0)
     assert held.starts is None
     assert held.images is not None
     assert held.labels is not None
@@ -99,9 +99,9 @@ def test_images_come_from_the_split_with_their_labels(worlds: ModuleType, split:
 def test_a_split_that_is_too_small_is_named(worlds: ModuleType, split: Split, images: int) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
     with pytest.raises(ValueError, match=f"grant the attacker {images} images; its split holds 12"):
-        draw_holdings(granting(images=images), split, worlds.classifier(), deal, 0)
+        draw_holdings(granting(images=images), Reserve(split, worlds.classifier()), deal, 0)
     with pytest.raises(ValueError, match="its split holds 0"):
-        draw_holdings(granting(starts=True), None, worlds.classifier(), deal, 0)
+        draw_holdings(granting(starts=True), Reserve(None, worlds.classifier()), deal, 0)
 
 
 @pytest.mark.parametrize("goal", ["untargeted", "targeted"])
@@ -112,14 +112,18 @@ def test_starts_win_their_games_and_depend_on_the_number_alone(
     label = [0, 1, 2, 0, 1, 2]
     target = [1, 2, 0, 2, 0, 1] if goal == "targeted" else None
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 6), label, key=range(40, 46), target=target)
-    starts = draw_holdings(granting(starts=True, goal=goal), split, of, deal, 3).starts
+    starts = draw_holdings(granting(starts=True, goal=goal), Reserve(split, of), deal, 3).starts
     assert starts is not None
     found = of(starts).argmax(dim=1).tolist()
     assert found == target if target else all(f != y for f, y in zip(found, label, strict=True))
-    alone = draw_holdings(granting(starts=True, goal=goal), split, of, deal[worlds.index(4, 1)], 3).starts
+    alone = draw_holdings(
+        granting(starts=True, goal=goal), Reserve(split, of), deal[worlds.index(4, 1)], 3
+    ).starts
     assert alone is not None
     assert torch.equal(alone, starts[worlds.index(4, 1)])
-    seeds = [draw_holdings(granting(starts=True, goal=goal), split, of, deal, s).starts for s in range(8)]
+    seeds = [
+        draw_holdings(granting(starts=True, goal=goal), Reserve(split, of), deal, s).starts for s in range(8)
+    ]
     assert len({str(found) for found in seeds}) > 1
 
 
@@ -129,10 +133,47 @@ def test_a_game_without_a_start_gets_nan(worlds: ModuleType) -> None:
     split = Split(x, torch.arange(3), torch.zeros(3, dtype=torch.int64))
     y = worlds.truth(x, of)[1]
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 2), [y, (y + 1) % 3])
-    starts = draw_holdings(granting(starts=True), split, of, deal, 0).starts
+    starts = draw_holdings(granting(starts=True), Reserve(split, of), deal, 0).starts
     assert starts is not None
     assert starts[0].isnan().all()
     assert not starts[1].isnan().any()
+
+
+class Shelf:
+    """Images that tell which of them were taken down, and how many at a time."""
+
+    def __init__(self, images: Tensor) -> None:
+        self.images, self.taken = images, list[list[int]]()
+        self.shape, self.dtype = images.shape, images.dtype
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        self.taken.append(index.tolist())
+        return self.images[index]
+
+
+def test_images_that_are_not_granted_are_not_read(worlds: ModuleType, split: Split) -> None:
+    shelf = Shelf(split.images)
+    reserve = Reserve(Split(shelf, split.index, split.labels), worlds.classifier())
+    deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
+    draw_holdings(granting(images=3), reserve, deal, 0)
+    assert shelf.taken == [[0, 1, 2]]
+
+
+def test_the_reserve_is_classified_once_in_pieces(worlds: ModuleType, split: Split) -> None:
+    """Two shards; no more than a batch of the images is held at a time."""
+    shelf = Shelf(split.images)
+    reserve = Reserve(Split(shelf, split.index, split.labels), worlds.classifier(batch=5))
+    whole = Reserve(split, worlds.classifier())
+    for key in (3, 4):
+        deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 2), [0, 1], key=[key, 10 + key])
+        found = draw_holdings(granting(starts=True), reserve, deal, 0).starts
+        expected = draw_holdings(granting(starts=True), whole, deal, 0).starts
+        assert found is not None
+        assert expected is not None
+        assert torch.equal(found, expected)
+    granted, pieces, starts = [0], [5, 5, 2], [2]
+    assert [len(rows) for rows in shelf.taken] == granted + pieces + starts + granted + starts
+    assert shelf.taken[1:4] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
 
 
 def test_rows_of_a_deal(worlds: ModuleType) -> None:
