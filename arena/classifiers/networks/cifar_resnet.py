@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from arena.classifiers.networks.layers import initialise
+
 
 class CifarBlock(nn.Module):
     """Two 3x3 convolutions around an option-A shortcut: subsampled by the stride, new channels zero (He et
@@ -37,6 +39,7 @@ class CifarResNet(nn.Module):
         self.layer2 = self._stage(blocks, 16, 32, 2)
         self.layer3 = self._stage(blocks, 32, 64, 2)
         self.linear = nn.Linear(64, classes)
+        initialise(self, self.linear)
 
     @staticmethod
     def _stage(blocks: int, inner: int, outer: int, stride: int) -> nn.Sequential:
