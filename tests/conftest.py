@@ -1,4 +1,5 @@
-"""What all tests share: one thread, hypothesis without deadlines, and the helpers of tests/arena.
+"""What all tests share: one thread, hypothesis without deadlines, the helpers of tests/arena, and
+real data where they are at hand.
 
 pytest --hypothesis-profile=explore    # other examples every time, and many more of them
 """
@@ -6,6 +7,7 @@ pytest --hypothesis-profile=explore    # other examples every time, and many mor
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +17,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+ROOT = Path(__file__).parents[1]
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_SLOW)
@@ -44,3 +48,14 @@ def worlds() -> ModuleType:
 def naive(worlds: ModuleType) -> ModuleType:
     """tests/arena/naive.py: the rules of the game, row by row."""
     return _load("naive")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data: the environment's ARENA_SHARED, or shared/data in or beside the checkout."""
+    named = os.environ.get("ARENA_SHARED")
+    places = [Path(named)] if named else [ROOT / "shared" / "data", ROOT.parent / "shared" / "data"]
+    for place in places:
+        if (place / "weights").is_dir():
+            return place
+    pytest.skip(f"no real data in {' or '.join(map(str, places))}; ARENA_SHARED may name their folder")

@@ -9,11 +9,17 @@ from arena.datasets.cifar10 import SOURCE as CIFAR10
 from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.digits import digits
 from arena.datasets.folders import find
+from arena.datasets.idx import FASHION_MNIST, MNIST
 from arena.datasets.npz import SOURCE as NPZ
 from arena.datasets.source import DatasetSpec, Source
 from arena.wording import near
 
-SOURCES: dict[str, Source] = {"cifar10": CIFAR10, "npz": NPZ}
+SOURCES: dict[str, Source] = {
+    "cifar10": CIFAR10,
+    "fashion-mnist": FASHION_MNIST,
+    "mnist": MNIST,
+    "npz": NPZ,
+}
 DATASETS = ("digits", *SOURCES)
 
 

@@ -15,7 +15,7 @@ from arena.datasets import DatasetError, DatasetSpec, load_dataset
     [
         (
             {"name": "cifar-10"},
-            'no data set "cifar-10"; did you mean "cifar10"\\? allowed: cifar10, digits, npz',
+            'no data set "cifar-10"; did you mean "cifar10"\\? allowed: cifar10, digits, ',
         ),
         ({"name": "digits", "path": "x"}, 'data set "digits" has no key "path"; allowed: nothing'),
         ({"name": "cifar10", "layout": "nhwc"}, 'data set "cifar10" has no key "layout"; allowed: path'),
