@@ -21,7 +21,7 @@ class DatasetError(ValueError):
 
 
 class Images(Protocol):
-    """Images [N,C,H,W], uint8 (0..255) or float32 in [0,1]: a tensor, or files read when they are asked for."""
+    """Images [N,C,H,W], uint8 (0..255) or float32 in [0,1]: a tensor, or files read when asked for."""
 
     @property
     def shape(self) -> torch.Size: ...

@@ -7,12 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
+def cache() -> Path:
+    """The user's cache: $XDG_CACHE_HOME/arena or ~/.cache/arena."""
+    return (Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "arena").expanduser().absolute()
+
+
 def search_path(folders: Iterable[Path] = ()) -> list[Path]:
     """The folders to look in, in this order: those given (a scenario's own, `--data`), the current one, the
-    environment's ARENA_DATA, and the user's cache ($XDG_CACHE_HOME/arena or ~/.cache/arena)."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "arena"
+    environment's ARENA_DATA, and the user's cache."""
     named = [Path(os.environ["ARENA_DATA"])] if os.environ.get("ARENA_DATA") else []
-    every = [*map(Path, folders), Path.cwd(), *named, cache]
+    every = [*map(Path, folders), Path.cwd(), *named, cache()]
     return list(dict.fromkeys(folder.expanduser().absolute() for folder in every))
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from arena.datasets.cifar10 import SOURCE as CIFAR10
 from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.digits import digits
+from arena.datasets.download import DOWNLOADS
 from arena.datasets.folders import find
 from arena.datasets.idx import FASHION_MNIST, MNIST
+from arena.datasets.imagenet import SOURCE as IMAGENET
 from arena.datasets.npz import SOURCE as NPZ
 from arena.datasets.source import DatasetSpec, Source
 from arena.wording import near
@@ -17,6 +19,7 @@ from arena.wording import near
 SOURCES: dict[str, Source] = {
     "cifar10": CIFAR10,
     "fashion-mnist": FASHION_MNIST,
+    "imagenet": IMAGENET,
     "mnist": MNIST,
     "npz": NPZ,
 }
@@ -26,20 +29,31 @@ DATASETS = ("digits", *SOURCES)
 def load_dataset(spec: DatasetSpec | str, data_dirs: Iterable[Path] = ()) -> Dataset:
     """Read a data set; `data_dirs` (a scenario's folder, `--data`) come first in the search path.
 
-    Raises DatasetError for an unknown name, a key the data set does not know or unusable content, and
-    FileNotFoundError, which says where it looked and what to put there.
+    Raises DatasetError for an unknown name, a key the data set does not know, unusable content or content
+    other than what is pinned (`spec.sha`), and FileNotFoundError, which says where it looked and what to put
+    there.
     """
     spec = DatasetSpec(name=spec) if isinstance(spec, str) else spec
     if spec.name not in DATASETS:
         raise DatasetError(f'there is no data set "{spec.name}"; {near(spec.name, DATASETS)}')
     source = SOURCES.get(spec.name)
-    keys = source.keys if source else ()
+    keys = ("sha", *(source.keys if source else ()))
     given = [key for key in DatasetSpec.model_fields if key != "name" and getattr(spec, key) is not None]
     if unknown := [key for key in given if key not in keys]:
         raise DatasetError(f'data set "{spec.name}" has no key "{unknown[0]}"; {near(unknown[0], keys)}')
     if source is None:
-        return digits()
+        return _pinned(digits(), spec)
     places = source.places if spec.path is None else (spec.path,)
     if not places:
         raise DatasetError(f'data set "{spec.name}" needs a path: {source.advice}')
-    return source.read(find(f'data set "{spec.name}"', places, data_dirs, source.advice), spec)
+    advice = source.advice + (f"; arena data get {spec.name} fetches it" if spec.name in DOWNLOADS else "")
+    return _pinned(source.read(find(f'data set "{spec.name}"', places, data_dirs, advice), spec), spec)
+
+
+def _pinned(dataset: Dataset, spec: DatasetSpec) -> Dataset:
+    if spec.sha and not dataset.sha.startswith(spec.sha):
+        raise DatasetError(
+            f'data set "{spec.name}": found SHA-256 {dataset.sha[: len(spec.sha)]}, wanted {spec.sha}; other '
+            f"images, labels or splits lie here than those that were meant"
+        )
+    return dataset

@@ -17,7 +17,7 @@ from arena.datasets import DatasetError, DatasetSpec, load_dataset
             {"name": "cifar-10"},
             'no data set "cifar-10"; did you mean "cifar10"\\? allowed: cifar10, digits, ',
         ),
-        ({"name": "digits", "path": "x"}, 'data set "digits" has no key "path"; allowed: nothing'),
+        ({"name": "digits", "path": "x"}, 'data set "digits" has no key "path"; allowed: sha'),
         ({"name": "cifar10", "layout": "nhwc"}, 'data set "cifar10" has no key "layout"; allowed: path'),
         ({"name": "npz"}, 'data set "npz" needs a path'),
     ],
