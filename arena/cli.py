@@ -23,6 +23,10 @@ app = typer.Typer(
 )
 agents_app = typer.Typer(help="The attackers and defenders that are installed.", invoke_without_command=True)
 app.add_typer(agents_app, name="agents")
+data_app = typer.Typer(
+    help="The data sets: where they lie, and how to get them.", invoke_without_command=True
+)
+app.add_typer(data_app, name="data")
 
 out = Console()
 err = Console(stderr=True)
@@ -133,6 +137,33 @@ def report(
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))
+
+
+@data_app.callback()
+def data(
+    context: typer.Context,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
+) -> None:
+    """List the data sets: whether they are found, and where."""
+    from arena.commands.data import list_command
+
+    if context.invoked_subcommand is None:
+        with plain_errors():
+            raise typer.Exit(list_command(data or []))
+
+
+@data_app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    to: Annotated[
+        Path | None, typer.Option(help="The folder to put it in; the user's cache by default.")
+    ] = None,
+) -> None:
+    """Fetch a data set, checked against its checksums."""
+    from arena.commands.data import get_command
+
+    with plain_errors():
+        raise typer.Exit(get_command(name, to))
 
 
 def find_agent(name: str) -> tuple[Kind, type]:
