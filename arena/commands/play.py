@@ -24,6 +24,7 @@ from rich.table import Column, Table
 
 from arena.classifiers import Classifier
 from arena.commands.console import INTERRUPTED, CommandError, err, out, say
+from arena.datasets import DatasetError
 from arena.device import resolve_device
 from arena.log import LogError, open_log
 from arena.report import print_results
@@ -70,8 +71,10 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
     except KeyboardInterrupt:
         err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         return INTERRUPTED
-    except LogError as error:
+    except (LogError, DatasetError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        if isinstance(error, DatasetError):  # an image that could not be read when it was wanted
+            err.print(_safe(name), highlight=False, soft_wrap=True)
         return 1
     except Exception:
         err.print(f"[red]the run failed[/]: {_safe(name)}", highlight=False, soft_wrap=True)
