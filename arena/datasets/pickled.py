@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def read_pickle(path: Path) -> Any:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise DatasetError(f"{path}: {size:,} bytes are too many; such a file has at most {MOST_BYTES:,}")
     try:
-        return _run(path.read_bytes())
+        with warnings.catch_warnings(action="ignore"):  # pickletools' on what a damaged text holds
+            return _run(path.read_bytes())
     except _Refused as error:
         raise DatasetError(
             f"{path}: refused, and nothing in it was run: it holds {error}; allowed are dicts, lists, texts, "
@@ -72,12 +74,16 @@ class _Name:
     name: str
 
 
-@dataclass
-class _Holder:
-    """An "array" or a "dtype" in the making; `value` is the array, or the dtype's code."""
+@dataclass(frozen=True)
+class _Dtype:
+    code: str
 
-    kind: str
-    value: Any = None
+
+@dataclass
+class _Array:
+    """An array, whose content comes after it has been named in the memo."""
+
+    content: NDArray[np.uint8] | None = None
 
 
 @dataclass
@@ -104,9 +110,9 @@ class _Machine:
         elif name == "MARK":
             self.marks.append(len(self.stack))
         elif name in TUPLES:
-            self.stack.append(tuple(self._pop(TUPLES[name])))
+            self.stack.append(tuple(map(_whole, self._pop(TUPLES[name]))))
         elif name == "TUPLE":
-            self.stack.append(tuple(self._pop_to_mark()))
+            self.stack.append(tuple(map(_whole, self._pop_to_mark())))
         elif name in ("APPEND", "APPENDS"):
             items = self._pop(1) if name == "APPEND" else self._pop_to_mark()
             _extend(self._top(), items)
@@ -159,22 +165,23 @@ class _Machine:
         """What a call of one of GLOBALS, with arguments as NumPy and Python pickle them, stands for."""
         match function, arguments:
             case _Name("reconstruct"), (_Name("ndarray"), (0,), str() | bytes()):
-                return _Holder("array")
-            case _Name("frombuffer"), (data, _Holder("dtype") as dtype, tuple() as shape, str() as order):
-                return _Holder("array", _array(data, dtype, shape, order))
+                return _Array()
+            case _Name("frombuffer"), (data, _Dtype() as dtype, tuple() as shape, str() as order):
+                return _Array(_array(data, dtype, shape, order))
             case _Name("dtype"), (str() as code, *_):
-                return _Holder("dtype", code)
+                return _Dtype(code)
             case _Name("encode"), (str() as text, "latin1" | "latin-1"):
                 return self._bytes(text)
         raise _Refused("a call that no array is pickled with")
 
-    def _build(self, holder: Any, state: Any) -> None:
-        match holder, state:
-            case _Holder("dtype"), (int(), *_):
+    def _build(self, value: Any, state: Any) -> None:
+        """Give an array or dtype its state, as NumPy would."""
+        match value, state:
+            case _Dtype(), (int(), *_):
                 pass  # the byte order and such, of which a single byte has none
-            case _Holder("array"), (int(), tuple() as shape, _Holder("dtype") as dtype, by_columns, data):
+            case _Array(), (int(), tuple() as shape, _Dtype() as dtype, by_columns, data):
                 data = self._bytes(data) if isinstance(data, str) else data
-                holder.value = _array(data, dtype, shape, "F" if by_columns is True else "C")
+                value.content = _array(data, dtype, shape, "F" if by_columns is True else "C")
             case _:
                 raise _Refused("a state that no array is pickled with")
 
@@ -188,11 +195,23 @@ def _run(pickle: bytes) -> Any:
             machine.step(opcode.name, argument)
         elif at is None or at + 1 < len(pickle):
             raise ValueError("it goes on behind its end")
-    return _plain(machine._top())
+    if len(machine.stack) != 1:
+        raise ValueError("it leaves more or less than one thing")
+    return _plain(machine.stack[0])
+
+
+def _whole(value: Any) -> Any:
+    if not isinstance(value, _Array):
+        return value
+    if value.content is None:
+        raise ValueError("an array without content")
+    return value.content
 
 
 def _plain(value: Any) -> Any:
-    return value.value if isinstance(value, _Holder) else value
+    if isinstance(value, _Name | _Dtype):
+        raise _Refused("a name where data belong")
+    return _whole(value)
 
 
 def _extend(to: Any, items: list[Any]) -> None:
@@ -218,9 +237,9 @@ def _name(module: Any, name: Any) -> _Name:
     return _Name(GLOBALS[f"{module} {name}"])
 
 
-def _array(data: Any, dtype: _Holder, shape: tuple[Any, ...], order: str) -> NDArray[np.uint8]:
-    if dtype.value not in ("u1", "|u1"):
-        raise _Refused(f"an array of type {_short(dtype.value)}")
+def _array(data: Any, dtype: _Dtype, shape: tuple[Any, ...], order: str) -> NDArray[np.uint8]:
+    if dtype.code not in ("u1", "|u1"):
+        raise _Refused(f"an array of type {_short(dtype.code)}")
     if len(shape) > 4 or not all(type(n) is int and 0 <= n <= MOST_BYTES for n in shape):
         raise ValueError("an array of an impossible shape")
     if type(data) is not bytes or len(data) != math.prod(shape) or order not in ("C", "F"):
