@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class Normalised(nn.Module):
     """`network` behind (x - mean) / std: images [n,C,H,W] in [0,1] -> logits [n,K].
 
     `mean` and `std` hold one value for all channels, or one each. Raises ValueError where they do not, or
-    where a std is not above 0.
+    where one is not finite or a std not above 0.
     """
 
     mean: Tensor
@@ -39,10 +40,11 @@ class Normalised(nn.Module):
 
     def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        if len(mean) != len(std) or not mean or not all(s > 0 for s in std):
+        finite = all(map(math.isfinite, (*mean, *std)))
+        if len(mean) != len(std) or not mean or not finite or not all(s > 0 for s in std):
             raise ValueError(
-                f"mean and std must be as many, one for all channels or one each, and std above 0; found "
-                f"mean {list(mean)} and std {list(std)}"
+                f"mean and std must be as many, one for all channels or one each, finite, and std above 0; "
+                f"found mean {list(mean)} and std {list(std)}"
             )
         self.network = network
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
