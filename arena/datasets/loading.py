@@ -10,6 +10,7 @@ from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.digits import digits
 from arena.datasets.download import DOWNLOADS
 from arena.datasets.folders import find
+from arena.datasets.gtsrb import SOURCE as GTSRB
 from arena.datasets.idx import FASHION_MNIST, MNIST
 from arena.datasets.imagenet import SOURCE as IMAGENET
 from arena.datasets.npz import SOURCE as NPZ
@@ -19,6 +20,7 @@ from arena.wording import near
 SOURCES: dict[str, Source] = {
     "cifar10": CIFAR10,
     "fashion-mnist": FASHION_MNIST,
+    "gtsrb": GTSRB,
     "imagenet": IMAGENET,
     "mnist": MNIST,
     "npz": NPZ,

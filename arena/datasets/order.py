@@ -64,3 +64,17 @@ def from_two(train: Tensor, test: Tensor) -> dict[str, Tensor]:
     attackers."""
     parts = stratified(train, shares(len(train), train=0.8, calibration=0.1, attackers=0.1))
     return parts | {"games": torch.arange(len(train), len(train) + len(test))}
+
+
+def from_tracks(train: Tensor, tracks: Tensor, test: Tensor) -> dict[str, Tensor]:
+    """As `from_two`, with all training images of one track (its number in `tracks` [N], one class each) in
+    one split: of each class's tracks a tenth each, rounded, but one at least if the class has three, goes to
+    calibration and attackers."""
+    _, first, track = np.unique(tracks.numpy(), return_index=True, return_inverse=True)
+    y = train.numpy()[first]
+    ranks, count = ranks_within_class(y, 0, "split", "tracks"), np.bincount(y)[y]
+    tenth = np.maximum(1, (count + 5) // 10)
+    kept = np.maximum(1, count - 2 * tenth)
+    part = torch.from_numpy(((ranks >= kept) + (ranks >= kept + tenth).astype(np.int64))[track])
+    parts = {name: (part == i).nonzero().flatten() for i, name in enumerate(SPLITS[:3])}
+    return parts | {"games": torch.arange(len(train), len(train) + len(test))}

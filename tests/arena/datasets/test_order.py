@@ -6,7 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arena.datasets.order import from_one, from_two, ranks_within_class, shares, shuffled, stratified
+from arena.datasets.order import (
+    from_one,
+    from_tracks,
+    from_two,
+    ranks_within_class,
+    shares,
+    shuffled,
+    stratified,
+)
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=120)
 
@@ -72,3 +80,26 @@ def test_games_are_the_test_images_where_there_are_any() -> None:
     rest = torch.cat([parts["train"], parts["calibration"], parts["attackers"]])
     assert torch.equal(rest.sort().values, torch.arange(50))
     assert [len(parts[name]) for name in ("train", "calibration", "attackers")] == [40, 5, 5]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 14)), min_size=1, max_size=200))
+def test_no_track_is_in_two_splits(images: list[tuple[int, int]]) -> None:
+    labels, track = torch.tensor(images).T
+    parts = from_tracks(labels, labels * 100 + track, torch.zeros(5, dtype=torch.int64))
+    assert parts.pop("games").tolist() == list(range(len(images), len(images) + 5))
+    assert torch.equal(torch.cat(list(parts.values())).sort().values, torch.arange(len(images)))
+    tracks = {name: {images[i] for i in part.tolist()} for name, part in parts.items()}
+    assert sum(map(len, tracks.values())) == len(set(images))
+    for label in {label for label, _ in images}:
+        count = {name: sum(c == label for c, _ in found) for name, found in tracks.items()}
+        total = sum(count.values())
+        assert count["train"] > 0
+        if total >= 3:
+            assert count["calibration"] == count["attackers"] == max(1, (total + 5) // 10)
+
+
+def test_tracks_are_dealt_in_an_order_of_their_own() -> None:
+    tracks = torch.arange(50).repeat_interleave(30)
+    parts = from_tracks(torch.zeros_like(tracks), tracks, tracks[:3])
+    assert [len(part) for part in parts.values()] == [1200, 150, 150, 3]
+    assert tracks[parts["train"]].unique().tolist() != list(range(40))
