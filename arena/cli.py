@@ -57,8 +57,9 @@ def _told() -> tuple[type[Exception], ...]:
     from arena.datasets import DatasetError
     from arena.log import LogError
     from arena.scenario import ScenarioError
+    from arena.training import TrainingError
 
-    own = (AgentError, ScenarioError, DatasetError, ClassifierError, LogError, CommandError)
+    own = (AgentError, ScenarioError, DatasetError, ClassifierError, LogError, CommandError, TrainingError)
     return (*own, FileNotFoundError, PermissionError)
 
 
@@ -137,6 +138,79 @@ def report(
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help='A network by name, or "module:factory".')],
+    dataset: Annotated[str, typer.Argument(help="A data set by name.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The weights file; weights/NETWORK_DATASET.safetensors by default.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe by name; the network's by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, in place of its own.")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the network.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed, other weights.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
+    path: Annotated[str | None, typer.Option(help="The data set's file or folder.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Height and width to bring images to.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="For torch to compute in.")] = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 60.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what there is.")] = False,
+) -> None:
+    """Train a network by a recipe; a training that was interrupted goes on where it stopped."""
+    from arena.commands.train import assignments, make_job, train_command
+    from arena.datasets import DatasetSpec
+
+    with plain_errors():
+        name, job = make_job(
+            network,
+            DatasetSpec(name=dataset, path=path, size=size),
+            recipe,
+            assignments("--set", change or []) | ({} if epochs is None else {"epochs": epochs}),
+            assignments("--param", param or []),
+            seed=seed,
+            device=device,
+            data=data or [],
+            threads=threads,
+        )
+        raise typer.Exit(train_command(job, name, out, every=every, fresh=fresh))
+
+
+@app.command()
+def evaluate(
+    file: Annotated[str | None, typer.Argument(help="A scenario; without one, the options say what.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name, or JSON as in a scenario.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help='A name, "module:factory", or JSON as a scenario\'s classifier.')
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="A file of weights.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, tf32 or bf16.")] = None,
+    defender: Annotated[
+        list[str] | None, typer.Option(help="A name, or JSON as in a scenario; may be repeated.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="games, calibration, train or attackers.")] = "games",
+    images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+) -> None:
+    """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
+    from arena.commands.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
+
+    with plain_errors():
+        options = Options(device, data or [], split, images, batch, as_json)
+        said = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
+        if file is None:
+            worlds, folders = [world_of_words(said, defender or [])], list[Path]()
+        else:
+            worlds, folders = worlds_of_file(file, [*said.values(), defender])
+        raise typer.Exit(evaluate_command(worlds, folders, options))
 
 
 @data_app.callback()

@@ -1,0 +1,25 @@
+"""Training of networks by recipe: reproducible, and resumable after a kill."""
+
+from arena.training.card import card, measure, write_weights
+from arena.training.checkpoint import Checkpoint
+from arena.training.errors import Stopped, TrainingError
+from arena.training.job import Job
+from arena.training.loop import Listener, Trained, train
+from arena.training.recipe import Recipe
+from arena.training.recipes import RECIPES, find_recipe
+
+__all__ = [
+    "RECIPES",
+    "Checkpoint",
+    "Job",
+    "Listener",
+    "Recipe",
+    "Stopped",
+    "Trained",
+    "TrainingError",
+    "card",
+    "find_recipe",
+    "measure",
+    "train",
+    "write_weights",
+]

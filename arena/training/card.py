@@ -1,0 +1,99 @@
+"""What is said of trained weights in their file's metadata."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from arena.datasets import Dataset
+from arena.metrics import wilson
+from arena.training.errors import TrainingError
+from arena.training.files import write_whole
+from arena.training.job import Job
+from arena.training.loop import Trained
+from arena.training.session import evaluate
+
+
+def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:
+    """Of each split: `images`, `accuracy`, and the ends `low` and `high` of its 95 % Wilson interval."""
+    found = {}
+    for name, split in data.splits.items():
+        accuracy = evaluate(trained.network, trained.mean, trained.std, split).accuracy
+        low, high = wilson(round(accuracy * len(split)), len(split))
+        rates = {"accuracy": accuracy, "low": low, "high": high}
+        found[name] = {"images": len(split), **{key: round(rate, 4) for key, rate in rates.items()}}
+    return found
+
+
+def card(
+    job: Job, recipe_name: str, trained: Trained, accuracy: Mapping[str, Mapping[str, float]]
+) -> dict[str, str]:
+    """The metadata of a weights file: what it is, how it came about and how good it is.
+
+    `norm_mean` and `norm_std` are lists of numbers with commas, `training` and `accuracy` JSON: the identity
+    of the job (network, params, data set and its sha, recipe, seed), and what `measure` gives.
+    """
+    return {
+        "norm_mean": ",".join(map(repr, trained.mean)),
+        "norm_std": ",".join(map(repr, trained.std)),
+        "network": job.network,
+        "params": json.dumps(job.whole_params),
+        "dataset": job.data.name,
+        "dataset_sha": job.data.sha,
+        "splits": json.dumps({name: len(split) for name, split in job.data.splits.items()}),
+        "recipe_name": recipe_name,
+        "recipe": json.dumps(job.recipe.model_dump(mode="json")),
+        "seed": str(job.seed),
+        "epochs": str(trained.epochs),
+        "steps": str(trained.steps),
+        "accuracy": json.dumps(accuracy),
+        "versions": json.dumps(_versions()),
+        "device": _device(job.device),
+        "threads": str(torch.get_num_threads()),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def write_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
+    """The network's state dict with these facts, whole or not at all; OSError where the disk will not."""
+    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
+    write_whole(path, save(tensors, dict(facts)))
+
+
+def is_of(path: Path, job: Job) -> bool:
+    """Whether a file holds weights that this very job gave, by its metadata.
+
+    Raises TrainingError where there is a file of other content.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+        theirs = {key: said.get(key) for key in job.identity}
+    except (SafetensorError, OSError) as error:
+        raise TrainingError(f"{path} exists and is no weights file: {error}; name another --out") from error
+    ours = {k: v if isinstance(v, str) else json.dumps(v) for k, v in job.identity.items()}
+    return theirs == ours
+
+
+def _versions() -> dict[str, str]:
+    try:
+        own = version("blackbox-arena")
+    except PackageNotFoundError:  # played from a checkout that is not installed
+        own = "unknown"
+    return {"arena": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device.type}, {torch.cuda.get_device_name(device)}"
+    return f"{device.type}, {platform.machine()}, {os.cpu_count()} cores"

@@ -1,0 +1,108 @@
+"""A training's state on disk, from which it goes on after a kill.
+
+The file is a line of text, the SHA-256 of the rest, and what `torch.save` makes of tensors, numbers, texts,
+lists and dicts; it is read with `weights_only=True`, so that a stranger's file runs nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arena.training.errors import TrainingError
+from arena.training.files import write_whole
+
+FORMAT = b"arena checkpoint 1\n"
+ADVICE = "--fresh starts over"
+
+
+class Checkpoint:
+    """The file in which one training's state is kept.
+
+    Attributes:
+        path: where it lies.
+        identity: what the training is, as JSON has it: only a state of the same identity is given back.
+        every: seconds between two writings.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any], every: float = 60.0) -> None:
+        self.path, self.identity, self.every = path, dict(identity), every
+        self._written = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last writing, or attempt at one, lies so far back that it is time for the next."""
+        return time.monotonic() - self._written >= self.every
+
+    def write(self, state: Mapping[str, Any]) -> None:
+        """Replace the file by this state. Raises OSError where it cannot; the old file then stays."""
+        payload = io.BytesIO()
+        torch.save({"identity": json.dumps(self.identity), "state": dict(state)}, payload)
+        content = payload.getvalue()
+        digest = hashlib.sha256(content).hexdigest().encode()
+        try:
+            write_whole(self.path, FORMAT + digest + b"\n" + content)
+        finally:
+            self._written = time.monotonic()
+
+    def read(self) -> dict[str, Any] | None:
+        """The state, its tensors on the host, or None where there is no file.
+
+        Raises TrainingError where the file is damaged, no checkpoint or another training's.
+        """
+        if not self.path.exists():
+            return None
+        found = self._unpacked(self._payload())
+        try:
+            theirs, state = json.loads(found["identity"]), found["state"]
+            differing = {key for key in self.identity if theirs.get(key) != self.identity[key]}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self.unusable("its content is none that a training writes") from error
+        if differing:
+            key = next(key for key in self.identity if key in differing)
+            told = f"{key} {_short(theirs.get(key), self.identity[key])}"
+            raise TrainingError(f"checkpoint {self.path} is of another training, with {told}; {ADVICE}")
+        if not isinstance(state, dict):
+            raise self.unusable("its content is none that a training writes")
+        return state
+
+    def unusable(self, why: str) -> TrainingError:
+        """The error that says that the file cannot be gone on from."""
+        return TrainingError(f"checkpoint {self.path} cannot be used: {why}; {ADVICE}")
+
+    def remove(self) -> None:
+        """Take the file away, if there is one."""
+        self.path.unlink(missing_ok=True)
+
+    def _payload(self) -> bytes:
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise self.unusable(error.strerror or str(error)) from error
+        start, digest, payload = content[: len(FORMAT)], *content[len(FORMAT) :].partition(b"\n")[::2]
+        if start != FORMAT:
+            raise self.unusable("it is none of arena train's")
+        if hashlib.sha256(payload).hexdigest().encode() != digest:
+            raise self.unusable("it is cut short or was changed")
+        return payload
+
+    def _unpacked(self, payload: bytes) -> Any:
+        try:
+            return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        except Exception as error:  # of a stranger's making: anything may come
+            raise self.unusable("it holds other things than tensors, numbers and texts") from error
+
+
+def _short(theirs: Any, ours: Any) -> str:
+    """Two values of one key, dicts by what differs between them."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        keys = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
+        theirs, ours = ({key: which.get(key) for key in keys} for which in (theirs, ours))
+    return f"{json.dumps(theirs)}, not {json.dumps(ours)}"

@@ -1,0 +1,110 @@
+"""What is to be trained, on what, and how."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from arena.classifiers.building import build
+from arena.classifiers.errors import first_line
+from arena.classifiers.networks import NETWORKS
+from arena.classifiers.spec import ClassifierSpec
+from arena.datasets import Dataset, Split
+from arena.training.errors import TrainingError
+from arena.training.recipe import Recipe
+
+PIECE = 256
+HOST = torch.device("cpu")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A network by name, a data set, a recipe and a seed.
+
+    `params` are keyword arguments of the network; one of the table is given the data set's `classes` too.
+    """
+
+    network: str
+    data: Dataset
+    recipe: Recipe
+    seed: int = 0
+    params: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device = HOST
+
+    def __post_init__(self) -> None:
+        if self.recipe.precision != "float32" and self.device.type != "cuda":
+            raise TrainingError(
+                f'recipe: precision: found "{self.recipe.precision}" on {self.device}; float32 is allowed '
+                f"there, the others on CUDA alone"
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells this training from others, as JSON has it."""
+        return {
+            "network": self.network,
+            "params": self.whole_params,
+            "dataset": self.data.name,
+            "dataset_sha": self.data.sha,
+            "recipe": self.recipe.model_dump(mode="json"),
+            "seed": self.seed,
+        }
+
+    @property
+    def whole_params(self) -> dict[str, Any]:
+        """The network's keyword arguments, the table's `classes` among them."""
+        return ({"classes": self.data.classes} if self.network in NETWORKS else {}) | dict(self.params)
+
+    def build(self) -> tuple[nn.Module, list[float], list[float]]:
+        """The network, in training mode on the device, and the mean and std to stand before it.
+
+        It is initialised from torch's global state, unless it brings weights of its own. Raises
+        ClassifierError where it is unknown or its parameters are, TrainingError where it cannot be trained,
+        cannot take the data set's images or answers other classes.
+        """
+        built = build(ClassifierSpec(network=self.network, params=self.whole_params), HOST, ())
+        if built.fixed:
+            raise TrainingError(f'network "{self.network}" cannot be trained: it {built.fixed}')
+        network = copy.deepcopy(built.module).requires_grad_(True).to(self.device)
+        self._check_fit(network)
+        mean, std = built.normalisation or ((0.0,), (1.0,))
+        if self.recipe.normalise == "train":
+            mean, std = channel_statistics(self.data.train)
+        return network.train(), list(mean), list(std)
+
+    def _check_fit(self, network: nn.Module) -> None:
+        what = f'network "{self.network}" does not fit data set "{self.data.name}"'
+        shape, classes = list(self.data.shape), self.data.classes
+        try:
+            with torch.no_grad():
+                logits = network.eval()(torch.zeros(2, *shape, device=self.device))
+        except Exception as error:
+            known = NETWORKS.get(self.network)
+            made = f"; it is made for {list(known.shape)}" if known else ""
+            raise TrainingError(f"{what} with images {shape}{made}: {first_line(error)}") from error
+        found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        if found != [2, classes]:
+            raise TrainingError(
+                f"{what}: it must answer 2 images with logits [2, {classes}], not {found}; --param sets what "
+                f"the network takes"
+            )
+        if not any(True for _ in network.parameters()):
+            raise TrainingError(f'network "{self.network}" has no parameters to train')
+
+
+def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std of each channel over all pixels of a split in [0,1], to four decimals; a constant
+    channel's std is 1."""
+    total = square = torch.zeros(())
+    for rows in torch.split(torch.arange(len(split)), PIECE):
+        x = split.take(rows).double().transpose(0, 1).flatten(1)
+        total, square = total + x.sum(1), square + x.square().sum(1)
+    n = len(split) * x.shape[1] / len(rows)
+    mean = total / n
+    std = (square / n - mean.square()).clamp(min=0).sqrt()
+    return tuple(round(float(v), 4) for v in mean), tuple(round(float(v), 4) or 1.0 for v in std)

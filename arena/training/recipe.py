@@ -1,0 +1,95 @@
+"""How a network is trained, as data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from arena.training.errors import TrainingError
+from arena.wording import fault
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Recipe(BaseModel):
+    """Cross-entropy over the train split, by these rules.
+
+    Attributes:
+        optimiser: "sgd", "adam" or "adamw" (Adam's betas 0.9 and 0.999).
+        rate: learning rate, the highest of the schedule.
+        momentum, nesterov: of SGD.
+        weight_decay: on every parameter; AdamW's is decoupled, the others' an l2 penalty.
+        batch: images a step. A last batch of a single image is left out: BatchNorm has no variance of it.
+        epochs, iterations: the length of the run, one of the two.
+        schedule: "constant"; "step": times `factor` at each of the `milestones`; "cosine": down to 0
+            (Loshchilov and Hutter 2017, eq. 5, without restarts); "one-cycle": from rate/25 up to `rate` at
+            0.3 of the run and down to rate/250,000 (Smith and Topin 2018; torch's OneCycleLR, which moves
+            the momentum, or Adam's first beta, the other way between 0.95 and 0.85).
+        milestones: shares of the run, so that another length keeps the schedule's form.
+        warmup: the share of the run over which the rate first rises linearly.
+        augment: "none"; "shift": by up to 2 pixels each way, zeros coming in; "crop": by up to 4;
+            "crop-flip": that, and mirrored half of the time; "affine": rotated, sheared, scaled and shifted.
+        ema: decay per step of an exponential moving average of the weights, which is then what is kept.
+        precision: "float32", or autocast to "bf16" or "fp16" (with loss scaling), on CUDA alone.
+        normalise: by the "network" entry's mean and std, or by those of each channel of the "train" split.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
+    rate: float = Field(gt=0)
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=0.0, ge=0)
+    batch: int = Field(default=128, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    iterations: int | None = Field(default=None, ge=1)
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] = "constant"
+    milestones: tuple[Share, ...] = ()
+    factor: Share = 0.1
+    warmup: float = Field(default=0.0, ge=0, lt=1)
+    augment: Literal["none", "shift", "crop", "crop-flip", "affine"] = "none"
+    ema: Share | None = None
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    normalise: Literal["network", "train"] = "network"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if (self.epochs is None) == (self.iterations is None):
+            raise ValueError("epochs or iterations must be given, and not both")
+        if self.optimiser != "sgd" and (self.momentum or self.nesterov):
+            raise ValueError(f"momentum and nesterov belong to sgd, not to {self.optimiser}; momentum=0")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        if bool(self.milestones) != (self.schedule == "step"):
+            raise ValueError('milestones belong to the schedule "step", which needs some')
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError("milestones must ascend")
+        if self.warmup and self.schedule == "one-cycle":
+            raise ValueError("one-cycle has a warm-up of its own; warmup=0")
+        return self
+
+    def steps(self, images: int) -> tuple[int, int]:
+        """How many steps an epoch over so many images has, and the whole run."""
+        epoch = max(1, images // self.batch + (images % self.batch > 1 or images == 1))
+        return epoch, self.iterations if self.iterations is not None else (self.epochs or 0) * epoch
+
+    def changed(self, changes: Mapping[str, Any]) -> Recipe:
+        """This recipe with other values for some keys, given as JSON has them (lists for tuples).
+
+        A new length takes the place of the old one. Raises TrainingError that names key and allowed values.
+        """
+        old = self.model_dump(mode="json")
+        if "epochs" in changes or "iterations" in changes:
+            old |= {"epochs": None, "iterations": None}
+        try:
+            return Recipe.model_validate_json(json.dumps(old | dict(changes)))
+        except ValidationError as error:
+            first = error.errors()[0]
+            if not first["loc"]:
+                raise TrainingError(f"recipe: {first['msg'].removeprefix('Value error, ')}") from error
+            where = f"{first['loc'][0]}: {fault(dict(first), Recipe.model_fields)}"
+            raise TrainingError(f"recipe: {where}") from error

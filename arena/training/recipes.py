@@ -1,0 +1,162 @@
+"""Recipes by name, with where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arena.training.errors import TrainingError
+from arena.training.recipe import Recipe
+from arena.wording import near
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe and its source: the paper or code, and what of it is not known or not followed."""
+
+    recipe: Recipe
+    source: str
+
+
+RECIPES: dict[str, NamedRecipe] = {
+    "predcoin": NamedRecipe(
+        Recipe(rate=0.01, momentum=0.9, batch=128, epochs=50),
+        "Guo et al. 2021 (PredCoin), table 12; dropout 0.5 is the network's; no augmentation is named",
+    ),
+    "cw": NamedRecipe(
+        Recipe(rate=0.01, momentum=0.9, nesterov=True, batch=128, epochs=50),
+        "Carlini and Wagner 2017, table 2 (batch, epochs; dropout 0.5 is the network's), with the rate, the "
+        "Nesterov momentum and the constant schedule of the released train_models.py, whose decay of 1e-6 a "
+        "step takes 2 % off the rate in all and is left out",
+    ),
+    "cw-cifar": NamedRecipe(
+        Recipe(
+            rate=0.01,
+            momentum=0.9,
+            batch=128,
+            epochs=50,
+            schedule="step",
+            milestones=(0.2, 0.4, 0.6, 0.8),
+            factor=0.5,
+        ),
+        "Carlini and Wagner 2017, table 2: the rate halved every 10 epochs; the momentum, which the table "
+        "halves too, stays",
+    ),
+    "cifar-resnet": NamedRecipe(
+        Recipe(
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=1e-4,
+            batch=128,
+            iterations=64_000,
+            schedule="step",
+            milestones=(0.5, 0.75),
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "He et al. 2016, sec. 4.2: steps at 32k and 48k of 64k iterations; each channel is normalised where "
+        "the paper subtracts each pixel's mean",
+    ),
+    "wrn": NamedRecipe(
+        Recipe(
+            rate=0.1,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            batch=128,
+            epochs=200,
+            schedule="step",
+            milestones=(0.3, 0.6, 0.8),
+            factor=0.2,
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "Zagoruyko and Komodakis 2016, sec. 3: times 0.2 at epochs 60, 120 and 160; zeros come in where the "
+        "paper reflects",
+    ),
+    "preact": NamedRecipe(
+        Recipe(
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=5e-4,
+            batch=128,
+            epochs=200,
+            schedule="cosine",
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "kuangliu/pytorch-cifar, from where most papers have their pre-activation ResNet-18",
+    ),
+    "imagenet-resnet": NamedRecipe(
+        Recipe(
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=1e-4,
+            batch=256,
+            epochs=90,
+            schedule="step",
+            milestones=(1 / 3, 2 / 3, 8 / 9),
+            augment="crop-flip",
+        ),
+        "He et al. 2016, sec. 3.4, in the usual 90 epochs (steps at 30, 60 and 80); without the scale and "
+        "colour augmentation (images are shifted by up to 4 pixels and mirrored), so that the paper's "
+        "accuracy is out of reach",
+    ),
+    "gtsrb": NamedRecipe(
+        Recipe(
+            optimiser="adamw",
+            rate=2e-3,
+            weight_decay=1e-2,
+            batch=64,
+            epochs=30,
+            schedule="one-cycle",
+            augment="crop",
+            normalise="train",
+        ),
+        "this project's: for 32x32 traffic signs, where a mirror changes the class",
+    ),
+    "digits": NamedRecipe(
+        Recipe(
+            optimiser="adamw",
+            rate=4e-3,
+            weight_decay=1e-3,
+            batch=50,
+            epochs=60,
+            schedule="one-cycle",
+            augment="affine",
+        ),
+        "this project's: the packaged digits_cnn (seed 0, one thread)",
+    ),
+    "quick": NamedRecipe(
+        Recipe(optimiser="adam", rate=2e-3, batch=64, epochs=5, schedule="one-cycle"),
+        "this project's: few epochs, for processors",
+    ),
+}
+
+DEFAULTS: dict[str, str] = {
+    "digits-cnn": "digits",
+    "predcoin-mnist": "predcoin",
+    "predcoin-gtsrb": "gtsrb",
+    "cw-mnist": "cw",
+    "cw-mnist-bn": "cw",
+    "cw-cifar10": "cw-cifar",
+    "cw-cifar10-bn": "cw-cifar",
+    "cnn-a": "quick",
+    "resnet4b": "quick",
+    "resnet20": "cifar-resnet",
+    "resnet32": "cifar-resnet",
+    "resnet44": "cifar-resnet",
+    "resnet56": "cifar-resnet",
+    "preact-resnet18": "preact",
+    "wrn-28-10": "wrn",
+    "cifar-resnet50": "preact",
+    "resnet50": "imagenet-resnet",
+}
+"""The recipe of a network of the table where none is named; `quick` for any other network."""
+
+
+def find_recipe(name: str | None, network: str) -> tuple[str, NamedRecipe]:
+    """A recipe by name, or that of a network, with its name; TrainingError names what there is."""
+    name = name or DEFAULTS.get(network, "quick")
+    if name not in RECIPES:
+        raise TrainingError(f'there is no recipe "{name}"; {near(name, RECIPES)}')
+    return name, RECIPES[name]
