@@ -25,21 +25,24 @@ NOTHING_TO_GET = {
 def list_command(data: Sequence[Path]) -> int:
     """Say of every data set where it lies, or what to put where; the exit status."""
     for name in DATASETS:
-        source = SOURCES.get(name)
-        if source is None:
-            found, said = True, "comes with scikit-learn"
-        elif not source.places:
-            found, said = True, f"a file of your own, by its path: {source.advice}"
-        else:
-            try:
-                found, said = True, str(find(name, source.places, data, ""))
-            except FileNotFoundError:
-                get = f"arena data get {name}; or " if name in DOWNLOADS else ""
-                found, said = False, f"not found: {get}{source.advice}"
-        mark = "[green]yes[/]" if found else "[yellow]no [/]"
-        out.print(f"  {mark} {escape(f'{name:<14}')} {escape(said)}", highlight=False, soft_wrap=True)
+        found, said = _whereabouts(name, data)
+        out.print(f"  {found} {escape(f'{name:<14}')} {escape(said)}", highlight=False, soft_wrap=True)
     say(f"looked in {', '.join(map(str, search_path(data)))}")
     return 0
+
+
+def _whereabouts(name: str, data: Sequence[Path]) -> tuple[str, str]:
+    """Whether a data set is found, and where, or what to put where."""
+    source = SOURCES.get(name)
+    if source is None:
+        return "[green]yes[/]", "comes with scikit-learn"
+    if not source.places:
+        return "[green]own[/]", f"by its path: {source.advice}"
+    try:
+        return "[green]yes[/]", str(find(name, source.places, data, ""))
+    except FileNotFoundError:
+        get = f"arena data get {name}; or " if name in DOWNLOADS else ""
+        return "[yellow]no [/]", f"not found: {get}{source.advice}"
 
 
 def get_command(name: str, to: Path | None) -> int:
@@ -48,7 +51,7 @@ def get_command(name: str, to: Path | None) -> int:
         raise CommandError(f'there is no data set "{name}"; {near(name, DATASETS)}')
     if name not in DOWNLOADS:
         source = SOURCES.get(name)
-        advice = f"; {source.advice}" if source and source.places else ""
+        advice = f"; once you have it, in {cache()}: {source.advice}" if source and source.places else ""
         raise CommandError(NOTHING_TO_GET[name] + advice)
     folder = (to or cache()).expanduser().absolute()
     place = folder / DOWNLOADS[name].folder

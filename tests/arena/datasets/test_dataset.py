@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 import torch
 
@@ -57,6 +59,38 @@ def test_sha_is_of_images_labels_and_splits() -> None:
     ]
     assert len(set(shas)) == len(shas)
     assert cut().sha == shas[0]
+
+
+class Shelf:
+    """Images that are not in memory, as far as a split knows."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images, self.shape, self.dtype = images, images.shape, images.dtype
+        self.most = 0
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        self.most = max(self.most, len(index))
+        return self.images[index]
+
+
+def test_images_need_not_be_a_tensor() -> None:
+    images = torch.arange(3000 * 4, dtype=torch.float32).view(3000, 1, 2, 2) / 12000
+    rows = torch.arange(3000)
+    index = dict(zip(SPLITS, (rows[:2], rows[2:4], rows[4:6], rows[6:]), strict=True))
+    shelf = Shelf(images)
+    data, other = (Dataset.cut("many", x, rows % 3, index) for x in (images, shelf))
+    assert other.shape == (1, 2, 2)
+    assert torch.equal(other.games.take(torch.tensor([5, 0])), images[[11, 6]])
+    shelf.most = 0
+    assert other.sha == data.sha
+    assert shelf.most <= 1024
+    kind = f"{images.dtype} {list(images.shape)}".encode()
+    told = [
+        f"\n{s} {len(i)}\n".encode() + i.numpy().tobytes() + (i % 3).numpy().tobytes()
+        for s, i in index.items()
+    ]
+    whole = hashlib.sha256(kind + b"".join(told) + images.numpy().tobytes())
+    assert data.sha == whole.hexdigest()
 
 
 def test_splits_must_be_filled_and_disjoint() -> None:
