@@ -9,14 +9,27 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:
-    from arena.api import play
+    from arena.api import evaluate, play
     from arena.players import Attacker, Defender, Games, Needs, Play
     from arena.result import Result
     from arena.threat import Threat
+    from arena.utility import Utility
 
-__all__ = ["Attacker", "Defender", "Games", "Needs", "Play", "Result", "Threat", "play"]
+__all__ = [
+    "Attacker",
+    "Defender",
+    "Games",
+    "Needs",
+    "Play",
+    "Result",
+    "Threat",
+    "Utility",
+    "evaluate",
+    "play",
+]
 
 _HOMES = {
+    "evaluate": "arena.api",
     "play": "arena.api",
     "Attacker": "arena.players",
     "Defender": "arena.players",
@@ -25,6 +38,7 @@ _HOMES = {
     "Play": "arena.players",
     "Result": "arena.result",
     "Threat": "arena.threat",
+    "Utility": "arena.utility",
 }
 
 

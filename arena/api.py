@@ -1,10 +1,10 @@
-"""A match from Python in one call, no file needed."""
+"""A match, or a defender's utility, from Python in one call, no file needed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from arena.classifiers import Classifier
 from arena.datasets import Split
 from arena.deal import Deal, Reserve, draw_holdings, draw_targets
 from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.evaluation import Evaluation
 from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
 from arena.oracle import Oracle, Stack, prepare
@@ -24,8 +25,10 @@ from arena.registry import Spec, build_attacker, build_stack, name_of
 from arena.result import Result, join_games, join_marks
 from arena.threat import Threat, parse_threat
 from arena.transcript import GameRows, MarkRows, QueryRows, Record
+from arena.utility import Utility
 
 Pair = tuple[Any, Any]
+Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,48 @@ class Data:
         raise AttributeError(name)
 
 
+def evaluate(
+    classifier: Model,
+    defender: Spec | Sequence[Spec] = "none",
+    *,
+    images: Any,
+    labels: Any,
+    train: Pair | None = None,
+    calibration: Pair | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    batch: int | None = None,
+    cost: bool = True,
+) -> Utility:
+    """What a defended classifier is worth on clean images: accuracy, calibration, agreement and cost.
+
+    Args:
+        classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K]; undefended, the one to compare with.
+        defender: an instance, a name, or a table with a name and parameters; several make a stack, outermost
+            first.
+        images, labels: [n,C,H,W] in [0,1] and [n], tensors or arrays.
+        train, calibration: (images, labels) for defenders that prepare themselves.
+        seed: of the defenders' draws.
+        batch: rows per forward pass; None for the device's default.
+        cost: whether time and memory are measured, too.
+
+    Raises:
+        ValueError: if classifier, defender, images and labels do not fit together, with what is wrong.
+    """
+    exact_arithmetic()
+    where = resolve_device(device)
+    _counts(batch=1 if batch is None else batch)
+    split = read_split(images, labels)
+    base = _wrapped(classifier, split.take(slice(0, 1)), split.labels, where, batch)
+    stack = prepare(base, build_stack(defender), _data(train=train, calibration=calibration))
+    return Evaluation(base, split, seed=seed).of(stack, cost=cost)
+
+
 def play(
     attacker: Spec,
     defender: Spec | Sequence[Spec] = "none",
     *,
-    classifier: nn.Module | Classifier | Callable[[Tensor], Tensor],
+    classifier: Model,
     images: Any,
     labels: Any,
     threat: Threat | Mapping[str, Any],
@@ -88,13 +128,10 @@ def play(
     rules, marks = _rules(player, threat, at)
     x = read_images(images).to(where)
     y = read_labels(labels, len(x)).to(where)
-    base = Classifier.of(classifier, sample=x[:1], device=where, batch=batch or default_batch(where))
-    if int(y.max()) >= base.classes:
-        raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
+    base = _wrapped(classifier, x, y, where, batch)
     if (rules.resources.images or rules.resources.starts) and own_images is None:
         raise ValueError("the threat's resources grant the attacker images: pass own_images=(images, labels)")
-    given = {"train": train, "calibration": calibration, "attackers": own_images}
-    data = Data({name: read_split(*pair, name) for name, pair in given.items() if pair is not None})
+    data = _data(train=train, calibration=calibration, attackers=own_images)
     stack = prepare(base, build_stack(defender), data)
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
@@ -128,6 +165,17 @@ def _played(
         play_games(player, referee, seed=seed_of_attacker, defense=defense, holdings=holdings)
         tape.originals.append(referee.x0.cpu().numpy())
     return tape.result(rules)
+
+
+def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
+    base = Classifier.of(classifier, sample=x[:1], device=device, batch=batch or default_batch(device))
+    if int(y.max()) >= base.classes:
+        raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
+    return base
+
+
+def _data(**given: Pair | None) -> Data:
+    return Data({name: read_split(*pair, name) for name, pair in given.items() if pair is not None})
 
 
 def _counts(**counts: Any) -> None:

@@ -18,6 +18,7 @@ import torch
 from arena import random
 from arena.deal import draw_holdings
 from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.evaluation import Evaluation
 from arena.grounds import Ground, Grounds
 from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
 from arena.match import play_games
@@ -27,6 +28,7 @@ from arena.referee import Referee
 from arena.registry import name_of
 from arena.scenario import Match, Scenario
 from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.utility import Utility
 
 MAX_ROWS = 4096
 """The longest volley of a match."""
@@ -101,11 +103,12 @@ class Run:
             run_id = log.begin_run(info)
         log.discard_unfinished(run_id)
         stacks: dict[str, Stack] = {}
+        utilities = _Utilities(log)
         for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
             key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
             if key not in stacks:
                 stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
-            self._play_match(log, run_id, match, ground, stacks[key], watcher)
+            self._play_match(log, run_id, match, ground, stacks[key], utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -119,7 +122,13 @@ class Run:
             seed=first.seed,
             versions=versions(),
             device=device_in_words(self.device),
-            fingerprint=fingerprint({"matches": matches, "level": self.level}),
+            fingerprint=fingerprint(
+                {
+                    "matches": matches,
+                    "level": self.level,
+                    "utility": [m.settings.utility for m in self.scenario.matches],
+                }
+            ),
             level=self.level,
             batch=self.grounds[0].classifier.batch,
             resolved={"matches": matches},
@@ -131,6 +140,7 @@ class Run:
             **match.describe(),
             "dataset_sha": ground.dataset.sha,
             "classifier_sha": ground.classifier.sha,
+            "drawn": len(ground),
             "batch": ground.classifier.batch,
             "max_rows": MAX_ROWS,
             "device": self.device.type,
@@ -146,11 +156,19 @@ class Run:
         return next((level for level, most in LOGGED_ROWS.items() if self.expected_queries <= most), "games")
 
     def _play_match(
-        self, log: Log, run_id: int, match: Match, ground: Ground, stack: Stack, watcher: Watcher
+        self,
+        log: Log,
+        run_id: int,
+        match: Match,
+        ground: Ground,
+        stack: Stack,
+        utilities: _Utilities,
+        watcher: Watcher,
     ) -> None:
         info = self._match_info(match, ground, stack)
         match_id = log.begin_match(run_id, info)
         watcher.match(match, len(ground) * match.settings.repeats)
+        utilities.record(match_id, match, ground, stack)
         finished = log.finished_shards(match_id)
         for shard in shards(ground, match):
             games = shard.rows.stop - shard.rows.start
@@ -279,6 +297,31 @@ def fingerprint(values: Any) -> str:
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
     return [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
+
+
+class _Utilities:
+    """What each defended classifier of a run is worth on clean images: evaluated unless the log knows."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
+        self._known: dict[tuple[int, Evaluation], Utility] = {}
+
+    def record(self, match_id: int, match: Match, ground: Ground, stack: Stack) -> None:
+        """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
+        images, seed = match.settings.utility, match.settings.seed
+        if not images:
+            return
+        world = (id(ground.classifier), images, seed)
+        if world not in self._evaluations:
+            split = ground.dataset.games
+            self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
+        key = (id(stack), self._evaluations[world])
+        found = self.log.find_utility(match_id)
+        if found is None:
+            found = self._known.get(key) or self._evaluations[world].of(stack)
+            self.log.record_utility(match_id, found)
+        self._known[key] = found
 
 
 class _Counting:

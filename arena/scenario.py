@@ -79,6 +79,7 @@ class Block(BaseModel):
         verdict: the one that heads the results; None leaves it to objective and defender (D3).
         log: how many rows are logged; None lets the expected number decide.
         batch: rows per forward pass; None for the device's default.
+        utility: on how many clean images each defended classifier is evaluated beside its matches; 0: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +98,7 @@ class Block(BaseModel):
     verdict: Verdict | None = None
     log: Level | None = None
     batch: Count | None = None
+    utility: int = Field(default=1000, ge=0, strict=True)
 
     @field_validator("at")
     @classmethod

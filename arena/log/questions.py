@@ -15,10 +15,11 @@ from sqlalchemy import ColumnElement, Executable, Select, TableClause, func, sel
 from arena.log import schema
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
-from arena.log.records import MatchInfo, RunInfo
+from arena.log.records import MatchInfo, RunInfo, utility_of
 from arena.log.tables import Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
 from arena.log.writer import Log
 from arena.threat import Threat
+from arena.utility import Utility
 
 games, marks = schema.finished_games, schema.finished_marks
 queries, notes = schema.finished_queries, schema.finished_notes
@@ -48,6 +49,12 @@ def match(log: Log, match_id: int) -> Match:
     if not rows:
         raise LogError(f"log {log.name} has no match {match_id}")
     return _match(rows[0])
+
+
+def utility(log: Log, match_id: int) -> Utility | None:
+    """What the match's defended classifier is worth on clean images; None where nobody measured it."""
+    rows = ask(log, select(schema.utilities).filter_by(match_id=match_id))
+    return utility_of(rows[0]) if rows else None
 
 
 def outcomes(log: Log, match_id: int) -> Outcomes:

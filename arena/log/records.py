@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from arena.threat import Threat
+from arena.utility import Utility
 
 Level = Literal["queries", "changes", "games"]
 """How much is logged of a shard's queries (D8): every row; rows that bettered a game's best image, hits,
@@ -80,3 +82,13 @@ class MatchInfo:
     attacker_title: str = ""
     defender_title: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def utility_of(row: Any) -> Utility:
+    """A row of `utilities`; NULL for NaN, but None where a field is a whole number."""
+    whole = ("batch", "peak_bytes")
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(Utility)):
+        value = getattr(row, name)
+        values[name] = math.nan if value is None and name not in whole else value
+    return Utility(**values)

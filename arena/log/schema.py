@@ -182,6 +182,23 @@ notes = Table(
     sqlite_with_rowid=False,
 )
 
+utilities = Table(
+    "utilities",
+    metadata,
+    _column("match_id", Id, ForeignKey("matches.id"), primary_key=True, autoincrement=False),
+    _column("images", Integer),
+    *(_column(name, Double) for name in ("accuracy", "low", "high", "declined", "refused", "agreement")),
+    *(_column(name, Double, null=True) for name in ("ece", "ece_mass", "nll")),
+    _column("batch", Integer, null=True),
+    *(_column(name, Double, null=True) for name in ("cost_1", "cost_1_low", "cost_1_high")),
+    *(_column(name, Double, null=True) for name in ("cost_batch", "cost_batch_low", "cost_batch_high")),
+    *(_column(name, Double, null=True) for name in ("seconds_1", "seconds_batch")),
+    _column("peak_bytes", BigInteger, null=True),
+)
+"""What a match's defended classifier is worth on clean images (`arena.utility.Utility`): the same row for all
+matches of a world and a stack. From `cost_1` on, the columns are measured times and memory, which no two runs
+share."""
+
 VIEWS = {
     "finished_games": (
         "SELECT games.* FROM games"

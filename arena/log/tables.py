@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.log.records import MatchInfo, RunInfo, Verdict
+from arena.log.records import MatchInfo, RunInfo
 from arena.transcript import Bools, Floats, Ints, Reason
 
 
@@ -31,88 +30,6 @@ class Match:
     id: int
     run_id: int
     info: MatchInfo
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A match in a few numbers, over its finished shards.
-
-    Attributes:
-        shards, unfinished: how many shards are finished, and how many were begun only.
-        seconds: spent on the finished ones, added up.
-        drawn: games, those included that the classifier lost before they began.
-        reasons: how many games ended for each reason.
-        queries: charged in all.
-        queries_mean, queries_median: a game, over the games played; NaN without any.
-        refused, insider_queries: in all.
-        hits, accepted: games with an answered hit; with one that the attacker's own rule accepted.
-        hit_mean, hit_median: the turn of the first hit, over the games with one; NaN without any.
-        l2_median, linf_median: of the final image over the games played; infinite where it is no hit.
-        answered, vote, base: played games lost by each verdict on the final images; by `vote` each counts
-            with its share.
-    """
-
-    shards: int
-    unfinished: int
-    seconds: float
-    drawn: int
-    reasons: Mapping[Reason, int]
-    queries: int
-    queries_mean: float
-    queries_median: float
-    refused: int
-    insider_queries: int
-    hits: int
-    accepted: int
-    hit_mean: float
-    hit_median: float
-    l2_median: float
-    linf_median: float
-    answered: int
-    vote: float
-    base: int
-
-    @property
-    def clean(self) -> int:
-        """Games that the classifier lost before they began."""
-        return self.reasons.get("clean", 0)
-
-    @property
-    def played(self) -> int:
-        return self.drawn - self.clean
-
-    def accuracy(self, verdict: Verdict) -> float:
-        """The share of the games drawn that the defender keeps, by the final images."""
-        return _share(self.played - getattr(self, verdict), self.drawn)
-
-    def success(self, verdict: Verdict) -> float:
-        """The share of the games played that the attacker wins, by the final images."""
-        return _share(getattr(self, verdict), self.played)
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a match stands at query count `at`.
-
-    Attributes:
-        drawn, played: games; those that the classifier did not lose before they began.
-        answered, vote, base: played games lost by each verdict; by `vote` each counts with its share.
-    """
-
-    at: int
-    drawn: int
-    played: int
-    answered: int
-    vote: float
-    base: int
-
-    def accuracy(self, verdict: Verdict) -> float:
-        """The share of the games drawn that the defender keeps."""
-        return _share(self.played - getattr(self, verdict), self.drawn)
-
-    def success(self, verdict: Verdict) -> float:
-        """The share of the games played that the attacker wins."""
-        return _share(getattr(self, verdict), self.played)
 
 
 @dataclass(frozen=True)
@@ -256,7 +173,3 @@ class Found:
 
     columns: list[str]
     rows: list[tuple[Any, ...]]
-
-
-def _share(count: float, of: int) -> float:
-    return count / of if of else float("nan")

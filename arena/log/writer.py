@@ -15,8 +15,9 @@ from sqlalchemy import Connection, select, update
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
 from arena.log.errors import LogError, told
-from arena.log.records import Level, MatchInfo, RunInfo
+from arena.log.records import Level, MatchInfo, RunInfo, utility_of
 from arena.log.shard import Shard, discard
+from arena.utility import Utility
 
 T = TypeVar("T")
 
@@ -70,6 +71,21 @@ class Log:
         """Records what the match's defender found as it was fitted."""
         values = {"facts": dict(facts)}
         self._do(lambda c: c.execute(update(schema.matches).filter_by(id=match_id).values(values)))
+
+    def record_utility(self, match_id: int, utility: Utility) -> None:
+        """Records what the match's defended classifier is worth on clean images.
+
+        Raises:
+            LogError: if the match has a utility already.
+        """
+        values = {name: None if value != value else value for name, value in vars(utility).items()}
+        self._do(lambda c: insert_row(c, schema.utilities, values | {"match_id": match_id}))
+
+    def find_utility(self, match_id: int) -> Utility | None:
+        """What `record_utility` recorded; None if nothing yet."""
+        asked = select(schema.utilities).filter_by(match_id=match_id)
+        row = self._do(lambda c: c.execute(asked).first())
+        return None if row is None else utility_of(row)
 
     def finished_shards(self, match_id: int) -> dict[tuple[int, int], str]:
         """The fingerprints of the match's finished shards by (number, repeat)."""

@@ -70,7 +70,7 @@ def _line(axes: Axes, row: Row, number: int) -> None:
     x = np.concatenate([[0], curve.turn, [row.budget]])
     y = np.concatenate([[start], curve.accuracy, curve.accuracy[-1:] if len(curve.turn) else [start]])
     axes.step(np.maximum(x, _first(row.budget)), y, where="post", color=colour, linestyle=dash, linewidth=1.6)
-    at = list(row.left)
+    at = [count for count in row.left if count]
     vote = [row.left[count]["vote"].value for count in at]
     base = [row.left[count]["base"].value for count in at]
     axes.plot(at, vote, "o", color=colour, markerfacecolor="none", markersize=5, clip_on=False)

@@ -10,6 +10,7 @@ from typing import Any
 from arena.log.schema import to_json
 from arena.report.summary import Row
 from arena.threat import Threat
+from arena.utility import Utility
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,20 @@ class Group:
         """The match that leaves a defender the least accuracy, among those with finished games."""
         rows = [row for (_, d), row in self._cells.items() if d == defender and row.drawn]
         return min(rows, key=lambda row: row.headline.value, default=None)
+
+    def is_worst(self, row: Row, defender: int) -> bool:
+        """Whether a match with finished games leaves a defender as little as the worst one does."""
+        worst = self.worst(defender)
+        return worst is not None and row.headline.value == worst.headline.value
+
+    def utility(self, defender: int) -> Utility | None:
+        """A defender's utility, by its first match that has one."""
+        found = (row.utility for (_, d), row in self._cells.items() if d == defender)
+        return next((utility for utility in found if utility is not None), None)
+
+    @property
+    def has_utilities(self) -> bool:
+        return any(row.utility for row in self.rows)
 
     def facts(self, defender: int) -> list[tuple[str, str]]:
         """What a defender found as it was fitted, by the facts of its first match that has any."""

@@ -109,6 +109,10 @@ def _environment() -> Environment:
         "span": words.span,
         "number": words.number,
         "queries": words.queries,
+        "factor": words.factor,
+        "ms": words.milliseconds,
+        "mb": words.megabytes,
+        "clean": words.accuracy,
         "flat": lambda value: list(flat(value)),
         "seconds": words.duration,
     }
@@ -158,7 +162,9 @@ def _charts(group: Group, place: int) -> list[Chart]:
 def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
     left = "; ".join(
         f"{group.attackers[a].label}: "
-        + ", ".join(f"{words.percent(rates['answered'].value)} % at {at}" for at, rates in row.left.items())
+        + ", ".join(
+            f"{words.percent(rates['answered'].value)} % at {at}" for at, rates in row.left.items() if at
+        )
         for a, row in lines
     )
     return f"Accuracy that {defender.label} has left (verdict answered), by queries. {left}."

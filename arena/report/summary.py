@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -20,6 +20,7 @@ from arena.log import Log, LogError, Verdict, questions, schema
 from arena.log.tables import Curve, Marks, Match, Outcomes, Run
 from arena.metrics import wilson
 from arena.transcript import Bools, Floats, Ints, Reason
+from arena.utility import Utility
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BROKEN: tuple[Reason, ...] = ("error", "stalled")
@@ -45,9 +46,8 @@ class Row:
         seconds: spent on the finished ones, added up.
         drawn, played: games; those that the classifier did not lose before they began.
         clean: share of the games drawn that the hardened classifier gets right on the clean image.
-        defended_clean: share of fresh defended answers to the clean images that are not wrong; None when
-            targeted, where the mark at 0 is about the target.
-        left: the accuracy left, over the games drawn, by query count and verdict; the budget last.
+        left: the accuracy left, over the games drawn, by query count and verdict, from 0 on where the log
+            tells: by `vote`, what fresh answers to the clean images leave; the budget last.
         success: share of the games played that the attacker wins, by verdict on the final image.
         accepted: share won by hits that the attacker's own rule accepted; None where it has no such rule.
         queries_mean, queries_median: charged per game played; NaN without any.
@@ -58,6 +58,7 @@ class Row:
         reasons: how many games ended for each reason.
         trouble: the first error that was noted, "" without any.
         curve: hits against queries.
+        utility: of the defended classifier, on clean images; None where it was not measured.
     """
 
     match: Match
@@ -67,7 +68,6 @@ class Row:
     drawn: int
     played: int
     clean: Rate
-    defended_clean: Rate | None
     left: Mapping[int, Mapping[Verdict, Rate]]
     success: Mapping[Verdict, Rate]
     accepted: Rate | None
@@ -82,6 +82,7 @@ class Row:
     reasons: Mapping[str, int]
     trouble: str
     curve: Curve
+    utility: Utility | None = None
 
     @property
     def budget(self) -> int:
@@ -100,7 +101,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Progress:
-    """Finished shards of a run, and how many it has at least: how many images are drawn, play alone tells."""
+    """Finished shards of a run, and how many it comes to."""
 
     finished: int
     expected: int
@@ -129,7 +130,8 @@ def read_rows(log: Log, run_id: int) -> list[Row]:
         outcomes, marks = questions.outcomes(log, match.id), questions.verdicts(log, match.id)
         curve, shards = questions.curve(log, match.id), _shards(log, match.id)
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
-        rows.append(summarise(match, outcomes, marks, curve, shards, trouble))
+        row = summarise(match, outcomes, marks, curve, shards, trouble)
+        rows.append(replace(row, utility=questions.utility(log, match.id)))
     return rows
 
 
@@ -156,7 +158,6 @@ def summarise(
         drawn=len(outcomes),
         played=int(played.sum()),
         clean=rate(played, image),
-        defended_clean=None if threat.targeted else _defended_clean(outcomes, marks),
         left=_left(match, outcomes, marks, played),
         success={v: rate(getattr(outcomes, v)[played], image[played]) for v in VERDICTS},
         accepted=rate(accepted, image[played]) if accepted.any() else None,
@@ -186,8 +187,8 @@ def progress(run: Run, rows: list[Row]) -> Progress:
     """How far a run is."""
     expected = {row.match.info.number: row.begun for row in rows}
     for number, described in enumerate(run.info.resolved.get("matches", ())):
-        least = math.ceil(described["games"] / described["shard"]) * described["repeats"]
-        expected[number] = max(expected.get(number, 0), least)
+        drawn = described.get("drawn", described["games"])  # logs of the first layout do not tell
+        expected[number] = math.ceil(drawn / described["shard"]) * described["repeats"]
     return Progress(sum(row.shards for row in rows), sum(expected.values()))
 
 
@@ -200,7 +201,7 @@ def _left(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> dict
 
     left: dict[int, dict[Verdict, Rate]] = {}
     for at in sorted(set(marks.at.tolist())):
-        if 0 < at < budget:
+        if at < budget:
             row = standing(outcomes.game, marks, at)
             left[at] = {v: kept(np.where(row < 0, 0, getattr(marks, v)[row])) for v in VERDICTS}
     return left | {budget: {v: kept(getattr(outcomes, v)) for v in VERDICTS}}
@@ -214,13 +215,6 @@ def standing(game: Ints, marks: Marks, at: int) -> Ints:
     row = np.full(len(game), -1, np.int64)
     np.maximum.at(row, place, upto)
     return row
-
-
-def _defended_clean(outcomes: Outcomes, marks: Marks) -> Rate | None:
-    row = standing(outcomes.game, marks, 0)
-    if len(row) and (row < 0).any():
-        return None
-    return rate(1 - marks.vote[row], outcomes.image)
 
 
 def _shards(log: Log, match_id: int) -> tuple[int, int, float]:

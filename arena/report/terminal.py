@@ -10,7 +10,8 @@ from rich.table import Table
 from arena.log import Log
 from arena.report.groups import Group, grouped
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
-from arena.report.words import NORMS, NOTHING, number, percent, queries, rules, span, unfinished
+from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
+from arena.utility import Utility
 
 PIPED_WIDTH = 120
 """Columns where the output is no terminal."""
@@ -25,24 +26,34 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         LogError: if the log has no such run.
     """
     run, rows = read_run(log, run_id), read_rows(log, run_id)
-    if not console.is_terminal and console.width < PIPED_WIDTH:
-        console = Console(file=console.file, width=PIPED_WIDTH)
+    console = wide_enough(console)
     _print(console, f"[bold]{escape(run.info.title or run.info.scenario)}[/]")
     if said := unfinished(run, progress(run, rows)):
         _print(console, f"[yellow]{said}[/]")
     for group in grouped(rows):
         title = f"{group.title}: " if group.title else ""
         _print(console, f"\n{escape(title + group.world)} · {rules(group.threat, _budgets(group))}")
-        if len(group.attackers) > 1 or len(group.defenders) > 1:
+        if len(group.attackers) > 1 or len(group.defenders) > 1 or group.has_utilities:
             _print(console, f"accuracy left at the budget, by {' or '.join(group.verdicts)}; * the least")
             _print(console, _matrix(group))
             _print(console, "")
         _print(console, _that_fits(console, group))
     if rows:
         _print(console, "[dim]in percent, with 95 % intervals; queries to the first hit: median/mean[/]")
+    if images := sorted({row.utility.images for row in rows if row.utility}):
+        of = " or ".join(f"{count:,}" for count in images)
+        _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
+        _print(console, "[dim]cost: seconds per query relative to the undefended classifier[/]")
     for row in rows:
         if row.broken:
             _print(console, f"[yellow]warning:[/] {escape(warning(row))}")
+
+
+def wide_enough(console: Console) -> Console:
+    """The console, or one of `PIPED_WIDTH` columns where the output is no terminal and narrower."""
+    if console.is_terminal or console.width >= PIPED_WIDTH:
+        return console
+    return Console(file=console.file, width=PIPED_WIDTH)
 
 
 def warning(row: Row) -> str:
@@ -54,25 +65,45 @@ def warning(row: Row) -> str:
 
 
 def _matrix(group: Group) -> Table:
-    """Attackers by defenders: the accuracy left at the budget."""
+    """Defenders by attackers: what each is worth on clean images, and its accuracy left at the budget."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("attacker", overflow="fold")
-    for side in group.defenders:
-        table.add_column(escape(side.label), justify="right", overflow="fold")
-    defenders = range(len(group.defenders))
-    worst = [group.worst(d) for d in defenders]
-    for a, side in enumerate(group.attackers):
-        cells = [group.cell(a, d) for d in defenders]
-        table.add_row(escape(side.label), *(_cell(c, w) for c, w in zip(cells, worst, strict=True)))
+    table.add_column("defender", overflow="fold", min_width=8)
+    for head in _utility_heads(group):
+        table.add_column(head, justify="right", no_wrap=True)
+    for side in group.attackers:
+        table.add_column(escape(side.label), justify="right", overflow="fold", min_width=6)
+    for d, side in enumerate(group.defenders):
+        cells = [_cell(group, group.cell(a, d), d) for a in range(len(group.attackers))]
+        utility = _utility(group.utility(d)) if group.has_utilities else []
+        table.add_row(escape(side.label), *utility, *cells)
     return table
 
 
-def _cell(row: Row | None, worst: Row | None) -> str:
+def _utility_heads(group: Group) -> list[str]:
+    if not group.has_utilities:
+        return []
+    batches = sorted({row.utility.batch for row in group.rows if row.utility and row.utility.batch})
+    cost = "cost at\n1" + "".join(f"/{batch}" for batch in batches)
+    return ["acc.\nclean", "\nECE", "\nNLL", "agree-\nment", cost]
+
+
+def _utility(utility: Utility | None) -> list[str]:
+    if utility is None:
+        return [NOTHING] * 5
+    return [
+        percent(utility.accuracy),
+        percent(utility.ece, 2),
+        number(utility.nll),
+        percent(utility.agreement),
+        f"{factor(utility.cost_1)}/{factor(utility.cost_batch)}",
+    ]
+
+
+def _cell(group: Group, row: Row | None, defender: int) -> str:
     if row is None or not row.drawn:
         return f"{NOTHING} "
     value = percent(row.headline.value)
-    least = worst is not None and row.headline.value == worst.headline.value
-    return f"[bold]{value}*[/]" if least else f"{value} "
+    return f"[bold]{value}*[/]" if group.is_worst(row, defender) else f"{value} "
 
 
 def _that_fits(console: Console, group: Group) -> Table:
@@ -90,12 +121,12 @@ def _results(group: Group, most: int, intervals: bool) -> Table:
     Without any count it is for a narrow console, and leaves out accepted hits too.
     """
     early = sorted({at for row in group.rows for at in row.left if at < row.budget})
-    counts = early[-most:] if most else []
+    counts = [0] * (0 in early) + [at for at in early if at][-most:] * (most > 0)
     accepted = most > 0 and any(row.accepted for row in group.rows)
     insider = any(row.insider for row in group.rows)
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("attacker\n  defender", overflow="fold", min_width=12)
-    heads = ["acc.\nclean", *(f"left\n@{at}" for at in counts), "left at\nbudget"]
+    heads = [*(f"left\n@{at}" for at in counts), "left at\nbudget"]
     heads += [f"won:\n{verdict}" for verdict in VERDICTS] + ["won:\naccepted"] * accepted
     heads += ["queries\nto hit", f"median\n{NORMS[group.threat.norm]}"]
     heads += ["insider"] * insider
@@ -111,9 +142,8 @@ def _results(group: Group, most: int, intervals: bool) -> Table:
 
 def _values(row: Row, counts: list[int], intervals: bool, accepted: bool, insider: bool) -> list[str]:
     verdict = row.match.info.verdict
-    clean = row.clean.value if row.defended_clean is None else row.defended_clean.value
     left = [percent(row.left[at][verdict].value) if at in row.left else "" for at in counts]
-    values = [percent(clean), *left, f"{percent(row.headline.value)} {span(row.headline)}"]
+    values = [*left, f"{percent(row.headline.value)} {span(row.headline)}"]
     for rate in (row.success[verdict] for verdict in VERDICTS):
         values.append(f"{percent(rate.value)} {span(rate)}" if intervals else percent(rate.value))
     if accepted:

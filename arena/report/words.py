@@ -8,6 +8,7 @@ from datetime import timedelta
 from arena.log.tables import Run
 from arena.report.summary import Progress, Rate
 from arena.threat import Threat
+from arena.utility import Utility
 
 NOTHING = "–"
 NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
@@ -46,6 +47,24 @@ def number(value: float) -> str:
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.3g}"
+
+
+def factor(value: float) -> str:
+    """How many times as much."""
+    return NOTHING if math.isnan(value) else f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def milliseconds(seconds: float) -> str:
+    return NOTHING if math.isnan(seconds) else f"{1000 * seconds:.3g}"
+
+
+def megabytes(count: int | None) -> str:
+    return NOTHING if count is None else f"{count / 1e6:,.3g}"
+
+
+def accuracy(utility: Utility) -> Rate:
+    """Clean accuracy with its interval."""
+    return Rate(utility.accuracy, utility.low, utility.high)
 
 
 def epsilon(threat: Threat) -> str:
@@ -90,6 +109,6 @@ def unfinished(run: Run, done: Progress) -> str:
     if run.ended is not None:
         return ""
     return (
-        f"This run has not ended: {done.finished} of at least {done.expected} shards are finished, "
+        f"This run has not ended: {done.finished} of {done.expected} shards are finished, "
         "and only those are counted here."
     )

@@ -12,14 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from arena.evaluation import Evaluation
 from arena.log import open_log
 from arena.log import questions as ask
+from arena.report.summary import progress, read_rows, read_run
 from arena.runner import Run, shards
 from arena.scenario import ScenarioError, parse_scenario
 
 TABLE = {
     "games": 12,
     "shard": 5,
+    "utility": 60,
     "repeats": 2,
     "at": [5, 10],
     "attackers": [{"name": "square", "p": 0.3}],
@@ -71,7 +74,13 @@ def content(path: Path) -> dict[str, list[tuple]]:
             "FROM finished_marks k JOIN finished_games g ON g.id = k.game_id "
             "JOIN matches m ON m.id = g.match_id ORDER BY 1, 2, 3, 4",
         ).rows
-    return {"games": games, "queries": rows, "marks": marks}
+        worth = ask.sql(
+            log,
+            "SELECT m.number, u.images, u.accuracy, u.low, u.high, u.declined, u.refused, u.agreement, "
+            "u.ece, u.ece_mass, u.nll, u.batch FROM utilities u "
+            "JOIN matches m ON m.id = u.match_id ORDER BY 1",
+        ).rows
+    return {"games": games, "queries": rows, "marks": marks, "utilities": worth}
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +132,59 @@ def test_the_same_scenario_gives_the_same_log_after_interruptions(whole, tmp_pat
         assert run().play(log, watcher)[1]
     assert watcher.skipped == 3
     assert content(path) == content(whole)
+
+
+def test_every_match_holds_the_utility_of_its_stack(whole):
+    (first, second) = content(whole)["utilities"]
+    assert first[:2] == (0, 60) and second[:2] == (1, 60)
+    assert first[7] == 1, "the undefended classifier agrees with itself"
+    assert second[7] <= 1 and first[10] != second[10], "noise changes the likelihood"
+
+
+def test_a_stack_is_evaluated_once_and_not_again_after_an_interruption(tmp_path, monkeypatch):
+    evaluated = []
+    of = Evaluation.of
+
+    def counted(self, stack, **options):
+        evaluated.append(len(stack.defenders))
+        return of(self, stack, **options)
+
+    monkeypatch.setattr(Evaluation, "of", counted)
+    both = {"attackers": [{"name": "square", "p": 0.3}, "random-search"], "repeats": 1}
+    path = tmp_path / "cut.db"
+    with open_log(path) as log, pytest.raises(KeyboardInterrupt):
+        run(**both).play(log, Watcher(stop_after=4))
+    assert len(evaluated) == 2, "of the first attacker's two matches, one was begun after the other's end"
+    with open_log(path) as log:
+        assert run(**both).play(log, Watcher())[1]
+    assert len(evaluated) == 2
+    rows = content(path)["utilities"]
+    assert [row[1:] for row in rows[:2]] == [row[1:] for row in rows[2:]]
+
+
+def test_other_counts_of_images_are_another_run_and_none_leaves_none(whole, tmp_path):
+    path = tmp_path / "none.db"
+    assert run(utility=0).info().fingerprint != run().info().fingerprint
+    with open_log(path) as log:
+        run(utility=0).play(log, Watcher())
+    found = content(path)
+    assert found["utilities"] == []
+    assert {key: found[key] for key in ("games", "queries", "marks")} == {
+        key: value for key, value in content(whole).items() if key != "utilities"
+    }, "an evaluation leaves no trace in the games"
+
+
+def test_the_log_knows_all_shards_before_they_are_played(tmp_path):
+    path = tmp_path / "cut.db"
+    with open_log(path) as log, pytest.raises(KeyboardInterrupt):
+        run().play(log, Watcher(stop_after=1))
+    prepared = run()
+    wanted = sum(
+        len(list(shards(g, m))) for m, g in zip(prepared.scenario.matches, prepared.grounds, strict=True)
+    )
+    with open_log(path, create=False) as log:
+        done = progress(read_run(log), read_rows(log, 1))
+    assert (done.finished, done.expected) == (1, wanted)
 
 
 def test_a_finished_run_is_not_played_again_unless_asked_for(whole, tmp_path):

@@ -69,7 +69,7 @@ def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0002", "0001"
+revision, down_revision = "0003", "0002"
 def upgrade():
     op.add_column("runs", sa.Column("place", sa.Text()))
 """
@@ -93,7 +93,7 @@ def test_an_older_layout_is_brought_up_to_date(
 ) -> None:
     with open_log(where) as log:
         log.begin_run(run_info)
-    step = steps / "0002_next.py"
+    step = steps / "0003_next.py"
     step.write_text(NEXT)
     with open_log(where, create=create) as log, log.database.reader.connect() as connection:
         row = connection.execute(text("SELECT title, place FROM runs")).one()
@@ -112,7 +112,7 @@ def test_the_next_migration_is_written_from_the_schema(
     changed.tables["runs"].append_column(Column("place", Text))
     monkeypatch.setattr(schema, "metadata", changed)
     script = revise("remember the place")
-    assert script.name == "0002_remember_the_place.py"
+    assert script.name == "0003_remember_the_place.py"
     assert script.parent == steps
     steps_up, steps_down = re.findall(r"batch_op\..*", script.read_text())
     assert steps_up == "batch_op.add_column(sa.Column('place', sa.Text(), nullable=True))"
@@ -126,7 +126,7 @@ def test_a_log_of_a_newer_version_is_refused(where: str) -> None:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     for create in (True, False):
         with pytest.raises(
-            LogError, match=r"newer version of this program \(layout 9999, known up to 0001\)"
+            LogError, match=r"newer version of this program \(layout 9999, known up to 0002\)"
         ):
             open_log(where, create=create)
 

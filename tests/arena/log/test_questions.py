@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import pytest
 
 from arena.log import Log, LogError, questions
-from arena.log.summaries import standings, summary
 from arena.transcript import MarkRows, NoteRows, QueryRows
+from arena.utility import Utility
 
 Played = dict[tuple[int, int], Any]
 
@@ -65,14 +63,9 @@ def test_nothing_is_an_answer_too(log: Log, begun: Callable[..., int]) -> None:
     match = begun(log)
     assert len(questions.outcomes(log, match)) == len(questions.verdicts(log, match)) == 0
     assert questions.notes_of_match(log, match) == questions.samples(log, match, 5, won=True) == []
-    assert standings(log, match) == []
+    assert questions.utility(log, match) is None
     curve = questions.curve(log, match)
     assert (curve.turn.tolist(), curve.drawn, curve.played) == ([], 0, 0)
-    found = summary(log, match)
-    assert (found.drawn, found.clean, found.queries, found.answered, found.reasons) == (0, 0, 0, 0, {})
-    assert math.isnan(found.queries_median)
-    assert math.isnan(found.accuracy("vote"))
-    assert math.isnan(found.success("vote"))
 
 
 def test_verdicts(log: Log, played: Played) -> None:
@@ -158,61 +151,22 @@ def test_samples(log: Log, played: Played) -> None:
             assert all(game.final.shape == (3, 4, 4) for game in games)
 
 
-def test_summary(log: Log, played: Played) -> None:
-    found = summary(log, 1)
-    right = [reason != "clean" for reason in column(played, "reason")]
-
-    def over_played(name: str) -> list[Any]:
-        return [value for value, counts in zip(column(played, name), right, strict=True) if counts]
-
-    assert (found.shards, found.unfinished, found.drawn, found.played) == (4, 1, 24, sum(right))
-    assert 0 < found.clean < 24
-    assert found.seconds > 0
-    assert found.reasons == Counter(column(played, "reason"))
-    assert found.queries == sum(column(played, "queries"))
-    assert found.queries_mean == pytest.approx(statistics.mean(over_played("queries")))
-    assert found.queries_median == statistics.median(over_played("queries"))
-    assert found.refused == sum(column(played, "refused"))
-    assert found.insider_queries == sum(column(played, "insider_queries"))
-    hits = [turn for turn in column(played, "hit_at") if turn]
-    assert (found.hits, found.accepted) == (len(hits), sum(map(bool, column(played, "accepted_at"))))
-    assert found.hit_mean == pytest.approx(statistics.mean(hits))
-    assert found.hit_median == statistics.median(hits)
-    for name in ("l2", "linf"):
-        median = statistics.median(map(far, over_played(name)))
-        assert getattr(found, f"{name}_median") == pytest.approx(median)
-    for verdict in ("answered", "vote", "base"):
-        lost = sum(over_played(verdict))
-        assert getattr(found, verdict) == pytest.approx(lost)
-        assert found.accuracy(verdict) == pytest.approx((sum(right) - lost) / 24)
-        assert found.success(verdict) == pytest.approx(lost / sum(right))
-
-
-def test_standings_hold_each_verdict_until_the_next(
-    log: Log, begun: Callable[..., int], made: Callable[..., Any]
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"nll": math.inf}, {"ece": math.nan, "ece_mass": math.nan, "nll": math.nan}, {"batch": None}],
+)
+def test_a_utility_comes_back_as_it_was(
+    log: Log, begun: Callable[..., int], changed: dict[str, float]
 ) -> None:
-    shard = made(games=30, turns=10)
-    rng = np.random.default_rng(0)
-    pieces = [piece for piece in shard.pieces if isinstance(piece, MarkRows)]
-    for i, piece in enumerate(pieces[1:], 1):
-        kept = np.flatnonzero(rng.random(30) < 0.5)
-        columns = {f.name: getattr(piece, f.name)[kept] for f in fields(piece) if f.name != "at"}
-        pieces[i] = replace(piece, **columns)
-    match = begun(log)
-    with log.shard(match, 0, 0, "f", shard.keys) as listener:
-        replace(shard, pieces=pieces).tell(listener)
-
-    right = [reason != "clean" for reason in shard.games.reason]
-    standing: dict[int, tuple[float, ...]] = {}
-    for piece, found in zip(pieces, standings(log, match), strict=True):
-        for i, game in enumerate(piece.game.tolist()):
-            if right[game]:
-                standing[game] = (piece.answered[i], piece.vote[i], piece.base[i])
-        lost = [sum(values) for values in zip(*standing.values(), strict=True)]
-        assert (found.at, found.drawn, found.played) == (piece.at, 30, sum(right))
-        assert [found.answered, found.vote, found.base] == pytest.approx(lost)
-        assert found.accuracy("vote") == pytest.approx((sum(right) - lost[1]) / 30)
-        assert found.success("base") == pytest.approx(lost[2] / sum(right))
+    numbers = {f.name: 0.1 * place for place, f in enumerate(fields(Utility))}
+    told = Utility(**{**numbers, "images": 7, "batch": 64, "peak_bytes": 2**40, **changed})
+    match, other = begun(log, 0), begun(log, 1)
+    log.record_utility(match, told)
+    assert str(questions.utility(log, match)) == str(log.find_utility(match)) == str(told)
+    assert repr(questions.utility(log, match)) == repr(told), "NaN too, which no comparison finds equal"
+    assert questions.utility(log, other) is log.find_utility(other) is None
+    with pytest.raises(LogError):
+        log.record_utility(match, told)
 
 
 @pytest.mark.parametrize("accepted", [False, True])

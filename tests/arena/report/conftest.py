@@ -15,6 +15,7 @@ from arena.runner import Run
 from arena.scenario import parse_scenario
 from arena.threat import Threat
 from arena.transcript import GameRows, MarkRows, NoteRows, QueryRows
+from arena.utility import Utility
 
 SHAPE = (1, 4, 4)
 RUN = RunInfo(
@@ -35,6 +36,30 @@ MATCH = MatchInfo(
     classes=10,
     image_shape=SHAPE,
     at=(5, 10),
+)
+
+
+UTILITY = Utility(
+    images=1000,
+    accuracy=0.9,
+    low=0.88,
+    high=0.917,
+    declined=0.011,
+    refused=0.022,
+    agreement=0.975,
+    ece=0.0123,
+    ece_mass=0.0234,
+    nll=0.25,
+    batch=64,
+    cost_1=1.25,
+    cost_1_low=1.1,
+    cost_1_high=1.4,
+    cost_batch=12.5,
+    cost_batch_low=11.1,
+    cost_batch_high=13.3,
+    seconds_1=0.0042,
+    seconds_batch=0.00031,
+    peak_bytes=5_500_000,
 )
 
 
@@ -75,6 +100,10 @@ class Hand:
         if games:
             self.shard(match_id, games)
         return match_id
+
+    def utility(self, **changes: Any) -> Utility:
+        """One with a different number in every column of a report."""
+        return replace(UTILITY, **changes)
 
     def shard(self, match_id: int, games: Sequence[Game], number: int = 0, repeat: int = 0) -> None:
         place = np.arange(len(games))

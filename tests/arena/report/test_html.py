@@ -120,12 +120,46 @@ def test_every_number_of_a_hand_written_match(hand, game):
     _, page = page_of(hand.log, run)
     said = " ".join(data for _, data in page.texts)
     for words in (
-        "none answered 75.0 [30.1, 95.4] 75.0 [30.1, 95.4] 50.0 [15.0, 85.0] 50.0 [15.0, 85.0]",
+        "none answered 75.0 [30.1, 95.4] 50.0 [15.0, 85.0] 50.0 [15.0, 85.0]",
         "none 3 33.3 [6.1, 79.2] 20.0 [2.5, 71.2] 33.3 [6.1, 79.2] 33.3 [6.1, 79.2] 3 3 10 7.7 ∞",
         "none 1 4 1 2 1 23 7 5 0:00:00",
         "temperature 1.25",
     ):
         assert words in said, words
+
+
+def test_what_a_defended_classifier_is_worth_stands_beside_its_matches(hand, game):
+    run = hand.run()
+    match = hand.match(run, game(0), game(1))
+    hand.log.record_utility(match, hand.utility())
+    hand.match(run, game(0), number=1, defender="unknown")
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    for words in (
+        "none 90.0 [88.0, 91.7] 1.23 0.25 97.5 1.25 12.5 answered 100.0",
+        "unknown – answered 100.0",
+        "none 1,000 90.0 [88.0, 91.7] 1.1 2.2 97.50 1.23 2.34 0.25 "
+        "1.25 [1.10, 1.40] 4.2 64 12.5 [11.1, 13.3] 0.31 5.5",
+    ):
+        assert words in said, words
+
+
+def test_without_utilities_there_are_no_columns_of_them(hand, game):
+    run = hand.run()
+    hand.match(run, game(0))
+    text, _ = page_of(hand.log, run)
+    assert "ECE, 15 bins" not in text
+    assert "cost at" not in text
+
+
+def test_all_that_share_the_worst_case_are_outlined(hand, game):
+    run = hand.run()
+    for number, name in enumerate(("one", "two", "three")):
+        won = [game(0, "hit", 3, hit_at=3, votes=(0, 1, 1), l2=1.0)] * (number < 2)
+        hand.match(run, *won, game(1), number=number, attacker=name, attacker_title=name)
+    _, page = page_of(hand.log, run)
+    cells = [values["class"] for values in page.of("td") if "cell" in values.get("class", "")]
+    assert cells == ["cell worst", "cell worst", "cell"]
 
 
 def test_names_are_text(hand, game):
@@ -153,10 +187,12 @@ def test_names_are_text(hand, game):
 
 
 def test_an_unfinished_run_says_so_at_the_top(hand, game):
-    run = hand.run(ended=False, resolved={"matches": [{"games": 6, "shard": 2, "repeats": 1}] * 2})
+    run = hand.run(
+        ended=False, resolved={"matches": [{"games": 6, "drawn": 7, "shard": 2, "repeats": 1}] * 2}
+    )
     hand.match(run, game(0), game(1))
     text, page = page_of(hand.log, run)
-    said = "This run has not ended: 1 of at least 6 shards are finished, and only those are counted here."
+    said = "This run has not ended: 1 of 8 shards are finished, and only those are counted here."
     assert ("notice", said) in page.texts
     assert text.index(said) < text.index("<section")
     hand.log.end_run(run)

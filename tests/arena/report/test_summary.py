@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from arena.log import LogError, open_log, questions, summaries
-from arena.report.summary import VERDICTS, progress, rate, read_rows, read_run
+from arena.log import LogError, open_log, questions
+from arena.log.tables import Marks
+from arena.report.summary import VERDICTS, progress, rate, read_rows, read_run, standing
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -32,8 +34,8 @@ def test_a_match_in_numbers(hand, game):
     (row,) = read_rows(hand.log, run)
     assert (row.drawn, row.played, row.shards) == (5, 4, 1)
     assert row.clean.value == 4 / 5
-    assert row.defended_clean.value == pytest.approx(1 - (1 + 0 + 0.2) / 5)
     left = {at: {v: r.value for v, r in rates.items()} for at, rates in row.left.items()}
+    assert left[0] == pytest.approx({"answered": 4 / 5, "vote": (1 + 0.8 + 2) / 5, "base": 4 / 5})
     assert left[5] == pytest.approx({"answered": 3 / 5, "vote": (0.4 + 0.8 + 2) / 5, "base": 3 / 5})
     assert left[10] == pytest.approx({"answered": 2 / 5, "vote": (0.4 + 0 + 2) / 5, "base": 3 / 5})
     assert row.headline == row.left[10]["answered"]
@@ -102,12 +104,12 @@ def test_a_match_without_finished_games(hand):
     assert math.isnan(row.headline.value)
 
 
-def test_clean_images_say_nothing_of_a_defender_where_there_is_a_target(hand, game, threat):
+def test_clean_images_are_judged_by_the_target(hand, game, threat):
     run = hand.run()
     targeted = threat.model_copy(update={"goal": "targeted"})
     hand.match(run, game(0, target=4), threat=targeted)
     (row,) = read_rows(hand.log, run)
-    assert row.defended_clean is None
+    assert row.left[0]["vote"].value == 1, "none of them is answered with the target"
 
 
 def test_what_went_wrong_is_told(hand, game):
@@ -119,13 +121,13 @@ def test_what_went_wrong_is_told(hand, game):
 
 
 def test_progress_counts_shards_that_have_not_begun(hand, game):
-    described = {"games": 10, "shard": 4, "repeats": 2}
+    described = {"games": 10, "drawn": 13, "shard": 4, "repeats": 2}
     run = hand.run(ended=False, resolved={"matches": [described, described]})
     match = hand.match(run)
     hand.shard(match, [game(i) for i in range(4)])
     rows = read_rows(hand.log, run)
     done = progress(read_run(hand.log, run), rows)
-    assert (done.finished, done.expected) == (1, 12)
+    assert (done.finished, done.expected) == (1, 16)
 
 
 def test_the_last_run_unless_one_is_named(hand):
@@ -139,22 +141,53 @@ def test_the_last_run_unless_one_is_named(hand):
 
 
 @pytest.mark.parametrize("objective", ["first", "submit"])
-def test_a_played_match_agrees_with_the_logs_own_sums(play, objective):
+def test_a_played_match_agrees_with_sums_in_sql(play, objective):
     threat = {"epsilon": 0.3, "budget": 30, "objective": objective}
     with open_log(play(threat=threat), create=False) as log:
         rows = read_rows(log, 1)
         assert [row.match.info.defender for row in rows] == ["none", "snd"]
         for row in rows:
-            total = summaries.summary(log, row.match.id)
-            standings = {s.at: s for s in summaries.standings(log, row.match.id)}
-            assert (row.drawn, row.played) == (total.drawn, total.played)
-            assert row.queries_median == total.queries_median
-            assert row.distance_median == pytest.approx(total.linf_median)
-            assert sorted(row.left) == [5, 10, 30]
+            of_match = f"FROM finished_games WHERE match_id = {row.match.id}"
+            played = f"{of_match} AND reason <> 'clean'"
+            ((drawn,),) = questions.sql(log, f"SELECT count(*) {of_match}").rows
+            games = questions.sql(log, f"SELECT queries, linf, hit_at {played}").rows
+            assert (row.drawn, row.played) == (drawn, len(games))
+            assert row.queries_median == statistics.median(queries for queries, _, _ in games)
+            far = [math.inf if linf is None else linf for _, linf, _ in games]
+            assert row.distance_median == pytest.approx(statistics.median(far))
+            assert sorted(row.left) == [0, 5, 10, 30]
             for verdict in VERDICTS:
-                assert row.success[verdict].value == pytest.approx(total.success(verdict))
-                for at, rates in row.left.items():
-                    assert rates[verdict].value == pytest.approx(standings[at].accuracy(verdict))
+                ((lost,),) = questions.sql(log, f"SELECT sum({verdict}) {played}").rows
+                assert row.success[verdict].value == pytest.approx(lost / len(games))
+                assert row.left[30][verdict].value == pytest.approx((len(games) - lost) / drawn)
+                for at in (0, 5, 10):
+                    held = f"SELECT sum(m.{verdict}) FROM finished_marks m JOIN (SELECT id {played}) g "
+                    ((lost,),) = questions.sql(log, f"{held} ON g.id = m.game_id WHERE m.at = {at}").rows
+                    assert row.left[at][verdict].value == pytest.approx((len(games) - lost) / drawn)
             assert any(row.curve.lost), "an attack with this radius wins some games"
-            hit = questions.outcomes(log, row.match.id).hit_at
-            assert row.hit_median == np.median(hit[hit > 0])
+            hits = [hit for *_, hit in games if hit is not None]
+            assert (row.hit_median, row.hit_mean) == (statistics.median(hits), statistics.mean(hits))
+
+
+def test_a_verdict_holds_until_the_next():
+    rng = np.random.default_rng(0)
+    marks = [(at, game) for at in (0, 3, 6, 9) for game in range(30) if at == 0 or rng.random() < 0.5]
+    at, game = np.array(marks).T
+    nothing = np.zeros(len(marks))
+    told = Marks(at, game, at, nothing > 0, rng.random(len(marks)), nothing > 0, nothing, nothing)
+    standing_now: dict[int, float] = {}
+    for upto in (0, 3, 6, 9):
+        standing_now |= {g: v for a, g, v in zip(at, game, told.vote, strict=True) if a == upto}
+        games = rng.permutation(31)  # the last of which has no marks
+        row = standing(games, told, upto)
+        assert (row == -1).tolist() == (games == 30).tolist()
+        assert told.vote[row[row >= 0]].tolist() == [standing_now[g] for g in games if g != 30]
+
+
+def test_a_played_run_holds_the_utility_of_every_match(play):
+    with open_log(play(utility=80), create=False) as log:
+        first, second = (row.utility for row in read_rows(log, 1))
+    assert (first.images, second.images) == (80, 80)
+    assert first.agreement == 1
+    with open_log(play(utility=0), create=False) as log:
+        assert [row.utility for row in read_rows(log, 1)] == [None, None]

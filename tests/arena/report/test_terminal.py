@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 
 import pytest
@@ -27,7 +28,7 @@ def test_all_numbers_of_a_match(hand, game):
     (line,) = [line for line in said.splitlines() if line.startswith("  none")]
     assert re.split(r"\s{2,}", line.strip()) == [
         "none",
-        "75.0",  # clean
+        "75.0",  # left at 0
         "50.0",  # left at 5
         "50.0 [15, 85]",
         "33.3 [6, 79]",
@@ -42,7 +43,7 @@ def test_the_worst_case_of_a_defender_is_marked(play):
     attackers = [{"name": "square", "p": 0.3}, "random-search"]
     with open_log(play(attackers=attackers), create=False) as log:
         said = printed(log, 1)
-    matrix = said[said.index("accuracy left at the budget") : said.index("clean")]
+    matrix = said[said.index("accuracy left at the budget") : said.index("\nattacker")]
     assert matrix.count("*") == 1 + 2, "one for each defender, and the legend's"
 
 
@@ -50,9 +51,28 @@ def test_all_that_share_the_worst_case_are_marked(hand, game):
     run = hand.run()
     for number, name in enumerate(("one", "two")):
         hand.match(run, game(0), game(1), number=number, attacker=name, attacker_title=name)
+    won = game(0, "hit", 3, hit_at=3, votes=(0, 1, 1), l2=1.0)
+    hand.match(run, game(1), number=2, attacker="one", attacker_title="one", defender="other")
+    hand.match(run, won, number=3, attacker="two", attacker_title="two", defender="other")
+    lines = printed(hand.log, run).splitlines()
+    matrix = [re.split(r"\s{2,}", line.strip()) for line in lines if re.match(r"(none|other) ", line)]
+    assert matrix == [["none", "100.0*", "100.0*"], ["other", "100.0", "0.0*"]]
+
+
+def test_what_defended_classifiers_are_worth_stands_beside_what_attackers_leave(hand, game):
+    run = hand.run()
+    match = hand.match(run, game(0), game(1))
+    hand.log.record_utility(match, hand.utility(nll=math.inf))
+    other = hand.match(run, game(0), number=1, defender="other")
+    hand.log.record_utility(other, hand.utility(images=200, cost_1=math.nan))
+    hand.match(run, game(0), number=2, defender="unknown")
     said = printed(hand.log, run)
-    lines = [line for line in said.splitlines() if re.match(r"(one|two) +\d", line)]
-    assert len(lines) == 2 and all(line.rstrip().endswith("*") for line in lines), said
+    rows = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+    assert ["none", "90.0", "1.23", "∞", "97.5", "1.25/12.5", "100.0*"] in rows
+    assert ["other", "90.0", "1.23", "0.25", "97.5", "–/12.5", "100.0*"] in rows
+    assert ["unknown", "–", "–", "–", "–", "–", "100.0*"] in rows
+    assert "on 200 or 1,000 clean images" in said
+    assert "1/64" in said
 
 
 def test_lines_fit_the_width_wherever_they_go(play):
@@ -65,10 +85,10 @@ def test_lines_fit_the_width_wherever_they_go(play):
 
 
 def test_broken_games_and_an_unfinished_run_are_told(hand, game):
-    run = hand.run(ended=False, resolved={"matches": [{"games": 4, "shard": 2, "repeats": 1}]})
+    run = hand.run(ended=False, resolved={"matches": [{"games": 4, "drawn": 5, "shard": 2, "repeats": 1}]})
     hand.match(run, game(0, "error", 2, error="ValueError: [red]no[/] (a.py:3)"), game(1, "stalled"))
     said = printed(hand.log, run)
-    assert "has not ended: 1 of at least 2 shards are finished" in said
+    assert "has not ended: 1 of 3 shards are finished" in said
     assert "square against none: of 2 games 1 with error and 1 with stalled ended" in said
     assert "ValueError: [red]no[/] (a.py:3)" in said
 

@@ -1,0 +1,116 @@
+"""`arena evaluate` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+from arena.cli import app
+from arena.commands.evaluate import _remarks, worlds_of_file
+
+SCENARIO = """
+games = 10
+attackers = ["square", "random-search"]
+defenders = ["none", { name = "snd", sigma = 0.05 }]
+threat = { epsilon = 0.2, budget = 20 }
+[[block]]
+[[block]]
+defenders = [{ name = "snd", sigma = 0.1 }, { stack = [{ name = "snd" }, { name = "rnd" }] }]
+[[block]]
+seed = 4
+defenders = ["rnd"]
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "small.toml"
+    file.write_text(SCENARIO)
+    return file
+
+
+def arena(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["evaluate", *words], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+def test_a_table_with_the_undefended_first() -> None:
+    code, said = arena("--device", "cpu", "--images", "100", "--defender", "snd")
+    assert code == 0
+    lines = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+    assert "digits-cnn on 100 images of digits (games), cpu" in said
+    names = [line[0] for line in lines if line[0] in ("none", "snd")]
+    assert names == ["none", "snd"]
+    (none,) = (line for line in lines if line[0] == "none")
+    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", none[1])
+    assert none[2] == "100.00"
+
+
+def test_figures_as_json() -> None:
+    table = '{"name": "aaa-sine", "alpha": 0.5}'
+    words = ("--device", "cpu", "--images", "60", "--batch", "16", "--split", "calibration")
+    code, said = arena(*words, "--defender", table, "--json")
+    assert code == 0
+    none, aaa = json.loads(said)
+    assert (none["defender"], aaa["defender"]) == ("none", table)
+    assert none["split"] == aaa["split"] == "calibration"
+    assert (none["images"], none["batch"], none["agreement"]) == (60, 16, 1)
+    assert none["accuracy"] == aaa["accuracy"]
+    assert none["cost_1"] > 0 and aaa["peak_bytes"] > 0
+    assert none["facts"] == {} and "temperature" in aaa["facts"]["aaa-sine"]
+    assert len(none["classifier_sha"]) == 64
+
+
+def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
+    worlds, folders = worlds_of_file(str(scenario))
+    assert folders == [scenario.parent]
+    assert [[title for title, _ in world.stacks] for world in worlds] == [
+        ["none", "snd", "snd'", "snd+rnd"],
+        ["none", "rnd"],
+    ]
+    assert [world.seed for world in worlds] == [0, 4]
+    assert [d.sigma for _, (d, *_) in worlds[0].stacks[1:3]] == [0.05, 0.1]  # type: ignore[attr-defined]
+    code, said = arena(str(scenario), "--images", "50", "--device", "cpu")
+    assert code == 0
+    assert said.count("digits-cnn on 50 images of digits (games), cpu") == 2
+
+
+def test_remarks_and_the_accuracy_of_a_card_are_told() -> None:
+    card = {"accuracy": "0.99", "licence": "MIT"}
+    told = _remarks(SimpleNamespace(remarks=("a pickle from a stranger",), card=card))  # type: ignore[arg-type]
+    assert told == ["a pickle from a stranger", "the weights' card says accuracy 0.99"]
+    assert _remarks(object()) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere.toml",), "there is no scenario file nowhere.toml"),
+        (("small.toml", "--dataset", "digits"), "--defender say what small.toml says; give either"),
+        (("--dataset", "digts", "--network", "digits-cnn"), 'did you mean "digits"'),
+        (("--dataset", "cifar10"), '--network: data set "cifar10" needs one to be named'),
+        (("--split", "test"), 'there is no split "test"'),
+        (("--device", "gpu"), 'there is no device "gpu" here'),
+        (("--defender", "snt"), 'did you mean "snd"'),
+        (("--defender", "{name"), "--defender: '{name' is not valid JSON"),
+        (("--network", "[1]"), "--network: found '[1]'; it must be a name or a JSON table"),
+        (
+            ("--network", '{"netwrk": "x"}'),
+            'classifier: netwrk: there is no such key; did you mean "network"',
+        ),
+        (("--network", "digits-cn"), 'did you mean "digits-cnn"'),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_no_traceback(
+    scenario: Path, words: tuple[str, ...], said: str
+) -> None:
+    code, output = arena(*words)
+    assert code == 2
+    assert said in output.replace("\n", "")
+    assert "Traceback" not in output
