@@ -6,11 +6,14 @@ import copy
 import hashlib
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 
 
 class Classifier:
@@ -20,8 +23,30 @@ class Classifier:
     the caller's own stays as it was; any other is shared. `sha` stands for the fingerprint where the caller
     knows a better one than `fingerprint(module)`.
 
-    Raises ValueError for a batch below 1, and for a BatchNorm without running statistics: its answer to one
-    image would depend on the others in the batch.
+    A call answers through `forward`, a copy of the module made ready at the first call (BatchNorm fused,
+    channels-last, reduced precision, compiled: see `prepare_forward`) and made anew when the module is seen
+    to have changed, so the weights are held twice. What a network does besides answering (counting, printing)
+    the copy may not do. `module` and `differentiable` are the network as it was given, in its own precision.
+
+    A row's logits do not depend on the other rows of its batch but for rounding: kernels are chosen by the
+    batch's size, so float32 logits of one image in two batches agree to about 1e-6 of the largest logit, not
+    bit for bit.
+
+    Args:
+        batch: the most rows of one forward pass.
+        precision: of convolutions and matrix products. "float32" is exact (never TF32, whatever the process
+            allows); "tf32" is for CUDA alone. "bf16" rounds what enters each of them to 8 significant bits
+            (spacing 2^-8 for pixels from 0.5 to 1), the input after its normalisation too: perturbations
+            finer than that vanish, and finite differences measure rounding.
+        compile: run through torch.compile, on CUDA as CUDA graphs. Rows are padded to a power of two, each of
+            which is compiled when it is met first, for tens of seconds.
+
+    Attributes:
+        card: what the weights say of themselves, as their loader found it.
+        remarks: what a user should know of where the network came from and how it runs.
+
+    Raises ValueError for a batch below 1, a precision that there is not, and a BatchNorm without running
+    statistics: its answer to one image would depend on the others in the batch.
     """
 
     def __init__(
@@ -34,6 +59,8 @@ class Classifier:
         batch: int = 256,
         name: str = "",
         sha: str | None = None,
+        precision: Precision = "float32",
+        compile: bool = False,
     ) -> None:
         if batch < 1:
             raise ValueError(f"a classifier's batch must be at least 1 row, not {batch}")
@@ -45,11 +72,21 @@ class Classifier:
                     f"running statistics, so its answers would depend on the batch; set track_running_stats"
                 )
         self.device = torch.empty(0, device=device).device  # "cuda" -> "cuda:0", comparable with a tensor's
+        check_precision(precision, self.device)
         self.module = _frozen(module, self.device)
         self.shape = shape
         self.classes = classes
         self.batch = batch
+        self.precision: Precision = precision
+        self.compile = compile
+        self.card: Mapping[str, str] = {}
+        self.remarks: tuple[str, ...] = ()
         self._sha = sha
+        self._forward: Forward | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the prepared copy, which a copy makes for itself."""
+        return {**self.__dict__, "_forward": None}
 
     @property
     def sha(self) -> str:
@@ -57,6 +94,23 @@ class Classifier:
         if self._sha is None:
             self._sha = fingerprint(self.module)
         return self._sha
+
+    @property
+    def forward(self) -> Forward:
+        """What a call runs, made ready if it is not yet; what it leaves out joins the remarks."""
+        if self._forward is None or not self._forward.current:
+            self._evaluate()
+            self._forward = prepare_forward(
+                self.module,
+                shape=self.shape,
+                device=self.device,
+                precision=self.precision,
+                compile=self.compile,
+            )
+            self.remarks += tuple(r for r in self._forward.remarks if r not in self.remarks)
+        if self._forward.module is self.module:
+            self._evaluate()
+        return self._forward
 
     def __call__(self, x: Tensor) -> Tensor:
         """Logits [n,K] of x [n,C,H,W], in pieces of at most `batch` rows, without gradients.
@@ -66,22 +120,22 @@ class Classifier:
         """
         if len(x) == 0:
             return x.new_zeros((0, self.classes))
-        if self.module.training:
-            self.module.eval()
-        with torch.inference_mode():
-            pieces = [
-                self.module(piece) for piece in (torch.split(x, self.batch) if len(x) > self.batch else (x,))
-            ]
-        logits = pieces[0].to(torch.float32, copy=True) if len(pieces) == 1 else torch.cat(pieces).float()
+        forward = self.forward
+        pieces = torch.split(x, self.batch) if len(x) > self.batch else (x,)
+        answers = [forward(piece, self.batch) for piece in pieces]
+        logits = answers[0].to(torch.float32, copy=True) if len(answers) == 1 else torch.cat(answers).float()
         if self.classes and logits.shape != (len(x), self.classes):
             found = f"found {list(logits.shape)} for {len(x)} images"
             raise ValueError(f"classifier {self.name!r} must answer [n,{self.classes}]; {found}")
         return logits
 
-    def differentiable(self, x: Tensor) -> Tensor:
-        """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (none through the weights)."""
+    def _evaluate(self) -> None:
         if self.module.training:
             self.module.eval()
+
+    def differentiable(self, x: Tensor) -> Tensor:
+        """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (none through the weights)."""
+        self._evaluate()
         logits: Tensor = self.module(x)
         return logits.float()
 
@@ -94,22 +148,38 @@ class Classifier:
         device: str | torch.device = "cpu",
         batch: int = 256,
         name: str = "",
+        precision: Precision | None = None,
+        compile: bool | None = None,
     ) -> Classifier:
         """Wrap a user's model; shape and number of classes are those of one forward on `sample` [1..,C,H,W].
 
-        A function has no weights: its fingerprint is its qualified name. Raises ValueError where the model
+        What is not said is as with another Classifier, if `model` is one, else as with the class. A function
+        has no weights: its fingerprint is its qualified name. Raises ValueError where the model
         cannot take the sample, changes it in place, or answers anything but floating-point [n,K] with K > 1.
         """
-        sha = None
-        if isinstance(model, Classifier):
-            name, sha, model = name or model.name, model._sha, model.module
+        sha, other = None, model if isinstance(model, Classifier) else None
+        if other is not None:
+            name, sha, model = name or other.name, other._sha, other.module
+            precision, compile = precision or other.precision, other.compile if compile is None else compile
         module = model if isinstance(model, nn.Module) else Function(model)
         if sample.dim() != 4 or len(sample) == 0:
             raise ValueError(f"the sample must be images [n,C,H,W] with n > 0, not {list(sample.shape)}")
         channels, height, width = sample.shape[1:]
         name = name or (module.name if isinstance(module, Function) else "")
         shape = (channels, height, width)
-        self = cls(module, shape=shape, classes=0, device=device, batch=batch, name=name, sha=sha)
+        self = cls(
+            module,
+            shape=shape,
+            classes=0,
+            device=device,
+            batch=batch,
+            name=name,
+            sha=sha,
+            precision=precision or "float32",
+            compile=bool(compile),
+        )
+        if other is not None:
+            self.card, self.remarks = other.card, other.remarks
         self.classes = self._count_classes(sample[:2].to(self.device, torch.float32))
         return self
 

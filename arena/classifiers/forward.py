@@ -1,0 +1,304 @@
+"""The forward pass that a classifier really runs: a copy of its network made ready to be fast."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+Precision = Literal["float32", "tf32", "bf16"]
+TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
+"""By how much a prepared copy's logits may differ from the plain module's, over the largest of the sample."""
+SAMPLE = 8
+"""Rows of the sample that a prepared copy is checked on."""
+_SIZES = 64  # compiled sizes of one network that dynamo keeps; its own limit is 8
+_WEIGHTED = (nn.modules.conv._ConvNd, nn.Linear)
+_FUSED = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d))
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """Images [n,C,H,W] float32 -> logits [n,K] float32, under inference_mode.
+
+    Attributes:
+        module: what runs: the classifier's own module, or a copy of it.
+        device: where.
+        precision: of convolutions and matrix products.
+        steps: what was done to the copy, in order: "fused" (BatchNorm into convolutions), "channels-last",
+            "tf32" or "bf16", "compiled".
+        remarks: what was left out and why, one clause each.
+    """
+
+    module: nn.Module
+    device: torch.device
+    precision: Precision = "float32"
+    steps: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    compiled: Compiled | None = field(default=None, repr=False)
+    watch: Watch | None = field(default=None, repr=False)
+
+    @property
+    def current(self) -> bool:
+        """Whether the module that the copy was made of is still as it was."""
+        return self.watch is None or self.watch.unchanged()
+
+    def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
+        """Logits of at most `most` rows; a compiled copy is given no more than `most`, padding counted."""
+        with torch.inference_mode(), _arithmetic(self.device, self.precision):
+            if self.compiled is not None:
+                return self.compiled(x, self.channels_last, most)
+            return self._plain(x)
+
+    def eager(self, x: Tensor) -> Tensor:
+        """The same logits without compilation, for measuring memory."""
+        with torch.inference_mode(), _arithmetic(self.device, self.precision):
+            return self._plain(x)
+
+    @property
+    def channels_last(self) -> bool:
+        return "channels-last" in self.steps
+
+    def _plain(self, x: Tensor) -> Tensor:
+        if self.channels_last:
+            x = x.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.module(x)
+        return logits
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises ValueError where there is no such precision, or not on that device."""
+    if precision not in get_args(Precision):
+        allowed = ", ".join(f'"{name}"' for name in get_args(Precision))
+        raise ValueError(f'there is no precision "{precision}"; allowed: {allowed}')
+    if precision == "tf32" and device.type != "cuda":
+        raise ValueError(f'precision "tf32" is for CUDA devices; found {device}: use "float32" or "bf16"')
+
+
+def prepare_forward(
+    module: nn.Module,
+    *,
+    shape: tuple[int, int, int],
+    device: torch.device,
+    precision: Precision = "float32",
+    compile: bool = False,
+) -> Forward:
+    """The fastest forward of `module` [in eval mode, frozen, on `device`] that answers as it does.
+
+    BatchNorm is fused into the convolutions before it where torch.fx can trace the network; convolutional
+    networks are laid out channels-last where that pays (on the CPU; on a GPU with tensor cores at work, so
+    in tf32 and bf16 only). TorchScript, exported programs and functions run as they are.
+
+    Each step's copy is compared with the plain module on 8 images of noise, the same ones always: the label
+    must be the same (in float32), a logit may differ by `TOLERANCE` of the sample's largest, and what is not
+    finite must be so alike. A step that fails or differs is left out with a remark. So is every step if the
+    module answers the same images differently from call to call, and if hooks listen to it.
+    """
+    plain = Forward(module, device)
+    steps = _steps(module, device, precision, compile)
+    if not steps:
+        return plain
+    watch = Watch(module)
+    if any(layer._forward_hooks or layer._forward_pre_hooks for layer in module.modules()):
+        return replace(plain, watch=watch, remarks=("runs as it is: hooks listen to its layers",))
+    x = torch.rand(SAMPLE, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        try:
+            reference = plain(x)
+            steady = torch.allclose(plain(x), reference, rtol=0, atol=0, equal_nan=True)
+        except Exception:
+            return plain  # the caller's own call will say what is wrong
+        if not steady:
+            return replace(plain, remarks=("runs as it is: its answers to the same images vary",))
+        best = _best(plain, steps, x, reference)
+    return replace(best, watch=watch)
+
+
+Step = Callable[[Forward], Forward]
+
+
+def _best(plain: Forward, steps: dict[str, Step], x: Tensor, reference: Tensor) -> Forward:
+    """`plain` after those of `steps` that keep its answers."""
+    best = plain
+    for name, step in steps.items():
+        try:
+            candidate = replace(step(best), steps=(*best.steps, name))
+            flaw = _difference(candidate(x), reference, candidate.precision)
+        except Exception as error:
+            lines = str(error).strip().splitlines()
+            flaw = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        best = candidate if flaw is None else replace(best, remarks=(*best.remarks, f"not {name}: {flaw}"))
+    return best
+
+
+def _steps(module: nn.Module, device: torch.device, precision: Precision, compile: bool) -> dict[str, Step]:
+    """What to try, in order."""
+    layers = list(module.modules())
+    steps: dict[str, Step] = {}
+    if any(isinstance(layer, _BatchNorm) for layer in layers):
+        steps["fused"] = _fused
+    # cuDNN's plain float32 kernels are no faster in channels-last, and some are slower.
+    pays = device.type == "cpu" or (device.type == "cuda" and precision != "float32")
+    if pays and any(isinstance(layer, nn.Conv2d) for layer in layers):
+        steps["channels-last"] = _channels_last
+    if precision == "tf32":
+        steps["tf32"] = lambda forward: replace(forward, precision="tf32")
+    if precision == "bf16":
+        steps["bf16"] = _bf16
+    if compile:
+        steps["compiled"] = lambda forward: replace(forward, compiled=Compiled(forward.module, device))
+    return steps
+
+
+def _fused(forward: Forward) -> Forward:
+    """BatchNorm into those convolutions whose only user it is."""
+    net = fx.symbolic_trace(copy.deepcopy(forward.module))
+    layers = dict(net.named_modules())
+    calls = Counter(node.target for node in net.graph.nodes if node.op == "call_module")
+    for node in list(net.graph.nodes):
+        before = node.args[0] if node.args else None
+        if not isinstance(before, fx.Node) or {node.op, before.op} != {"call_module"}:
+            continue
+        convolution, norm = layers[str(before.target)], layers[node.target]
+        alone = calls[before.target] == 1 and len(before.users) == 1
+        if alone and (type(convolution), type(norm)) in _FUSED:
+            net.add_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            net.graph.erase_node(node)
+    net.delete_all_unused_submodules()
+    net.recompile()
+    return replace(forward, module=net)
+
+
+def _channels_last(forward: Forward) -> Forward:
+    module: Any = copy.deepcopy(forward.module)  # torch's annotations of `to` leave memory_format out
+    return replace(forward, module=module.to(memory_format=torch.channels_last))
+
+
+def _bf16(forward: Forward) -> Forward:
+    """Autocast, with the weights that it would cast in every pass cast once."""
+    module = copy.deepcopy(forward.module)
+    for layer in module.modules():
+        if type(layer).__module__.startswith("torch.nn.") and isinstance(layer, _WEIGHTED):
+            layer.to(torch.bfloat16)
+    return replace(forward, module=module, precision="bf16")
+
+
+def _difference(found: Tensor, reference: Tensor, precision: Precision) -> str | None:
+    """What sets logits apart from those of the plain module, if too much does."""
+    found, reference = found.float(), reference.float()
+    finite = reference.isfinite()
+    scale = reference[finite].abs().max().item() if finite.any() else 0.0
+    if found.shape != reference.shape or not torch.equal(found.isfinite(), finite):
+        return "its answers have another form"
+    if not torch.allclose(found, reference, rtol=0, atol=TOLERANCE[precision] * scale, equal_nan=True):
+        error = (found - reference)[finite].abs().max().item() if finite.any() else math.nan
+        return f"its logits differ by {error:.2g} where the largest is {scale:.2g}"
+    rows = finite.all(dim=1)
+    if precision == "float32" and not torch.equal(found.argmax(1)[rows], reference.argmax(1)[rows]):
+        return "its labels differ"
+    return None
+
+
+@contextmanager
+def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
+    """TF32 as `precision` wants it, whatever the process has set, and autocast for bf16."""
+    with ExitStack() as stack:
+        if device.type == "cuda":
+            stack.enter_context(tensor_float(precision == "tf32"))
+        if precision == "bf16":
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+        yield
+
+
+@contextmanager
+def tensor_float(allowed: bool) -> Iterator[None]:
+    """TF32 in convolutions and matrix products allowed or not; as it was afterwards."""
+    flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = allowed
+        yield
+    finally:
+        for flag, was in zip(flags, before, strict=True):
+            flag.allow_tf32 = was
+
+
+class Compiled:
+    """`module` through torch.compile, each batch padded with zeros to a power of two.
+
+    On CUDA each size is recorded as a CUDA graph ("reduce-overhead"). Raises what torch.compile raises at
+    the first batch of a size.
+    """
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self._graphs = device.type == "cuda"
+        mode = "reduce-overhead" if self._graphs else None
+        self._run: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=False, mode=mode)
+        self._met: set[int] = set()
+
+    def __call__(self, x: Tensor, channels_last: bool, most: int | None) -> Tensor:
+        size = 1 << (len(x) - 1).bit_length()
+        size = size if most is None else max(len(x), min(size, most))
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        # A tensor of its own: its strides are those that the size was compiled for, whatever x is cut from.
+        padded = torch.empty((size, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout)
+        padded[: len(x)] = x
+        padded[len(x) :] = 0
+        if self._graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
+        if size in self._met:
+            logits = self._run(padded)
+        else:
+            with torch._dynamo.config.patch(recompile_limit=_SIZES):
+                logits = self._run(padded)
+            self._met.add(size)
+        return logits[: len(x)].clone()  # the next replay of the graph overwrites its output
+
+
+class Watch:
+    """Notices that a module is no longer what it was: a weight written to or replaced, a layer, a hook.
+
+    What no version counter sees, it does not: writing through `weight.data`, and plain attributes.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        layers = list(module.modules())
+        self._parts: list[tuple[dict[str, Any], str, nn.Module | None]] = [
+            (layer._modules, name, part) for layer in layers for name, part in layer._modules.items()
+        ]
+        self._tensors: list[tuple[dict[str, Any], str, Tensor, int, int]] = [
+            (table, name, tensor, _version(tensor), tensor.data_ptr())
+            for layer in layers
+            for table in (layer._parameters, layer._buffers)
+            for name, tensor in table.items()
+            if tensor is not None
+        ]
+        self._hooks: list[tuple[dict[int, Any], int]] = [
+            (hooks, len(hooks))
+            for layer in layers
+            for hooks in (layer._forward_hooks, layer._forward_pre_hooks)
+        ]
+
+    def unchanged(self) -> bool:
+        return (
+            all(table.get(name) is part for table, name, part in self._parts)
+            and all(len(hooks) == count for hooks, count in self._hooks)
+            and all(
+                table.get(name) is tensor and _version(tensor) == version and tensor.data_ptr() == address
+                for table, name, tensor, version, address in self._tensors
+            )
+        )
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
