@@ -1,53 +1,25 @@
-"""Classifiers by name, with weights from safetensors files."""
+"""Classifiers by name: the front of everything that one may come from."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 
+from arena.classifiers.building import Built, build
 from arena.classifiers.classifier import Classifier
-from arena.classifiers.networks import NETWORKS, Normalised
+from arena.classifiers.errors import ClassifierError
+from arena.classifiers.networks import Normalised
+from arena.classifiers.spec import ClassifierSpec
+from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
 from arena.datasets.folders import find
-from arena.wording import near
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
 DEFAULT_WEIGHTS = {"digits-cnn": "digits_cnn"}
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
-
-
-class ClassifierError(ValueError):
-    """A classifier that cannot be made: one sentence on what was wrong, where, and what is allowed."""
-
-
-class ClassifierSpec(BaseModel):
-    """Which network, and with which weights.
-
-    Attributes:
-        network: one of `NETWORKS`, or "module:factory" for anything callable that returns a torch module.
-        weights: a safetensors file, absolute or within the search path (in its folders themselves or in
-            `weights` below them), or the name of a packaged file; a network of the table needs one, a
-            factory may load its own.
-        params: keyword arguments for the network or factory.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    network: str
-    weights: str | None = None
-    params: dict[str, Any] = {}
-
-    def __hash__(self) -> int:
-        return hash((self.network, self.weights, frozenset(self.params)))
 
 
 def load_classifier(
@@ -59,21 +31,25 @@ def load_classifier(
 ) -> Classifier:
     """The classifier of `spec` on images like those of `dataset`; named after the network.
 
-    `data_dirs` (a scenario's folder, `--data`) come first in the search path for weights. Raises
-    ClassifierError where the network is unknown or fails, or weights, network and data do not fit, and
-    FileNotFoundError, which says where it looked, where the weights are missing.
+    Its `card` holds the words of the file it came from, its `remarks` what a user should know of that file.
+    `data_dirs` (a scenario's folder, `--data`) come first in the search path for weights and programs. Raises
+    ClassifierError where the network is unknown or fails, weights, network and data do not fit, or the SHA
+    is another than the spec's, and FileNotFoundError, which says where it looked, where a file is missing.
     """
-    module = _build(spec)
-    weights = spec.weights or DEFAULT_WEIGHTS.get(spec.network)
-    if weights is not None:
-        path = PACKAGED.get(weights) or _find(weights, data_dirs)
-        _load(module, read_weights(path), f"weights {path} for {spec.network}")
-        module = _normalised(module, spec, path)
-    elif spec.network in NETWORKS:
-        raise ClassifierError(f'network "{spec.network}" needs weights: a safetensors file')
+    data_dirs = list(data_dirs)
+    built = _weighted(spec, build(spec, torch.empty(0, device=device).device, data_dirs), data_dirs)
+    _check_fit(spec, built, dataset)
+    module = _normalised(spec, built, dataset.shape[0])
     try:
-        sample = dataset.games.take(slice(0, 1))
-        classifier = Classifier.of(module, sample=sample, device=device, batch=batch, name=spec.network)
+        classifier = Classifier.of(
+            module,
+            sample=dataset.games.take(slice(0, 1)),
+            device=device,
+            batch=batch,
+            name=built.name,
+            precision=spec.precision,
+            compile=spec.compile,
+        )
     except ValueError as error:
         raise ClassifierError(f'data set "{dataset.name}": {error}') from error
     if classifier.classes < dataset.classes:
@@ -81,29 +57,43 @@ def load_classifier(
             f'network "{spec.network}" answers {classifier.classes} classes, too few for data set '
             f'"{dataset.name}" with {dataset.classes}'
         )
+    if spec.sha and not classifier.sha.startswith(spec.sha.lower()):
+        raise ClassifierError(
+            f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, wanted '
+            f"{spec.sha.lower()}"
+        )
+    classifier.card, classifier.remarks = dict(built.card), (*built.remarks, *classifier.remarks)
     return classifier
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; ClassifierError if it is none, cut short or tampered with."""
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ClassifierError(f"weights {path} cannot be read as a safetensors file: {error}") from error
+def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Built:
+    """The network with the weights of their file, if any is named."""
+    named = spec.weights or DEFAULT_WEIGHTS.get(spec.network)
+    if named is None:
+        if not built.complete:
+            raise ClassifierError(f'network "{spec.network}" needs weights: {_advice(spec.network)}')
+        return built
+    if built.fixed:
+        raise ClassifierError(f'network "{spec.network}" {built.fixed}: it takes no weights')
+    path = PACKAGED.get(named) or _find(named, folders)
+    weights = read_weights(path)
+    fit_weights(built.module, weights.tensors, f"weights {path} for {spec.network}")
+    said = normalisation(weights.card, f"weights {path}")
+    return replace(
+        built,
+        normalisation=said or built.normalisation,
+        card=weights.card,
+        remarks=built.remarks + weights.remarks,
+    )
 
 
-def _normalised(module: nn.Module, spec: ClassifierSpec, path: Path) -> nn.Module:
-    """`module` behind the input normalisation that the weights say, else the network's own."""
-    known = NETWORKS.get(spec.network)
-    with safe_open(path, "pt") as file:
-        said = file.metadata() or {}
-    if "norm_mean" in said and "norm_std" in said:
-        mean, std = ([float(v) for v in said[key].split(",")] for key in ("norm_mean", "norm_std"))
-    elif known:
-        mean, std = list(known.mean), list(known.std)
-    else:
-        return module
-    return module if not any(mean) and set(std) == {1.0} else Normalised(module, mean, std)
+def _advice(network: str) -> str:
+    package = network.partition(":")[0]
+    published = {
+        "timm": ", or params = { pretrained = true }",
+        "torchvision": ', or params = { weights = "DEFAULT" }',
+    }
+    return f"a safetensors file{published.get(package, '')}"
 
 
 def _find(weights: str, folders: Iterable[Path]) -> Path:
@@ -111,82 +101,37 @@ def _find(weights: str, folders: Iterable[Path]) -> Path:
     return find("weights", [weights, str(Path("weights") / weights)], folders, advice)
 
 
-def _build(spec: ClassifierSpec) -> nn.Module:
-    known = NETWORKS.get(spec.network)
-    factory = known.factory if known else _factory(spec.network)
-    try:
-        inspect.signature(factory).bind(**spec.params)
-    except TypeError as error:
-        allowed = inspect.signature(factory).parameters
-        unknown = [key for key in spec.params if key not in allowed]
-        meant = near(unknown[0] if unknown else "", allowed)
-        raise ClassifierError(f'network "{spec.network}", params: {error}; {meant}') from error
-    except ValueError:
-        pass  # written in C, without a signature: the call itself will tell
-    try:
-        module = factory(**spec.params)
-    except Exception as error:
-        raise ClassifierError(f'network "{spec.network}" cannot be built: {error}') from error
-    if not isinstance(module, nn.Module):
+def _check_fit(spec: ClassifierSpec, built: Built, dataset: Dataset) -> None:
+    if any(want not in (None, axis) for want, axis in zip(built.takes, dataset.shape, strict=True)):
+        wanted = ",".join("*" if axis is None else str(axis) for axis in built.takes)
         raise ClassifierError(
-            f'network "{spec.network}" must return a torch.nn.Module, not a {type(module).__name__}'
+            f'network "{spec.network}" takes images [{wanted}]; data set "{dataset.name}" has images '
+            f"{list(dataset.shape)}"
         )
-    return module
+    if not built.in_torch and (spec.compile or spec.precision != "float32"):
+        found = "compile = true" if spec.compile else f'precision = "{spec.precision}"'
+        raise ClassifierError(f'network "{spec.network}" does not run in torch: {found} does nothing there')
 
 
-def _factory(name: str) -> Callable[..., Any]:
-    module_name, colon, attribute = name.partition(":")
-    if not (colon and module_name and attribute):
-        raise ClassifierError(f'there is no network "{name}"; {near(name, NETWORKS)}, or module:factory')
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ClassifierError(f'network "{name}": {module_name} cannot be imported: {error}') from error
-    factory: Callable[..., Any] | None = getattr(module, attribute, None)
-    if not callable(factory):
-        allowed = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+def _normalised(spec: ClassifierSpec, built: Built, channels: int) -> nn.Module:
+    """The network behind the input normalisation of the spec, else of its weights, else its own."""
+    if spec.mean is not None and spec.std is not None:
+        mean, std = spec.mean, spec.std
+    elif built.normalisation is not None:
+        mean, std = built.normalisation
+    else:
+        return built.module
+    if not any(mean) and set(std) == {1.0}:
+        return built.module
+    n = max(len(mean), len(std))
+    if n not in (1, channels):
         raise ClassifierError(
-            f'network "{name}": no such callable in {module_name}; {near(attribute, allowed)}'
+            f'network "{spec.network}": mean {list(mean)} and std {list(std)} must hold one value, or one '
+            f"for each of the {channels} channels"
         )
-    return factory
-
-
-def _load(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    own = module.state_dict()
-    given = _unwrapped(weights, own)
-    counters = {key for key in own if key.endswith(".num_batches_tracked")}  # unused in eval mode
-    reshaped = {
-        f"{key} {list(given[key].shape)} instead of {list(own[key].shape)}"
-        for key in own.keys() & given.keys()
-        if given[key].shape != own[key].shape
-    }
-    wrong = {
-        "missing": own.keys() - given.keys() - counters,
-        "unexpected": given.keys() - own.keys(),
-        "of another shape": reshaped,
-    }
-    if any(wrong.values()):
-        told = "; ".join(f"{word}: {_few(keys)}" for word, keys in wrong.items() if keys)
-        raise ClassifierError(f"{what} do not fit: {told}")
-    if broken := [key for key, value in given.items() if not value.isfinite().all()]:
-        raise ClassifierError(f"{what} hold values that are not finite: {_few(broken)}")
-    module.load_state_dict(given, strict=False)
-
-
-def _unwrapped(weights: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
-    """Keys without the prefixes of wrappers, unless the network's own keys begin so."""
-    given = dict(weights)
-    for prefix in WRAPPERS * 2:  # either may stand around the other
-        if (
-            given
-            and all(key.startswith(prefix) for key in given)
-            and not any(k.startswith(prefix) for k in own)
-        ):
-            given = {key.removeprefix(prefix): value for key, value in given.items()}
-    return given
-
-
-def _few(keys: Iterable[str], most: int = 5) -> str:
-    ordered = sorted(keys)
-    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
-    return ", ".join(ordered[:most]) + more
+    try:
+        return Normalised(
+            built.module, mean * n if len(mean) == 1 else mean, std * n if len(std) == 1 else std
+        )
+    except ValueError as error:
+        raise ClassifierError(f'network "{spec.network}": {error}') from error

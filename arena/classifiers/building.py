@@ -1,0 +1,127 @@
+"""Networks by their names: the table's, other packages', a user's own, and program files."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.from_numpy import FromNumpy
+from arena.classifiers.networks import NETWORKS
+from arena.classifiers.programs import PROGRAMS, is_program, read_program
+from arena.classifiers.spec import ClassifierSpec
+from arena.classifiers.zoos import ZOOS
+from arena.datasets.folders import find
+from arena.wording import near
+
+_ADVICE = "put the file there, or give its whole path"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A network without its weights, or with its own.
+
+    Attributes:
+        name: what the classifier is called.
+        normalisation: the mean and std that its weights want where they do not say their own.
+        complete: whether it may do without a weights file.
+        fixed: why no weights file can be put into it; empty where one can.
+        in_torch: whether it runs in torch, where precision and compilation are to be chosen.
+        takes: the shape (C, H, W) of its images, None where it is free or unknown.
+        card, remarks: its file's own words, and what a user should know of it.
+    """
+
+    module: nn.Module
+    name: str
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    complete: bool = True
+    fixed: str = ""
+    in_torch: bool = True
+    takes: tuple[int | None, ...] = (None, None, None)
+    card: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+
+
+def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
+    """What `spec.network` names.
+
+    Raises ClassifierError where it cannot be made, FileNotFoundError where its file is missing.
+    """
+    if known := NETWORKS.get(spec.network):
+        module = _made(spec, known.factory)
+        return Built(module, spec.network, (known.mean, known.std), complete=False)
+    if is_program(spec.network):
+        return _program(spec, device, folders)
+    package, _, name = spec.network.partition(":")
+    if package in ZOOS and name:
+        zoo = ZOOS[package](name, spec.params)
+        return Built(zoo.module, spec.network, zoo.normalisation, complete=zoo.pretrained)
+    found = _attribute(spec.network)
+    module = found if isinstance(found, nn.Module) and not spec.params else _made(spec, found)
+    if isinstance(module, FromNumpy):
+        return Built(module, spec.network, fixed="is a numpy function, which holds its own", in_torch=False)
+    return Built(module, spec.network)
+
+
+def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
+    if spec.params:
+        raise ClassifierError(f'network "{spec.network}" is a program file and takes no params')
+    path = find("program", [spec.network, str(Path("weights") / spec.network)], folders, _ADVICE)
+    program = read_program(path, device)
+    return Built(
+        program,
+        path.name,
+        fixed="is a program file, which holds its own",
+        in_torch=program.differentiable,
+        takes=program.takes,
+        card=program.card,
+        remarks=program.remarks,
+    )
+
+
+def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
+    try:
+        inspect.signature(factory).bind(**spec.params)
+    except TypeError as error:
+        allowed = inspect.signature(factory).parameters
+        unknown = [key for key in spec.params if key not in allowed]
+        meant = near(unknown[0] if unknown else "", allowed)
+        raise ClassifierError(f'network "{spec.network}", params: {error}; {meant}') from error
+    except ValueError:
+        pass  # written in C, without a signature: the call itself will tell
+    try:
+        module = factory(**spec.params)
+    except Exception as error:
+        said = first_line(error)
+        raise ClassifierError(f'network "{spec.network}" cannot be built: {said}') from error
+    if not isinstance(module, nn.Module):
+        raise ClassifierError(
+            f'network "{spec.network}" must return a torch.nn.Module, or a numpy function in a '
+            f"FromNumpy, not a {type(module).__name__}"
+        )
+    return module
+
+
+def _attribute(name: str) -> Callable[..., Any]:
+    module_name, colon, attribute = name.partition(":")
+    if not (colon and module_name and attribute):
+        others = f"module:factory, {', '.join(f'{zoo}:NAME' for zoo in ZOOS)}, a file ({', '.join(PROGRAMS)})"
+        raise ClassifierError(f'there is no network "{name}"; {near(name, NETWORKS)}, or {others}')
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ClassifierError(f'network "{name}": {module_name} cannot be imported: {error}') from error
+    found: Callable[..., Any] | None = getattr(module, attribute, None)
+    if not callable(found):
+        allowed = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise ClassifierError(
+            f'network "{name}": no such callable in {module_name}; {near(attribute, allowed)}'
+        )
+    return found

@@ -1,0 +1,97 @@
+"""A numpy function as a classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from arena.classifiers.errors import ClassifierError, first_line
+
+NumpyFunction = Callable[[NDArray[np.float32]], Any]
+
+
+class FromNumpy(nn.Module):
+    """A classifier out of a function of arrays, images [n,C,H,W] float32 in [0,1] -> logits [n,K].
+
+    It runs on the CPU and gives no gradients. Its fingerprint is the function's qualified name and the
+    SHA-256 of the file that it is written in, where there is one; what it reads besides is not in it.
+    `classes` is K where it is to be checked. May be given to `arena.play`, be what the factory of a
+    scenario's network returns, or stand there itself (also as a decorator).
+
+    Raises ClassifierError where the function fails or answers something else.
+    """
+
+    def __init__(self, function: NumpyFunction, classes: int | None = None) -> None:
+        super().__init__()
+        if not callable(function):
+            raise TypeError(f"FromNumpy takes a function of an array; found {type(function).__name__}")
+        self.function, self.classes = function, classes
+        self.sha = _source_sha(function)
+        self.eval()
+
+    @property
+    def name(self) -> str:
+        """Module and qualified name of the function, or of the class of what is called."""
+        owner = _written(self.function)
+        return f"{owner.__module__}:{owner.__qualname__}"
+
+    def extra_repr(self) -> str:
+        return f"{self.name}, sha={self.sha}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FromNumpy:
+        return self  # holds no tensors; what the function holds is its own
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad and torch.is_grad_enabled():
+            raise ClassifierError(
+                f"classifier {self.name} is a numpy function and gives no gradients: a white box (knowledge "
+                f"of the weights) needs a network in torch"
+            )
+        array = np.array(
+            x.detach().cpu().numpy(), dtype=np.float32, order="C"
+        )  # the function's own to write into
+        shape = list(array.shape)
+        try:
+            answer = self.function(array)
+        except Exception as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {said}") from error
+        return self._logits(answer, len(x)).to(x.device)
+
+    def _logits(self, answer: Any, n: int) -> Tensor:
+        columns = self.classes or "K"
+        want = f"classifier {self.name} must answer {n} images with an array of numbers [{n},{columns}]"
+        try:
+            logits = np.asarray(answer)
+        except (TypeError, ValueError):
+            raise ClassifierError(f"{want}, not with a {type(answer).__name__}") from None
+        if logits.dtype.kind not in "fiu":
+            raise ClassifierError(f"{want}, not with {type(answer).__name__} of {logits.dtype}")
+        if logits.ndim != 2 or len(logits) != n or logits.shape[1] != (self.classes or logits.shape[1]):
+            raise ClassifierError(f"{want}, not with {logits.dtype} {list(logits.shape)}")
+        return torch.from_numpy(np.array(logits, dtype=np.float32))
+
+
+def _written(function: Any) -> Any:
+    """What stands in a source file: a partial's function, or the class of what is called."""
+    while isinstance(function, partial):
+        function = function.func
+    return function if hasattr(function, "__qualname__") else type(function)
+
+
+def _source_sha(function: NumpyFunction) -> str:
+    """SHA-256 of the file that a function, or the class of what is called, is written in; else empty."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(_written(function)))
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    except (OSError, TypeError, ValueError):
+        return ""
