@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from arena.datasets.dataset import DatasetError
 
 MOST_BYTES = 2**26  # a CIFAR-10 batch is 31 MB; up to twice that where Python 3 wrote it in protocol 2
-MOST_STEPS = 2**18  # a CIFAR-10 batch takes 40,000
+MOST_STEPS = 2**18  # a CIFAR-10 batch takes 30,000
 GLOBALS = {
     "numpy ndarray": "ndarray",
     "numpy dtype": "dtype",
@@ -33,8 +33,9 @@ GLOBALS = {
     "_codecs encode": "encode",
 }
 LITERALS = {
-    *("BININT", "BININT1", "BININT2", "LONG1", "BINSTRING", "SHORT_BINSTRING"),
-    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1"),
+    *("STRING", "BINSTRING", "SHORT_BINSTRING"),
+    *("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -42,7 +43,7 @@ TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
 def read_pickle(path: Path) -> Any:
-    """What a pickle of plain data (protocols 2 to 5, of Python 2 or 3) holds; nothing in it is ever run.
+    """What a pickle of plain data (any protocol, of Python 2 or 3) holds; nothing in it is ever run.
 
     Dicts have str keys. Texts of Python 2 come as str, one character a byte (latin-1). NumPy arrays of uint8
     come as arrays. Raises DatasetError for a file of anything else, cut short, damaged or larger than
@@ -113,15 +114,19 @@ class _Machine:
             self.stack.append(tuple(map(_whole, self._pop(TUPLES[name]))))
         elif name == "TUPLE":
             self.stack.append(tuple(map(_whole, self._pop_to_mark())))
+        elif name in ("LIST", "DICT"):
+            items = self._pop_to_mark()
+            self.stack.append([] if name == "LIST" else {})
+            (_extend if name == "LIST" else _update)(self.stack[-1], items)
         elif name in ("APPEND", "APPENDS"):
             items = self._pop(1) if name == "APPEND" else self._pop_to_mark()
             _extend(self._top(), items)
         elif name in ("SETITEM", "SETITEMS"):
             items = self._pop(2) if name == "SETITEM" else self._pop_to_mark()
             _update(self._top(), items)
-        elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if name == "MEMOIZE" else argument] = self._top()
-        elif name in ("BINGET", "LONG_BINGET"):
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
             if argument not in self.memo:
                 raise ValueError(f"memo {argument} was never set")
             self.stack.append(self.memo[argument])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import shutil
 import struct
 from collections.abc import Callable
@@ -201,7 +202,17 @@ def test_no_damage_to_a_packed_file_is_taken_for_data(
         assert str(error).startswith(f"{path}: ")
 
 
+MD5 = (
+    "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    "d53e105ee54ea40749a09fcbcd1e9432",
+    "9fb629c4189551a2d022fa330f9573f3",
+    "ec29112dd5afa0611ce80d1b7f02629c",
+)
+
+
 def test_official_mnist(shared_data: Path) -> None:
+    raw = [(shared_data / "mnist" / f"{name}.gz").read_bytes() for name in FILES]
+    assert tuple(hashlib.md5(content).hexdigest() for content in raw) == MD5
     data = load_dataset("mnist", [shared_data])
     assert [len(split) for split in data.splits.values()] == [48_000, 6_000, 6_000, 10_000]
     assert data.games.index.tolist() == list(range(60_000, 70_000))

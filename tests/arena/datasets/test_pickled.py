@@ -54,16 +54,16 @@ def refusal(folder: Path, content: bytes) -> str:
 
 
 @settings(max_examples=30)
-@given(value=PLAIN, protocol=st.integers(2, 5))
+@given(value=PLAIN, protocol=st.integers(0, 5))
 def test_plain_data_are_read_as_python_reads_them(
     tmp_path_factory: pytest.TempPathFactory, value: Any, protocol: int
 ) -> None:
-    if protocol == 2:  # which has no bytes: an empty one is a call of bytes()
+    if protocol <= 2:  # which have no bytes: empty ones are a call of bytes()
         value = repr(value)
     assert read(tmp_path_factory.getbasetemp(), pickle.dumps(value, protocol)) == value
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_arrays_are_read_as_numpy_reads_them(tmp_path: Path, protocol: int, order: Any) -> None:
     x = np.asarray(np.random.default_rng(0).integers(0, 256, (5, 7), dtype=np.uint8), order=order)
@@ -87,15 +87,14 @@ def test_numpy_is_known_by_its_old_and_its_new_address(tmp_path: Path) -> None:
         assert np.array_equal(read(tmp_path, old), x)
 
 
-@pytest.mark.parametrize("protocol", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_nothing_is_run(tmp_path: Path, protocol: int) -> None:
     spied = tmp_path / "spied"
     content = pickle.dumps({"data": Spy(spied)}, protocol)
     told = refusal(tmp_path, content)
     assert not spied.exists()
-    if protocol >= 2:
-        word = "builtins.exec" if protocol > 2 else "__builtin__.exec"
-        assert told.startswith(f"refused, and nothing in it was run: it holds the name {word}; allowed are")
+    word = "builtins.exec" if protocol > 2 else "__builtin__.exec"
+    assert told.startswith(f"refused, and nothing in it was run: it holds the name {word}; allowed are")
     pickle.loads(content)
     assert spied.exists()  # it would have
 
@@ -233,7 +232,7 @@ def test_one_text_is_not_turned_into_bytes_again_and_again(tmp_path: Path) -> No
 
 
 def test_a_deep_list_is_no_harm(tmp_path: Path) -> None:
-    n = MOST_STEPS // 2 - 10
+    n = 50_000
     value = read(tmp_path, b"\x80\x02" + b"]" * n + b"a" * (n - 1) + b".")
     for _ in range(n - 1):
         (value,) = value
