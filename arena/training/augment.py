@@ -36,6 +36,25 @@ def crop(x: Tensor, generator: Generator, pad: int, mirror: bool = False) -> Ten
     return F.pad(x, (pad, pad, pad, pad))[tuple(places)]
 
 
+def resized_crop(
+    x: Tensor,
+    generator: Generator,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Tensor:
+    """A part of each image of its own share of the area and ratio of sides, brought to the image's size
+    bilinearly, and mirrored left to right half of the time (Szegedy et al. 2015, sec. 6). A part that is
+    longer than a side is cut to it."""
+    share, form, across, down, side = torch.rand(5, len(x), generator=generator)
+    share = area[0] + (area[1] - area[0]) * share
+    form = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * form).exp()
+    width, height = (share * form).sqrt().clamp(max=1), (share / form).sqrt().clamp(max=1)
+    right, low = (1 - width) * (2 * across - 1), (1 - height) * (2 * down - 1)
+    none = torch.zeros(len(x))
+    rows = torch.stack([torch.where(side < 0.5, -width, width), none, right, none, height, low], dim=1)
+    return _sampled(x, rows)
+
+
 def affine(x: Tensor, generator: Generator, ranges: tuple[float, ...] = AFFINE) -> Tensor:
     """Each image rotated, sheared, scaled and shifted by draws up to `ranges`; zeros come in."""
     draws = torch.rand(5, len(x), generator=generator)
@@ -43,9 +62,13 @@ def affine(x: Tensor, generator: Generator, ranges: tuple[float, ...] = AFFINE) 
     # affine_grid measures in half image sides
     right, down = (2 * pixels / side for pixels, side in zip(shift, (x.shape[3], x.shape[2]), strict=True))
     cos, sin = (1 + scale) * angle.cos(), (1 + scale) * angle.sin()
-    rows = torch.stack([cos, shear - sin, right, sin, cos, down], dim=1).to(x.device, non_blocking=True)
-    grid = F.affine_grid(rows.view(-1, 2, 3), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    return _sampled(x, torch.stack([cos, shear - sin, right, sin, cos, down], dim=1))
+
+
+def _sampled(x: Tensor, rows: Tensor) -> Tensor:
+    """x [n,C,H,W] at the places that the affine maps `rows` [n,6] send its pixels to, bilinearly."""
+    maps = rows.view(-1, 2, 3).to(x.device, non_blocking=True)
+    return F.grid_sample(x, F.affine_grid(maps, list(x.shape), align_corners=False), align_corners=False)
 
 
 _BY_NAME: dict[str, Augment] = {
@@ -53,5 +76,6 @@ _BY_NAME: dict[str, Augment] = {
     "shift": lambda x, generator: crop(x, generator, pad=2),
     "crop": lambda x, generator: crop(x, generator, pad=4),
     "crop-flip": lambda x, generator: crop(x, generator, pad=4, mirror=True),
+    "resized-crop-flip": resized_crop,
     "affine": affine,
 }

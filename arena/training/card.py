@@ -40,8 +40,8 @@ def card(
 ) -> dict[str, str]:
     """The metadata of a weights file: what it is, how it came about and how good it is.
 
-    `norm_mean` and `norm_std` are lists of numbers with commas, `training` and `accuracy` JSON: the identity
-    of the job (network, params, data set and its sha, recipe, seed), and what `measure` gives.
+    `norm_mean` and `norm_std` are numbers with commas between, one or one a channel; `params`, `splits`,
+    `recipe`, `accuracy` (what `measure` gives) and `versions` are JSON.
     """
     return {
         "norm_mean": ",".join(map(repr, trained.mean)),

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from arena.training.errors import TrainingError
-from arena.training.files import write_whole
+from arena.training.files import part_of, write_whole
 
 FORMAT = b"arena checkpoint 1\n"
 ADVICE = "--fresh starts over"
@@ -78,8 +78,9 @@ class Checkpoint:
         return TrainingError(f"checkpoint {self.path} cannot be used: {why}; {ADVICE}")
 
     def remove(self) -> None:
-        """Take the file away, if there is one."""
+        """Take the file away, if there is one, and what a kill left of one."""
         self.path.unlink(missing_ok=True)
+        part_of(self.path).unlink(missing_ok=True)
 
     def _payload(self) -> bytes:
         try:

@@ -12,7 +12,7 @@ def write_whole(path: Path, content: bytes) -> None:
     Raises OSError where the disk is full or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.part")
+    beside = part_of(path)
     try:
         with beside.open("wb") as file:
             file.write(content)
@@ -23,6 +23,11 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.unlink(missing_ok=True)
         raise
     _settle(path.parent)
+
+
+def part_of(path: Path) -> Path:
+    """Where a file is written before it is whole; a kill may leave it there."""
+    return path.with_name(f"{path.name}.part")
 
 
 def _settle(folder: Path) -> None:

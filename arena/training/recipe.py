@@ -31,7 +31,8 @@ class Recipe(BaseModel):
         milestones: shares of the run, so that another length keeps the schedule's form.
         warmup: the share of the run over which the rate first rises linearly.
         augment: "none"; "shift": by up to 2 pixels each way, zeros coming in; "crop": by up to 4;
-            "crop-flip": that, and mirrored half of the time; "affine": rotated, sheared, scaled and shifted.
+            "crop-flip": that, and mirrored half of the time; "resized-crop-flip": a part of 8 % to all of the
+            area, resized, and mirrored half of the time; "affine": rotated, sheared, scaled and shifted.
         ema: decay per step of an exponential moving average of the weights, which is then what is kept.
         precision: "float32", or autocast to "bf16" or "fp16" (with loss scaling), on CUDA alone.
         normalise: by the "network" entry's mean and std, or by those of each channel of the "train" split.
@@ -51,7 +52,7 @@ class Recipe(BaseModel):
     milestones: tuple[Share, ...] = ()
     factor: Share = 0.1
     warmup: float = Field(default=0.0, ge=0, lt=1)
-    augment: Literal["none", "shift", "crop", "crop-flip", "affine"] = "none"
+    augment: Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip", "affine"] = "none"
     ema: Share | None = None
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     normalise: Literal["network", "train"] = "network"

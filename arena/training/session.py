@@ -108,9 +108,7 @@ class Session:
         self.schedule.step()
         self._average()
         right = (logits.detach().argmax(1) == labels).sum()
-        self.sums += torch.stack([loss.detach() * len(rows), right, right.new_tensor(len(rows))]).to(
-            self.sums
-        )
+        self.sums += torch.stack([loss.detach() * len(rows), right]).to(self.sums)
         self.step += 1
 
     def figures(self) -> Figures:
@@ -118,13 +116,14 @@ class Session:
 
         Raises TrainingError where a loss was not finite.
         """
-        loss, right, n = self.sums.tolist()
+        loss, right = self.sums.tolist()
         if not abs(loss) < float("inf"):
             raise TrainingError(
                 f"the loss is no longer finite in epoch {-(-self.step // self.epoch_steps)} (step "
                 f"{self.step:,} of {self.steps:,}); a lower rate, a warm-up or float32 may help"
             )
-        return Figures(loss / n, right / n) if n else Figures(0.0, 0.0)
+        seen = min(((self.step - 1) % self.epoch_steps + 1) * self.batch, len(self.data))
+        return Figures(loss / seen, right / seen)
 
     def state(self) -> dict[str, Any]:
         """All that changes, for `restore`; tensors are the session's own."""
@@ -178,7 +177,7 @@ class Session:
 
     def _zeros(self) -> Tensor:
         kind = torch.float32 if self.device.type == "mps" else torch.float64
-        return torch.zeros(3, dtype=kind, device=self.device)
+        return torch.zeros(2, dtype=kind, device=self.device)
 
 
 def evaluate(

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from arena.training.augment import affine, augmentation, crop
+from arena.training.augment import affine, augmentation, crop, resized_crop
 
 
 def generator(seed: int = 0) -> Generator:
@@ -38,7 +38,7 @@ def test_each_image_is_one_of_the_windows_of_its_padded_self(name: str, pad: int
 
 def test_draws_come_from_the_generator_alone() -> None:
     x, state = images(20), torch.get_rng_state()
-    for name in ("shift", "crop", "crop-flip", "affine"):
+    for name in ("shift", "crop", "crop-flip", "resized-crop-flip", "affine"):
         first, again, other = (augmentation(name)(x, generator(seed)) for seed in (1, 1, 2))
         assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
@@ -64,6 +64,29 @@ def test_rotation_of_affine_is_a_quarter_turn(monkeypatch: pytest.MonkeyPatch) -
     x = images(5)
     turned = affine(x, generator(), (math.pi / 2, 0.0, 0.0, 0.0, 0.0))
     assert torch.allclose(turned, x.rot90(1, (2, 3)), atol=1e-5)
+
+
+def test_a_resized_crop_is_a_part_of_the_image_of_the_right_area_and_ratio() -> None:
+    """On ramps along both axes the output is again a ramp: its slopes are the part's sides, its middle the
+    part's middle."""
+    side, n = 32, 500
+    places = (2 * torch.arange(side) + 1) / side - 1  # of the pixels, in half image sides
+    ramps = torch.stack([places.expand(side, side), places[:, None].expand(side, side)]).expand(n, -1, -1, -1)
+    out = resized_crop(ramps, generator())[..., 8:24, 8:24]  # away from the rim, where zeros come in
+    across, down = out[:, 0, 0], out[:, 1, :, 0]
+    assert torch.allclose(out[:, 0], across[:, None].expand(-1, 16, -1), atol=1e-5)
+    width, height = ((part[:, -1] - part[:, 0]) * side / 30 for part in (across, down))
+    share, ratio = width.abs() * height, width.abs() / height
+    assert float((width < 0).double().mean()) == pytest.approx(0.5, abs=0.1)
+    whole = (width.abs() > 0.999) | (height > 0.999)
+    assert 0.079 < share[~whole].min() < 0.12 and share.max() < 1.001
+    assert 0.74 < ratio[~whole].min() < 0.78 and 1.29 < ratio[~whole].max() < 1.34
+    for part, sides in ((across, width), (down, height)):
+        middle = part.mean(1)
+        assert ((middle.abs() + sides.abs()) < 1.001).all() and middle.abs().max() > 0.4
+    assert torch.allclose(
+        resized_crop(ramps, generator(), (1.0, 1.0), (1.0, 1.0)).abs(), ramps.abs(), atol=1e-5
+    )
 
 
 def test_a_crop_without_padding_changes_nothing() -> None:

@@ -127,7 +127,7 @@ def test_a_state_of_another_form_is_refused(short: Short, tmp_path: Path) -> Non
     train(job, checkpoint)
     for key, value in [
         ("network", {}), ("optimiser", {}), ("generator", torch.zeros(3)), ("order", torch.zeros(800).long()),
-        ("order", None), ("step", 10**9), ("step", "x"), ("sums", torch.zeros(2)), ("schedule", 3),
+        ("order", None), ("step", 10**9), ("step", "x"), ("sums", torch.zeros(3)), ("schedule", 3),
         ("host", None),
     ]:  # fmt: skip
         checkpoint.write({**state, key: value})
