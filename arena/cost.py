@@ -6,6 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,23 +16,28 @@ from arena.classifiers import Classifier
 from arena.oracle import Oracle, Stack
 from arena.players import Rows
 
-SECONDS = 0.1
-"""How long runs of one size may go on; the first run of a slow one may be the only one."""
+SECONDS = (0.1, 5.0)
+"""How long runs of one size go on at least and at most; the first run of a slow one may be the only one."""
 MOST_PAIRS = 50
 
 
-def measure(classifier: Classifier, stack: Stack, images: Tensor, seed: int = 0) -> dict[str, Any]:
+def measure(
+    classifier: Classifier, stack: Stack, images: Tensor, *, seed: int = 0, seconds: float = 0.0
+) -> dict[str, Any]:
     """The measured fields of `Utility` for a stack, against the undefended `classifier`.
 
     The large batch has as many rows as the stack's classifier takes at once: `images` [n,C,H,W], on the
     device, repeated as often as needed. Both sides answer through an Oracle, each row as the first query of a
-    game of its own, and are timed in turns.
+    game of its own, and are timed in turns, for about `seconds` at each size, within `SECONDS`.
     """
+    seconds = min(max(seconds, SECONDS[0]), SECONDS[1])
     batch = stack.base.batch
     many = images[torch.arange(batch, device=images.device) % len(images)]
     undefended = Stack(classifier)
-    one = paired(lambda: _ask(undefended, many[:1], seed), lambda: _ask(stack, many[:1], seed))
-    all_rows = paired(lambda: _ask(undefended, many, seed), lambda: _ask(stack, many, seed))
+    one, all_rows = (
+        paired(partial(_ask, undefended, x, seed), partial(_ask, stack, x, seed), seconds)
+        for x in (many[:1], many)
+    )
     return {
         "batch": batch,
         **dict(zip(("cost_1", "cost_1_low", "cost_1_high"), one[:3], strict=True)),
@@ -43,16 +49,16 @@ def measure(classifier: Classifier, stack: Stack, images: Tensor, seed: int = 0)
 
 
 def paired(
-    reference: Callable[[], float], other: Callable[[], float], seconds: float = SECONDS
+    reference: Callable[[], float], other: Callable[[], float], seconds: float
 ) -> tuple[float, float, float, float]:
     """The ratio of `other`'s time to `reference`'s: its median, lower and upper quartile over pairs of runs;
     and the median of `other`'s own time. Both return the seconds that they took.
 
-    The first pair warms up and is not counted, unless it takes up `seconds` alone.
+    The first pair warms up and is not counted, unless it takes a quarter of `seconds`.
     """
     began = time.perf_counter()
     pairs = [(reference(), other())]
-    if time.perf_counter() - began < seconds:
+    if time.perf_counter() - began < seconds / 4:
         pairs.clear()
     while not pairs or (time.perf_counter() - began < seconds and len(pairs) < MOST_PAIRS):
         pairs.append((reference(), other()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -52,14 +53,17 @@ class Evaluation:
         for a whole service lives through all images, in drawing order.
 
         Args:
-            cost: whether time and memory are measured, too: some tenths of a second where a batch is fast.
+            cost: whether time and memory are measured, too: in some tenths of a second, or in up to the
+                time that the rest takes, whichever is longer.
 
         Raises:
             ValueError: if there are no images.
         """
         if not len(self):
             raise ValueError("a utility needs at least one image")
+        began = time.perf_counter()
         columns = list(zip(*self._answers(stack), strict=True))
+        seconds = (time.perf_counter() - began) / 3
         label, refused, confidence, nll = (torch.cat(column) for column in columns)
         truth, answered = self.split.labels[self.places], label >= 0
         right = label == truth
@@ -73,7 +77,7 @@ class Evaluation:
             refused=_share(refused),
             agreement=_share(label == self.undefended),
             **_calibration(confidence[answered], right[answered], nll[answered]),
-            **(measure(self.classifier, stack, self._take(0, stack.base), self.seed) if cost else {}),
+            **(self._cost(stack, seconds) if cost else {}),
         )
 
     def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -88,6 +92,10 @@ class Evaluation:
             response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
             own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))
             yield read(response, self.split.labels[place])
+
+    def _cost(self, stack: Stack, seconds: float) -> dict[str, Any]:
+        images = self._take(0, stack.base)
+        return measure(self.classifier, stack, images, seed=self.seed, seconds=seconds)
 
     def _pieces(self, classifier: Classifier) -> Iterator[tuple[int, Tensor]]:
         """The images, as many at a time as the classifier takes, each piece with its first place."""
