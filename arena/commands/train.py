@@ -20,6 +20,7 @@ from arena.commands.console import INTERRUPTED, CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
 from arena.device import exact_arithmetic, resolve_device
 from arena.training import (
+    RECIPES,
     Checkpoint,
     Job,
     Listener,
@@ -89,6 +90,7 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
         checkpoint.remove()
         say(f"{out} holds this training already; --fresh trains again")
         return 0
+    _tell(job, recipe)
     bar = _Bar(job)
     with _signals() as caught:
         try:
@@ -109,6 +111,13 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
         say(f"{name:<12}{100 * found['accuracy']:6.2f} % {interval} of {found['images']:,} images")
     say(f"weights: {out}")
     return 0
+
+
+def _tell(job: Job, recipe: str) -> None:
+    rules = json.dumps(job.recipe.model_dump(mode="json", exclude_defaults=True))
+    source = RECIPES[recipe.partition(",")[0]].source
+    text = f"{job.network} on {job.data.name}, {job.device}; recipe {recipe}: {rules} (from {source})"
+    err.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _default_out(job: Job) -> Path:

@@ -69,20 +69,15 @@ class Session:
         self.autocast = AUTOCAST.get(recipe.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.ema = recipe.ema
-        self.average = copy.deepcopy(self.network) if self.ema else None
+        self.average = None if self.ema is None else copy.deepcopy(self.network)
         self.order = torch.arange(len(self.data))
         self.step = 0
         self.sums = self._zeros()
 
     @property
-    def epoch(self) -> int:
-        """How many epochs are done."""
-        return self.step // self.epoch_steps
-
-    @property
     def trained(self) -> nn.Module:
         """The network as it would be kept now: the moving average where there is one."""
-        return self.average or self.network
+        return self.network if self.average is None else self.average
 
     @property
     def rate(self) -> float:
@@ -129,7 +124,7 @@ class Session:
         """All that changes, for `restore`; tensors are the session's own."""
         return {
             "network": self.network.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "average": None if self.average is None else self.average.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
@@ -147,7 +142,7 @@ class Session:
         if not torch.equal(order.sort().values, torch.arange(len(self.data))) or not 0 <= step <= self.steps:
             raise ValueError("order or step of another data set")
         self.network.load_state_dict(state["network"])
-        if self.average:
+        if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
