@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import weakref
+from typing import TYPE_CHECKING, Any
+
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+if TYPE_CHECKING:
+    from arena.classifiers import Classifier
 
 _BATCH = {"cpu": 64, "cuda": 1024, "mps": 512}
+CUDA_ROWS = 4096
+"""The most rows of one forward pass on a GPU: the longest volley of a match."""
+CPU_BYTES = 64 * 2**20
+"""What the activations of one forward pass on the CPU may take, for speed more than for room: beyond it each
+layer writes to memory what it could have kept in a cache, and takes its buffers from the system anew."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -26,6 +39,85 @@ def resolve_device(name: str = "auto") -> torch.device:
 def default_batch(device: torch.device) -> int:
     """Rows per forward pass where nobody says otherwise."""
     return _BATCH.get(device.type, 64)
+
+
+def largest_batch(classifier: Classifier) -> int:
+    """Rows per forward pass of this classifier where nobody says otherwise: a power of two, or the default.
+
+    On CUDA the largest up to `CUDA_ROWS` whose activations and workspaces fit into half of the device's
+    memory; on the CPU the largest up to the default whose activations fit into `CPU_BYTES`. Bytes per row are
+    what a forward of 8 rows takes more than one of 4, by the allocator on CUDA (weights and what else is held
+    cancel out), by the tensors alive on the CPU. Neither free memory nor time decides, so the answer is the
+    same on every device of a kind (D7). Elsewhere, and for what cannot take 8 rows, it is the default.
+    """
+    device = classifier.device
+    default = default_batch(device)
+    if device.type == "cuda":
+        room, most = torch.cuda.get_device_properties(device).total_memory // 2, CUDA_ROWS
+    elif device.type == "cpu":
+        room, most = CPU_BYTES, default
+    else:
+        return default
+    _ = classifier.forward  # made ready, so that this is not measured
+    measure = _cuda_peak if device.type == "cuda" else _cpu_peak
+    try:
+        fewer, more = (measure(classifier, rows) for rows in (4, 8))
+    except RuntimeError:
+        return default
+    per_row = (more - fewer) // 4
+    if per_row <= 0:
+        return default
+    rows = max(1, min(most, room // per_row))
+    return 1 << (rows.bit_length() - 1)
+
+
+def _cuda_peak(classifier: Classifier, rows: int) -> int:
+    """Bytes that a forward of so many rows takes from the allocator at most, above what is taken already."""
+    x = torch.zeros(rows, *classifier.shape, device=classifier.device)
+    classifier.eager(x)
+    torch.cuda.synchronize(classifier.device)
+    before: int = torch.cuda.memory_allocated(classifier.device)
+    torch.cuda.reset_peak_memory_stats(classifier.device)
+    classifier.eager(x)
+    torch.cuda.synchronize(classifier.device)
+    peak: int = torch.cuda.max_memory_allocated(classifier.device)
+    return peak - before
+
+
+def _cpu_peak(classifier: Classifier, rows: int) -> int:
+    """Bytes of the tensors that are alive at a time in a forward of so many rows."""
+    x = torch.zeros(rows, *classifier.shape, device=classifier.device)
+    with _Alive() as alive:
+        classifier.eager(x)
+    return alive.peak
+
+
+class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of the storages that operations make, until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes = self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known.add(key)
+            self.bytes += size
+            self.peak = max(self.peak, self.bytes)
+            weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.bytes -= size
 
 
 def exact_arithmetic() -> None:

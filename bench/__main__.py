@@ -12,7 +12,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     commands = [["bench.match", "--threads", "1"], ["bench.match"]]
-    commands += [["bench.log"], ["bench.rewriting"], ["bench.draws"]]
+    commands += [["bench.forward", "--threads", "1"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
         real = f"bench.match --world resnet20 --games 100 --budget 50 --data {data} --data {data / 'weights'}"
         commands.insert(2, real.split())

@@ -58,13 +58,13 @@ def scenario(world: str, games: int, budget: int) -> Scenario:
 
 
 def count_batches(classifier: Classifier) -> list[int]:
-    """The sizes of all batches that reach the classifier's module from now on."""
+    """The sizes of all batches that reach the network that the classifier runs from now on."""
     sizes: list[int] = []
 
     def note(_: Any, given: tuple[Tensor, ...]) -> None:
         sizes.append(len(given[0]))
 
-    classifier.module.register_forward_pre_hook(note)
+    classifier.forward.module.register_forward_pre_hook(note)
     return sizes
 
 

@@ -129,6 +129,10 @@ class Classifier:
             raise ValueError(f"classifier {self.name!r} must answer [n,{self.classes}]; {found}")
         return logits
 
+    def eager(self, x: Tensor) -> Tensor:
+        """What a call answers, in one piece and without compilation, for measuring the memory of a batch."""
+        return self.forward.eager(x)
+
     def _evaluate(self) -> None:
         if self.module.training:
             self.module.eval()

@@ -55,20 +55,20 @@ class Forward:
         """Logits of at most `most` rows; a compiled copy is given no more than `most`, padding counted."""
         with torch.inference_mode(), _arithmetic(self.device, self.precision):
             if self.compiled is not None:
-                return self.compiled(x, self.channels_last, most)
+                return self.compiled(x, most)
             return self._plain(x)
+
+    def after(self, step: str, **changes: Any) -> Forward:
+        """This one after another step."""
+        return replace(self, steps=(*self.steps, step), **changes)
 
     def eager(self, x: Tensor) -> Tensor:
         """The same logits without compilation, for measuring memory."""
         with torch.inference_mode(), _arithmetic(self.device, self.precision):
             return self._plain(x)
 
-    @property
-    def channels_last(self) -> bool:
-        return "channels-last" in self.steps
-
     def _plain(self, x: Tensor) -> Tensor:
-        if self.channels_last:
+        if "channels-last" in self.steps:
             x = x.contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.module(x)
         return logits
@@ -130,8 +130,8 @@ def _best(plain: Forward, steps: dict[str, Step], x: Tensor, reference: Tensor) 
     best = plain
     for name, step in steps.items():
         try:
-            candidate = replace(step(best), steps=(*best.steps, name))
-            flaw = _difference(candidate(x), reference, candidate.precision)
+            candidate = step(best)
+            flaw = None if candidate is best else _difference(candidate(x), reference, candidate.precision)
         except Exception as error:
             lines = str(error).strip().splitlines()
             flaw = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
@@ -144,25 +144,26 @@ def _steps(module: nn.Module, device: torch.device, precision: Precision, compil
     layers = list(module.modules())
     steps: dict[str, Step] = {}
     if any(isinstance(layer, _BatchNorm) for layer in layers):
-        steps["fused"] = _fused
+        steps["fused"] = fused
     # cuDNN's plain float32 kernels are no faster in channels-last, and some are slower.
     pays = device.type == "cpu" or (device.type == "cuda" and precision != "float32")
     if pays and any(isinstance(layer, nn.Conv2d) for layer in layers):
-        steps["channels-last"] = _channels_last
+        steps["channels-last"] = channels_last
     if precision == "tf32":
-        steps["tf32"] = lambda forward: replace(forward, precision="tf32")
+        steps["tf32"] = lambda forward: forward.after("tf32", precision="tf32")
     if precision == "bf16":
-        steps["bf16"] = _bf16
+        steps["bf16"] = bf16
     if compile:
-        steps["compiled"] = lambda forward: replace(forward, compiled=Compiled(forward.module, device))
+        steps["compiled"] = compiled
     return steps
 
 
-def _fused(forward: Forward) -> Forward:
-    """BatchNorm into those convolutions whose only user it is."""
+def fused(forward: Forward) -> Forward:
+    """BatchNorm into those convolutions whose only user it is; `forward` itself where there is none such."""
     net = fx.symbolic_trace(copy.deepcopy(forward.module))
     layers = dict(net.named_modules())
     calls = Counter(node.target for node in net.graph.nodes if node.op == "call_module")
+    count = len(net.graph.nodes)
     for node in list(net.graph.nodes):
         before = node.args[0] if node.args else None
         if not isinstance(before, fx.Node) or {node.op, before.op} != {"call_module"}:
@@ -173,23 +174,32 @@ def _fused(forward: Forward) -> Forward:
             net.add_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
             node.replace_all_uses_with(before)
             net.graph.erase_node(node)
+    if len(net.graph.nodes) == count:
+        return forward
     net.delete_all_unused_submodules()
     net.recompile()
-    return replace(forward, module=net)
+    return forward.after("fused", module=net)
 
 
-def _channels_last(forward: Forward) -> Forward:
+def channels_last(forward: Forward) -> Forward:
+    """Weights and images with the channels innermost."""
     module: Any = copy.deepcopy(forward.module)  # torch's annotations of `to` leave memory_format out
-    return replace(forward, module=module.to(memory_format=torch.channels_last))
+    return forward.after("channels-last", module=module.to(memory_format=torch.channels_last))
 
 
-def _bf16(forward: Forward) -> Forward:
+def bf16(forward: Forward) -> Forward:
     """Autocast, with the weights that it would cast in every pass cast once."""
     module = copy.deepcopy(forward.module)
     for layer in module.modules():
         if type(layer).__module__.startswith("torch.nn.") and isinstance(layer, _WEIGHTED):
             layer.to(torch.bfloat16)
-    return replace(forward, module=module, precision="bf16")
+    return forward.after("bf16", module=module, precision="bf16")
+
+
+def compiled(forward: Forward) -> Forward:
+    """Through torch.compile, batches padded to powers of two."""
+    layout = torch.channels_last if "channels-last" in forward.steps else torch.contiguous_format
+    return forward.after("compiled", compiled=Compiled(forward.module, forward.device, layout))
 
 
 def _difference(found: Tensor, reference: Tensor, precision: Precision) -> str | None:
@@ -240,18 +250,18 @@ class Compiled:
     the first batch of a size.
     """
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
-        self._graphs = device.type == "cuda"
+    def __init__(self, module: nn.Module, device: torch.device, layout: torch.memory_format) -> None:
+        self._layout, self._graphs = layout, device.type == "cuda"
         mode = "reduce-overhead" if self._graphs else None
         self._run: Callable[[Tensor], Tensor] = torch.compile(module, dynamic=False, mode=mode)
         self._met: set[int] = set()
 
-    def __call__(self, x: Tensor, channels_last: bool, most: int | None) -> Tensor:
+    def __call__(self, x: Tensor, most: int | None) -> Tensor:
         size = 1 << (len(x) - 1).bit_length()
         size = size if most is None else max(len(x), min(size, most))
-        layout = torch.channels_last if channels_last else torch.contiguous_format
         # A tensor of its own: its strides are those that the size was compiled for, whatever x is cut from.
-        padded = torch.empty((size, *x.shape[1:]), dtype=x.dtype, device=x.device, memory_format=layout)
+        shape = (size, *x.shape[1:])
+        padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self._layout)
         padded[: len(x)] = x
         padded[len(x) :] = 0
         if self._graphs:
@@ -273,32 +283,27 @@ class Watch:
 
     def __init__(self, module: nn.Module) -> None:
         layers = list(module.modules())
-        self._parts: list[tuple[dict[str, Any], str, nn.Module | None]] = [
-            (layer._modules, name, part) for layer in layers for name, part in layer._modules.items()
-        ]
-        self._tensors: list[tuple[dict[str, Any], str, Tensor, int, int]] = [
-            (table, name, tensor, _version(tensor), tensor.data_ptr())
+        self._parts: list[tuple[dict[str, Any], str, nn.Module | Tensor | None]] = [
+            (table, name, part)
             for layer in layers
-            for table in (layer._parameters, layer._buffers)
-            for name, tensor in table.items()
-            if tensor is not None
+            for table in (layer._modules, layer._parameters, layer._buffers)
+            for name, part in table.items()
         ]
         self._hooks: list[tuple[dict[int, Any], int]] = [
             (hooks, len(hooks))
             for layer in layers
             for hooks in (layer._forward_hooks, layer._forward_pre_hooks)
         ]
+        parts = (part for _, _, part in self._parts)
+        self._tensors = [part for part in parts if isinstance(part, Tensor) and not part.is_inference()]
+        self._contents = self._versions()
 
     def unchanged(self) -> bool:
         return (
             all(table.get(name) is part for table, name, part in self._parts)
             and all(len(hooks) == count for hooks, count in self._hooks)
-            and all(
-                table.get(name) is tensor and _version(tensor) == version and tensor.data_ptr() == address
-                for table, name, tensor, version, address in self._tensors
-            )
+            and self._versions() == self._contents
         )
 
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
+    def _versions(self) -> list[tuple[int, int]]:
+        return [(tensor._version, tensor.data_ptr()) for tensor in self._tensors]
