@@ -73,6 +73,8 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
     if spec.params:
         raise ClassifierError(f'network "{spec.network}" is a program file and takes no params')
+    if ":" in spec.network:  # what stands before a colon is imported
+        raise ClassifierError(f'network "{spec.network}": the name of a program file must hold no colon')
     path = find("program", [spec.network, str(Path("weights") / spec.network)], folders, _ADVICE)
     program = read_program(path, device)
     return Built(

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+_LONGEST = 2000
+
 
 class ClassifierError(ValueError):
-    """A classifier that cannot be made or asked: one sentence on what was wrong, where, what is allowed."""
+    """A classifier that cannot be made or asked: one sentence on what was wrong, where, what is allowed.
+
+    A sentence may quote what a stranger wrote into a file: it is kept to one line of printable characters.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        line = "".join(c if c.isprintable() else " " for c in sentence)
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
 def first_line(error: BaseException) -> str:

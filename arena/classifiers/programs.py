@@ -19,7 +19,23 @@ from arena.classifiers.onnx import OnnxSession
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 PROGRAMS = (*TORCHSCRIPT, ".pt2", ".onnx")
-_NAMESPACES = ("aten", "prim", "quantized", "torchvision")
+_NAMESPACES = ("aten", "quantized", "torchvision")
+_PRIMITIVES = (
+    *(
+        "NumToTensor",
+        "RaiseException",
+        "abs",
+        "data",
+        "device",
+        "dtype",
+        "index",
+        "itemsize",
+        "layout",
+        "max",
+    ),
+    *("is_cpu", "is_cuda", "is_mkldnn", "is_mps", "is_nested", "is_quantized", "is_sparse", "is_xpu", "min"),
+    *("nbytes", "requires_grad", "tolist", "type", "unchecked_unwrap_optional"),
+)
 _SCRIPT = ("data.pkl", "constants.pkl", "version", "byteorder")
 _SCRIPT_FOLDERS = ("data/", "constants/", "code/", ".data/")
 _PICKLED = ("collections", "torch", "torch._utils", "torch.jit._pickle")
@@ -162,7 +178,9 @@ def _check_code(data: bytes, member: str, path: Path) -> None:
         head, *rest = name.split(".")
         allowed = {
             "torch": len(rest) == 1 and rest[0] not in DENIED,
-            "ops": len(rest) == 2 and rest[0] in _NAMESPACES and rest[1] not in DENIED,
+            "ops": len(rest) == 2
+            and (rest[1] in _PRIMITIVES if rest[0] == "prim" else rest[0] in _NAMESPACES)
+            and rest[1] not in DENIED,
             "__torch__": len(rest) >= 1 and rest[:2] != ["torch", "classes"],
         }
         if not allowed.get(head, not head.startswith("rpc_")):

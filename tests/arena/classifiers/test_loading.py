@@ -346,6 +346,11 @@ def test_a_program_stands_alone(data: Dataset, program: Path, given: dict[str, A
         load(data, str(program), **given)
 
 
+def test_a_colon_is_a_modules(data: Dataset) -> None:
+    with pytest.raises(ClassifierError, match="must hold no colon"):
+        load(data, "here:there.onnx")
+
+
 def test_a_program_for_other_images_is_told(data: Dataset, tmp_path: Path) -> None:
     path = tmp_path / "colour.pt2"
     network = nn.Sequential(nn.Flatten(), nn.Linear(48, 10)).eval()

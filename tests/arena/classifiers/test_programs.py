@@ -134,6 +134,8 @@ def test_pickles_of_no_use_are_never_opened(script: Path, tmp_path: Path, bait: 
         ('torch.save(x, "{}")', r"torch\.save"),
         ('ops.aten.save(x, "{}")', r"ops\.aten\.save"),
         ('ops.inductor.load("{}")', r"ops\.inductor\.load"),
+        ("ops.prim.PythonOp(x)", r"ops\.prim\.PythonOp"),
+        ("ops.prim.rpc_sync(x)", r"ops\.prim\.rpc_sync"),
         ("y = torch", "torch"),
         ("y = ops", "ops"),
         ('y = getattr(torch, "save")', "torch"),

@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import pickle
+
+from arena.classifiers import ClassifierError
+from arena.classifiers.errors import first_line
+
+
+def test_what_strangers_wrote_stays_in_the_line() -> None:
+    assert str(ClassifierError("found a\nb\x1b[31m\rc\u2028d")) == "found a b [31m c d"
+    assert len(str(ClassifierError("x" * 10**6))) == 2004
+
+
+def test_it_crosses_processes() -> None:
+    assert str(pickle.loads(pickle.dumps(ClassifierError("found 3")))) == "found 3"
+
+
+def test_first_line() -> None:
+    assert first_line(ValueError("\n  no \n way")) == "no"
+    assert first_line(KeyError()) == "KeyError"
