@@ -31,6 +31,8 @@ from arena.utility import Utility
 from arena.wording import fault, near
 
 UNDEFENDED = "none"
+ORIGIN = ("network", "arch", "dataset", "recipe_name", "training", "source", "licence")
+"""What of a card is told: where weights came from."""
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -175,7 +177,7 @@ def _print(
     console, first = wide_enough(out), rows[0][1]
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
     say(f"{classifier.name} on {of}, {classifier.device}")
-    for remark in _remarks(classifier):
+    for remark in _remarks(classifier, options.split):
         say(f"remark: {remark}")
     endless = console.options.update(max_width=10_000)
     tables = [_table_of(rows, whole) for whole in (True, False)]
@@ -236,7 +238,8 @@ def _as_json(
         "split": options.split,
         "classifier": classifier.name,
         "classifier_sha": classifier.sha,
-        "remarks": _remarks(classifier),
+        "card": dict(classifier.card),
+        "remarks": list(classifier.remarks),
         "device": str(classifier.device),
         "defender": title,
         **{name: _number(value) for name, value in vars(utility).items()},
@@ -251,12 +254,24 @@ def _number(value: float | None) -> float | str | None:
     return str(value) if math.isinf(value) else value
 
 
-def _remarks(classifier: Classifier) -> list[str]:
-    """What a reader must know of where the weights came from, and the accuracy that their card claims."""
-    remarks = list(getattr(classifier, "remarks", ()) or ())
-    card = dict(getattr(classifier, "card", None) or {})
-    claimed = [f"{key} {value}" for key, value in card.items() if "accuracy" in key]
-    return [*remarks, *([f"the weights' card says {', '.join(claimed)}"] if claimed else [])]
+def _remarks(classifier: Classifier, split: str) -> list[str]:
+    """What a reader must know of the weights: where they are from, and what accuracy their card claims."""
+    card = dict(classifier.card)
+    origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
+    claimed = _claimed(card.get("accuracy"), split)
+    said = [f"the weights' card says {what}" for what in (", ".join(origin), claimed) if what]
+    return [*classifier.remarks, *said]
+
+
+def _claimed(accuracy: str | None, split: str) -> str:
+    """In words what a card says of accuracy: a number, or as `arena train` writes it, by split in JSON."""
+    if accuracy is None:
+        return ""
+    try:
+        found = json.loads(accuracy)[split]
+        return f"accuracy {percent(found['accuracy'], 2)} % on {found['images']:,} images of {split}"
+    except (ValueError, TypeError, KeyError, IndexError):
+        return f"accuracy {accuracy}"
 
 
 def _in_order(stacks: dict[str, tuple[Defender, ...]]) -> tuple[tuple[str, tuple[Defender, ...]], ...]:

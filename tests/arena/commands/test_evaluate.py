@@ -81,11 +81,25 @@ def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
     assert said.count("digits-cnn on 50 images of digits (games), cpu") == 2
 
 
-def test_remarks_and_the_accuracy_of_a_card_are_told() -> None:
-    card = {"accuracy": "0.99", "licence": "MIT"}
-    told = _remarks(SimpleNamespace(remarks=("a pickle from a stranger",), card=card))  # type: ignore[arg-type]
-    assert told == ["a pickle from a stranger", "the weights' card says accuracy 0.99"]
-    assert _remarks(object()) == []  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        ("0.99", "accuracy 0.99"),
+        ('{"games": {"images": 10000, "accuracy": 0.9912}}', "accuracy 99.12 % on 10,000 images of games"),
+        ('{"train": {"images": 1, "accuracy": 1}}', 'accuracy {"train": {"images": 1, "accuracy": 1}}'),
+        ("[]", "accuracy []"),
+    ],
+)
+def test_remarks_and_a_card_are_told(accuracy: str, said: str) -> None:
+    card = {"accuracy": accuracy, "licence": "MIT", "norm_mean": "0", "training": "natural"}
+    classifier = SimpleNamespace(remarks=("a pickle",), card=card)
+    start = "the weights' card says "
+    assert _remarks(classifier, "games") == [  # type: ignore[arg-type]
+        "a pickle",
+        f"{start}training natural, licence MIT",
+        f"{start}{said}",
+    ]
+    assert _remarks(SimpleNamespace(remarks=(), card={}), "games") == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
