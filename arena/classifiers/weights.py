@@ -113,7 +113,8 @@ def _safetensors(path: Path) -> Weights:
 
 def _unpickled(path: Path) -> Any:
     """What torch.load(weights_only=True) makes of a pickle: tensors, numbers, words and their containers."""
-    zipped = zipfile.is_zipfile(path)
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\x03\x04"  # as torch.load decides
     try:
         if zipped:
             with zipfile.ZipFile(path) as archive:

@@ -166,7 +166,7 @@ def twice(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (cut, "is cut short, damaged or no such file"),
+        (cut, "is cut short, damaged or no such file: File is not a zip file$"),
         (flipped, r"bad CRC-32 for"),
         (html, "is a web page, not the file"),
         (pointer, "only a Git LFS pointer to the file; .*git lfs pull"),
