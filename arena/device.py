@@ -87,7 +87,8 @@ def _cuda_peak(classifier: Classifier, rows: int) -> int:
 def _cpu_peak(classifier: Classifier, rows: int) -> int:
     """Bytes of the tensors that are alive at a time in a forward of so many rows."""
     x = torch.zeros(rows, *classifier.shape, device=classifier.device)
-    with _Alive() as alive:
+    alive = _Alive()
+    with alive:
         classifier.eager(x)
     return alive.peak
 
