@@ -60,21 +60,30 @@ def from_one(labels: Tensor) -> dict[str, Tensor]:
 
 def from_two(train: Tensor, test: Tensor) -> dict[str, Tensor]:
     """The four splits where images for training (labels `train`, numbered first) and for testing (`test`) are
-    apart: games are played on all the test images, a tenth of the others each goes to calibration and
-    attackers."""
-    parts = stratified(train, shares(len(train), train=0.8, calibration=0.1, attackers=0.1))
-    return parts | {"games": torch.arange(len(train), len(train) + len(test))}
+    apart: a tenth of the first goes to attackers, a tenth of the second, one at least, to calibration, and
+    games are played on the other test images.
+
+    Calibration is not cut from the training images: published weights were trained on all of them, and what
+    a classifier was trained on says nothing of its calibration.
+    """
+    return stratified(train, shares(len(train), train=0.9, attackers=0.1)) | _tested(len(train), test)
 
 
 def from_tracks(train: Tensor, tracks: Tensor, test: Tensor) -> dict[str, Tensor]:
     """As `from_two`, with all training images of one track (its number in `tracks` [N], one class each) in
-    one split: of each class's tracks a tenth each, rounded, but one at least if the class has three, goes to
-    calibration and attackers."""
+    one split: of each class's tracks a tenth, rounded, but one at least if the class has two, goes to
+    attackers."""
     _, first, track = np.unique(tracks.numpy(), return_index=True, return_inverse=True)
     y = train.numpy()[first]
     ranks, count = ranks_within_class(y, 0, "split", "tracks"), np.bincount(y)[y]
-    tenth = np.maximum(1, (count + 5) // 10)
-    kept = np.maximum(1, count - 2 * tenth)
-    part = torch.from_numpy(((ranks >= kept) + (ranks >= kept + tenth).astype(np.int64))[track])
-    parts = {name: (part == i).nonzero().flatten() for i, name in enumerate(SPLITS[:3])}
-    return parts | {"games": torch.arange(len(train), len(train) + len(test))}
+    kept = np.maximum(1, count - np.maximum(1, (count + 5) // 10))
+    lent = torch.from_numpy((ranks >= kept)[track])
+    parts = {"train": (~lent).nonzero().flatten(), "attackers": lent.nonzero().flatten()}
+    return parts | _tested(len(train), test)
+
+
+def _tested(trained: int, test: Tensor) -> dict[str, Tensor]:
+    """The splits of the test images, which are numbered after `trained` others."""
+    tenth = max(1, len(test) // 10)
+    parts = stratified(test, {"calibration": tenth, "games": len(test) - tenth})
+    return {name: trained + part for name, part in parts.items()}
