@@ -14,7 +14,7 @@ from arena import random
 from arena.classifiers import Classifier
 from arena.datasets import Split
 from arena.deal import Deal, Reserve, draw_holdings, draw_targets
-from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.device import exact_arithmetic, resolve_device, sized
 from arena.evaluation import Evaluation
 from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
@@ -168,7 +168,7 @@ def _played(
 
 
 def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
-    base = Classifier.of(classifier, sample=x[:1], device=device, batch=batch or default_batch(device))
+    base = sized(Classifier.of(classifier, sample=x[:1], device=device), batch)
     if int(y.max()) >= base.classes:
         raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
     return base

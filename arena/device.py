@@ -71,6 +71,12 @@ def largest_batch(classifier: Classifier) -> int:
     return 1 << (rows.bit_length() - 1)
 
 
+def sized(classifier: Classifier, batch: int | None) -> Classifier:
+    """`classifier` with `batch` rows per forward pass, or the largest batch where that is None."""
+    classifier.batch = batch or largest_batch(classifier)
+    return classifier
+
+
 def _cuda_peak(classifier: Classifier, rows: int) -> int:
     """Bytes that a forward of so many rows takes from the allocator at most, above what is taken already."""
     x = torch.zeros(rows, *classifier.shape, device=classifier.device)

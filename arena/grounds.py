@@ -13,6 +13,7 @@ from torch import Tensor
 from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.deal import Deal, Reserve, draw_targets
+from arena.device import sized
 from arena.oracle import labels_of
 from arena.scenario import Match, ScenarioError, World
 
@@ -46,12 +47,10 @@ class Ground:
 class Grounds:
     """Grounds by match, each world loaded once and its images drawn once."""
 
-    def __init__(
-        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, default_batch: int
-    ) -> None:
+    def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
         self.dirs = [folder, *data_dirs]
-        self.device, self.default_batch = device, default_batch
-        self._worlds: dict[tuple[World, int], tuple[Dataset, Classifier, Reserve]] = {}
+        self.device = device
+        self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, Reserve]] = {}
         self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
 
     def of(self, match: Match) -> Ground:
@@ -67,17 +66,14 @@ class Grounds:
             self._drawn[key] = self._draw(dataset, classifier, match)
         return Ground(dataset, classifier, reserve, self._drawn[key])
 
-    def batch(self, match: Match) -> int:
-        """Rows per forward pass of `match`."""
-        return match.settings.batch or self.default_batch
-
     def _world(self, match: Match) -> tuple[Dataset, Classifier, Reserve]:
-        world, batch = match.world, self.batch(match)
+        world, batch = match.world, match.settings.batch
         if (world, batch) not in self._worlds:
             with _placed(f"{match.where}dataset: "):
                 dataset = load_dataset(world.dataset, self.dirs)
             with _placed(f"{match.where}classifier: "):
-                classifier = load_classifier(world.classifier, dataset, self.device, batch, self.dirs)
+                loaded = load_classifier(world.classifier, dataset, self.device, data_dirs=self.dirs)
+            classifier = sized(loaded, batch)
             self._worlds[world, batch] = dataset, classifier, Reserve(dataset.attackers, classifier)
         return self._worlds[world, batch]
 

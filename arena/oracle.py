@@ -56,6 +56,10 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     return Stack(classifier, tuple(reversed(fitted)))
 
 
+GRADIENT_ROWS = 64
+"""The most rows of one backward pass, which holds the activations of all layers at a time."""
+
+
 class Oracle:
     """Answers rows through a stack and keeps the defenders' memories.
 
@@ -106,8 +110,9 @@ class Oracle:
     def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> Tensor:
         """The gradient [n,C,H,W] of the attacker's loss of the hardened classifier's logits at `x`."""
         gradient = torch.zeros_like(x)
-        for cut in range(0, len(x), self.base.batch):
-            piece = slice(cut, cut + self.base.batch)
+        size = min(self.base.batch, GRADIENT_ROWS)
+        for cut in range(0, len(x), size):
+            piece = slice(cut, cut + size)
             point = x[piece].detach().clone().requires_grad_(True)
             of = (label if target is None else target)[piece]
             with torch.enable_grad():

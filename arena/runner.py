@@ -17,7 +17,7 @@ import torch
 
 from arena import random
 from arena.deal import draw_holdings
-from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.device import exact_arithmetic, resolve_device
 from arena.evaluation import Evaluation
 from arena.grounds import Ground, Grounds
 from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
@@ -77,7 +77,7 @@ class Run:
         exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
-        grounds = Grounds(scenario.folder, data_dirs, self.device, default_batch(self.device))
+        grounds = Grounds(scenario.folder, data_dirs, self.device)
         self.grounds = [grounds.of(match) for match in scenario.matches]
         self.level = self._level()
 
@@ -142,6 +142,7 @@ class Run:
             "classifier_sha": ground.classifier.sha,
             "drawn": len(ground),
             "batch": ground.classifier.batch,
+            "forward": ground.classifier.forward.steps,
             "max_rows": MAX_ROWS,
             "device": self.device.type,
             "versions": versions(),
@@ -257,6 +258,7 @@ def versions() -> dict[str, str]:
         "blackbox-arena": version("blackbox-arena"),
         "torch": torch.__version__,
         "numpy": version("numpy"),
+        "pillow": version("pillow"),
         "python": platform.python_version(),
     }
 

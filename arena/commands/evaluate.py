@@ -19,7 +19,7 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.commands.console import CommandError, err, out, say
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
-from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.device import exact_arithmetic, resolve_device, sized
 from arena.evaluation import Evaluation
 from arena.oracle import prepare
 from arena.players import Defender
@@ -143,8 +143,8 @@ def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: 
     for world in worlds:
         dirs = [*folders, *options.data]
         dataset = load_dataset(world.dataset, dirs)
-        batch = options.batch or world.batch or default_batch(device)
-        classifier = load_classifier(world.classifier, dataset, device, batch, dirs)
+        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs)
+        classifier = sized(loaded, options.batch or world.batch)
         rows = _evaluated(world, dataset, classifier, options)
         if options.json:
             found += [_as_json(dataset, classifier, options, *row) for row in rows]

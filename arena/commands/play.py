@@ -45,7 +45,10 @@ def ready(file: str, data: Sequence[Path], device: str, games: int | None) -> Ru
         resolve_device(device)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return Run(scenario, device=device, data_dirs=data)
+    run = Run(scenario, device=device, data_dirs=data)
+    for remark in dict.fromkeys(r for ground in run.grounds for r in ground.classifier.remarks):
+        err.print(f"[yellow]remark:[/] {escape(remark)}", highlight=False, soft_wrap=True)
+    return run
 
 
 def where_to_log(log: str | None, run: Run) -> str:

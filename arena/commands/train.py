@@ -71,7 +71,8 @@ def make_job(
         raise CommandError(str(error)) from error
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
-    job = Job(network, load_dataset(dataset, data), rules, seed, params, where)
+    whole = named.params_for(network) | dict(params)
+    job = Job(network, load_dataset(dataset, data), rules, seed, whole, where)
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.datasets import Dataset, Split, load_dataset
-from arena.device import default_batch, exact_arithmetic, resolve_device
+from arena.device import exact_arithmetic, resolve_device, sized
 from arena.geometry import quantise
 from arena.given import read_split
 from arena.oracle import Stack, labels_of, prepare
@@ -95,13 +95,12 @@ def build_world(
     where = resolve_device(str(device))
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1; found {batch}")
-    rows = batch or default_batch(where)
     rules = parse_threat(threat)
     if dataset is None and images is None:
         dataset = "digits"
     data = load_dataset(dataset) if isinstance(dataset, str) else dataset
     split = data.games if data is not None and images is None else _own(images, labels)
-    base = _classifier(classifier, data, split, where, rows)
+    base = _classifier(classifier, data, split, where, batch)
     if (top := int(split.labels.max())) >= base.classes:
         raise ValueError(f"labels go up to {top}; classifier {base.name!r} answers {base.classes} classes")
     stack = prepare(base, build_stack(defender or "none"), _NoSplits() if data is None else data)
@@ -114,7 +113,7 @@ def build_world(
 
 
 def _classifier(
-    classifier: Any, data: Dataset | None, split: Split, device: torch.device, batch: int
+    classifier: Any, data: Dataset | None, split: Split, device: torch.device, batch: int | None
 ) -> Classifier:
     sample = split.take(slice(0, 1))
     if classifier is None or isinstance(classifier, str | Mapping):
@@ -122,8 +121,8 @@ def _classifier(
             raise ValueError("images of your own need a classifier of your own, or the dataset of this one")
         given = {"network": "digits-cnn"} if classifier is None else classifier
         spec = ClassifierSpec.model_validate({"network": given} if isinstance(given, str) else given)
-        classifier = load_classifier(spec, data, device, batch)
-    return Classifier.of(classifier, sample=sample, device=device, batch=batch)
+        classifier = load_classifier(spec, data, device)
+    return sized(Classifier.of(classifier, sample=sample, device=device), batch)
 
 
 def _own(images: Any, labels: Any) -> Split:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from arena.classifiers.networks import NETWORKS
 from arena.training.errors import TrainingError
 from arena.training.recipe import Recipe
 from arena.wording import near
@@ -11,10 +14,20 @@ from arena.wording import near
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe and its source: the paper or code, and what of it is not known or not followed."""
+    """A recipe and its source: the paper or code, and what of it is not known or not followed.
+
+    `params` are keyword arguments that a network of the table gets unless others are given, if it takes them.
+    """
 
     recipe: Recipe
     source: str
+    params: Mapping[str, float] = field(default_factory=dict)
+
+    def params_for(self, network: str) -> dict[str, float]:
+        """Those of `params` that a network takes."""
+        known = NETWORKS.get(network)
+        taken = inspect.signature(known.factory).parameters if known else {}
+        return {key: value for key, value in self.params.items() if key in taken}
 
 
 RECIPES: dict[str, NamedRecipe] = {
@@ -111,8 +124,9 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="shift",
             normalise="train",
         ),
-        "this project's: for 32x32 traffic signs, where a mirror changes the class; PredCoin's network with "
-        "its dropout of 0.5 is far from done after these epochs, with --param dropout=0.2 it is",
+        "this project's: for 32x32 traffic signs, where a mirror changes the class; with dropout 0.2, since "
+        "PredCoin's network with its 0.5 is far from done after these epochs",
+        {"dropout": 0.2},
     ),
     "digits": NamedRecipe(
         Recipe(
