@@ -193,7 +193,9 @@ def evaluate(
     defender: Annotated[
         list[str] | None, typer.Option(help="A name, or JSON as in a scenario; may be repeated.")
     ] = None,
-    split: Annotated[str, typer.Option(help="games, calibration, train or attackers.")] = "games",
+    split: Annotated[
+        str, typer.Option(help="games, calibration, train, attackers, or several with + between.")
+    ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

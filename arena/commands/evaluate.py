@@ -41,6 +41,7 @@ class Options:
     """What is evaluated, and how.
 
     Attributes:
+        split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the device's default.
     """
@@ -132,8 +133,11 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
 
 def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: Options) -> int:
     """Evaluate and print; the exit status."""
-    if options.split not in SPLITS:
-        raise CommandError(f'--split: there is no split "{options.split}"; {near(options.split, SPLITS)}')
+    for name in options.split.split("+"):
+        if name not in SPLITS:
+            raise CommandError(
+                f'--split: there is no split "{name}"; {near(name, SPLITS)}, or several with +'
+            )
     exact_arithmetic()
     try:
         device = resolve_device(options.device)
@@ -159,7 +163,8 @@ def _evaluated(
     world: World, dataset: Dataset, classifier: Classifier, options: Options
 ) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
     """Each stack's name and utility, and what its defenders found as they were fitted."""
-    split = getattr(dataset, options.split)
+    first, *others = (dataset.splits[name] for name in options.split.split("+"))
+    split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
     for title, defenders in world.stacks:
         with err.status(f"{escape(title)} on {len(evaluation):,} images"):

@@ -56,6 +56,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __add__(self, other: Split) -> Split:
+        """The images of both, which must be splits of one data set."""
+        assert self.source is other.source, "splits of two data sets"
+        numbers, labels = (self.index, other.index), (self.labels, other.labels)
+        return Split(self.source, torch.cat(numbers), torch.cat(labels))
+
     def take(self, rows: Tensor | slice) -> Tensor:
         """The images [m,C,H,W] float32 in [0,1] at these positions (0..n-1) of the split.
 

@@ -128,3 +128,11 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(
     assert code == 2
     assert said in output.replace("\n", "")
     assert "Traceback" not in output
+
+
+def test_splits_can_be_taken_together() -> None:
+    alone = [json.loads(arena("--split", name, "--json")[1])[0] for name in ("games", "calibration")]
+    both = json.loads(arena("--split", "games+calibration", "--json")[1])[0]
+    assert both["images"] == alone[0]["images"] + alone[1]["images"] == 850
+    right = sum(one["accuracy"] * one["images"] for one in alone)
+    assert both["accuracy"] * both["images"] == pytest.approx(right)
