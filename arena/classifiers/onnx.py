@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from arena.classifiers.errors import ClassifierError, first_line
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
-_EXTERNAL = b"\x0a\x08location\x12"  # a tensor's `external_data` entry of the key "location" (onnx.proto)
+_EXTERNAL = b"\x0a\x08location\x12"  # as every writer puts a tensor's `external_data` entry (onnx.proto)
 
 
 class OnnxSession(nn.Module):
@@ -38,7 +38,7 @@ class OnnxSession(nn.Module):
                 f"one"
             )
         self.remarks: tuple[str, ...] = ()
-        self.session = self._open(content, device)
+        self.session = self._open(content, path, device)
         self.input, self.output = self._ends()
         axes = self.input.shape or [None] * 4  # of an input that does not say its own
         rows, *shape = (axis if isinstance(axis, int) else None for axis in axes)
@@ -55,7 +55,7 @@ class OnnxSession(nn.Module):
         (logits,) = self.session.run([self.output.name], {self.input.name: array})
         return torch.from_numpy(logits).to(x.device, torch.float32)
 
-    def _open(self, content: bytes, device: torch.device) -> Any:
+    def _open(self, content: bytes, path: Path, device: torch.device) -> Any:
         try:
             runtime = importlib.import_module("onnxruntime")
         except ImportError as error:
@@ -74,6 +74,9 @@ class OnnxSession(nn.Module):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # what is wrong comes as an exception
+        # Entries written otherwise than _EXTERNAL are looked for below the model's own file, where nothing is.
+        below = str(path.absolute())
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", below)
         try:
             return runtime.InferenceSession(content, options, providers=providers)
         except Exception as error:  # onnxruntime's own have no common base but this

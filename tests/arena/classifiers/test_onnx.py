@@ -163,6 +163,24 @@ def test_tensors_in_other_files_are_refused(
     refused(path, "keeps tensors in other files")
 
 
+def test_nor_are_they_read_where_the_entry_is_written_in_another_order(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fields of a protocol buffer may stand in any order: the location's value before its key."""
+    monkeypatch.chdir(tmp_path)
+    WEIGHT.tofile(tmp_path / "beside.bin")
+    made = model()
+    kept = made.graph.initializer[0]
+    kept.ClearField("raw_data")
+    kept.data_location = onnx.TensorProto.EXTERNAL
+    kept.external_data.add(key="location", value="beside.bin")
+    key, value = b"\x0a\x08location", b"\x12\x0abeside.bin"
+    content = made.SerializeToString()
+    assert key + value in content
+    path.write_bytes(content.replace(key + value, value + key))
+    refused(path, "cannot be read as ONNX: .*[Ee]xternal data")
+
+
 @pytest.mark.parametrize("content", [b"noise" * 50, b"<html>", b"", "cut", "pickle"])
 def test_damaged_files_are_told(path: Path, bait: Any, content: bytes | str) -> None:
     if content == "cut":
