@@ -25,6 +25,9 @@ WORKERS = min(8, os.cpu_count() or 1)
 HASHED = 4096
 """Files whose checksums wait for each other."""
 
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What a file may hold, whatever it is called. Of Pillow's others one runs a program: EPS, PostScript."""
+
 _TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
 """What Pillow raises for files that are cut short or no images."""
@@ -84,7 +87,7 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """The image [3,size,size] in a file, as `ImageFiles` says; DatasetError if there is none."""
     too_large = f"{path}: claims more than {MOST_PIXELS:,} pixels, too many to be decoded safely"
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise DatasetError(too_large)
             image.load()
@@ -94,7 +97,7 @@ def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     except Image.DecompressionBombError as error:
         raise DatasetError(too_large) from error
     except UnidentifiedImageError as error:
-        what = "is of no known image format" if path.stat().st_size else "is empty"
+        what = f"holds none of {', '.join(FORMATS)}" if path.stat().st_size else "is empty"
         raise DatasetError(f"{path}: {what}") from error
     except _BROKEN as error:
         raise DatasetError(f"{path}: cannot be read as an image: {_reason(error)}") from error

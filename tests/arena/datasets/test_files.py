@@ -132,6 +132,8 @@ def broken(tmp_path: Path, what: str) -> Path:
         Image.new("L", (200_000, 1)).save(path)
     elif what == "float":
         path = save(tmp_path / "a.tiff", np.zeros((16, 16), np.float32))
+    elif what == "program":
+        Image.new("RGB", (16, 16)).save(path, format="EPS")
     elif what == "none":
         pass
     else:
@@ -145,7 +147,8 @@ def broken(tmp_path: Path, what: str) -> Path:
     ("what", "told"),
     [
         ("empty", "is empty"),
-        ("text", "is of no known image format"),
+        ("text", "holds none of BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"),
+        ("program", "holds none of BMP, GIF"),
         ("cut", "cannot be read as an image: .*truncated"),
         ("none", "cannot be read as an image: No such file or directory"),
         ("bomb", "claims more than 89,000,000 pixels, too many to be decoded safely"),
