@@ -125,6 +125,14 @@ def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".'
 
 
 @app.command()
+def networks() -> None:
+    """List the networks and the recipes to train them by."""
+    from arena.commands.networks import networks_command
+
+    raise typer.Exit(networks_command())
+
+
+@app.command()
 def report(
     log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
     to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,

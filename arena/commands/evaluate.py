@@ -273,8 +273,9 @@ def _claimed(accuracy: str | None, split: str) -> str:
     if accuracy is None:
         return ""
     try:
-        found = json.loads(accuracy)[split]
-        return f"accuracy {percent(found['accuracy'], 2)} % on {found['images']:,} images of {split}"
+        of = {name: json.loads(accuracy)[name] for name in split.split("+")}
+        rates = (f"{percent(a['accuracy'], 2)} % on {a['images']:,} images of {n}" for n, a in of.items())
+        return f"accuracy {', '.join(rates)}"
     except (ValueError, TypeError, KeyError, IndexError):
         return f"accuracy {accuracy}"
 
