@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -77,10 +78,12 @@ def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Bu
         raise ClassifierError(f'network "{spec.network}" {built.fixed}: it takes no weights')
     path = PACKAGED.get(named) or _find(named, folders)
     weights = read_weights(path)
-    fit_weights(built.module, weights.tensors, f"weights {path} for {spec.network}")
+    module = copy.deepcopy(built.module)  # a user's own may be one object for several classifiers
+    fit_weights(module, weights.tensors, f"weights {path} for {spec.network}")
     said = normalisation(weights.card, f"weights {path}")
     return replace(
         built,
+        module=module,
         normalisation=said or built.normalisation,
         card=weights.card,
         remarks=built.remarks + weights.remarks,

@@ -93,6 +93,21 @@ def test_weights_are_found_along_the_search_path(
         assert found(data.games.take(slice(0, 1))).argmax().item() == number
 
 
+def test_weights_for_one_network_object_leave_it_and_other_classifiers_alone(
+    data: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "code" / "my_object.py").write_text(
+        "from torch import nn\n"
+        "net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval().requires_grad_(False)\n"
+    )
+    loaded = []
+    for bias in (0.0, 1.0):
+        path = tmp_path / f"{bias}.safetensors"
+        save_file({"1.weight": torch.zeros(10, 64), "1.bias": torch.full((10,), bias)}, path)
+        loaded.append(load(data, "my_object:net", weights=str(path)))
+    assert [one(torch.zeros(1, 1, 8, 8))[0, 0].item() for one in loaded] == [0.0, 1.0]
+
+
 def test_factory_may_have_weights_of_its_own(data: Dataset) -> None:
     classifier = load(data, "my_networks:Narrow", params={"classes": 12, "bias": 2.0})
     assert classifier.classes == 12
