@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from arena.registry import AgentError, Kind, agent_class, names, parameters_of
-from arena.wording import near
+from arena.wording import near, one_line
 
 app = typer.Typer(
     help="A game simulator for query-based black-box attacks on image classifiers.",
@@ -46,7 +46,8 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _told()):
             raise
-        err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        said = "\n".join(map(one_line, str(error).split("\n")))  # it may quote a stranger's file
+        err.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 

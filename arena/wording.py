@@ -7,6 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
+def one_line(text: str) -> str:
+    """A text that a stranger may have written, without the characters that could leave its line or steer a
+    terminal: blanks stand for them."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def near(word: str, allowed: Iterable[str]) -> str:
     """What is allowed in place of `word`, and what was perhaps meant."""
     options = sorted(allowed)

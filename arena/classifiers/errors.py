@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from arena.wording import one_line
+
 _LONGEST = 2000
 
 
@@ -12,7 +14,7 @@ class ClassifierError(ValueError):
     """
 
     def __init__(self, sentence: str) -> None:
-        line = "".join(c if c.isprintable() else " " for c in sentence)
+        line = one_line(sentence)
         super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 

@@ -28,7 +28,7 @@ from arena.report.terminal import wide_enough
 from arena.report.words import factor, megabytes, milliseconds, number, percent
 from arena.scenario import Match, find_scenario, load_scenario
 from arena.utility import Utility
-from arena.wording import fault, near
+from arena.wording import fault, near, one_line
 
 UNDEFENDED = "none"
 ORIGIN = ("network", "arch", "dataset", "recipe_name", "training", "source", "licence")
@@ -264,7 +264,7 @@ def _remarks(classifier: Classifier, split: str) -> list[str]:
     card = dict(classifier.card)
     origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
     claimed = _claimed(card.get("accuracy"), split)
-    said = [f"the weights' card says {what}" for what in (", ".join(origin), claimed) if what]
+    said = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
     return [*classifier.remarks, *said]
 
 

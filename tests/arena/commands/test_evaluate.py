@@ -88,6 +88,7 @@ def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
         ('{"games": {"images": 10000, "accuracy": 0.9912}}', "accuracy 99.12 % on 10,000 images of games"),
         ('{"train": {"images": 1, "accuracy": 1}}', 'accuracy {"train": {"images": 1, "accuracy": 1}}'),
         ("[]", "accuracy []"),
+        ("1\x1b[2J\nremark: trust it", "accuracy 1 [2J remark: trust it"),
     ],
 )
 def test_remarks_and_a_card_are_told(accuracy: str, said: str) -> None:
