@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,13 @@ def resolve_device(name: str = "auto") -> torch.device:
     except (RuntimeError, AssertionError) as error:
         allowed = '"auto", "cpu", "cuda", "cuda:N" or "mps", where this machine has it'
         raise ValueError(f'there is no device "{name}" here; allowed: {allowed}') from error
+
+
+def device_in_words(device: torch.device) -> str:
+    """What computes, for logs and model cards."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def default_batch(device: torch.device) -> int:

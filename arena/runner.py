@@ -6,18 +6,14 @@ import hashlib
 import importlib
 import inspect
 import json
-import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
 from arena import random
 from arena.deal import draw_holdings
-from arena.device import exact_arithmetic, resolve_device
+from arena.device import device_in_words, exact_arithmetic, resolve_device
 from arena.evaluation import Evaluation
 from arena.grounds import Ground, Grounds
 from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
@@ -29,6 +25,7 @@ from arena.registry import name_of
 from arena.scenario import Match, Scenario
 from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.utility import Utility
+from arena.versions import versions
 
 MAX_ROWS = 4096
 """The longest volley of a match."""
@@ -120,7 +117,7 @@ class Run:
             scenario=self.scenario.name,
             title=self.scenario.title,
             seed=first.seed,
-            versions=versions(),
+            versions=versions(*(m.world.classifier.network for m in self.scenario.matches)),
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
@@ -145,7 +142,7 @@ class Run:
             "forward": ground.classifier.forward.steps,
             "max_rows": MAX_ROWS,
             "device": self.device.type,
-            "versions": versions(),
+            "versions": versions(match.world.classifier.network),
             "code": code_of(match),
         }
 
@@ -252,17 +249,6 @@ def headline(match: Match, stack: Stack) -> Verdict:
     return "vote" if stack.random and match.threat.objective != "first" else "answered"
 
 
-def versions() -> dict[str, str]:
-    """Of this project and of what its numbers depend on."""
-    return {
-        "blackbox-arena": version("blackbox-arena"),
-        "torch": torch.__version__,
-        "numpy": version("numpy"),
-        "pillow": version("pillow"),
-        "python": platform.python_version(),
-    }
-
-
 def code_of(match: Match) -> dict[str, str]:
     """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
     waiting: list[Any] = [match.attacker, *match.defenders]
@@ -282,13 +268,6 @@ def code_of(match: Match) -> dict[str, str]:
         for name, file in sorted(files.items())
         if file is not None
     }
-
-
-def device_in_words(device: torch.device) -> str:
-    """What plays, for the log."""
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
 def fingerprint(values: Any) -> str:

@@ -70,6 +70,14 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
     return Built(module, spec.network)
 
 
+def package_of(network: str) -> str | None:
+    """The optional package that builds or runs the network of this name, so that its version decides too."""
+    package = network.partition(":")[0]
+    if package in ZOOS:
+        return package
+    return "onnxruntime" if network.lower().endswith(".onnx") else None
+
+
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
     if spec.params:
         raise ClassifierError(f'network "{spec.network}" is a program file and takes no params')

@@ -74,7 +74,7 @@ class OnnxSession(nn.Module):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 4  # what is wrong comes as an exception
-        # Entries written otherwise than _EXTERNAL are looked for below the model's own file, where nothing is.
+        # Entries written otherwise than _EXTERNAL are looked for below the model's own file: in vain.
         below = str(path.absolute())
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", below)
         try:

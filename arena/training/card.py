@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from arena.datasets import Dataset
+from arena.device import device_in_words
 from arena.metrics import wilson
 from arena.training.errors import TrainingError
 from arena.training.files import write_whole
 from arena.training.job import Job
 from arena.training.loop import Trained
 from arena.training.session import evaluate
+from arena.versions import versions
 
 
 def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:
@@ -57,9 +55,8 @@ def card(
         "epochs": str(trained.epochs),
         "steps": str(trained.steps),
         "accuracy": json.dumps(accuracy),
-        "versions": json.dumps(_versions()),
-        "device": _device(job.device),
-        "threads": str(torch.get_num_threads()),
+        "versions": json.dumps(versions(job.network)),
+        "device": device_in_words(job.device),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -83,17 +80,3 @@ def is_of(path: Path, job: Job) -> bool:
         raise TrainingError(f"{path} exists and is no weights file: {error}; name another --out") from error
     ours = {k: v if isinstance(v, str) else json.dumps(v) for k, v in job.identity.items()}
     return theirs == ours
-
-
-def _versions() -> dict[str, str]:
-    try:
-        own = version("blackbox-arena")
-    except PackageNotFoundError:  # played from a checkout that is not installed
-        own = "unknown"
-    return {"arena": own, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def _device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device.type}, {torch.cuda.get_device_name(device)}"
-    return f"{device.type}, {platform.machine()}, {os.cpu_count()} cores"
