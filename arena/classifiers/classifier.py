@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from arena.classifiers.errors import first_line
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 
 
@@ -193,9 +194,9 @@ class Classifier:
             with torch.inference_mode():
                 logits = self.module(given)
         except Exception as error:
-            said = str(error).strip().splitlines() or [type(error).__name__]
+            said = first_line(error)
             raise ValueError(
-                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {said[0]}"
+                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {said}"
             ) from error
         want = (
             f"classifier {self.name!r} must answer images [n,C,H,W] with floating-point logits [n,K], K > 1"
@@ -259,4 +260,9 @@ def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
     ready = not any(layer.training for layer in module.modules()) and not any(
         tensor.requires_grad or tensor.device != device for _, tensor in _tensors(module)
     )
-    return module if ready else copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    if ready:
+        return module
+    copied = copy.deepcopy(module)
+    for tensor in copied.parameters():
+        tensor.detach_()  # not requires_grad_: a copied script's parameters are no leaves
+    return copied.to(device).eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from arena.classifiers.errors import first_line
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
@@ -133,8 +136,7 @@ def _best(plain: Forward, steps: dict[str, Step], x: Tensor, reference: Tensor) 
             candidate = step(best)
             flaw = None if candidate is best else _difference(candidate(x), reference, candidate.precision)
         except Exception as error:
-            lines = str(error).strip().splitlines()
-            flaw = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+            flaw = f"{type(error).__name__}: {first_line(error)}"
         best = candidate if flaw is None else replace(best, remarks=(*best.remarks, f"not {name}: {flaw}"))
     return best
 
@@ -286,6 +288,7 @@ class Watch:
         self._parts: list[tuple[dict[str, Any], str, nn.Module | Tensor | None]] = [
             (table, name, part)
             for layer in layers
+            if not isinstance(layer, torch.jit.ScriptModule)  # its tables are made anew whenever asked for
             for table in (layer._modules, layer._parameters, layer._buffers)
             for name, part in table.items()
         ]
@@ -294,8 +297,8 @@ class Watch:
             for layer in layers
             for hooks in (layer._forward_hooks, layer._forward_pre_hooks)
         ]
-        parts = (part for _, _, part in self._parts)
-        self._tensors = [part for part in parts if isinstance(part, Tensor) and not part.is_inference()]
+        tensors = itertools.chain(module.parameters(), module.buffers())
+        self._tensors = [tensor for tensor in tensors if not tensor.is_inference()]
         self._contents = self._versions()
 
     def unchanged(self) -> bool:

@@ -109,6 +109,16 @@ def test_callers_module_stays_as_it_was() -> None:
     assert not torch.equal(before["body.0.weight"], module.state_dict()["body.0.weight"])
 
 
+def test_scripts_that_require_gradients_are_copied_and_frozen() -> None:
+    """As torch.jit.load and torch.jit.script give them."""
+    script = torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)))
+    x = torch.rand(2, 3, 2, 2)
+    classifier = Classifier.of(script, sample=x)
+    torch.testing.assert_close(classifier(x), script(x).detach())
+    assert not any(weight.requires_grad for weight in classifier.module.parameters())
+    assert script.training and all(weight.requires_grad for weight in script.parameters())
+
+
 def test_module_that_is_ready_is_shared() -> None:
     module = Normalised().eval().requires_grad_(False)
     assert Classifier(module, shape=SHAPE, classes=4).module is module

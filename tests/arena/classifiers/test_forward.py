@@ -281,6 +281,18 @@ def test_watch_of_weights_made_in_inference_mode() -> None:
     assert Watch(net).unchanged()
 
 
+def test_scripts_run_in_the_precision_asked_for() -> None:
+    script = torch.jit.trace(ready(Net()), images(2))  # type: ignore[no-untyped-call]
+    of, x = classifier(script, precision="bf16"), images(4)
+    of(x)
+    prepared = of.forward
+    assert prepared.steps == ("bf16",) and of.forward is prepared
+    torch.testing.assert_close(of(x), script(x), rtol=0, atol=0.1 * float(script(x).abs().max()))
+    with torch.no_grad():
+        next(script.parameters()).zero_()
+    assert of.forward is not prepared
+
+
 def test_another_classifier_hands_on_what_it_is() -> None:
     first = classifier(Net(), precision="bf16", compile=True)
     first.card, first.remarks = {"licence": "MIT"}, ("from afar",)
