@@ -136,7 +136,7 @@ def play(
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
-    own, tape = Reserve(data.given.get("attackers"), stack.base), _Tape(keep_rows)
+    own, tape = Reserve(data.given.get("attackers"), base), _Tape(keep_rows)
     return _played(player, stack, whole, rules, marks, own, tape, votes=votes, shard=shard, seed=seed)
 
 
