@@ -133,11 +133,14 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
 
 def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: Options) -> int:
     """Evaluate and print; the exit status."""
-    for name in options.split.split("+"):
+    names = options.split.split("+")
+    for name in names:
         if name not in SPLITS:
             raise CommandError(
                 f'--split: there is no split "{name}"; {near(name, SPLITS)}, or several with +'
             )
+    if len(set(names)) < len(names):
+        raise CommandError(f"--split: found {options.split}; each split counts once")
     exact_arithmetic()
     try:
         device = resolve_device(options.device)

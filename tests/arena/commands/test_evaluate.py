@@ -111,6 +111,7 @@ def test_remarks_and_a_card_are_told(accuracy: str, said: str) -> None:
         (("--dataset", "digts", "--network", "digits-cnn"), 'did you mean "digits"'),
         (("--dataset", "cifar10"), '--network: data set "cifar10" needs one to be named'),
         (("--split", "test"), 'there is no split "test"'),
+        (("--split", "games+games"), "--split: found games+games; each split counts once"),
         (("--device", "gpu"), 'there is no device "gpu" here'),
         (("--defender", "snt"), 'did you mean "snd"'),
         (("--defender", "{name"), "--defender: '{name' is not valid JSON"),
