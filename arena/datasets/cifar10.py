@@ -35,8 +35,8 @@ def cifar10(folder: Path) -> Dataset:
     `data_batch_1..5.bin` that exist) or the Python one (the same names without `.bin`).
 
     Which of the two it is, the files tell; both give the same. Training images come first in the numbering,
-    in the order of their files. Games are played on all the test images; without any training file, the test
-    images are cut into the four splits.
+    in the order of their files. A tenth of the test images is for calibration, games are played on the
+    others; without any training file, the test images are cut into the four splits.
 
     Raises FileNotFoundError without the test batch, DatasetError where a file is cut short, damaged or
     another's. The Python version's pickles are read as data; nothing in them is run.

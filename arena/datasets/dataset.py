@@ -79,7 +79,8 @@ class Split:
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images: `train` to harden with, `calibration` to tune defenders on, `attackers` for images of
-    an attacker's own, `games` to play on."""
+    an attacker's own, `games` to play on. Where a data set has test images, `calibration` and `games` are of
+    these, so that a classifier trained on all the others is tuned and played on what it has not seen."""
 
     name: str
     class_names: tuple[str, ...]

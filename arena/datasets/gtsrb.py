@@ -46,12 +46,13 @@ def gtsrb(path: Path, size: int | None = None) -> Dataset:
     boxes, are resized by Pillow's bilinear filter, which averages over all pixels where it shrinks.
 
     Training images come first in the numbering, by class and file name, then the test images as their table
-    lists them, on which games are played. Pictures of one sign while a car approached it (a track: what their
-    names have before the underscore) are nearly the same, so tracks, not images, are dealt to the other
-    splits: of each class's a tenth each, rounded, but one at least, to calibration and attackers.
+    lists them: a tenth of them is for calibration, games are played on the others. Pictures of one sign while
+    a car approached it (a track: what their names have before the underscore) are nearly the same, so tracks,
+    not images, are dealt to train and attackers: of each class's a tenth, rounded, but one at least if it has
+    two, to attackers. Those of the test images are not told: one's may be in calibration as well as games.
 
     A file is read in `npz`'s layout (train_x, train_y, test_x, test_y), its images as large as they are; it
-    has lost the tracks, so there one track's images are in several splits.
+    has lost the tracks, so there one track's images are in train as well as attackers.
 
     Raises FileNotFoundError for what is missing, and DatasetError for a table that does not fit its images
     and an image that is cut short or is not as large as the table says.

@@ -39,7 +39,8 @@ def idx(folder: Path, name: str, class_names: tuple[str, ...]) -> Dataset:
     `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte` in a folder, packed (`.gz`) or not.
 
     `train-images.idx3-ubyte` and the like are known too; whether a file is packed, its first bytes tell.
-    Training images come first in the numbering; games are played on all the test images.
+    Training images come first in the numbering; a tenth of the test images is for calibration, games are
+    played on the others.
 
     Raises FileNotFoundError for a missing file, and DatasetError for one that is cut short, damaged (its
     length or the packed file's checksum does not fit) or another's.

@@ -9,9 +9,10 @@ A folder is read in one of three ways:
   name in the folder, the number of its class, and a WordNet id that names the class where no list does.
 - images with Kaggle's `LOC_val_solution.csv` beside them.
 
-Where a folder holds `train` and `val`, each is read so: games are played on `val`, the rest is prepared on
-`train`. Kaggle's own layout, ILSVRC/Data/CLS-LOC, is found within a folder. "Beside" is in the folder of the
-images, in the one it lies in, or in the one that was named.
+Where a folder holds `train` and `val`, each is read so: a tenth of `val` is for calibration, games are played
+on the rest of it, and the images of `train` are for training and attackers. Kaggle's own layout,
+ILSVRC/Data/CLS-LOC, is found within a folder. "Beside" is in the folder of the images, in the one it lies in,
+or in the one that was named.
 """
 
 from __future__ import annotations

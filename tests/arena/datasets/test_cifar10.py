@@ -29,18 +29,21 @@ def load(folder: Path) -> Dataset:
     return load_dataset("cifar10", [folder.parent])
 
 
-def test_training_batches_come_first_and_games_are_the_test_batch(folder: Path) -> None:
+def test_training_batches_come_first_and_games_are_of_the_test_batch(folder: Path) -> None:
     batches = [write(folder, f"data_batch_{n}", 40, n) for n in (2, 5)]
     test = write(folder, "test_batch", 20, 0)
     data = load(folder)
     every = np.concatenate([*batches, test])
     assert np.array_equal(data.games.source.numpy(), every[:, 1:].reshape(-1, 3, 32, 32))
-    assert data.games.index.tolist() == list(range(80, 100))
+    numbers = torch.cat([split.index for split in data.splits.values()])
+    assert torch.equal(numbers.sort().values, torch.arange(100))
+    assert sorted([*data.calibration.index.tolist(), *data.games.index.tolist()]) == list(range(80, 100))
     for split in data.splits.values():
         assert np.array_equal(split.labels.numpy(), every[split.index, 0])
-    assert [len(split) for split in data.splits.values()] == [64, 8, 8, 20]
+    assert [len(split) for split in data.splits.values()] == [72, 2, 8, 18]
     pixel = data.games.take(torch.tensor([3]))[0, 1, 2, 5].item()
-    assert pixel == np.float32(test[3, 1 + 1024 + 2 * 32 + 5]) / np.float32(255)
+    record = test[data.games.index[3] - 80]
+    assert pixel == np.float32(record[1 + 1024 + 2 * 32 + 5]) / np.float32(255)
     assert data.class_names == CLASS_NAMES
     assert (data.name, data.shape) == ("cifar10", (3, 32, 32))
 

@@ -140,7 +140,8 @@ def test_idx_files_stay_packed(
     offered(server, name, bodies, monkeypatch)
     place = fetch(name, tmp_path)
     assert {path.name: path.read_bytes() for path in place.iterdir()} == bodies
-    assert len(load_dataset(name, [tmp_path]).games) == 20
+    data = load_dataset(name, [tmp_path])
+    assert [len(split) for split in data.splits.values()] == [36, 2, 4, 18]
 
 
 def gtsrb() -> dict[str, bytes]:
@@ -172,8 +173,8 @@ def test_the_archives_of_gtsrb_make_one_folder(
     fetch("gtsrb", tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["GTSRB"]
     data = load_dataset("gtsrb", [tmp_path])
-    assert sum(len(split) for split in data.splits.values()) == 43 * 3 + 2
-    assert data.games.labels.tolist() == [7, 9]
+    assert [len(split) for split in data.splits.values()] == [43 * 2, 1, 43, 1]
+    assert [*data.calibration.labels.tolist(), *data.games.labels.tolist()] == [7, 9]
 
 
 def test_another_mirror_is_asked(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,4 +323,5 @@ def test_the_official_files_are_found_after_fetching(
     server.bodies = files
     monkeypatch.setitem(DOWNLOADS, "mnist", replace(DOWNLOADS["mnist"], mirrors=(server.url,)))
     fetch("mnist", tmp_path)
-    assert len(load_dataset("mnist", [tmp_path]).games) == 10_000
+    data = load_dataset("mnist", [tmp_path])
+    assert [len(split) for split in data.splits.values()] == [54_000, 1_000, 6_000, 9_000]

@@ -91,8 +91,9 @@ def shrunk(x: NDArray[Any], n: int) -> NDArray[Any]:
 def test_images_are_whole_and_resized_by_the_triangle_filter(made: Path, side: int) -> None:
     data = load(made, side)
     assert data.shape == (3, side, side)
-    images = (torch.cat([data.train.images, data.games.images]) * 255).numpy()
-    numbers = [*data.train.index.tolist(), *range(10_000, 10_000 + TESTS)]
+    trained = data.train.index
+    images = torch.cat([data.games.source[trained], data.games.source[torch.arange(N, N + TESTS)]]).numpy()
+    numbers = [*trained.tolist(), *range(10_000, 10_000 + TESTS)]
     for image, number in zip(images, numbers, strict=True):
         columns = shrunk(pixels(number).astype(float).transpose(1, 0, 2), side)
         expected = shrunk(columns.transpose(1, 0, 2), side).transpose(2, 0, 1)
@@ -102,19 +103,23 @@ def test_images_are_whole_and_resized_by_the_triangle_filter(made: Path, side: i
 def test_numbering_labels_and_names(made: Path) -> None:
     data = load(made)
     assert (data.name, data.shape, data.class_names) == ("gtsrb", (3, 32, 32), CLASS_NAMES)
-    assert data.games.index.tolist() == list(range(N, N + TESTS))
-    assert data.games.labels.tolist() == [7 * i % 43 for i in range(TESTS)]
-    for name in ("train", "calibration", "attackers"):
-        part = data.splits[name]
+    assert data.calibration.index.tolist() == [N, N + 1]  # of 20 classes, one image each
+    assert data.games.index.tolist() == list(range(N + 2, N + TESTS))
+    for part in (data.calibration, data.games):
+        assert torch.equal(part.labels, 7 * (part.index - N) % 43)
+    for part in (data.train, data.attackers):
         assert torch.equal(part.labels, part.index // (TRACKS * PICTURES))
-        assert len(part) == 43 * PICTURES
+    assert (len(data.train), len(data.attackers)) == (43 * 2 * PICTURES, 43 * PICTURES)
     assert (len(CLASS_NAMES), len(set(CLASS_NAMES)), CLASS_NAMES[14]) == (43, 43, "stop")
 
 
 def test_no_track_is_in_two_splits(made: Path) -> None:
-    splits = load(made).splits
-    tracks = [set((splits[name].index // PICTURES).tolist()) for name in list(splits)[:3]]
-    assert len(set.union(*tracks)) == sum(map(len, tracks)) == 43 * TRACKS
+    data = load(made)
+    train, attackers = ((part.index // PICTURES).unique() for part in (data.train, data.attackers))
+    assert torch.equal(torch.cat([train, attackers]).sort().values, torch.arange(43 * TRACKS))
+    for kept, tracks in ((2, train), (1, attackers)):
+        assert (tracks // TRACKS).bincount().tolist() == [kept] * 43
+    assert min(data.calibration.index.min(), data.games.index.min()) >= N
 
 
 @pytest.mark.parametrize(
@@ -237,7 +242,7 @@ def test_packed_file_where_there_is_no_folder(folder: Path, tmp_path: Path) -> N
     path = write(tmp_path / "gtsrb32.npz", 32)
     packed = load(path)
     assert (packed.name, packed.shape, packed.class_names) == ("gtsrb", (3, 32, 32), CLASS_NAMES)
-    assert [len(split) for split in packed.splits.values()] == [70, 8, 8, 9]
+    assert [len(split) for split in packed.splits.values()] == [78, 1, 8, 8]
     assert load_dataset("gtsrb", [tmp_path]).sha == load(folder).sha
     shutil.rmtree(folder)
     assert load_dataset("gtsrb", [tmp_path]).sha == packed.sha
@@ -273,5 +278,11 @@ def test_missing_data_set_says_what_to_put_where(tmp_path: Path, monkeypatch: py
 def test_real_gtsrb(shared_data: Path) -> None:
     data = load_dataset("gtsrb", [shared_data])
     assert (data.name, data.shape, data.classes) == ("gtsrb", (3, 32, 32), 43)
-    assert [len(split) for split in data.splits.values()] == [4856, 607, 607, 4000]
-    assert data.games.labels[:10].tolist() == [3, 12, 4, 1, 2, 3, 37, 10, 7, 9]
+    assert [len(split) for split in data.splits.values()] == [5463, 400, 607, 3600]
+    labels = torch.zeros(6070 + 4000, dtype=torch.int64)
+    for split in data.splits.values():
+        labels[split.index] = split.labels
+    assert labels[6070:6080].tolist() == [3, 12, 4, 1, 2, 3, 37, 10, 7, 9]
+    assert min(data.calibration.index.min(), data.games.index.min()) == 6070
+    share = labels[6070:].bincount(minlength=43) / 10
+    assert (data.calibration.labels.bincount(minlength=43) - share).abs().max() <= 0.6  # rounded

@@ -59,15 +59,15 @@ def pack(path: Path) -> Path:
 
 def check(data: Dataset) -> None:
     images, labels = (np.concatenate(both) for both in zip(content("train"), content("t10k"), strict=True))
-    assert np.array_equal(data.games.images.numpy(), images[60:, None] / np.float32(255))
-    assert data.games.index.tolist() == list(range(60, 80))
-    assert [len(split) for split in data.splits.values()] == [48, 6, 6, 20]
+    assert np.array_equal(data.games.source.numpy(), images[:, None])
+    assert sorted([*data.calibration.index.tolist(), *data.games.index.tolist()]) == list(range(60, 80))
+    assert [len(split) for split in data.splits.values()] == [54, 2, 6, 18]
     for split in data.splits.values():
         assert np.array_equal(split.labels.numpy(), labels[split.index])
         assert np.array_equal((split.images * 255).byte().numpy(), images[split.index][:, None])
 
 
-def test_training_images_come_first_and_games_are_the_test_images(mnist: Path) -> None:
+def test_training_images_come_first_and_games_are_of_the_test_images(mnist: Path) -> None:
     data = load(mnist)
     check(data)
     assert (data.name, data.shape, data.class_names) == ("mnist", (1, 28, 28), tuple("0123456789"))
@@ -214,10 +214,14 @@ def test_official_mnist(shared_data: Path) -> None:
     raw = [(shared_data / "mnist" / f"{name}.gz").read_bytes() for name in FILES]
     assert tuple(hashlib.md5(content).hexdigest() for content in raw) == MD5
     data = load_dataset("mnist", [shared_data])
-    assert [len(split) for split in data.splits.values()] == [48_000, 6_000, 6_000, 10_000]
-    assert data.games.index.tolist() == list(range(60_000, 70_000))
-    assert data.games.labels[:8].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
-    counts = sum(split.labels.bincount(minlength=10) for split in data.splits.values())
-    assert torch.as_tensor(counts).tolist() == [*(6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958)]
+    assert [len(split) for split in data.splits.values()] == [54_000, 1_000, 6_000, 9_000]
+    labels = torch.full((70_000,), -1)
+    for split in data.splits.values():
+        labels[split.index] = split.labels
+    assert labels[60_000:60_008].tolist() == [7, 2, 1, 0, 4, 1, 4, 9]
+    assert labels.bincount().tolist() == [*(6903, 7877, 6990, 7141, 6824, 6313, 6876, 7293, 6825, 6958)]
+    assert min(data.calibration.index.min(), data.games.index.min()) == 60_000
+    assert labels[60_000:].bincount().tolist() == [*(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)]
+    assert data.calibration.labels.bincount().tolist() == [98, 114, 103, 101, 98, 89, 96, 103, 97, 101]
     mean, std = data.train.images.mean(), data.train.images.std()
     assert (float(mean), float(std)) == (pytest.approx(0.1307, abs=5e-4), pytest.approx(0.3081, abs=5e-4))

@@ -79,15 +79,16 @@ def test_of_fewer_wordnet_folders_the_list_beside_them_tells(tmp_path: Path, nam
         }
 
 
-def test_train_beside_val_is_what_is_prepared_on(tmp_path: Path) -> None:
+def test_train_beside_val_is_what_is_trained_on(tmp_path: Path) -> None:
     (tmp_path / "synset_words.txt").write_text(LIST)
     filled(tmp_path / "train", {WNIDS[n]: 10 for n in (1, 2)})
     filled(tmp_path / "val", {WNIDS[n]: 3 for n in (1, 2, 5)})
     data = imagenet(tmp_path, size=8)
-    assert [len(split) for split in data.splits.values()] == [16, 2, 2, 9]
+    assert [len(split) for split in data.splits.values()] == [18, 1, 2, 8]
     names = data.games.source.names  # type: ignore[attr-defined]
     for split, part in data.splits.items():
-        assert all(names[n].startswith("val/" if split == "games" else "train/") for n in part.index.tolist())
+        folder = "val/" if split in ("calibration", "games") else "train/"
+        assert all(names[n].startswith(folder) for n in part.index.tolist())
 
 
 def test_flat_folder_with_labels(tmp_path: Path) -> None:

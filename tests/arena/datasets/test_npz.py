@@ -57,15 +57,26 @@ def test_grey_images_get_their_channel(tmp_path: Path) -> None:
     assert np.array_equal(planes(load(tmp_path, x=x, y=Y)), x[:, None])
 
 
-def test_games_are_played_on_the_test_images(tmp_path: Path) -> None:
+def test_calibration_and_games_are_of_the_test_images(tmp_path: Path) -> None:
     train, test = images(N, 3, 4, 4), images(6, 3, 4, 4)[::-1]
-    data = load(
-        tmp_path, train_x=train, train_y=Y, test_x=test, test_y=np.array([0, 1, 2, 3, 0, 1], np.uint8)
-    )
-    assert torch.equal(data.games.images, torch.from_numpy(test / np.float32(255)))
-    assert data.games.labels.tolist() == [0, 1, 2, 3, 0, 1]
-    assert data.games.labels.dtype == torch.int64
-    assert np.array_equal(planes(data)[:N], train)
+    labels = np.array([0, 1, 2, 3, 0, 1], np.uint8)
+    data = load(tmp_path, train_x=train, train_y=Y, test_x=test, test_y=labels)
+    assert [len(split) for split in data.splits.values()] == [18, 1, 2, 5]
+    assert sorted([*data.calibration.index.tolist(), *data.games.index.tolist()]) == list(range(N, N + 6))
+    for split in (data.calibration, data.games):
+        rows = split.index.numpy() - N
+        assert torch.equal(split.images, torch.from_numpy(test[rows] / np.float32(255)))
+        assert split.labels.tolist() == labels[rows].tolist()
+        assert split.labels.dtype == torch.int64
+    assert np.array_equal(planes(data), np.concatenate([train, test]))
+
+
+def test_a_single_test_image_leaves_none_to_play_on(tmp_path: Path) -> None:
+    x, y = images(N, 3, 4, 4), Y
+    with pytest.raises(DatasetError, match=r"data set 'mine': .* too few to fill split 'games'"):
+        load(tmp_path, train_x=x, train_y=y, test_x=x[:1], test_y=y[:1])
+    data = load(tmp_path, train_x=x, train_y=y, test_x=x[:2], test_y=y[:2])
+    assert [len(split) for split in data.splits.values()] == [18, 1, 2, 1]
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])

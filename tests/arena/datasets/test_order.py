@@ -5,7 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from arena.datasets.dataset import SPLITS
 from arena.datasets.order import (
     from_one,
     from_tracks,
@@ -74,32 +76,88 @@ def test_without_test_images_four_splits_cover_all(n: int) -> None:
     assert len(parts["calibration"]) == len(parts["attackers"]) == n // 10
 
 
-def test_games_are_the_test_images_where_there_are_any() -> None:
-    parts = from_two(torch.arange(50) % 5, torch.arange(7) % 5)
-    assert parts["games"].tolist() == list(range(50, 57))
-    rest = torch.cat([parts["train"], parts["calibration"], parts["attackers"]])
-    assert torch.equal(rest.sort().values, torch.arange(50))
-    assert [len(parts[name]) for name in ("train", "calibration", "attackers")] == [40, 5, 5]
+def test_test_images_are_for_calibration_and_games_alone() -> None:
+    """Five classes of ten images for training, three of ten for testing: a tenth of each class is cut off."""
+    train, test = torch.arange(50) % 5, torch.arange(30) % 3
+    parts = from_two(train, test)
+    assert parts["attackers"].tolist() == [15, 17, 21, 34, 43]
+    assert parts["calibration"].tolist() == [59, 78, 79]
+    assert parts["train"].tolist() == [n for n in range(50) if n not in (15, 17, 21, 34, 43)]
+    assert parts["games"].tolist() == [n for n in range(50, 80) if n not in (59, 78, 79)]
+    fewer = from_two(train[:20], test)
+    for name in ("calibration", "games"):
+        assert torch.equal(fewer[name], parts[name] - 30)
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 14)), min_size=1, max_size=200))
-def test_no_track_is_in_two_splits(images: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize(
+    ("tests", "calibration"), [(1, 1), (2, 1), (19, 1), (20, 2), (29, 2), (10_000, 1_000)]
+)
+def test_a_tenth_of_the_test_images_calibrates_but_one_at_least(tests: int, calibration: int) -> None:
+    train, test = torch.arange(20) % 2, torch.arange(tests) % 2
+    for parts in (from_two(train, test), from_tracks(train, torch.arange(20), test)):
+        assert len(parts["calibration"]) == calibration
+        assert len(parts["games"]) == tests - calibration  # none of a single one
+
+
+def check_shares(labels: Tensor, first: Tensor, rest: Tensor) -> None:
+    """Each class has its share of both parts, as Sainte-Laguë's method rounds it: no class would have its
+    last place in the first part at a smaller quotient n/(2k-1) than one at which another lacks its next."""
+    n, k = labels.bincount(), labels[first].bincount(minlength=int(labels.max()) + 1)
+    there = n > 0
+    n, k = n[there], k[there]
+    assert ((2 * k - 1)[:, None] * n[None, :] <= (2 * k + 1)[None, :] * n[:, None]).all()
+    assert torch.equal(torch.cat([first, rest]).sort().values, torch.arange(len(labels)))
+    for part in (first, rest):
+        assert torch.equal(part, part.sort().values)
+
+
+@given(LABELS, LABELS)
+def test_training_and_test_images_are_cut_evenly_over_the_classes(train: list[int], test: list[int]) -> None:
+    y, z = torch.tensor(train), torch.tensor(test)
+    parts = from_two(y, z)
+    assert parts.keys() == set(SPLITS)
+    assert len(parts["attackers"]) == len(y) // 10
+    assert len(parts["calibration"]) == max(1, len(z) // 10)
+    check_shares(y, parts["train"], parts["attackers"])
+    check_shares(z, parts["calibration"] - len(y), parts["games"] - len(y))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 29)), min_size=1, max_size=200), LABELS)
+def test_no_track_is_in_two_splits(images: list[tuple[int, int]], test: list[int]) -> None:
     labels, track = torch.tensor(images).T
-    parts = from_tracks(labels, labels * 100 + track, torch.zeros(5, dtype=torch.int64))
-    assert parts.pop("games").tolist() == list(range(len(images), len(images) + 5))
-    assert torch.equal(torch.cat(list(parts.values())).sort().values, torch.arange(len(images)))
-    tracks = {name: {images[i] for i in part.tolist()} for name, part in parts.items()}
-    assert sum(map(len, tracks.values())) == len(set(images))
+    z = torch.tensor(test)
+    parts = from_tracks(labels, labels * 100 + track, z)
+    check_shares(z, parts["calibration"] - len(images), parts["games"] - len(images))
+    assert len(parts["calibration"]) == max(1, len(z) // 10)
+    trained = torch.cat([parts["train"], parts["attackers"]])
+    assert torch.equal(trained.sort().values, torch.arange(len(images)))
+    train, attackers = ({images[i] for i in parts[name].tolist()} for name in ("train", "attackers"))
+    assert not train & attackers
     for label in {label for label, _ in images}:
-        count = {name: sum(c == label for c, _ in found) for name, found in tracks.items()}
-        total = sum(count.values())
-        assert count["train"] > 0
-        if total >= 3:
-            assert count["calibration"] == count["attackers"] == max(1, (total + 5) // 10)
+        kept, lent = (sum(c == label for c, _ in found) for found in (train, attackers))
+        total = kept + lent
+        assert lent == (0 if total == 1 else max(1, (total + 5) // 10))
+
+
+@pytest.mark.parametrize(
+    ("tracks", "lent"), [(1, 0), (2, 1), (3, 1), (14, 1), (15, 2), (24, 2), (25, 3), (50, 5)]
+)
+def test_a_tenth_of_a_class_of_tracks_is_rounded_but_one_at_least_of_two(tracks: int, lent: int) -> None:
+    track = torch.arange(tracks).repeat_interleave(3)
+    parts = from_tracks(torch.zeros_like(track), track, torch.arange(20) % 2)
+    assert len(parts["attackers"]) == 3 * lent
+    assert len(track[parts["attackers"]].unique()) == lent
 
 
 def test_tracks_are_dealt_in_an_order_of_their_own() -> None:
     tracks = torch.arange(50).repeat_interleave(30)
-    parts = from_tracks(torch.zeros_like(tracks), tracks, tracks[:3])
-    assert [len(part) for part in parts.values()] == [1200, 150, 150, 3]
-    assert tracks[parts["train"]].unique().tolist() != list(range(40))
+    parts = from_tracks(torch.zeros_like(tracks), tracks, torch.arange(20) % 2)
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 1350,
+        "attackers": 150,
+        "calibration": 2,
+        "games": 18,
+    }
+    assert tracks[parts["attackers"]].unique().tolist() == [7, 32, 40, 45, 47]
+    for part in parts.values():
+        assert torch.equal(part, part.sort().values)
