@@ -34,6 +34,8 @@ from arena.training import (
 from arena.training.card import is_of
 from arena.training.session import Figures
 
+WEIGHTS = ".safetensors"
+
 
 def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     """{"rate": 0.1} of ["rate=0.1"]: values are read as JSON, or else as text."""
@@ -91,6 +93,8 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
         checkpoint.remove()
         say(f"{out} holds this training already; --fresh trains again")
         return 0
+    if out.suffix.lower() != WEIGHTS:
+        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
     _tell(job, recipe)
     bar = _Bar(job)
     with _signals() as caught:
@@ -123,7 +127,7 @@ def _tell(job: Job, recipe: str) -> None:
 
 def _default_out(job: Job) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{job.network} {job.data.name}").strip("_")
-    return Path("weights") / f"{name}.safetensors"
+    return Path("weights") / f"{name}{WEIGHTS}"
 
 
 def _check_place(out: Path) -> None:

@@ -83,6 +83,10 @@ def test_weights_have_a_card_and_load_as_they_were_measured() -> None:
         ((*TRAIN, "--out", "."), "--out: . is a folder"),
         ((*TRAIN, "--out", "text/w"), "--out: the folder text cannot be made"),
         ((*TRAIN, "--out", "text"), "text exists and is no weights file"),
+        (
+            (*TRAIN, "--out", "w.pth"),
+            "a weights file must end in .safetensors; found w.pth",
+        ),
         (("train", "digits-cnn", "digits", "--device", "gpu"), 'there is no device "gpu" here'),
         ((*TRAIN, "--set", "precision=bf16"), 'precision: found "bf16" on cpu'),
         ((*TRAIN, "--set", "optimiser=sgd", "--set", "rate=1e30"), "the loss is no longer finite in epoch 1"),
@@ -92,7 +96,7 @@ def test_a_mistake_gets_a_sentence(folder: Path, words: tuple[str, ...], said: s
     Path("text").write_text("no weights")
     code, output = arena(*words)
     assert code == 2 and said in output.replace("\n", "") and "Traceback" not in output
-    assert not list(folder.rglob("*.safetensors"))
+    assert not [*folder.rglob("*.safetensors"), *folder.rglob("*.pth")]
 
 
 def start(out: str, *more: str, **options: object) -> subprocess.Popen[str]:
