@@ -23,8 +23,9 @@ from torch import Tensor, fx, nn
 from arena.classifiers.errors import ClassifierError, first_line
 from arena.classifiers.files import read_archive
 
-DENIED = ("from_file", "save", "load")
-"""Operators of torch that reach files."""
+DENIED = re.compile("from_file|save|load|.*sparse.*")
+"""Operators of torch that reach files, and all of sparse tensors: of these some take indices unchecked, and so
+write anywhere into the process's memory."""
 _MAJOR = 8  # of the schema of torch.export's files, since torch 2.4
 _DTYPES = {
     1: torch.uint8,
@@ -231,7 +232,7 @@ class _Reader:
     def _operator(self, target: str) -> torch._ops.OpOverload:
         named = re.fullmatch(r"torch\.ops\.aten\.(\w+)\.(\w+)", target)
         found = None
-        if named and named[1] not in DENIED:
+        if named and not DENIED.fullmatch(named[1]):
             found = getattr(getattr(torch.ops.aten, named[1], None), named[2], None)
         if not isinstance(found, torch._ops.OpOverload):
             raise ClassifierError(

@@ -177,10 +177,10 @@ def _check_code(data: bytes, member: str, path: Path) -> None:
     for name in _used(tree):
         head, *rest = name.split(".")
         allowed = {
-            "torch": len(rest) == 1 and rest[0] not in DENIED,
+            "torch": len(rest) == 1 and not DENIED.fullmatch(rest[0]),
             "ops": len(rest) == 2
             and (rest[1] in _PRIMITIVES if rest[0] == "prim" else rest[0] in _NAMESPACES)
-            and rest[1] not in DENIED,
+            and not DENIED.fullmatch(rest[1]),
             "__torch__": len(rest) >= 1 and rest[:2] != ["torch", "classes"],
         }
         if not allowed.get(head, not head.startswith("rpc_")):

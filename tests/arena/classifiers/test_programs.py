@@ -133,6 +133,7 @@ def test_pickles_of_no_use_are_never_opened(script: Path, tmp_path: Path, bait: 
         ('y = torch.from_file("{}", True, 8)', r"torch\.from_file"),
         ('torch.save(x, "{}")', r"torch\.save"),
         ('ops.aten.save(x, "{}")', r"ops\.aten\.save"),
+        ("y = ops.aten._sparse_coo_tensor_unsafe(x, x, [2])", r"ops\.aten\._sparse_coo_tensor_unsafe"),
         ('ops.inductor.load("{}")', r"ops\.inductor\.load"),
         ("ops.prim.PythonOp(x)", r"ops\.prim\.PythonOp"),
         ("ops.prim.rpc_sync(x)", r"ops\.prim\.rpc_sync"),
