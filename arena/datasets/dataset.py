@@ -107,8 +107,9 @@ class Dataset:
         assert len(torch.unique(numbers)) == len(numbers), "splits must be disjoint"
         for split in SPLITS:
             if len(index[split]) == 0:
+                sizes = ", ".join(f"{split} {len(index[split])}" for split in SPLITS)
                 raise DatasetError(
-                    f"data set {name!r}: {len(labels)} images are too few to fill split {split!r}"
+                    f"data set {name!r}: {len(labels)} images are too few to fill split {split!r} ({sizes})"
                 )
         splits = {split: Split(images, index[split], labels[index[split]]) for split in SPLITS}
         return cls(name, class_names or tuple(map(str, range(int(labels.max()) + 1))), **splits)

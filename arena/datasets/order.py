@@ -30,15 +30,19 @@ def ranks_within_class(labels: NDArray[np.int64], seed: int, *words: str | int) 
     return ranks
 
 
-def stratified(labels: Tensor, counts: dict[str, int]) -> dict[str, Tensor]:
+def stratified(
+    labels: Tensor, counts: dict[str, int], ties: NDArray[np.int64] | None = None
+) -> dict[str, Tensor]:
     """Cut 0..n-1 into parts of exactly these sizes (their sum at most n), each with every class's share.
 
     Images are lined up by their relative place within their class, so that any stretch of the line holds the
-    classes in proportion; each part is one stretch, in ascending order.
+    classes in proportion; each part is one stretch, in ascending order. Equal places stand in the order of
+    `ties` [n], else of the images' numbers, which may be that of their classes.
     """
     y = labels.numpy()
     ranks = ranks_within_class(y, 0, "split")
-    line = np.argsort((ranks + 0.5) / np.bincount(y)[y], kind="stable")
+    place = (ranks + 0.5) / np.bincount(y)[y]
+    line = np.lexsort((np.arange(len(y)) if ties is None else ties, place))
     ends = np.cumsum(list(counts.values()))
     assert len(ends) == 0 or ends[-1] <= len(y), "more images asked for than there are"
     parts = np.split(line, ends)[: len(counts)]
@@ -85,5 +89,6 @@ def from_tracks(train: Tensor, tracks: Tensor, test: Tensor) -> dict[str, Tensor
 def _tested(trained: int, test: Tensor) -> dict[str, Tensor]:
     """The splits of the test images, which are numbered after `trained` others."""
     tenth = max(1, len(test) // 10)
-    parts = stratified(test, {"calibration": tenth, "games": len(test) - tenth})
+    ties = shuffled(len(test), 0, "split", "tests")  # by number, it would have the first classes
+    parts = stratified(test, {"calibration": tenth, "games": len(test) - tenth}, ties)
     return {name: trained + part for name, part in parts.items()}

@@ -161,3 +161,10 @@ def test_tracks_are_dealt_in_an_order_of_their_own() -> None:
     assert tracks[parts["attackers"]].unique().tolist() == [7, 32, 40, 45, 47]
     for part in parts.values():
         assert torch.equal(part, part.sort().values)
+
+
+def test_few_test_images_a_class_do_not_leave_calibration_to_the_first_classes() -> None:
+    test = torch.arange(300).repeat_interleave(3)
+    calibration = test[from_two(torch.arange(20) % 2, test)["calibration"] - 20]
+    assert len(calibration.unique()) == 90
+    assert 100 < calibration.double().mean() < 200
