@@ -56,6 +56,8 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     return Stack(classifier, tuple(reversed(fitted)))
 
 
+ROWS = 1024
+"""The rows that pass through the defenders at a time, where the classifier takes no more in one pass."""
 GRADIENT_ROWS = 64
 """The most rows of one backward pass, which holds the activations of all layers at a time."""
 
@@ -68,12 +70,14 @@ class Oracle:
         seed: of the defenders' draws.
         games, accounts: the size of the shard, for the memories.
         rows: how many pass through the defenders at a time; the classifier cuts them into its own batches.
+            None for `ROWS`, or for such a batch where it is larger.
     """
 
     def __init__(
-        self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int = 1024
+        self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
     ) -> None:
-        self.stack, self.base, self.rows = stack, stack.base, rows
+        self.stack, self.base = stack, stack.base
+        self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self._seeds = [random.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [random.derive(s, "verdict") for s in self._seeds]

@@ -168,6 +168,21 @@ def test_every_layer_has_seed_and_memory_of_its_own(worlds: ModuleType, x: Tenso
     )
 
 
+@pytest.mark.parametrize(("batch", "pieces"), [(8, [1024, 976]), (1500, [1500, 500])])
+def test_a_classifier_that_takes_more_rows_at_once_gets_them(
+    worlds: ModuleType, batch: int, pieces: list[int]
+) -> None:
+    class Counts(Defender):
+        def transform(self, x: Tensor, rows: Rows) -> Tensor:
+            asked.append(len(x))
+            return x
+
+    asked: list[int] = []
+    x = worlds.images([(1, 2, 3, 4)]).expand(2000, -1, -1, -1)
+    Oracle(Stack(worlds.classifier(batch=batch), (Counts(),)), games=2000).respond(x, rows_for(x))
+    assert asked == pieces
+
+
 def test_only_kept_rows_are_remembered_and_only_once(worlds: ModuleType, x: Tensor) -> None:
     asked = oracle(worlds.classifier(), Diary(), rows=4)
     asked.respond(x, rows_for(x))
