@@ -24,8 +24,8 @@ from arena.classifiers.errors import ClassifierError, first_line
 from arena.classifiers.files import read_archive
 
 DENIED = re.compile("from_file|save|load|.*sparse.*")
-"""Operators of torch that reach files, and all of sparse tensors: of these some take indices unchecked, and so
-write anywhere into the process's memory."""
+"""Operators of torch that reach files, and all of sparse tensors: of these some take indices unchecked, and
+so write anywhere into the process's memory."""
 _MAJOR = 8  # of the schema of torch.export's files, since torch 2.4
 _DTYPES = {
     1: torch.uint8,
