@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.npz import npz
 from arena.datasets.order import from_tracks
 from arena.datasets.source import Source
+from arena.datasets.tables import read_table
 
 FOLDER = "GTSRB"
 SIZE = 32
@@ -112,16 +112,9 @@ def _listed(table: Path, folder: Path, label: int | None = None) -> list[_Pictur
         if not there:
             raise FileNotFoundError(f'data set "gtsrb": there is no {path}; the official archives hold it')
     pictures = {}
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter=";", restval="")
-            if missing := [key for key in KEYS if key not in (reader.fieldnames or ())]:
-                raise DatasetError(f"{table}: the first line names no {missing[0]} between semicolons")
-            for row in reader:
-                picture = _picture(row, folder, f"{table}, line {reader.line_num}", label)
-                pictures[picture.path.name] = picture
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: is no table of text between semicolons: {error}") from error
+    for where, row in read_table(table, KEYS, between=";"):
+        picture = _picture(row, folder, where, label)
+        pictures[picture.path.name] = picture
     files = {path.name for path in folder.glob("*.ppm")}
     if lost := pictures.keys() - files:
         raise DatasetError(f"{table}: lists {min(lost)}, which is not in {folder} ({len(lost):,} such)")

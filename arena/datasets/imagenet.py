@@ -17,10 +17,8 @@ or in the one that was named.
 
 from __future__ import annotations
 
-import csv
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,13 +29,14 @@ from arena.datasets.dataset import Dataset, DatasetError
 from arena.datasets.files import ImageFiles
 from arena.datasets.order import from_one, from_two, shuffled
 from arena.datasets.source import Source
+from arena.datasets.tables import read_table
 
 FOLDER = "imagenet"
 SIZE = 224
 CLASSES = 1000
 KAGGLE = "ILSVRC/Data/CLS-LOC"
 LABELS = "labels.csv"
-SOLUTION = "LOC_val_solution.csv"
+SOLUTION, ANSWERS = "LOC_val_solution.csv", ("ImageId", "PredictionString")
 LISTS = ("LOC_synset_mapping.txt", "synset_words.txt")
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 MOST_CLASSES = 100_000
@@ -129,9 +128,8 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
 def _labelled(folder: Path) -> _Part:
     """The images that `labels.csv` lists."""
     table, part, seen = folder / LABELS, _Part(folder), set[str]()
-    for line, row in _rows(table, ("file", "label")):
+    for where, row in read_table(table, ("file", "label")):
         file, label = row["file"].strip(), row["label"].strip()
-        where = f"{table}, line {line}"
         if not label.isascii() or not label.isdigit() or int(label) >= MOST_CLASSES:
             raise DatasetError(f"{where}: found label {label!r}; it must be the number of a class, from 0")
         if not file or Path(file).is_absolute() or ".." in Path(file).parts:
@@ -152,7 +150,7 @@ def _labelled(folder: Path) -> _Part:
 
 def _solved(folder: Path, images: list[str], solution: Path) -> _Part:
     """The images that are there, with the WordNet ids that Kaggle's solution gives them."""
-    answers = {row["ImageId"]: row["PredictionString"] for _, row in _rows(solution, _SOLUTION_KEYS)}
+    answers = {row["ImageId"]: row["PredictionString"] for _, row in read_table(solution, ANSWERS)}
     part = _Part(folder, images)
     for name in images:
         wnid = answers.get(Path(name).stem, "").partition(" ")[0]
@@ -161,23 +159,6 @@ def _solved(folder: Path, images: list[str], solution: Path) -> _Part:
         part.classes.append(wnid)
         part.words.add(wnid)
     return part
-
-
-_SOLUTION_KEYS = ("ImageId", "PredictionString")
-
-
-def _rows(table: Path, keys: tuple[str, ...]) -> Iterator[tuple[int, dict[str, str]]]:
-    """The rows of a table with a header, each with the number of its line."""
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            if missing := [key for key in keys if key not in (reader.fieldnames or ())]:
-                found = ",".join(reader.fieldnames or ()) or "nothing"
-                raise DatasetError(f"{table}: the first line must name {missing[0]!r}; found {found[:80]}")
-            for row in reader:
-                yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{table}: is no table of comma-separated text: {error}") from error
 
 
 def _numbered(parts: list[_Part], path: Path) -> tuple[dict[int | str, int], tuple[str, ...]]:

@@ -164,8 +164,8 @@ def refusal(folder: Path, path: Path) -> str:
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        (";ClassId", "", ": the first line names no ClassId between semicolons"),
-        (";", ",", ": the first line names no Filename between semicolons"),
+        (";ClassId", "", ": the first line must name 'ClassId', with \";\" between"),
+        (";", ",", ": the first line must name 'Filename', with \";\" between"),
         (
             "00001_00000.ppm",
             "../00001_00000.ppm",
@@ -192,11 +192,11 @@ def test_table_cut_short_or_of_another_kind(folder: Path) -> None:
     path.write_bytes(b"".join(whole.splitlines(keepends=True)[:3]))
     assert refusal(folder, path).startswith(": does not list 00000_00000.ppm of ")
     path.write_bytes(b"")
-    assert "names no Filename" in refusal(folder, path)
+    assert "must name 'Filename'" in refusal(folder, path)
     path.write_bytes(b"<!DOCTYPE html>\n<html></html>")
-    assert "names no Filename" in refusal(folder, path)
+    assert "must name 'Filename'" in refusal(folder, path)
     path.write_bytes(b"\xff\xfe\x00;\x80")
-    assert refusal(folder, path).startswith(": is no table of text between semicolons")
+    assert refusal(folder, path).startswith(': is no table of text with ";" between: ')
     path.write_bytes(whole)
     test = folder / "GT-final_test.csv"
     test.write_bytes(test.read_bytes().replace(b";7\r", b";43\r"))

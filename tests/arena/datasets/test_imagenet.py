@@ -141,8 +141,11 @@ def test_kaggle_layout(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "told"),
     [
-        ("a.png,0\n", r"labels\.csv: the first line must name 'file'; found a\.png,0"),
-        ("", r"labels\.csv: the first line must name 'file'; found nothing"),
+        (
+            "a.png,0\n",
+            r"labels\.csv: the first line must name 'file', .* found a\.png,0",
+        ),
+        ("", r"labels\.csv: the first line must name 'file', .* found nothing"),
         ("file,label\n", r"labels\.csv: lists no images"),
         ("file,label\na.png,0\nb.png,1\n", r"labels\.csv, line 3: lists b\.png, which is not in "),
         ("file,label\na.png,0\na.png,1\n", r"labels\.csv, line 3: a\.png is listed twice"),
@@ -153,7 +156,7 @@ def test_kaggle_layout(tmp_path: Path) -> None:
         ("file,label\n../a.png,0\n", r"line 2: found file '\.\./a\.png'; it must lie in "),
         ("file,label\n/etc/a.png,0\n", r"line 2: found file '/etc/a\.png'; it must lie in "),
         ("file,label\na.png,0\n", r"1 images are too few to fill split"),
-        (b"file,label\n\xff\xfe,0\n", r"labels\.csv: is no table of comma-separated text"),
+        (b"file,label\n\xff\xfe,0\n", r"labels\.csv: is no table of text with"),
     ],
 )
 def test_bad_labels_are_told_when_they_are_loaded(tmp_path: Path, table: str | bytes, told: str) -> None:
