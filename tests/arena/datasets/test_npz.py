@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +128,7 @@ def test_bad_content_is_told_in_one_sentence(tmp_path: Path, arrays: dict[str, A
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["truncated", "damaged", "text", "empty", "one array"])
+@pytest.mark.parametrize("kind", ["truncated", "damaged", "text", "empty", "one array", "huge"])
 def test_broken_file_is_told_in_one_sentence(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "mine.npz"
     np.savez_compressed(path, x=GOOD, y=Y)
@@ -138,11 +140,18 @@ def test_broken_file_is_told_in_one_sentence(tmp_path: Path, kind: str) -> None:
         "text": b"label,pixels\n",
         "empty": b"",
         "one array": b"",
+        "huge": b"",
     }
     path.write_bytes(content[kind])
     if kind == "one array":
         with path.open("wb") as file:
             np.save(file, GOOD)
+    if kind == "huge":
+        header = io.BytesIO()
+        claimed = {"descr": "|u1", "fortran_order": False, "shape": (10**15,)}
+        np.lib.format.write_array_header_1_0(header, claimed)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("x.npy", header.getvalue())
     with pytest.raises(
         DatasetError, match=r"mine\.npz: (cannot be read as an .npz file|is no .npz file, or cut short)"
     ):
