@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
-from arena.datasets import Dataset, Split, load_dataset
+from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.device import exact_arithmetic, resolve_device, sized
 from arena.geometry import quantise
 from arena.given import read_split
@@ -18,7 +19,9 @@ from arena.oracle import Stack, labels_of, prepare
 from arena.players import Defender
 from arena.registry import Spec, build_stack
 from arena.threat import Threat, parse_threat
+from arena.wording import fault
 
+Told = TypeVar("Told", bound=BaseModel)
 DEFAULT_THREAT = Threat(norm="linf", epsilon=0.125, budget=100, feedback="logits", objective="first")
 """The rules where none are given; on the digits, epsilon is two of their 16 grey levels."""
 
@@ -31,8 +34,8 @@ class WorldOptions(TypedDict, total=False):
             scenario file says of one. Default: the digits network that comes with the arena.
         defender: a Defender, its name, a table with name and parameters, or a sequence of these: a stack,
             outermost first. Default: no defense.
-        dataset: a Dataset or its name: its `games` are played, its `train` and `calibration` prepare the
-            defender. Default: the digits, where no `images` are given.
+        dataset: a Dataset, or what a scenario file says of one: its `games` are played, its `train` and
+            `calibration` prepare the defender. Default: the digits, where no `images` are given.
         images, labels: [N,C,H,W] float in [0,1] and [N], arrays or tensors, to be played instead.
         threat: the rules, a Threat or its table; see DEFAULT_THREAT. Their `knowledge` and `resources` are
             nothing to an environment, which serves queries only.
@@ -42,7 +45,7 @@ class WorldOptions(TypedDict, total=False):
 
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None
     defender: Spec | Sequence[Spec]
-    dataset: Dataset | str | None
+    dataset: Dataset | Mapping[str, Any] | str | None
     images: Any
     labels: Any
     threat: Threat | Mapping[str, Any]
@@ -79,7 +82,7 @@ def build_world(
     *,
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
     defender: Spec | Sequence[Spec] = "none",
-    dataset: Dataset | str | None = None,
+    dataset: Dataset | Mapping[str, Any] | str | None = None,
     images: Any = None,
     labels: Any = None,
     threat: Threat | Mapping[str, Any] = DEFAULT_THREAT,
@@ -98,7 +101,9 @@ def build_world(
     rules = parse_threat(threat)
     if dataset is None and images is None:
         dataset = "digits"
-    data = load_dataset(dataset) if isinstance(dataset, str) else dataset
+    data = (
+        dataset if isinstance(dataset, Dataset | None) else load_dataset(_spec(DatasetSpec, "name", dataset))
+    )
     split = data.games if data is not None and images is None else _own(images, labels)
     base = _classifier(classifier, data, split, where, batch)
     if (top := int(split.labels.max())) >= base.classes:
@@ -120,9 +125,18 @@ def _classifier(
         if data is None:
             raise ValueError("images of your own need a classifier of your own, or the dataset of this one")
         given = {"network": "digits-cnn"} if classifier is None else classifier
-        spec = ClassifierSpec.model_validate({"network": given} if isinstance(given, str) else given)
-        classifier = load_classifier(spec, data, device)
+        classifier = load_classifier(_spec(ClassifierSpec, "network", given), data, device)
     return sized(Classifier.of(classifier, sample=sample, device=device), batch)
+
+
+def _spec(model: type[Told], key: str, given: Mapping[str, Any] | str) -> Told:
+    """What is named, or said in a table as in a scenario file; ValueError says what is wrong with it."""
+    try:
+        return model.model_validate({key: given} if isinstance(given, str) else given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (model.__name__, *first["loc"])))
+        raise ValueError(f"{where}: {fault(dict(first), model.model_fields)}") from error
 
 
 def _own(images: Any, labels: Any) -> Split:

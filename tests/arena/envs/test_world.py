@@ -35,6 +35,13 @@ def test_a_defender_with_memory_must_say_how_to_forget(ground, defenders):
         ({"defender": "no-such-defender"}, 'there is no defender "no-such-defender"'),
         ({"labels": ["cat"] * 40}, "labels must be whole numbers .* found list of str"),
         ({"batch": 0}, "batch must be at least 1"),
+        ({"dataset": {"nam": "npz"}}, "DatasetSpec.name: this key is missing"),
+        ({"dataset": {"name": "npz", "pth": "x"}}, r'pth: there is no such key; did you mean "path"\?'),
+        ({"dataset": 3}, "DatasetSpec: found 3; "),
+        (
+            {"dataset": "digits", "classifier": {"network": "digits-cnn", "sha": "12"}},
+            "ClassifierSpec: found sha '12'",
+        ),
         ({"threat": {"epsilon": 0.1, "budgt": 1}}, r'budgt: there is no such key; did you mean "budget"\?'),
         ({"threat": {"epsilon": -1, "budget": 1}}, "epsilon must be a positive number"),
     ],
@@ -79,3 +86,12 @@ def test_a_classifier_and_a_stack_by_name(ground):
     own = BlackBoxVectorEnv(images=np.zeros((3, 1, 8, 8), np.float32), labels=[0, 1, 2], dataset="digits")
     assert env.world.stack.base.sha == own.world.stack.base.sha
     assert len(own.world.split) == 3 and len(env.world.split) == 650
+
+
+def test_a_dataset_as_a_scenario_says_it(tmp_path):
+    x, y = np.random.default_rng(0).random((40, 1, 8, 8), np.float32), np.arange(40) % 4
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    env = BlackBoxVectorEnv(
+        dataset={"name": "npz", "path": str(tmp_path / "own.npz")}, classifier={"network": "digits-cnn"}
+    )
+    assert env.world.shape == (1, 8, 8) and len(env.world.split) == 16
