@@ -6,7 +6,7 @@ import hashlib
 import os
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,16 +63,11 @@ class ImageFiles:
     def __getitem__(self, index: Tensor, /) -> Tensor:
         """The images [n,3,size,size] of these numbers [n]; DatasetError names a file that cannot be read."""
         numbers = index.tolist()
-        images = torch.empty(len(numbers), *self.shape[1:], dtype=torch.uint8)
-        pixels = images.numpy()
 
-        def fill(place: int) -> None:
-            pixels[place] = read_image(self.folder / self.names[numbers[place]], self.size)
+        def read(place: int) -> NDArray[np.uint8]:
+            return read_image(self.folder / self.names[numbers[place]], self.size)
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for _ in pool.map(fill, range(len(numbers))):
-                pass
-        return images
+        return read_together(read, len(numbers), self.size)
 
     def contents(self) -> Iterator[bytes]:
         """How the files are read, then the SHA-256 of each."""
@@ -81,6 +76,20 @@ class ImageFiles:
             for first in range(0, len(self.names), HASHED):
                 names = self.names[first : first + HASHED]
                 yield from pool.map(_digest, [self.folder / name for name in names])
+
+
+def read_together(read: Callable[[int], NDArray[np.uint8]], n: int, size: int) -> Tensor:
+    """uint8 [n,3,size,size], image i of which is `read(i)` [3,size,size], by a few threads at a time."""
+    images = torch.empty(n, 3, size, size, dtype=torch.uint8)
+    pixels = images.numpy()
+
+    def fill(place: int) -> None:
+        pixels[place] = read(place)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for _ in pool.map(fill, range(n)):
+            pass
+    return images
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from arena.datasets.dataset import Dataset, DatasetError
+from arena.datasets.files import read_together
 from arena.datasets.npz import npz
 from arena.datasets.order import from_tracks
 from arena.datasets.source import Source
@@ -103,7 +102,8 @@ def _official(path: Path, size: int) -> Dataset:
     pictures += _listed(table, test)
     labels = torch.tensor([picture.label for picture in pictures])
     index = from_tracks(labels[: len(tracks)], tracks, labels[len(tracks) :])
-    return Dataset.cut("gtsrb", _images(pictures, size), labels, index, CLASS_NAMES)
+    images = read_together(lambda i: _pixels(pictures[i], size), len(pictures), size)
+    return Dataset.cut("gtsrb", images, labels, index, CLASS_NAMES)
 
 
 def _listed(table: Path, folder: Path, label: int | None = None) -> list[_Picture]:
@@ -137,18 +137,6 @@ def _picture(row: dict[str, str], folder: Path, where: str, label: int | None) -
         allowed = f"0 to {len(CLASS_NAMES) - 1}" if label is None else f"{label}, as that of its folder"
         raise DatasetError(f"{where}: found ClassId {found}; allowed is {allowed}")
     return _Picture(folder / name, found, width, height)
-
-
-def _images(pictures: list[_Picture], size: int) -> Tensor:
-    images = np.empty((len(pictures), 3, size, size), dtype=np.uint8)
-
-    def fill(i: int) -> None:
-        images[i] = _pixels(pictures[i], size)
-
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(fill, range(len(pictures))):
-            pass
-    return torch.from_numpy(images)
 
 
 def _pixels(picture: _Picture, size: int) -> NDArray[np.uint8]:
