@@ -58,10 +58,10 @@ def load_classifier(
             f'network "{spec.network}" answers {classifier.classes} classes, too few for data set '
             f'"{dataset.name}" with {dataset.classes}'
         )
-    if spec.sha and not classifier.sha.startswith(spec.sha.lower()):
+    if spec.sha and not classifier.sha.startswith(spec.sha):
         raise ClassifierError(
-            f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, wanted '
-            f"{spec.sha.lower()}"
+            f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, '
+            f"wanted {spec.sha}"
         )
     classifier.card, classifier.remarks = dict(built.card), (*built.remarks, *classifier.remarks)
     return classifier

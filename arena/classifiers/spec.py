@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from arena.classifiers.forward import Precision
+from arena.datasets.source import Pin
 
 
 def _channels(value: Any) -> Any:
@@ -51,7 +52,7 @@ class ClassifierSpec(BaseModel):
     std: Channels | None = None
     precision: Precision = "float32"
     compile: bool = Field(default=False, strict=True)
-    sha: str | None = None
+    sha: Pin | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -63,10 +64,6 @@ class ClassifierSpec(BaseModel):
         counts = {len(given) for given in (self.mean, self.std) if given is not None} - {1}  # 1 is for all
         if len(counts) > 1:
             raise ValueError(f"found {len(self.mean or ())} values of mean and {len(self.std or ())} of std")
-        if self.sha is not None and not (
-            12 <= len(self.sha) <= 64 and all(c in "0123456789abcdef" for c in self.sha.lower())
-        ):
-            raise ValueError(f"found sha {self.sha!r}; it must be the first 12 to 64 hexadecimal digits")
         return self
 
     def __hash__(self) -> int:

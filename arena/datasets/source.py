@@ -6,13 +6,23 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from arena.datasets.dataset import Dataset
 
 Layout = Literal["nchw", "nhwc"]
+
+
+def _pin(sha: str) -> str:
+    if not re.fullmatch("[0-9a-fA-F]{12,64}", sha):
+        raise ValueError(f"must be 12 to 64 hexadecimal digits, the first of a SHA-256; found {sha!r}")
+    return sha.lower()
+
+
+Pin = Annotated[str, AfterValidator(_pin)]
+"""The beginning of a SHA-256 in hexadecimal digits, at least 12 of them, that what is loaded must have."""
 
 
 class DatasetSpec(BaseModel):
@@ -23,7 +33,7 @@ class DatasetSpec(BaseModel):
         path: the file or folder, absolute or within the search path; needed by `npz`, unknown to `digits`.
         layout: the axes of an `npz`'s images, where its shape does not tell.
         size: height and width in pixels that images of several sizes are brought to.
-        sha: the beginning, at least 12 digits, of the SHA-256 that the data set must have (`Dataset.sha`).
+        sha: that the data set must have (`Dataset.sha`), or its first 12 or more digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,14 +42,7 @@ class DatasetSpec(BaseModel):
     path: str | None = None
     layout: Layout | None = None
     size: int | None = Field(default=None, strict=True, ge=8)
-    sha: str | None = None
-
-    @field_validator("sha")
-    @classmethod
-    def _pin(cls, sha: str | None) -> str | None:
-        if sha is not None and not re.fullmatch("[0-9a-fA-F]{12,64}", sha):
-            raise ValueError(f"must be 12 to 64 hexadecimal digits, the first of a SHA-256; found {sha!r}")
-        return sha and sha.lower()
+    sha: Pin | None = None
 
 
 @dataclass(frozen=True)
