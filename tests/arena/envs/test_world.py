@@ -39,8 +39,8 @@ def test_a_defender_with_memory_must_say_how_to_forget(ground, defenders):
         ({"dataset": {"name": "npz", "pth": "x"}}, r'pth: there is no such key; did you mean "path"\?'),
         ({"dataset": 3}, "DatasetSpec: found 3; "),
         (
-            {"dataset": "digits", "classifier": {"network": "digits-cnn", "sha": "12"}},
-            "ClassifierSpec: found sha '12'",
+            {"dataset": "digits", "classifier": {"compile": False}},
+            "ClassifierSpec.network: this key is missing",
         ),
         ({"threat": {"epsilon": 0.1, "budgt": 1}}, r'budgt: there is no such key; did you mean "budget"\?'),
         ({"threat": {"epsilon": -1, "budget": 1}}, "epsilon must be a positive number"),
