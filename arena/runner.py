@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ from arena.registry import name_of
 from arena.scenario import Match, Scenario
 from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.utility import Utility
-from arena.versions import versions
+from arena.versions import code_of, module_of, versions
 
 MAX_ROWS = 4096
 """The longest volley of a match."""
@@ -143,7 +141,7 @@ class Run:
             "max_rows": MAX_ROWS,
             "device": self.device.type,
             "versions": versions(match.world.classifier.network),
-            "code": code_of(match),
+            "code": code_of_match(match),
         }
 
     def _level(self) -> Level:
@@ -249,7 +247,7 @@ def headline(match: Match, stack: Stack) -> Verdict:
     return "vote" if stack.random and match.threat.objective != "first" else "answered"
 
 
-def code_of(match: Match) -> dict[str, str]:
+def code_of_match(match: Match) -> dict[str, str]:
     """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
     waiting: list[Any] = [match.attacker, *match.defenders]
     written: dict[str, Any] = {}
@@ -259,15 +257,7 @@ def code_of(match: Match) -> dict[str, str]:
         for value in vars(agent).values():
             inside = value if isinstance(value, tuple) else (value,)
             waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
-    module, colon, _ = match.world.classifier.network.partition(":")
-    if colon:
-        written[module] = importlib.import_module(module)
-    files = {name: inspect.getsourcefile(thing) for name, thing in written.items()}
-    return {
-        name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        for name, file in sorted(files.items())
-        if file is not None
-    }
+    return code_of(written | module_of(match.world.classifier.network))
 
 
 def fingerprint(values: Any) -> str:

@@ -39,8 +39,9 @@ def card(
     """The metadata of a weights file: what it is, how it came about and how good it is.
 
     `norm_mean` and `norm_std` are numbers with commas between, one or one a channel; `params`, `splits`,
-    `recipe`, `accuracy` (what `measure` gives) and `versions` are JSON.
+    `recipe`, `accuracy` (what `measure` gives), `versions` and `code` (where it counts) are JSON.
     """
+    code = job.identity.get("code")
     return {
         "norm_mean": ",".join(map(repr, trained.mean)),
         "norm_std": ",".join(map(repr, trained.std)),
@@ -57,6 +58,7 @@ def card(
         "accuracy": json.dumps(accuracy),
         "versions": json.dumps(versions(job.network)),
         "device": device_in_words(job.device),
+        **({"code": json.dumps(code)} if code else {}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

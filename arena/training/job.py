@@ -17,6 +17,7 @@ from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import Dataset, Split
 from arena.training.errors import TrainingError
 from arena.training.recipe import Recipe
+from arena.versions import code_of, module_of
 
 PIECE = 256
 HOST = torch.device("cpu")
@@ -45,7 +46,8 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this training from others, as JSON has it."""
+        """What tells this training from others, as JSON has it; `code` where the network is a user's."""
+        code = code_of(module_of(self.network))
         return {
             "network": self.network,
             "params": self.whole_params,
@@ -53,6 +55,7 @@ class Job:
             "dataset_sha": self.data.sha,
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
+            **({"code": code} if code else {}),
         }
 
     @property

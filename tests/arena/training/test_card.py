@@ -51,6 +51,20 @@ def test_a_file_knows_its_job(job: Job, trained: Trained, tmp_path: Path) -> Non
         is_of(path, job)
 
 
+def test_another_code_of_the_network_is_another_job(
+    data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    (tmp_path / "edited.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    job, path = Job("edited:net", data, RECIPES["quick"].recipe), tmp_path / "w.safetensors"
+    network, mean, std = job.build()
+    write_weights(path, network, card(job, "quick", Trained(network, mean, std, 10, 1), {}))
+    assert is_of(path, job)
+    (tmp_path / "edited.py").write_text(f"{source}# edited\n")
+    assert not is_of(path, job)
+
+
 def test_old_weights_survive_a_full_disk(
     job: Job, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
