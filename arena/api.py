@@ -67,7 +67,7 @@ def evaluate(
         images, labels: [n,C,H,W] in [0,1] and [n], tensors or arrays.
         train, calibration: (images, labels) for defenders that prepare themselves.
         seed: of the defenders' draws.
-        batch: rows per forward pass; None for the device's default.
+        batch: rows per forward pass; None for the most that fit (`device.largest_batch`).
         cost: whether time and memory are measured, too.
 
     Raises:

@@ -45,7 +45,7 @@ def device_in_words(device: torch.device) -> str:
 
 
 def default_batch(device: torch.device) -> int:
-    """Rows per forward pass where nobody says otherwise."""
+    """Rows per forward pass where what fits cannot be told."""
     return _BATCH.get(device.type, 64)
 
 

@@ -78,7 +78,7 @@ class Block(BaseModel):
         votes: fresh answers per vote of a random defender.
         verdict: the one that heads the results; None leaves it to objective and defender (D3).
         log: how many rows are logged; None lets the expected number decide.
-        batch: rows per forward pass; None for the device's default.
+        batch: rows per forward pass; None for the most that fit (`device.largest_batch`).
         utility: on how many clean images each defended classifier is evaluated beside its matches; 0: none.
     """
 

@@ -43,7 +43,7 @@ class Options:
     Attributes:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
-        batch: rows per forward pass; None for the scenario's, else the device's default.
+        batch: rows per forward pass; None for the scenario's, else the most that fit.
     """
 
     device: str = "auto"
