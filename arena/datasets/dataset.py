@@ -14,6 +14,8 @@ from torch import Tensor
 SPLITS = ("train", "calibration", "attackers", "games")
 PIECE = 1024
 """Images that are hashed at a time."""
+MOST_CLASSES = 100_000
+"""Of a data set; labels beyond are damage, and their names could fill the memory."""
 
 
 class DatasetError(ValueError):

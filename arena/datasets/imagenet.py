@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from arena.datasets.dataset import Dataset, DatasetError
+from arena.datasets.dataset import MOST_CLASSES, Dataset, DatasetError
 from arena.datasets.files import ImageFiles
 from arena.datasets.order import from_one, from_two, shuffled
 from arena.datasets.source import Source
@@ -39,7 +39,6 @@ LABELS = "labels.csv"
 SOLUTION, ANSWERS = "LOC_val_solution.csv", ("ImageId", "PredictionString")
 LISTS = ("LOC_synset_mapping.txt", "synset_words.txt")
 SUFFIXES = {".jpeg", ".jpg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
-MOST_CLASSES = 100_000
 WORDNET = re.compile(r"n\d{8}")
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arena.datasets.dataset import Dataset, DatasetError
+from arena.datasets.dataset import MOST_CLASSES, Dataset, DatasetError
 from arena.datasets.order import from_one, from_two
 from arena.datasets.source import Layout, Source
 
@@ -83,8 +83,10 @@ def _labels(y: NDArray[np.generic], n: int, where: str) -> Tensor:
     if y.shape != (n,) or not np.issubdtype(y.dtype, np.integer):
         raise DatasetError(f"{where}: labels must be whole numbers [{n}], not {y.dtype} {list(y.shape)}")
     labels = torch.from_numpy(y.astype(np.int64))
-    if int(labels.min()) < 0:
-        raise DatasetError(f"{where}: labels must be 0 or more, not {int(labels.min())}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= MOST_CLASSES:
+        found = low if low < 0 else high
+        raise DatasetError(f"{where}: labels must be from 0 to {MOST_CLASSES - 1:,}, not {found}")
     return labels
 
 

@@ -109,7 +109,8 @@ LOW[3, 0, 0, 0], HIGH[3, 0, 0, 0], NAN[3, 0, 0, 0] = -0.01, 1.01, np.nan
         ({"x": NAN, "y": Y}, r"not in \[nan, nan\]"),
         ({"x": GOOD, "y": Y[1:]}, r"y: labels must be whole numbers \[20\], not int64 \[19\]"),
         ({"x": GOOD, "y": Y / 1.0}, r"not float64 \[20\]"),
-        ({"x": GOOD, "y": Y - 1}, "labels must be 0 or more, not -1"),
+        ({"x": GOOD, "y": Y - 1}, "labels must be from 0 to 99,999, not -1"),
+        ({"x": GOOD, "y": Y * 10**12}, r"labels must be from 0 to 99,999, not \d+0{12}"),
         ({"x": GOOD[:3], "y": Y[:3]}, "3 images are too few to fill split"),
         (
             {"x": np.array([{}, {}]), "y": Y[:2]},
