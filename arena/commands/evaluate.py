@@ -184,7 +184,8 @@ def _print(
 ) -> None:
     console, first = wide_enough(out), rows[0][1]
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
-    say(f"{classifier.name} on {of}, {classifier.device}")
+    precision = f", {classifier.precision}" * (classifier.precision != "float32")
+    say(f"{classifier.name} on {of}, {classifier.device}{precision}")
     for remark in _remarks(classifier, options.split):
         say(f"remark: {remark}")
     endless = console.options.update(max_width=10_000)
@@ -246,6 +247,7 @@ def _as_json(
         "split": options.split,
         "classifier": classifier.name,
         "classifier_sha": classifier.sha,
+        "precision": classifier.precision,
         "card": dict(classifier.card),
         "remarks": list(classifier.remarks),
         "device": str(classifier.device),

@@ -138,3 +138,10 @@ def test_splits_can_be_taken_together() -> None:
     assert both["images"] == alone[0]["images"] + alone[1]["images"] == 850
     right = sum(one["accuracy"] * one["images"] for one in alone)
     assert both["accuracy"] * both["images"] == pytest.approx(right)
+
+
+def test_the_precision_is_told() -> None:
+    code, said = arena("--device", "cpu", "--precision", "bf16", "--images", "5")
+    assert code == 0 and "digits-cnn on 5 images of digits (games), cpu, bf16" in said
+    found = json.loads(arena("--precision", "bf16", "--images", "5", "--json")[1])[0]
+    assert found["precision"] == "bf16"
