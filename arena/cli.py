@@ -12,8 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from arena.registry import AgentError, Kind, agent_class, names, parameters_of
-from arena.wording import near, one_line
+from arena.wording import one_line
 
 app = typer.Typer(
     help="A game simulator for query-based black-box attacks on image classifiers.",
@@ -57,6 +56,7 @@ def _told() -> tuple[type[Exception], ...]:
     from arena.commands.console import CommandError
     from arena.datasets import DatasetError
     from arena.log import LogError
+    from arena.registry import AgentError
     from arena.scenario import ScenarioError
     from arena.training import TrainingError
 
@@ -91,29 +91,18 @@ def agents(context: typer.Context) -> None:
     """List the agents that are installed."""
     if context.invoked_subcommand is not None:
         return
-    for kind in ("attacker", "defender"):
-        out.print(f"[bold]{kind}s[/]")
-        for name in names(kind):
-            try:
-                said = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
-            except AgentError as error:
-                said = f"[red]{escape(str(error))}[/]"
-            out.print(f"  {escape(f'{name:<16}')} {said}", highlight=False)
+    from arena.commands.agents import agents_command
+
+    agents_command()
 
 
 @agents_app.command()
 def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
     """Show what an agent is and which parameters it takes."""
-    import inspect
+    from arena.commands.agents import show_command
 
     with plain_errors():
-        kind, found = find_agent(name)
-        own = escape(f"{kind} ({found.__module__}:{found.__qualname__})")
-        out.print(f"[bold]{escape(name)}[/], {own}\n", highlight=False, soft_wrap=True)
-        out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
-        out.print()
-        for p in parameters_of(found):
-            out.print(f"  {escape(f'{p.name}: {p.type} = {p.default}')}", highlight=False)
+        show_command(name)
 
 
 @app.command()
@@ -249,21 +238,6 @@ def get(
 
     with plain_errors():
         raise typer.Exit(get_command(name, to))
-
-
-def find_agent(name: str) -> tuple[Kind, type]:
-    """The kind and class of an agent by its name, attackers first."""
-    kinds: tuple[Kind, Kind] = ("attacker", "defender")
-    for kind in kinds:
-        if name in names(kind):
-            return kind, agent_class(kind, name)
-    if ":" not in name:
-        both = {*names("attacker"), *names("defender")}
-        raise AgentError(f'there is no agent "{name}"; {near(name, both)}')
-    try:
-        return "attacker", agent_class("attacker", name)
-    except AgentError:
-        return "defender", agent_class("defender", name)
 
 
 if __name__ == "__main__":

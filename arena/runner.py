@@ -220,7 +220,7 @@ class Run:
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
             defender_params={"defenders": _defenders(stack)},
-            classifier=ground.classifier.name,
+            classifier=ground.classifier.title,
             classifier_sha=ground.classifier.sha,
             dataset=ground.dataset.name,
             dataset_sha=ground.dataset.sha,

@@ -91,10 +91,20 @@ class Classifier:
 
     @property
     def sha(self) -> str:
-        """SHA-256 that tells one classifier from another, in hexadecimal; computed once, when asked."""
+        """SHA-256 that tells one classifier from another, in hexadecimal; computed once, when asked.
+
+        The same network in another precision is another classifier.
+        """
         if self._sha is None:
             self._sha = fingerprint(self.module)
-        return self._sha
+        if self.precision == "float32":
+            return self._sha
+        return hashlib.sha256(f"{self._sha} {self.precision}".encode()).hexdigest()
+
+    @property
+    def title(self) -> str:
+        """Its name, with its precision unless that is float32."""
+        return self.name if self.precision == "float32" else f"{self.name} ({self.precision})"
 
     @property
     def forward(self) -> Forward:

@@ -247,3 +247,14 @@ def test_on_a_gpu() -> None:
     assert torch.allclose(there(x.to("cuda")).cpu(), here(x), atol=1e-5)
     assert there.sha == here.sha
     assert next(module.parameters()).device.type == "cpu"
+
+
+def test_another_precision_is_another_classifier(packaged: Classifier) -> None:
+    shape = packaged.shape
+    exact, rounded = (
+        Classifier(packaged.module, shape=shape, classes=10, name="net", precision=p)
+        for p in ("float32", "bf16")
+    )
+    assert exact.sha == packaged.sha != rounded.sha
+    assert (exact.title, rounded.title) == ("net", "net (bf16)")
+    assert Classifier.of(rounded, sample=torch.zeros(1, *shape)).sha == rounded.sha
