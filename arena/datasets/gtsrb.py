@@ -114,6 +114,8 @@ def _listed(table: Path, folder: Path, label: int | None = None) -> list[_Pictur
     pictures = {}
     for where, row in read_table(table, KEYS, between=";"):
         picture = _picture(row, folder, where, label)
+        if picture.path.name in pictures:
+            raise DatasetError(f"{where}: {picture.path.name} is listed twice")
         pictures[picture.path.name] = picture
     files = {path.name for path in folder.glob("*.ppm")}
     if lost := pictures.keys() - files:

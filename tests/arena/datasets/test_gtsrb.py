@@ -175,6 +175,7 @@ def refusal(folder: Path, path: Path) -> str:
         (";3\r", ";43\r", r", line 2: found ClassId 43; allowed is 3"),
         (";3\r", ";x\r", r", line 2: found ClassId 'x'; it must be a whole number"),
         (";3\r", "\r", r", line 2: found ClassId ''; it must be a whole number"),
+        ("00001_00001", "00001_00000", ", line 4: 00001_00000.ppm is listed twice"),
         ("00001_00000", "00009_00000", ": lists 00009_00000.ppm, which is not in "),
     ],
 )
