@@ -4,7 +4,8 @@ A folder is read in one of three ways:
 
 - class folders named by WordNet ids. All 1,000 of them, sorted, are the classes in their usual order; of
   fewer, a class list beside them tells: `LOC_synset_mapping.txt` or `synset_words.txt`, a line a class, in
-  order: "n01440764 tench, Tinca tinca". Class folders of other names are the classes in sorted order.
+  order: "n01440764 tench, Tinca tinca". Class folders of other names are the classes in sorted order, and
+  each must hold images.
 - images with `labels.csv` among them: a header `file,label` or `file,label,wnid`, then a line an image: its
   name in the folder, the number of its class, and a WordNet id that names the class where no list does.
 - images with Kaggle's `LOC_val_solution.csv` beside them.
@@ -170,6 +171,11 @@ def _numbered(parts: list[_Part], path: Path) -> tuple[dict[int | str, int], tup
     if wordnet and len(wordnet) < len(words):
         other = min(set(words) - set(wordnet))
         raise DatasetError(f'{folder}: "{other}" is no WordNet id as the other class folders are')
+    if empty := set() if wordnet else set(words).difference(*(part.classes for part in parts)):
+        raise DatasetError(
+            f'{folder}: class folder "{min(empty)}" holds no images ({len(empty):,} such of {len(words):,}), '
+            f"as only those of WordNet ids may; take it away, or name the folder that the class folders lie in"
+        )
     if words and not wordnet and top >= 0:
         raise DatasetError(f"{path}: class folders of names of their own cannot be played with {LABELS}")
     listed = next(

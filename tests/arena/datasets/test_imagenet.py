@@ -184,6 +184,23 @@ def test_folders_that_say_no_classes(tmp_path: Path) -> None:
         load_dataset("imagenet", [tmp_path])
 
 
+def test_a_parent_folder_given_by_mistake(tmp_path: Path) -> None:
+    filled(tmp_path / "data" / "imagenet", {WNIDS[0]: 3})
+    filled(tmp_path / "data", {"pictures": 20, "weights": 0})
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(DatasetSpec(name="imagenet", path="data"), [tmp_path])
+    assert str(caught.value) == (
+        f'{tmp_path}/data: class folder "imagenet" holds no images (2 such of 3), as only those of WordNet '
+        "ids may; take it away, or name the folder that the class folders lie in"
+    )
+
+
+def test_an_own_class_may_have_no_images_in_one_of_two_folders(tmp_path: Path) -> None:
+    filled(tmp_path / "train", {"a": 10, "b": 10})
+    filled(tmp_path / "val", {"a": 10, "b": 0})
+    assert imagenet(tmp_path, size=8).class_names == ("a", "b")
+
+
 def test_class_lists_are_checked(tmp_path: Path) -> None:
     filled(tmp_path, {WNIDS[n]: 4 for n in (0, 999)})
     listed = tmp_path / "synset_words.txt"
