@@ -32,6 +32,7 @@ from arena.training import (
     write_weights,
 )
 from arena.training.card import is_of
+from arena.training.files import part_of
 from arena.training.session import Figures
 
 WEIGHTS = ".safetensors"
@@ -95,6 +96,7 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
         return 0
     if out.suffix.lower() != WEIGHTS:
         raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
+    _check_writable(out)
     _tell(job, recipe)
     bar = _Bar(job)
     with _signals() as caught:
@@ -128,6 +130,17 @@ def _tell(job: Job, recipe: str) -> None:
 def _default_out(job: Job) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{job.network} {job.data.name}").strip("_")
     return Path("weights") / f"{name}{WEIGHTS}"
+
+
+def _check_writable(out: Path) -> None:
+    """Told before the training rather than after it."""
+    beside = part_of(out)
+    try:
+        with beside.open("ab"):
+            pass
+        beside.unlink()
+    except OSError as error:
+        raise CommandError(f"--out: {out} cannot be written: {error.strerror or error}") from error
 
 
 def _check_place(out: Path) -> None:

@@ -21,6 +21,8 @@ from arena.cli import app
 from arena.datasets import load_dataset
 from arena.versions import versions
 
+LONG = "w" * 240
+"""A name that may just be used, and no other beside it."""
 TRAIN = ("train", "digits-cnn", "digits", "--device", "cpu")
 
 
@@ -83,6 +85,7 @@ def test_weights_have_a_card_and_load_as_they_were_measured() -> None:
         ((*TRAIN, "--out", "."), "--out: . is a folder"),
         ((*TRAIN, "--out", "text/w"), "--out: the folder text cannot be made"),
         ((*TRAIN, "--out", "text"), "text exists and is no weights file"),
+        ((*TRAIN, "--out", f"{LONG}.safetensors"), f"--out: {LONG}.safetensors cannot be written: File name"),
         (
             (*TRAIN, "--out", "w.pth"),
             "a weights file must end in .safetensors; found w.pth",
@@ -96,7 +99,16 @@ def test_a_mistake_gets_a_sentence(folder: Path, words: tuple[str, ...], said: s
     Path("text").write_text("no weights")
     code, output = arena(*words)
     assert code == 2 and said in output.replace("\n", "") and "Traceback" not in output
-    assert not [*folder.rglob("*.safetensors"), *folder.rglob("*.pth")]
+    assert not [*folder.rglob("*.safetensors"), *folder.rglob("*.pth"), *folder.rglob("*.part")]
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_training(folder: Path) -> None:
+    (folder / "locked").mkdir(mode=0o555)
+    if os.access("locked", os.W_OK):
+        pytest.skip("this user may write into every folder")
+    code, said = arena(*TRAIN, "--out", "locked/w.safetensors")
+    assert code == 2 and "--out: locked/w.safetensors cannot be written: Permission denied" in said
+    assert "epoch" not in said
 
 
 def start(out: str, *more: str, **options: object) -> subprocess.Popen[str]:
