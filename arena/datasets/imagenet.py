@@ -174,7 +174,7 @@ def _numbered(parts: list[_Part], path: Path) -> tuple[dict[int | str, int], tup
     if empty := set() if wordnet else set(words).difference(*(part.classes for part in parts)):
         raise DatasetError(
             f'{folder}: class folder "{min(empty)}" holds no images ({len(empty):,} such of {len(words):,}), '
-            f"as only those of WordNet ids may; take it away, or name the folder that the class folders lie in"
+            f"as only those of WordNet ids may; take it away, or name the folder of the class folders"
         )
     if words and not wordnet and top >= 0:
         raise DatasetError(f"{path}: class folders of names of their own cannot be played with {LABELS}")

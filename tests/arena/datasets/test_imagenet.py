@@ -191,7 +191,7 @@ def test_a_parent_folder_given_by_mistake(tmp_path: Path) -> None:
         load_dataset(DatasetSpec(name="imagenet", path="data"), [tmp_path])
     assert str(caught.value) == (
         f'{tmp_path}/data: class folder "imagenet" holds no images (2 such of 3), as only those of WordNet '
-        "ids may; take it away, or name the folder that the class folders lie in"
+        "ids may; take it away, or name the folder of the class folders"
     )
 
 
