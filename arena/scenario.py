@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -16,10 +16,11 @@ from pydantic import (
     StrictInt,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from arena.classifiers import ClassifierSpec
-from arena.datasets import DatasetSpec
+from arena.datasets import DATASETS, DatasetSpec
 from arena.players import Attacker, Defender, parameters
 from arena.registry import AgentError, build_attacker, build_stack, name_of
 from arena.threat import Threat
@@ -43,7 +44,7 @@ class ScenarioError(ValueError):
 
 
 class World(BaseModel):
-    """A data set and a classifier of it."""
+    """A data set and a classifier of it; where none is named, the packaged one of the digits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -59,6 +60,13 @@ class World(BaseModel):
     @classmethod
     def _network_by_name(cls, value: Any) -> Any:
         return {"network": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _classifier_named(self) -> Self:
+        name = self.dataset.name
+        if "classifier" not in self.model_fields_set and name in DATASETS and name != "digits":
+            raise ValueError(f'classifier: found none; data set "{name}" needs one to be named')
+        return self
 
 
 def _as_written(value: Any) -> Any:
@@ -275,7 +283,7 @@ def _sentence(error: Any, source: str, where: str) -> str:
             place = ([singular] if singular else []) + place[2:]
     key = ".".join(place)
     said = fault(error, _allowed(error["loc"]), _SAID.get(error["type"]))
-    return f"{source}: {where}{key}: {said}"
+    return f"{source}: {where}{f'{key}: ' * bool(key)}{said}"
 
 
 def _allowed(place: tuple[int | str, ...]) -> list[str]:

@@ -13,7 +13,7 @@ from torch import nn
 from arena.classifiers.building import Built, build
 from arena.classifiers.classifier import Classifier
 from arena.classifiers.errors import ClassifierError
-from arena.classifiers.networks import Normalised
+from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
@@ -40,7 +40,7 @@ def load_classifier(
     data_dirs = list(data_dirs)
     built = _weighted(spec, build(spec, torch.empty(0, device=device).device, data_dirs), data_dirs)
     _check_fit(spec, built, dataset)
-    module = _normalised(spec, built, dataset.shape[0])
+    module = _normalised(spec, built, dataset.shape)
     try:
         classifier = Classifier.of(
             module,
@@ -52,7 +52,8 @@ def load_classifier(
             compile=spec.compile,
         )
     except ValueError as error:
-        raise ClassifierError(f'data set "{dataset.name}": {error}') from error
+        made = _made_for(spec, dataset.shape)
+        raise ClassifierError(f'data set "{dataset.name}": {error}{made}') from error
     if classifier.classes < dataset.classes:
         raise ClassifierError(
             f'network "{spec.network}" answers {classifier.classes} classes, too few for data set '
@@ -116,7 +117,13 @@ def _check_fit(spec: ClassifierSpec, built: Built, dataset: Dataset) -> None:
         raise ClassifierError(f'network "{spec.network}" does not run in torch: {found} does nothing there')
 
 
-def _normalised(spec: ClassifierSpec, built: Built, channels: int) -> nn.Module:
+def _made_for(spec: ClassifierSpec, shape: tuple[int, ...]) -> str:
+    """The end of a sentence on images [C,H,W] that do not suit a network of the table."""
+    known = NETWORKS.get(spec.network)
+    return f"; the network is made for {list(known.shape)}" if known and known.shape != shape else ""
+
+
+def _normalised(spec: ClassifierSpec, built: Built, shape: tuple[int, int, int]) -> nn.Module:
     """The network behind the input normalisation of the spec, else of its weights, else its own."""
     if spec.mean is not None and spec.std is not None:
         mean, std = spec.mean, spec.std
@@ -126,11 +133,11 @@ def _normalised(spec: ClassifierSpec, built: Built, channels: int) -> nn.Module:
         return built.module
     if not any(mean) and set(std) == {1.0}:
         return built.module
-    n = max(len(mean), len(std))
+    n, channels = max(len(mean), len(std)), shape[0]
     if n not in (1, channels):
         raise ClassifierError(
             f'network "{spec.network}": mean {list(mean)} and std {list(std)} must hold one value, or one '
-            f"for each of the {channels} channels"
+            f"for each of the {channels} channels of images {list(shape)}{_made_for(spec, shape)}"
         )
     try:
         return Normalised(

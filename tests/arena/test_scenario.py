@@ -171,6 +171,16 @@ def test_a_mistake_is_told_by_file_key_finding_and_what_is_allowed(tmp_path, cha
     assert said in told(tmp_path, MINIMAL.replace(*change))
 
 
+def test_a_data_set_without_a_classifier(tmp_path):
+    own = 'dataset = { name = "npz", path = "none.npz" }'
+    said = 'classifier: found none; data set "npz" needs one to be named'
+    file = tmp_path / "x.toml"
+    assert told(tmp_path, f"{own}\n{MINIMAL}") == f"{file}: {said}"
+    assert told(tmp_path, f"{MINIMAL}\n[[block]]\n[[block]]\n{own}") == f"{file}: block 2: {said}"
+    two = f'[[worlds]]\ndataset = "digits"\n[[worlds]]\n{own}'
+    assert told(tmp_path, f"{MINIMAL}\n{two}") == f"{file}: worlds.1: {said}"
+
+
 def test_a_mistake_inside_a_list_does_not_make_it_short(tmp_path):
     said = told(tmp_path, MINIMAL.replace("budget = 100", 'budget = 100\nnorm = "l3"'))
     assert said == f"{tmp_path / 'x.toml'}: threat.norm: found 'l3'; input should be 'l2' or 'linf'"
@@ -187,7 +197,10 @@ def test_a_world_that_cannot_be_loaded_is_told_by_file_and_block(tmp_path):
     """
     for own, said in (
         ('dataset = "digit"', 'dataset: there is no data set "digit"; did you mean "digits"?'),
-        ('dataset = { name = "npz", path = "none.npz" }', "dataset: "),
+        (
+            'dataset = { name = "npz", path = "none.npz" }\nclassifier = "digits-cnn"',
+            'dataset: data set "npz": no none.npz in any of ',
+        ),
         ('classifier = { network = "digits-cnn", weights = "none.safetensors" }', "classifier: "),
         ("games = 9999", "games: found 9999; classifier digits-cnn gets"),
     ):

@@ -295,10 +295,33 @@ def test_normalisations_that_do_not_fit_are_told(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (
+            "resnet20",
+            r"one for each of the 1 channels of images \[1, 8, 8\]; the network is made for \[3, 32, 32\]$",
+        ),
+        (
+            "predcoin-mnist",
+            r"cannot take images of shape \[1, 8, 8\]: .*; the network is made for \[1, 28, 28\]$",
+        ),
+    ],
+)
+def test_what_a_network_of_the_table_is_made_for_is_told(
+    data: Dataset, tmp_path: Path, network: str, told: str
+) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file(NETWORKS[network].factory().state_dict(), path)
+    with pytest.raises(ClassifierError, match=told) as caught:
+        load(data, network, weights=str(path))
+    assert "\n" not in str(caught.value)
+
+
 def test_one_value_stands_for_all_channels_beside_one_each() -> None:
     module = nn.Identity()
     spec = ClassifierSpec(network="a:b", mean=(0.1, 0.2, 0.3), std=(0.5,))
-    made = _normalised(spec, Built(module, "b"), 3)
+    made = _normalised(spec, Built(module, "b"), (3, 4, 4))
     x = torch.rand(2, 3, 4, 4)
     assert torch.allclose(made(x), (x - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / 0.5)
 
