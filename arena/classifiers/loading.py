@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
 from arena.datasets.folders import find
+from arena.wording import one_line
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
 DEFAULT_WEIGHTS = {"digits-cnn": "digits_cnn"}
@@ -64,8 +65,22 @@ def load_classifier(
             f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, '
             f"wanted {spec.sha}"
         )
-    classifier.card, classifier.remarks = dict(built.card), (*built.remarks, *classifier.remarks)
+    other = [said] if (said := trained_elsewhere(built.card, dataset)) else []
+    classifier.card = dict(built.card)
+    classifier.remarks = (*built.remarks, *other, *classifier.remarks)
     return classifier
+
+
+def trained_elsewhere(card: Mapping[str, str], dataset: Dataset) -> str:
+    """In words that a card tells of training on other data, or on other splits of it, than `dataset`; empty
+    where it tells of this one, or not both `dataset` and `dataset_sha`."""
+    if not {"dataset", "dataset_sha"} <= card.keys() or card["dataset_sha"] == dataset.sha:
+        return ""
+    name, sha = one_line(card["dataset"]), one_line(card["dataset_sha"])
+    return (
+        f'the weights were trained on data set "{name}" with sha {sha[:12]}, not on this one (sha '
+        f"{dataset.sha[:12]}): images of the games may have been trained on"
+    )
 
 
 def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Built:

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+from arena.classifiers.loading import trained_elsewhere
 from arena.commands.console import CommandError, err, out, say
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
@@ -186,7 +187,7 @@ def _print(
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
     precision = f", {classifier.precision}" * (classifier.precision != "float32")
     say(f"{classifier.name} on {of}, {classifier.device}{precision}")
-    for remark in _remarks(classifier, options.split):
+    for remark in _remarks(classifier, dataset, options.split):
         say(f"remark: {remark}")
     endless = console.options.update(max_width=10_000)
     tables = [_table_of(rows, whole) for whole in (True, False)]
@@ -264,11 +265,12 @@ def _number(value: float | None) -> float | str | None:
     return str(value) if math.isinf(value) else value
 
 
-def _remarks(classifier: Classifier, split: str) -> list[str]:
-    """What a reader must know of the weights: where they are from, and what accuracy their card claims."""
+def _remarks(classifier: Classifier, dataset: Dataset, split: str) -> list[str]:
+    """What a reader must know of the weights: where they are from, and what accuracy their card claims of
+    these images."""
     card = dict(classifier.card)
     origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
-    claimed = _claimed(card.get("accuracy"), split)
+    claimed = "" if trained_elsewhere(card, dataset) else _claimed(card.get("accuracy"), split)
     said = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
     return [*classifier.remarks, *said]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -336,6 +337,24 @@ def test_a_checkpoint_is_read_with_a_remark(data: Dataset, packaged: Classifier,
     assert torch.allclose(made(x), packaged(x), rtol=0.02, atol=0.1)
     assert packaged.remarks == ()
     assert "recipe" in packaged.card
+
+
+def test_weights_of_a_training_elsewhere_come_with_a_remark(data: Dataset, tmp_path: Path) -> None:
+    def remarks(on: Dataset, **card: str) -> tuple[str, ...]:
+        save_file(load_file(WEIGHTS), tmp_path / "w.safetensors", metadata=card or None)
+        return load(on, weights=str(tmp_path / "w.safetensors")).remarks
+
+    same = {"dataset": "digits", "dataset_sha": data.sha}
+    swapped = replace(data, games=data.train, train=data.games)
+    assert remarks(data) == remarks(data, **same) == remarks(data, dataset="mnist") == ()
+    assert remarks(data, dataset_sha="0" * 64) == ()
+    end = "images of the games may have been trained on"
+    assert remarks(swapped, **same) == (
+        f'the weights were trained on data set "digits" with sha {data.sha[:12]}, not on this one (sha '
+        f"{swapped.sha[:12]}): {end}",
+    )
+    (said,) = remarks(data, dataset="a\nb", dataset_sha="\x1b[2J")
+    assert said.startswith('the weights were trained on data set "a b" with sha  [2J, not on') and end in said
 
 
 def test_malicious_weights_run_nothing(data: Dataset, tmp_path: Path, bait: Any) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from arena.classifiers.loading import PACKAGED
 from arena.cli import app
 from arena.commands.evaluate import _remarks, worlds_of_file
 
@@ -95,12 +97,26 @@ def test_remarks_and_a_card_are_told(accuracy: str, said: str) -> None:
     card = {"accuracy": accuracy, "licence": "MIT", "norm_mean": "0", "training": "natural"}
     classifier = SimpleNamespace(remarks=("a pickle",), card=card)
     start = "the weights' card says "
-    assert _remarks(classifier, "games") == [  # type: ignore[arg-type]
+    data = SimpleNamespace(sha="1" * 64)
+    assert _remarks(classifier, data, "games") == [  # type: ignore[arg-type]
         "a pickle",
         f"{start}training natural, licence MIT",
         f"{start}{said}",
     ]
-    assert _remarks(SimpleNamespace(remarks=(), card={}), "games") == []  # type: ignore[arg-type]
+    assert _remarks(SimpleNamespace(remarks=(), card={}), data, "games") == []  # type: ignore[arg-type]
+    here = card | {"dataset": "digits", "dataset_sha": "1" * 64}
+    told = _remarks(SimpleNamespace(remarks=(), card=here), data, "games")  # type: ignore[arg-type]
+    assert told[-1] == f"{start}{said}"
+
+
+def test_no_accuracy_is_claimed_of_other_images(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    card = {"dataset": "digits", "dataset_sha": "0" * 64, "accuracy": "0.99", "licence": "MIT"}
+    save_file(load_file(PACKAGED["digits_cnn"]), path, metadata=card)
+    code, said = arena("--network", "digits-cnn", "--weights", str(path), "--images", "5", "--device", "cpu")
+    assert code == 0
+    assert 'remark: the weights were trained on data set "digits" with sha 000000000000, not on this' in said
+    assert "card says dataset digits, licence MIT" in said and "accuracy 0.99" not in said
 
 
 @pytest.mark.parametrize(
