@@ -161,7 +161,7 @@ def train(
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what there is.")] = False,
 ) -> None:
     """Train a network by a recipe; a training that was interrupted goes on where it stopped."""
-    from arena.commands.train import assignments, make_job, train_command
+    from arena.commands.train import assignments, changes, make_job, train_command
     from arena.datasets import DatasetSpec
 
     with plain_errors():
@@ -169,7 +169,7 @@ def train(
             network,
             DatasetSpec(name=dataset, path=path, size=size),
             recipe,
-            assignments("--set", change or []) | ({} if epochs is None else {"epochs": epochs}),
+            changes(change or [], epochs),
             assignments("--param", param or []),
             seed=seed,
             device=device,

@@ -52,6 +52,16 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def changes(given: Sequence[str], epochs: int | None) -> dict[str, Any]:
+    """What of a recipe is changed: by `--set`, and by `--epochs` where it is given."""
+    found = assignments("--set", given)
+    if epochs is None:
+        return found
+    if "epochs" in found:
+        raise CommandError(f"--epochs {epochs} and --set epochs={found['epochs']} are both given; give one")
+    return found | {"epochs": epochs}
+
+
 def make_job(
     network: str,
     dataset: DatasetSpec,

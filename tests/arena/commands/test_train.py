@@ -81,6 +81,7 @@ def test_weights_have_a_card_and_load_as_they_were_measured() -> None:
         ((*TRAIN, "--set", "rat=1"), 'recipe: rat: there is no such key; did you mean "rate"'),
         ((*TRAIN, "--set", "rate"), "--set: found 'rate'; it must be KEY=VALUE"),
         ((*TRAIN, "--epochs", "0"), "recipe: epochs: found 0"),
+        ((*TRAIN, "--epochs", "2", "--set", "epochs=3"), "--epochs 2 and --set epochs=3 are both given"),
         ((*TRAIN, "--param", "dropout=1"), "digits-cnn"),
         ((*TRAIN, "--out", "."), "--out: . is a folder"),
         ((*TRAIN, "--out", "text/w"), "--out: the folder text cannot be made"),
