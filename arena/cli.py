@@ -27,6 +27,8 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
 out = Console()
 err = Console(stderr=True)
 
@@ -55,13 +57,14 @@ def _told() -> tuple[type[Exception], ...]:
     from arena.classifiers import ClassifierError
     from arena.commands.console import CommandError
     from arena.datasets import DatasetError
+    from arena.device import DeviceError
     from arena.log import LogError
     from arena.registry import AgentError
     from arena.scenario import ScenarioError
     from arena.training import TrainingError
 
-    own = (AgentError, ScenarioError, DatasetError, ClassifierError, LogError, CommandError, TrainingError)
-    return (*own, FileNotFoundError, PermissionError)
+    own = (AgentError, ScenarioError, DatasetError, ClassifierError, DeviceError, LogError, CommandError)
+    return (*own, TrainingError, FileNotFoundError, PermissionError)
 
 
 @app.command()
@@ -69,7 +72,7 @@ def play(
     file: Annotated[str, typer.Argument(help="A scenario file, or the name of a packaged one.")],
     log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
@@ -152,7 +155,7 @@ def train(
     ] = None,
     param: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the network.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed, other weights.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
     path: Annotated[str | None, typer.Option(help="The data set's file or folder.")] = None,
     size: Annotated[int | None, typer.Option(min=8, help="Height and width to bring images to.")] = None,
@@ -196,7 +199,7 @@ def evaluate(
     ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
 ) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
+from arena.device import cuda_peak
 from arena.oracle import Oracle, Stack
 from arena.players import Rows
 
@@ -75,12 +76,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
     packed weights, say) is not seen. None on other devices, and where a profiler runs already.
     """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        held = torch.cuda.memory_allocated(device)
-        run()
-        torch.cuda.synchronize(device)
-        return int(torch.cuda.max_memory_allocated(device) - held)
+        return cuda_peak(run, device)
     if device.type != "cpu" or torch._C._autograd._profiler_enabled():
         return None
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler says on stderr that it starts

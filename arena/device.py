@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,11 +22,15 @@ CPU_BYTES = 64 * 2**20
 layer writes to memory what it could have kept in a cache, and takes its buffers from the system anew."""
 
 
+class DeviceError(ValueError):
+    """A device that is not there: one sentence on what was asked for and what is allowed."""
+
+
 def resolve_device(name: str = "auto") -> torch.device:
     """The device of that name; `auto` is CUDA, else MPS, else the CPU.
 
     Raises:
-        ValueError: if there is no such device on this machine.
+        DeviceError: if there is no such device on this machine.
     """
     if name == "auto":
         found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -34,7 +39,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         allowed = '"auto", "cpu", "cuda", "cuda:N" or "mps", where this machine has it'
-        raise ValueError(f'there is no device "{name}" here; allowed: {allowed}') from error
+        raise DeviceError(f'there is no device "{name}" here; allowed: {allowed}') from error
 
 
 def device_in_words(device: torch.device) -> str:
@@ -86,16 +91,21 @@ def sized(classifier: Classifier, batch: int | None) -> Classifier:
 
 
 def _cuda_peak(classifier: Classifier, rows: int) -> int:
-    """Bytes that a forward of so many rows takes from the allocator at most, above what is taken already."""
+    """Bytes that a forward of so many rows takes at most, once a first one has set up its workspaces."""
     x = torch.zeros(rows, *classifier.shape, device=classifier.device)
     classifier.eager(x)
-    torch.cuda.synchronize(classifier.device)
-    before: int = torch.cuda.memory_allocated(classifier.device)
-    torch.cuda.reset_peak_memory_stats(classifier.device)
-    classifier.eager(x)
-    torch.cuda.synchronize(classifier.device)
-    peak: int = torch.cuda.max_memory_allocated(classifier.device)
-    return peak - before
+    return cuda_peak(lambda: classifier.eager(x), classifier.device)
+
+
+def cuda_peak(run: Callable[[], object], device: torch.device) -> int:
+    """Bytes that `run` takes from a GPU's allocator at most, above what is taken already."""
+    torch.cuda.synchronize(device)
+    held: int = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    run()
+    torch.cuda.synchronize(device)
+    peak: int = torch.cuda.max_memory_allocated(device)
+    return peak - held
 
 
 def _cpu_peak(classifier: Classifier, rows: int) -> int:

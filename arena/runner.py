@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -109,7 +110,6 @@ class Run:
 
     def info(self) -> RunInfo:
         """This run for the log."""
-        matches = [self._decisive(m, g) for m, g in zip(self.scenario.matches, self.grounds, strict=True)]
         first = self.scenario.matches[0].settings
         return RunInfo(
             scenario=self.scenario.name,
@@ -119,30 +119,34 @@ class Run:
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
-                    "matches": matches,
+                    "matches": self._decisive,
                     "level": self.level,
                     "utility": [m.settings.utility for m in self.scenario.matches],
                 }
             ),
             level=self.level,
             batch=self.grounds[0].classifier.batch,
-            resolved={"matches": matches},
+            resolved={"matches": self._decisive},
         )
 
-    def _decisive(self, match: Match, ground: Ground) -> dict[str, Any]:
-        """All that decides the results of a match, as JSON values."""
-        return {
-            **match.describe(),
-            "dataset_sha": ground.dataset.sha,
-            "classifier_sha": ground.classifier.sha,
-            "drawn": len(ground),
-            "batch": ground.classifier.batch,
-            "forward": ground.classifier.forward.steps,
-            "max_rows": MAX_ROWS,
-            "device": self.device.type,
-            "versions": versions(match.world.classifier.network),
-            "code": code_of_match(match),
-        }
+    @cached_property
+    def _decisive(self) -> list[dict[str, Any]]:
+        """All that decides the results of each match, by its number, as JSON values."""
+        return [
+            {
+                **match.describe(),
+                "dataset_sha": ground.dataset.sha,
+                "classifier_sha": ground.classifier.sha,
+                "drawn": len(ground),
+                "batch": ground.classifier.batch,
+                "forward": ground.classifier.forward.steps,
+                "max_rows": MAX_ROWS,
+                "device": self.device.type,
+                "versions": versions(match.world.classifier.network),
+                "code": code_of_match(match),
+            }
+            for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
+        ]
 
     def _level(self) -> Level:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
@@ -215,7 +219,7 @@ class Run:
     def _match_info(self, match: Match, ground: Ground, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
-            fingerprint=fingerprint(self._decisive(match, ground)),
+            fingerprint=fingerprint(self._decisive[match.number]),
             attacker=name_of(match.attacker),
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,

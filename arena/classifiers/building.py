@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.files import find_below
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.networks import NETWORKS
 from arena.classifiers.programs import PROGRAMS, is_program, read_program
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.zoos import ZOOS
-from arena.datasets.folders import find
 from arena.wording import near
 
 _ADVICE = "put the file there, or give its whole path"
@@ -83,7 +83,7 @@ def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]
         raise ClassifierError(f'network "{spec.network}" is a program file and takes no params')
     if ":" in spec.network:  # what stands before a colon is imported
         raise ClassifierError(f'network "{spec.network}": the name of a program file must hold no colon')
-    path = find("program", [spec.network, str(Path("weights") / spec.network)], folders, _ADVICE)
+    path = find_below("program", spec.network, folders, _ADVICE)
     program = read_program(path, device)
     return Built(
         program,

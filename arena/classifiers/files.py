@@ -5,12 +5,22 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from arena.classifiers.errors import ClassifierError, first_line
+from arena.datasets.folders import find
 
 _SLACK = 64 * 2**20  # bytes that an archive's text may unpack to besides a few times the file's own size
+
+
+def find_below(what: str, name: str, folders: Iterable[Path], advice: str) -> Path:
+    """The file of a name in the search path: in a folder of it, or in `weights` below one.
+
+    Raises FileNotFoundError that says where it looked, and `advice` what to do about it.
+    """
+    return find(what, [name, str(Path("weights") / name)], folders, advice)
 
 
 def check_content(path: Path, what: str) -> None:

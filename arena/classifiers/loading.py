@@ -13,11 +13,11 @@ from torch import nn
 from arena.classifiers.building import Built, build
 from arena.classifiers.classifier import Classifier
 from arena.classifiers.errors import ClassifierError
+from arena.classifiers.files import find_below
 from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
-from arena.datasets.folders import find
 from arena.wording import one_line
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
@@ -117,7 +117,7 @@ def _advice(network: str) -> str:
 
 def _find(weights: str, folders: Iterable[Path]) -> Path:
     advice = f"put the file there, give its whole path, or name a packaged one ({', '.join(PACKAGED)})"
-    return find("weights", [weights, str(Path("weights") / weights)], folders, advice)
+    return find_below("weights", weights, folders, advice)
 
 
 def _check_fit(spec: ClassifierSpec, built: Built, dataset: Dataset) -> None:

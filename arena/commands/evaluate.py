@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from rich.table import Table
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.loading import trained_elsewhere
 from arena.commands.console import CommandError, err, out, say
+from arena.commands.scenarios import read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.device import exact_arithmetic, resolve_device, sized
@@ -27,7 +27,7 @@ from arena.players import Defender
 from arena.registry import build_stack, name_of
 from arena.report.terminal import wide_enough
 from arena.report.words import factor, megabytes, milliseconds, number, percent
-from arena.scenario import Match, find_scenario, load_scenario
+from arena.scenario import Match
 from arena.utility import Utility
 from arena.wording import fault, near, one_line
 
@@ -73,8 +73,7 @@ def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[World
         raise CommandError(
             f"--dataset, --network, --weights, --precision and --defender say what {file} says; give either"
         )
-    sys.path.append(str(find_scenario(file).absolute().parent))  # a user's own agents and networks
-    scenario = load_scenario(file)
+    scenario = read_scenario(file)
     found: dict[tuple[str, int, int | None], tuple[Match, dict[str, tuple[Defender, ...]]]] = {}
     for match in scenario.matches:
         key = (match.world.model_dump_json(), match.settings.seed, match.settings.batch)
@@ -143,10 +142,7 @@ def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: 
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
     exact_arithmetic()
-    try:
-        device = resolve_device(options.device)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    device = resolve_device(options.device)
     found: list[dict[str, Any]] = []
     for world in worlds:
         dirs = [*folders, *options.data]

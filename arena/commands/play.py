@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,27 +23,22 @@ from rich.table import Column, Table
 
 from arena.classifiers import Classifier
 from arena.commands.console import INTERRUPTED, CommandError, err, out, say
+from arena.commands.scenarios import read_scenario
 from arena.datasets import DatasetError
-from arena.device import resolve_device
 from arena.log import LogError, open_log
 from arena.report import print_results
 from arena.runner import Run, shards
-from arena.scenario import Match, find_scenario, load_scenario
+from arena.scenario import Match
 
 BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
 
 
 def ready(file: str, data: Sequence[Path], device: str, games: int | None) -> Run:
-    """A scenario ready to be played. The folder it lies in may hold agents and networks of its own."""
-    sys.path.append(str(find_scenario(file).absolute().parent))
-    scenario = load_scenario(file)
+    """A scenario ready to be played."""
+    scenario = read_scenario(file)
     if games is not None:
         scenario = scenario.with_games(games)
-    try:
-        resolve_device(device)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     run = Run(scenario, device=device, data_dirs=data)
     for remark in dict.fromkeys(r for ground in run.grounds for r in ground.classifier.remarks):
         err.print(f"[yellow]remark:[/] {escape(remark)}", highlight=False, soft_wrap=True)

@@ -78,10 +78,7 @@ def make_job(
     exact_arithmetic()
     if threads is not None:
         torch.set_num_threads(threads)
-    try:
-        where = resolve_device(device)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    where = resolve_device(device)
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
     whole = named.params_for(network) | dict(params)

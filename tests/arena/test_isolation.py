@@ -17,17 +17,8 @@ from arena.oracle import Oracle, Stack
 from arena.players import Games, Play
 from arena.referee import Referee
 from arena.threat import Knowledge, Threat
-from arena.transcript import GameRows, Record
 
 Script = Callable[[Games], Any]
-
-
-def played(worlds: ModuleType, script: Script, **settings: Any) -> tuple[GameRows, Record]:
-    referee, record = worlds.referee(**settings)
-    rows = play_games(worlds.Scripted(script), referee)
-    assert record.game_rows is rows
-    assert not referee.open.any()
-    return rows, record
 
 
 def clean(games: Games) -> Volley:
@@ -50,7 +41,7 @@ def test_an_attacker_that_will_not_be_closed_leaves_no_grad_mode_behind(worlds: 
         plays.append(script(games))
         return plays[0]
 
-    played(worlds, kept)
+    worlds.played(kept)
     assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (True, False)
     plays.clear()
     gc.collect()
@@ -75,7 +66,7 @@ def test_an_attackers_grad_mode_is_not_the_defenders(worlds: ModuleType, mode: A
 
     heard: list[Any] = []
     threat = Threat(epsilon=1, budget=5, knowledge="weights", objective="submit")
-    rows, _ = played(worlds, script, defenders=[Differentiating()], threat=threat, of=worlds.smooth())
+    rows, _ = worlds.played(script, defenders=[Differentiating()], threat=threat, of=worlds.smooth())
     assert rows.reason == ["submitted", "submitted"]
     assert rows.insider_queries.tolist() == [1, 1]
     assert set(modes) == {(True, False)}
@@ -121,8 +112,8 @@ def test_what_an_attacker_does_to_its_seat_and_its_answers_changes_no_game(world
     threat = Threat(epsilon=4 / 16, budget=10, goal="targeted", objective="submit")
     found = []
     for script in (honest, vandal):
-        rows, record = played(
-            worlds, script, threat=threat, target=[2, 2], key=[4, 5], defenders=[worlds.Noise(0.1)], at=[1, 3]
+        rows, record = worlds.played(
+            script, threat=threat, target=[2, 2], key=[4, 5], defenders=[worlds.Noise(0.1)], at=[1, 3]
         )
         (note,) = record.note_rows
         ends = [

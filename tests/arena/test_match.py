@@ -14,17 +14,9 @@ import torch
 from arena.match import IDLE_VOLLEYS, play_games
 from arena.moves import Note, Resign, Submit, Volley, VolleyError
 from arena.players import Games, Play
-from arena.transcript import GameRows, Record
+from arena.transcript import Record
 
 Script = Callable[[Games], Any]
-
-
-def played(worlds: ModuleType, script: Script, **settings: Any) -> tuple[GameRows, Record]:
-    referee, record = worlds.referee(**settings)
-    rows = play_games(worlds.Scripted(script), referee)
-    assert record.game_rows is rows
-    assert not referee.open.any()
-    return rows, record
 
 
 def errors(record: Record) -> list[str]:
@@ -48,7 +40,7 @@ def test_an_attacker_that_returns_has_resigned(worlds: ModuleType) -> None:
     def script(games: Games) -> Play:
         yield clean(games)
 
-    rows, _ = played(worlds, script)
+    rows, _ = worlds.played(script)
     assert rows.reason == ["resigned", "resigned"]
     assert rows.queries.tolist() == [1, 1]
 
@@ -58,7 +50,7 @@ def test_an_attacker_without_a_move_has_resigned(worlds: ModuleType) -> None:
         return
         yield
 
-    rows, record = played(worlds, script, at=[5])
+    rows, record = worlds.played(script, at=[5])
     assert rows.reason == ["resigned", "resigned"]
     assert worlds.marks_of(record).keys() == {(g, at) for g in (0, 1) for at in (0, 5)}
 
@@ -75,7 +67,7 @@ def test_every_reason_that_an_attacker_can_bring_about(worlds: ModuleType) -> No
         yield Resign(torch.tensor([3]), "no-start")
         yield from games.ask(games.x0[[4] * 10], torch.tensor([4] * 10))
 
-    rows, _ = played(worlds, script, x0=x0, label=[0, 0, 0, 0, 0, 1])
+    rows, _ = worlds.played(script, x0=x0, label=[0, 0, 0, 0, 0, 1])
     assert rows.reason == ["hit", "submitted", "resigned", "no-start", "budget", "clean"]
     assert rows.queries.tolist() == [1, 0, 0, 0, 10, 0]
 
@@ -88,7 +80,7 @@ def test_a_game_may_be_banned(worlds: ModuleType) -> None:
         assert answers.banned.tolist() == [[True]]
         assert answers.refused.tolist() == [True]
 
-    rows, _ = played(worlds, script, x0=x0, defenders=[worlds.warden()])
+    rows, _ = worlds.played(script, x0=x0, defenders=[worlds.warden()])
     assert rows.reason == ["banned"]
     assert rows.refused.tolist() == [1]
 
@@ -101,7 +93,7 @@ def test_games_that_are_wrong_from_the_start_are_not_played(worlds: ModuleType) 
         yield clean(games)
         asked.append("again")
 
-    rows, record = played(worlds, script, label=[2, 2])
+    rows, record = worlds.played(script, label=[2, 2])
     assert rows.reason == ["clean", "clean"]
     assert rows.queries.tolist() == [0, 0]
     assert asked == [[]]
@@ -122,7 +114,7 @@ def test_a_malformed_volley_is_thrown_into_the_attacker_which_may_go_on(worlds: 
         answers = yield clean(games)
         said.append(answers.left.tolist())
 
-    rows, record = played(worlds, script)
+    rows, record = worlds.played(script)
     assert said == ["images must be finite", [9, 9]]
     assert rows.reason == ["resigned", "resigned"]
     assert record.note_rows == []
@@ -136,7 +128,7 @@ def test_a_malformed_volley_that_is_not_caught_is_an_error_at_the_attackers_line
         yield clean(games)
         yield from inner(games)
 
-    rows, record = played(worlds, script, at=[5])
+    rows, record = worlds.played(script, at=[5])
     assert rows.reason == ["error", "error"]
     assert rows.queries.tolist() == [1, 1]
     line = inner.__code__.co_firstlineno + 1
@@ -151,7 +143,7 @@ def test_any_other_exception_is_an_error_of_the_games_still_open(worlds: ModuleT
         yield Volley(games.x0[1:], torch.tensor([1]))
         raise ZeroDivisionError("one over none")
 
-    rows, record = played(worlds, script)
+    rows, record = worlds.played(script)
     assert rows.reason == ["resigned", "error"]
     line = script.__code__.co_firstlineno + 3
     assert errors(record) == [f"ZeroDivisionError: one over none (test_match.py:{line})"]
@@ -160,7 +152,7 @@ def test_any_other_exception_is_an_error_of_the_games_still_open(worlds: ModuleT
 
 @pytest.mark.parametrize("what", [None, [1, 2], "moves"])
 def test_a_play_that_is_no_generator_is_an_error(worlds: ModuleType, what: Any) -> None:
-    rows, record = played(worlds, lambda games: what)
+    rows, record = worlds.played(lambda games: what)
     assert rows.reason == ["error", "error"]
     assert f"it returned {type(what).__name__}" in errors(record)[0]
 
@@ -170,7 +162,7 @@ def test_an_iterator_of_moves_is_no_generator(worlds: ModuleType) -> None:
         def __next__(self) -> Any:
             raise AssertionError
 
-    rows, record = played(worlds, lambda games: Moves())
+    rows, record = worlds.played(lambda games: Moves())
     assert rows.reason == ["error", "error"]
     assert "it returned Moves" in errors(record)[0]
 
@@ -184,7 +176,7 @@ def test_a_play_that_fails_before_its_first_move_is_an_error(worlds: ModuleType)
         yield
 
     for each in (script, later):
-        rows, record = played(worlds, each)
+        rows, record = worlds.played(each)
         assert rows.reason == ["error", "error"]
         assert errors(record)[0].startswith("RuntimeError: no (test_match.py:")
 
@@ -196,7 +188,7 @@ def test_what_is_no_move_is_thrown_back(worlds: ModuleType, move: Any) -> None:
             yield move
         yield clean(games)
 
-    rows, _ = played(worlds, script)
+    rows, _ = worlds.played(script)
     assert rows.queries.tolist() == [1, 1]
 
 
@@ -248,7 +240,7 @@ def test_an_attacker_that_is_never_granted_a_row_is_stopped(worlds: ModuleType) 
             answers = yield Volley(games.x0[:1], torch.tensor([0]))
             assert not answers.answered.any()
 
-    rows, _ = played(worlds, closed_games)
+    rows, _ = worlds.played(closed_games)
     assert rows.reason == ["resigned", "stalled"]
     assert len(asked) == IDLE_VOLLEYS
 
@@ -264,7 +256,7 @@ def test_volleys_of_no_rows_and_malformed_ones_count_as_idle(worlds: ModuleType)
             except VolleyError:
                 continue
 
-    rows, _ = played(worlds, script)
+    rows, _ = worlds.played(script)
     assert rows.reason == ["stalled", "stalled"]
     assert len(tried) == IDLE_VOLLEYS
 
@@ -276,7 +268,7 @@ def test_a_granted_row_ends_idling(worlds: ModuleType) -> None:
             which = 1 if n % (IDLE_VOLLEYS - 1) == 0 else 0
             yield Volley(games.x0[which : which + 1], torch.tensor([which]))
 
-    rows, _ = played(worlds, script)
+    rows, _ = worlds.played(script)
     assert rows.reason == ["resigned", "resigned"]
     assert rows.queries.tolist() == [0, 5]
 
@@ -289,7 +281,7 @@ def test_a_long_list_for_a_game_that_closes_does_not_stall_the_others(worlds: Mo
         answers = yield from games.ask(games.x0[i], i)
         assert answers.answered.tolist() == ([True] * 10 + [False] * 50) * 2
 
-    rows, record = played(worlds, script, max_rows=2)
+    rows, record = worlds.played(script, max_rows=2)
     assert rows.reason == ["budget", "budget"]
     assert sum(len(q) for q in record.query_rows) == 20
 
@@ -301,7 +293,7 @@ def test_endless_remarks_are_stopped(worlds: ModuleType, monkeypatch: pytest.Mon
         while True:
             yield Note("k", 1.0, torch.tensor([0]))
 
-    rows, record = played(worlds, script)
+    rows, record = worlds.played(script)
     assert rows.reason == ["stalled", "stalled"]
     assert len(record.note_rows) == 50
 
@@ -318,7 +310,7 @@ def test_remarks_may_follow_the_last_answer_but_queries_end_the_play(worlds: Mod
         yield clean(games)
         went_on.append("after")
 
-    rows, record = played(worlds, script)
+    rows, record = worlds.played(script)
     assert rows.reason == ["budget", "budget"]
     assert [n.key for n in record.note_rows] == ["done"]
     assert went_on == ["before"]
@@ -333,7 +325,7 @@ def test_acceptance_of_the_last_hit_is_heard_after_its_game(worlds: ModuleType) 
         yield Note("accepted", 1.0, torch.arange(2))
 
     x0 = worlds.images([(8, 6, 1, 1), (6, 8, 1, 1)])
-    rows, record = played(worlds, script, x0=x0)
+    rows, record = worlds.played(script, x0=x0)
     assert rows.accepted_at.tolist() == rows.hit_at.tolist() == [2, 2]
     assert [n.key for n in record.note_rows] == ["accepted"]
 
@@ -347,7 +339,7 @@ def test_an_attacker_that_will_not_be_closed_is_left_behind(worlds: ModuleType) 
             except GeneratorExit:
                 yield clean(games)
 
-    rows, _ = played(worlds, script)
+    rows, _ = worlds.played(script)
     gc.collect()
     assert rows.reason == ["budget", "budget"]
     assert rows.queries.tolist() == [10, 10]
@@ -361,6 +353,6 @@ def test_an_attacker_that_fails_when_closed_has_ended_all_the_same(worlds: Modul
         finally:
             raise RuntimeError("too late")
 
-    rows, record = played(worlds, script)
+    rows, record = worlds.played(script)
     assert rows.reason == ["budget", "budget"]
     assert record.note_rows == []

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.deal import Deal
+from arena.match import play_games
 from arena.oracle import Oracle, Stack
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
 from arena.referee import Referee
 from arena.threat import Threat
-from arena.transcript import Record
+from arena.transcript import GameRows, Record
 
 SHAPE = (1, 2, 2)
 WEIGHT = ((4, -4, 0, 0), (-4, 4, 0, 0), (0, 0, 4, -4))
@@ -185,6 +186,15 @@ def referee(
     oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
     record = Record()
     return Referee(oracle, games, threat, listener=record, **settings), record
+
+
+def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, Record]:
+    """A match of a scripted attacker to its end."""
+    own, record = referee(**settings)
+    rows = play_games(Scripted(script), own)
+    assert record.game_rows is rows
+    assert not own.open.any()
+    return rows, record
 
 
 def log_of(record: Record) -> Iterator[dict[str, Any]]:
