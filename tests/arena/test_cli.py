@@ -153,9 +153,11 @@ def start(scenario: Path, **options: object) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(scenario: Path) -> None:
-    long = "games = 400\nshard = 100\nrepeats = 50"  # far from done whenever the signal comes
-    scenario.write_text(SMALL.replace("games = 10", long).replace("budget = 20", "budget = 300"))
-    child = start(scenario)
+    scenario.write_text(
+        SMALL.replace("games = 10", "games = 400\nshard = 100").replace("budget = 20", "budget = 300")
+    )
+    # a shell that runs the tests in the background leaves SIGINT ignored, which a child inherits
+    child = start(scenario, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     finished = _wait_for_finished(Path("x.db"))
     child.send_signal(signal.SIGINT)
     _, errors = child.communicate(timeout=60)
