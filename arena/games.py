@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena import geometry, random
 from arena.losses import Loss, attack_loss
-from arena.moves import Answers, Asking, Consult, Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Answers, Asking, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.threat import Threat
 
 
@@ -107,9 +107,28 @@ class Games:
             parts.append((yield from self._move(Volley(x[rows], i[rows], of, purpose))))
         return join(parts)
 
+    def fools(
+        self, x: Tensor, i: Tensor | None = None, purpose: str = ""
+    ) -> Generator[Move, Answers, Tensor]:
+        """Query `x` [n,C,H,W] for games `i` [n] (None: all): [n] bool, answered with a label that wins.
+
+        Rows of games that are closed by now are not sent; they are False.
+        """
+        i = self._all if i is None else i
+        alive = self.state.open[i]
+        if bool(alive.all()):
+            return self.wrong((yield from self.ask(x, i, purpose)))
+        fooled = torch.zeros_like(alive)
+        fooled[alive] = self.wrong((yield from self.ask(x[alive], i[alive], purpose)))
+        return fooled
+
     def submit(self, x: Tensor, i: Tensor) -> Asking:
         """Hand in the final images `x` [n,C,H,W] of games `i` [n]."""
         return (yield from self._move(Submit(x, i))) if len(i) else self._unasked(i)
+
+    def claim(self, x: Tensor, i: Tensor) -> Asking:
+        """Stand by images `x` [n,C,H,W]: games `i` [n] would be judged by them if they ended now."""
+        return (yield from self._move(Claim(x, i))) if len(i) else self._unasked(i)
 
     def resign(self, i: Tensor, reason: Literal["resigned", "no-start"] = "resigned") -> Asking:
         """Give up games `i` [n]."""
@@ -141,7 +160,7 @@ class Games:
         for done in range(0, count, size):
             yield min(size, count - done)
 
-    def _move(self, move: Volley | Submit | Resign | Note | Consult) -> Asking:
+    def _move(self, move: Move) -> Asking:
         self.state = answers = yield move
         return answers
 

@@ -85,6 +85,7 @@ class Ledger:
         self._asked_in = np.zeros(games, dtype=np.int64)
         self._hit_in = np.zeros(games, dtype=np.int64)
         self.banned = np.zeros((games, threat.accounts), dtype=bool)
+        self.chosen = np.zeros(games, dtype=bool)
         self.best_hit = np.zeros(games, dtype=bool)
         self.best_value = np.full(games, np.inf)
         self.best_turn = np.zeros(games, dtype=np.int64)
@@ -124,7 +125,7 @@ class Ledger:
             self.best_linf,
         ):
             zeroed[games] = 0
-        for lowered in (self.banned, self.best_hit):
+        for lowered in (self.banned, self.chosen, self.best_hit):
             lowered[games] = False
         self.best_value[games] = np.inf
         self.best_inside[games] = True
@@ -166,7 +167,8 @@ class Ledger:
         self.queries += np.bincount(c.game[kept], minlength=len(before))
         self.refused += np.bincount(c.game[kept & refused], minlength=len(before))
         self._enter_hits(c.game, turn, kept, hit)
-        candidate = kept & ~refused & (c.label >= 0) & (inside | (self.threat.objective == "minimum"))
+        candidate = kept & ~refused & (c.label >= 0) & ~self.chosen[c.game]
+        candidate &= inside | (self.threat.objective == "minimum")
         value = self._values(c, hit)
         better = self._better(c, candidate, hit, value)
         self._close_ended(c, kept, hit, ends)
@@ -263,14 +265,18 @@ class Ledger:
             self.close(np.unique(c.game[kept & ends]), "banned")
         self.close(np.flatnonzero(self.is_open & (self.queries >= self.threat.budget)), "budget")
 
-    def submit(self, games: Ints, l2: Floats, linf: Floats) -> Ints:
-        """Enter submitted images at these distances as final; returns those of `games` that were open."""
+    def choose(self, games: Ints, l2: Floats, linf: Floats) -> Ints:
+        """Enter the attacker's choice of final images, at these distances, in place of the best answers.
+
+        Returns those of `games` that were open, for which alone it counts.
+        """
         mine = self.is_open[games]
         taken: Ints = games[mine]
         self.best_turn[taken] = self.queries[taken]
         self.best_inside[taken] = self.inside(l2, linf)[mine]
         self.best_l2[taken], self.best_linf[taken] = l2[mine], linf[mine]
-        return self.close(taken, "submitted")
+        self.chosen[taken] = True
+        return taken
 
     def accept(self, games: Ints) -> None:
         """The attacker's rule accepted the last answers of `games`; counts where a hit was among them."""

@@ -39,6 +39,19 @@ class Submit:
 
 
 @dataclass(frozen=True, eq=False)
+class Claim:
+    """The images `x` [n,C,H,W] by which games `game` [n] (each once) are to be judged from now on.
+
+    They go on; the next claim takes its place. What a random defender answered once may be its luck, and the
+    nearest such answer is the luckiest: there a claim stands for the game instead of the best answer. Where
+    the defender is deterministic an answered hit is a fact, and claims change nothing.
+    """
+
+    x: Tensor
+    game: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Resign:
     """The end of games `game` [n]: `resigned` or, where no starting point was found, `no-start`."""
 
@@ -105,6 +118,6 @@ class Answers:
     insight: Tensor | None = None
 
 
-Move: TypeAlias = Volley | Submit | Resign | Note | Consult
+Move: TypeAlias = Volley | Submit | Claim | Resign | Note | Consult
 Play: TypeAlias = Generator[Move, Answers, None]
 Asking: TypeAlias = Generator[Move, Answers, Answers]

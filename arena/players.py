@@ -16,6 +16,7 @@ from arena.losses import Loss, margin
 from arena.moves import (
     Answers,
     Asking,
+    Claim,
     Consult,
     Move,
     Note,
@@ -35,6 +36,7 @@ __all__ = [
     "Answers",
     "Asking",
     "Attacker",
+    "Claim",
     "Consult",
     "Defender",
     "Games",
@@ -69,7 +71,7 @@ class Needs:
         norms, goals, objectives: those it can play.
         knowledge: the least knowledge it needs.
         images: how many images of its own it needs.
-        starts: whether it needs a starting image for each game.
+        starts: when it needs a starting image for each game.
         prefix: whether the first q queries of its run are as good as a run with budget q.
     """
 
@@ -79,8 +81,12 @@ class Needs:
     objectives: tuple[Objective, ...] = ("first", "submit", "minimum")
     knowledge: Knowledge = "none"
     images: int = 0
-    starts: bool = False
+    starts: Literal["never", "targeted", "always"] = "never"
     prefix: bool = True
+
+    def needs_starts(self, targeted: bool) -> bool:
+        """Whether it needs a starting image for each game, targeted or not."""
+        return self.starts == "always" or (self.starts == "targeted" and targeted)
 
     def unmet(self, threat: Threat) -> str | None:
         """One sentence on what `threat` does not grant, or None where it grants all."""
@@ -96,7 +102,7 @@ class Needs:
             return f'it needs knowledge "{self.knowledge}"; the threat grants "{threat.knowledge}"'
         if threat.resources.images < self.images:
             return f"it needs {self.images} images of its own; the threat grants {threat.resources.images}"
-        if self.starts and not threat.resources.starts:
+        if self.needs_starts(threat.targeted) and not threat.resources.starts:
             return "it needs starting images; the threat grants none (resources.starts)"
         return None
 

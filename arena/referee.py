@@ -16,7 +16,7 @@ from arena.games import Games, Holdings
 from arena.geometry import distances, quantise
 from arena.ledger import Columns, Ledger, Ruling
 from arena.losses import attack_loss
-from arena.moves import Answers, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.oracle import Oracle, labels_of, shown
 from arena.pending import Pending, rank_within
 from arena.players import Response, Rows
@@ -121,13 +121,17 @@ class Referee:
             return self.answer(move)
         if isinstance(move, Submit):
             return self.submit(move)
+        if isinstance(move, Claim):
+            return self.claim(move)
         if isinstance(move, Resign):
             return self.resign(move)
         if isinstance(move, Note):
             return self.note(move)
         if isinstance(move, Consult):
             return self.consult(move)
-        raise VolleyError(f"a move is a Volley, Submit, Resign, Note or Consult; found {type(move).__name__}")
+        raise VolleyError(
+            f"a move is a Volley, Submit, Claim, Resign, Note or Consult; found {type(move).__name__}"
+        )
 
     def answer(self, volley: Volley) -> Answers:
         """Answer a volley.
@@ -257,6 +261,19 @@ class Referee:
 
     def submit(self, move: Submit) -> Answers:
         """End games with the images handed in."""
+        self.judge.forget(self.ledger.close(self._stand_by(move), "submitted"))
+        return self.state()
+
+    def claim(self, move: Claim) -> Answers:
+        """Let games be judged, from now on, by the images that the attacker stands by."""
+        if self.oracle.random and self.threat.objective != "first":
+            self.judge.forget(self._stand_by(move))
+        else:
+            self.checks.whole(move.x, move.game, once=True)
+        return self.state()
+
+    def _stand_by(self, move: Submit | Claim) -> Ints:
+        """Let the attacker's choice take the place of the best images; returns the games that were open."""
         self.checks.whole(move.x, move.game, once=True)
         sent = move.x.detach()
         x = quantise(sent, self.threat.quantisation)
@@ -264,8 +281,7 @@ class Referee:
         games = move.game.cpu().numpy()
         was_open = torch.from_numpy(self.open[games]).to(self.x0.device)
         self.best[move.game[was_open]] = sent[was_open]
-        self.judge.forget(self.ledger.submit(games, l2, linf))
-        return self.state()
+        return self.ledger.choose(games, l2, linf)
 
     def resign(self, move: Resign) -> Answers:
         """End games without a final image of the attacker's choice."""

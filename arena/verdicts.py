@@ -98,10 +98,9 @@ class Judge:
         )
 
     def _distances(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
-        """l2 and linf of the final images: of hits, and of submitted ones only where they win a vote."""
+        """l2 and linf of the final images: of hits, and of an attacker's choice only where it wins a vote."""
         ledger = self.referee.ledger
-        submitted = np.array([ledger.reason[game] == "submitted" for game in games.tolist()], dtype=bool)
-        lost = submitted & (self.vote[games] == 0)
+        lost = ledger.chosen[games] & (self.vote[games] == 0)
         l2, linf = (np.where(lost, np.nan, d) for d in ledger.distances_of(games, at))
         return l2, linf
 

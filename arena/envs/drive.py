@@ -16,7 +16,7 @@ from arena.checks import Checks
 from arena.envs.blackbox import BlackBoxVectorEnv
 from arena.games import Games, Holdings
 from arena.match import converse
-from arena.moves import Answers, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.players import Attacker, generator_only
 from arena.transcript import Bools, Floats, Ints
 
@@ -66,6 +66,8 @@ def drive(
 class EnvHost:
     """Serves an attacker's moves from a vector environment, by its public interface alone.
 
+    An environment's rewards go by answers: notes and claims are heard and change nothing.
+
     Attributes:
         returns: [N] the rewards so far, added up.
         granted: how many rows of the last volley were charged.
@@ -109,9 +111,9 @@ class EnvHost:
             self._hand_in(move)
         elif isinstance(move, Resign):
             self.open[self.checks.games(move.game)] = False
-        elif not isinstance(move, Note):
+        elif not isinstance(move, Note | Claim):
             what = "insider moves" if isinstance(move, Consult) else type(move).__name__
-            raise VolleyError(f"an environment serves Volley, Submit, Resign and Note, not {what}")
+            raise VolleyError(f"an environment serves Volley, Submit, Claim, Resign and Note, not {what}")
         return self.state()
 
     def state(self) -> Answers:

@@ -128,7 +128,7 @@ class AttackerSubject:
             objective=objective,
             quantisation=_QUANTISATION[number % len(_QUANTISATION)],
             knowledge=needs.knowledge,
-            resources=Resources(images=needs.images, starts=needs.starts),
+            resources=Resources(images=needs.images, starts=needs.needs_starts(goal == "targeted")),
         )
         place = world(number % len(WORLDS), self.device)
         where = (

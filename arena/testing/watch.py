@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena.deal import Deal, Reserve, draw_holdings, draw_targets
 from arena.match import play_games
-from arena.moves import Answers, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
+from arena.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.oracle import Oracle, prepare
 from arena.players import Attacker, Defender, Games, generator_only
 from arena.referee import Referee
@@ -243,7 +243,7 @@ class _Watched(Attacker):
             play.close()
 
     def _inspect(self, move: Move, seat: _Seat) -> None:
-        # A Submit for a closed game is no fault: the answer that made it worth handing in may have closed it.
+        # A Submit or Claim for a closed game is no fault: the answer that led to it may have closed the game.
         recording = self.recording
         if isinstance(move, Volley | Consult) and isinstance(move.game, Tensor) and len(move.game):
             game = move.game.clamp(0, len(seat.open) - 1).long()
@@ -254,7 +254,7 @@ class _Watched(Attacker):
                     f"asked for game {int(closed[0])} after that game had closed, in its move "
                     f"{len(recording.sent) + 1}",
                 )
-        if isinstance(move, Volley | Consult | Submit | Resign | Note):
+        if isinstance(move, Volley | Consult | Submit | Claim | Resign | Note):
             recording.sent.append(_copy(move))
 
     def _reject(self, move: Move, games: Games, error: VolleyError) -> None:

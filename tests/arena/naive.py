@@ -123,7 +123,7 @@ class Book:
     final_turn: int = 0
     final_is_hit: bool = False
     final_value: float = math.inf
-    submitted: bool = False
+    chosen: bool = False
     log: list[dict[str, Any]] = field(default_factory=list)
     marks: dict[int, dict[str, Any]] = field(default_factory=dict)
 
@@ -263,6 +263,8 @@ class NaiveReferee:
     ) -> bool:
         """Hits first; then the lowest margin, or the nearest hit under `minimum`; then the earlier."""
         minimum = self.threat.objective == "minimum"
+        if book.chosen:
+            return False
         if refused or reply.label < 0 or not (inside or minimum):
             return False
         value = margin
@@ -278,8 +280,17 @@ class NaiveReferee:
         for game, x in images:
             book = self.books[game]
             if book.reason is None:
-                book.reason, book.submitted = "submitted", True
+                book.reason, book.chosen = "submitted", True
                 book.final, book.final_turn = x, book.queries
+
+    def claim(self, images: Sequence[tuple[int, Tensor]]) -> None:
+        """Only a random defender's answers may be luck; under `first` the first hit ends the game anyway."""
+        if self.service.random and self.threat.objective != "first":
+            for game, x in images:
+                book = self.books[game]
+                if book.reason is None:
+                    book.chosen = True
+                    book.final, book.final_turn = x, book.queries
 
     def resign(self, games: Sequence[int], reason: str) -> None:
         for game in games:
@@ -311,7 +322,7 @@ class NaiveReferee:
                 reply = self.service.ask(x, game, 0, book.key, book.final_turn, draw)
                 votes += self._wins(book, reply.label) and not reply.refused and not reply.banned
         answered = 0 < book.hit_at <= at
-        known = answered and not (book.submitted and votes == 0)
+        known = answered and not (book.chosen and votes == 0)
         return {
             "turn": book.final_turn,
             "answered": answered,

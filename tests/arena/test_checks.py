@@ -119,9 +119,9 @@ OTHERS |= {
         Note("k", torch.zeros(3, device="meta"), I),
         "a note's tensor must hold one number for each game [3] on cpu; found torch.float32 [3] on meta",
     ),
-    "no move": ("ask", "a move is a Volley, Submit, Resign, Note or Consult; found str"),
-    "nothing": (None, "a move is a Volley, Submit, Resign, Note or Consult; found NoneType"),
-    "a class": (Volley, "a move is a Volley, Submit, Resign, Note or Consult; found type"),
+    "no move": ("ask", "a move is a Volley, Submit, Claim, Resign, Note or Consult; found str"),
+    "nothing": (None, "a move is a Volley, Submit, Claim, Resign, Note or Consult; found NoneType"),
+    "a class": (Volley, "a move is a Volley, Submit, Claim, Resign, Note or Consult; found type"),
 }
 ALL = VOLLEYS | OTHERS
 

@@ -184,7 +184,9 @@ def test_a_play_that_fails_before_its_first_move_is_an_error(worlds: ModuleType)
 @pytest.mark.parametrize("move", ["ask", None, 3, Volley, torch.zeros(1)])
 def test_what_is_no_move_is_thrown_back(worlds: ModuleType, move: Any) -> None:
     def script(games: Games) -> Any:
-        with pytest.raises(VolleyError, match="a move is a Volley, Submit, Resign, Note or Consult; found"):
+        with pytest.raises(
+            VolleyError, match="a move is a Volley, Submit, Claim, Resign, Note or Consult; found"
+        ):
             yield move
         yield clean(games)
 

@@ -51,7 +51,7 @@ from arena.threat import Resources, Threat
             {"resources": Resources(images=2)},
             "it needs 3 images of its own; the threat grants 2",
         ),
-        ({"starts": True}, {}, "it needs starting images; the threat grants none (resources.starts)"),
+        ({"starts": "always"}, {}, "it needs starting images; the threat grants none (resources.starts)"),
     ],
 )
 def test_what_a_threat_does_not_grant_is_said_in_a_sentence(
@@ -68,7 +68,7 @@ def test_what_a_threat_does_not_grant_is_said_in_a_sentence(
         ({"feedback": "logits"}, {"feedback": "logits"}),
         ({"knowledge": "defense"}, {"knowledge": "weights"}),
         ({"knowledge": "weights"}, {"knowledge": "weights"}),
-        ({"images": 3, "starts": True}, {"resources": Resources(images=3, starts=True)}),
+        ({"images": 3, "starts": "always"}, {"resources": Resources(images=3, starts=True)}),
     ],
 )
 def test_what_a_threat_grants_is_enough(needs: dict[str, Any], rules: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arena.geometry import quantise
-from arena.moves import Answers, Note, Resign, Submit, Volley
+from arena.moves import Answers, Claim, Note, Resign, Submit, Volley
 from arena.oracle import Oracle, Stack
 from arena.referee import Referee
 from arena.threat import Threat
@@ -59,7 +59,7 @@ def plays(draw: st.DrawFn) -> Play:
     )
     volley = st.tuples(st.just("volley"), st.lists(row, max_size=10))
     other = st.one_of(
-        st.tuples(st.just("submit"), submitted),
+        st.tuples(st.sampled_from(["submit", "claim"]), submitted),
         st.tuples(st.sampled_from(["resigned", "no-start", "accepted"]), some),
     )
 
@@ -138,11 +138,12 @@ class Both:
         if kind == "volley":
             self._volley(what)
             return
-        if kind == "submit":
+        if kind in ("submit", "claim"):
             images = [(game, self.image(game, delta)) for game, delta in what]
             x = torch.stack([x for _, x in images]) if images else self.x0[:0]
-            answers = self.referee.serve(Submit(x, self.worlds.index(*[g for g, _ in images])))
-            self.naive.submit(images)
+            move = Submit if kind == "submit" else Claim
+            answers = self.referee.serve(move(x, self.worlds.index(*[g for g, _ in images])))
+            (self.naive.submit if kind == "submit" else self.naive.claim)(images)
         elif kind == "accepted":
             answers = self.referee.serve(Note("accepted", 1.0, self.worlds.index(*what)))
             self.naive.accept(what)

@@ -1,0 +1,1 @@
+"""Attackers that see nothing of an answer but its label."""

@@ -1,0 +1,152 @@
+"""HopSkipJumpAttack: estimate the boundary's normal, step along it, search back to the boundary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import count
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.decision.purposes import STEP
+from agents.attackers.decision.searches import Searching, blend_search, boundary_search
+from agents.attackers.decision.standing import stand_by
+from agents.attackers.decision.starts import find_start
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
+
+HALVINGS = 25
+"""After so many a step is given up: under a random defender the point itself may not be adversarial."""
+GRID = 20
+"""Steps tried by the grid search, from 1e-4 to 1 times the distance."""
+
+
+@dataclass(frozen=True)
+class HopSkipJump(Attacker):
+    """HopSkipJumpAttack (Chen, Jordan and Wainwright, S&P 2020), l2 and linf, untargeted and targeted.
+
+    As in the authors' code. Which radius the probes have decides how the attack fares under noise.
+
+    Attributes:
+        gamma: scales theta, the width to which the boundary is located.
+        delta_rule: the probes' radius delta from the distance D before the last search. `current`: delta =
+            gamma D / d, theta = gamma / d^(3/2) (l2) or gamma / d^2 (linf), the paper's and the authors'
+            code's since June 2019; `art`: delta = .01 gamma D, theta = .01 gamma / sqrt(d) or .01 gamma / d,
+            the code's before, and ART's still, with which SND and many others were measured.
+        initial_probes: B_0; iteration t asks B_0 sqrt(t) probes.
+        max_probes: at most so many.
+        step_search: how far to step: `geometric`: D / sqrt(t), halved until it is adversarial; `grid`: the
+            best of 20 steps, each followed by a search.
+        init_draws: how often noise is drawn to start from.
+        fallback: where no noise will do, start from an image granted (`find_start`).
+    """
+
+    gamma: float = 1.0
+    delta_rule: Literal["current", "art"] = "current"
+    initial_probes: int = 100
+    max_probes: int = 10_000
+    step_search: Literal["geometric", "grid"] = "geometric"
+    init_draws: int = 10_000
+    fallback: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma < math.inf:
+            raise ValueError(f"gamma must be finite and above 0; found {self.gamma}")
+        for name in ("initial_probes", "max_probes", "init_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(starts="targeted")
+
+    def play(self, games: Games) -> Play:
+        x = yield from find_start(games, self.init_draws, fallback=self.fallback)
+        i = games.open
+        x[i] = yield from blend_search(games, x[i], i, 1e-3)
+        yield from self.walk(games, x)
+
+    def walk(self, games: Games, x: Tensor) -> Play:
+        """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed."""
+        theta = self.theta(games)
+        far = games.distance(x)  # D, before the last search
+        i = games.open
+        x[i] = yield from boundary_search(games, x[i], i, theta)
+        for t in count(1):
+            yield from stand_by(games, x[i], i)
+            i = games.open
+            if not len(i):
+                return
+            delta = torch.full_like(far[i], 0.1) if t == 1 else self.delta(games) * far[i]
+            probes = min(int(self.initial_probes * math.sqrt(t)), self.max_probes)
+            v = (yield from self.estimate(games, x[i], i, delta, probes)).normal()
+            if games.threat.norm == "linf":
+                v = v.sign()
+            if self.step_search == "geometric":
+                stepped = yield from self.step(games, x[i], v, i, t)
+                far[i] = games.distance(stepped, i)
+                x[i] = yield from boundary_search(games, stepped, i, theta)
+            else:
+                x[i], far[i] = yield from self.grid(games, x[i], v, i, theta)
+
+    def theta(self, games: Games) -> float:
+        """The width of boundary searches, relative to their bracket."""
+        d = games.x0[0].numel()
+        if self.delta_rule == "art":
+            return 0.01 * self.gamma / (math.sqrt(d) if games.threat.norm == "l2" else d)
+        return self.gamma / (d * math.sqrt(d) if games.threat.norm == "l2" else d * d)
+
+    def delta(self, games: Games) -> float:
+        """The probes' radius relative to the distance D."""
+        d = games.x0[0].numel()
+        return self.theta(games) * (math.sqrt(d) if games.threat.norm == "l2" else d)
+
+    def estimate(
+        self, games: Games, x: Tensor, i: Tensor, delta: Tensor, probes: int
+    ) -> Generator[Move, Answers, Estimate]:
+        """Probes at distance `delta` [n] from the boundary points `x` [n,C,H,W] of games `i` [n]."""
+
+        def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
+            shape, at, radius = (BLOCK, *x.shape[1:]), x[rows].unsqueeze(1), delta[rows].view(-1, 1, 1, 1, 1)
+            if games.threat.norm == "l2":
+                u = games.normal(shape, i[rows])
+            else:
+                u = games.uniform(shape, i[rows]).mul_(2).sub_(1)
+            images = (at + radius * unit(u)).clamp_(0, 1)
+            return images, (images - at) / radius
+
+        return (yield from estimate(games, i, probes, draw))
+
+    def step(self, games: Games, x: Tensor, v: Tensor, i: Tensor, t: int) -> Searching:
+        """x + xi v [n,C,H,W] with xi = D / sqrt(t), halved until that is adversarial; else `x` itself."""
+        xi = games.distance(x, i) / math.sqrt(t)
+        stepped, rows = x.clone(), torch.arange(len(i), device=x.device)
+        for _ in range(HALVINGS):
+            candidate = (x[rows] + xi[rows].view(-1, 1, 1, 1) * v[rows]).clamp_(0, 1)
+            fooled = yield from games.fools(candidate, i[rows], STEP)
+            stepped[rows[fooled]] = candidate[fooled]
+            xi[rows] /= 2
+            rows = rows[~fooled & games.state.open[i[rows]]]
+            if not len(rows):
+                break
+        return stepped
+
+    def grid(
+        self, games: Games, x: Tensor, v: Tensor, i: Tensor, theta: float
+    ) -> Generator[Move, Answers, tuple[Tensor, Tensor]]:
+        """The nearest of the points found by searches from the grid's steps [n,C,H,W], and its D [n]."""
+        distance = games.distance(x, i)
+        best, best_distance, far = x.clone(), distance.clone(), distance.clone()
+        for multiple in torch.logspace(-4, 0, GRID).tolist():
+            candidate = (x + (multiple * distance).view(-1, 1, 1, 1) * v).clamp_(0, 1)
+            fooled = yield from games.fools(candidate, i, STEP)
+            rows = fooled.nonzero().squeeze(1)
+            found = yield from boundary_search(games, candidate[rows], i[rows], theta)
+            nearer = games.distance(found, i[rows]) < best_distance[rows]
+            chosen = rows[nearer]
+            best[chosen], far[chosen] = found[nearer], games.distance(candidate[chosen], i[chosen])
+            best_distance[chosen] = games.distance(best[chosen], i[chosen])
+        return best, far
