@@ -1,0 +1,39 @@
+"""A monitor: how often the defenders inside it change the label."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from torch import Tensor
+
+from arena.classifiers import Classifier
+from arena.players import Defender, Inner, Response, Rows, Splits
+
+
+@dataclass(frozen=True)
+class Disagreement(Defender):
+    """Flags every answer whose label is not the undefended classifier's, and changes none.
+
+    Outermost in a stack, as in `stack = ["disagreement", "snd"]`, the share of queries flagged is P_mis, the
+    chance that h(x) != h(x + eta) over an attack's queries (Small Noise Defense, ICLR 2021 submission, Table
+    5). What the defenders inside flag themselves is not shown then. Each query costs one forward pass more.
+    """
+
+    _classifier: Any = field(default=None, init=False, repr=False, compare=False)
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Self:
+        """This monitor with the hardened classifier to compare with."""
+        fitted = copy.copy(self)
+        object.__setattr__(fitted, "_classifier", classifier)
+        return fitted
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        if self._classifier is None:
+            raise ValueError("Disagreement must be fitted first: it compares with the classifier")
+        response = inner(x, rows)
+        plain = self._classifier(x)
+        known = ~(plain.isnan() | response.scores.isnan()).any(dim=1)
+        other = response.scores.argmax(dim=1) != plain.argmax(dim=1)
+        return replace(response, flagged=other & known)
