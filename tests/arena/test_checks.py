@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.moves import Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.referee import Referee
 from arena.threat import Threat
 
@@ -85,9 +85,11 @@ VOLLEYS |= {
 OTHERS: dict[str, tuple[Any, str]] = {
     f"submit {k}": (Submit(x, i), said) for k, (x, i, said) in IMAGES.items()
 }
+OTHERS |= {f"claim {k}": (Claim(x, i), said) for k, (x, i, said) in IMAGES.items()}
 OTHERS |= {f"consult {k}": (Consult(x, i), said) for k, (x, i, said) in IMAGES.items()}
 OTHERS |= {
     "submit twice": (Submit(X, I), "a game may be named once in this move"),
+    "claim twice": (Claim(X, I), "a game may be named once in this move"),
     "consult too long": (Consult(X.repeat(3, 1, 1, 1), I.repeat(3)), TOO_LONG),
     "consult what": (
         Consult(X, I, "weights"),  # type: ignore[arg-type]

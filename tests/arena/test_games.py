@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arena.games import Games, Holdings, join, restrict
-from arena.moves import Answers, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.threat import Threat
 
 K = 3
@@ -189,17 +189,36 @@ def test_nothing_to_ask_is_not_sent_and_answers_like_no_rows(feedback: str) -> N
     assert games.wrong(answers).shape == (0,)
 
 
+def test_fooling_skips_the_games_that_are_closed_by_now() -> None:
+    games = seat(max_rows=99)  # the labels are 0, 1, 2, 0; the host answers 1
+    host = Host(games)
+    host.close_after[1] = 2
+
+    def fools(i: list[int]) -> Any:
+        return drive(games.fools(rows(len(i)), torch.tensor(i), "step"), host)  # type: ignore[arg-type]
+
+    assert fools([0, 1, 2, 0]).tolist() == [True, False, True, True]
+    assert fools([2, 3, 2, 1]).tolist() == [False, True, False, False]
+    assert fools([2]).tolist() == [False]
+    assert [move.game.tolist() for move in host.moves] == [[0, 1, 2, 0], [3, 1]]
+    assert host.moves[1].x.tolist() == rows(4)[[1, 3]].tolist()
+    assert host.moves[1].purpose == "step"
+
+
 def test_other_moves_are_passed_as_given() -> None:
     games = seat()
     host = Host(games)
     i = torch.tensor([3, 1])
     drive(games.submit(rows(2), i), host)
+    drive(games.claim(rows(2), i), host)
     drive(games.resign(i), host)
     drive(games.resign(i, "no-start"), host)
     drive(games.note("radius", torch.tensor([0.5, 0.25]), i), host)
-    submit, resign, no_start, note = host.moves
+    submit, claim, resign, no_start, note = host.moves
     assert isinstance(submit, Submit)
     assert submit.game is i
+    assert isinstance(claim, Claim)
+    assert claim.game is i
     assert isinstance(resign, Resign)
     assert (resign.reason, no_start.reason) == ("resigned", "no-start")
     assert isinstance(note, Note)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from arena import random
-from arena.moves import Resign, Submit, Volley
+from arena.moves import Claim, Resign, Submit, Volley
 from arena.players import Defender, Response, Rows
 from arena.referee import Referee
 from arena.threat import Quantisation, Threat
@@ -222,6 +222,65 @@ def test_what_is_judged_is_the_image_handed_in(worlds: ModuleType) -> None:
     assert [marks[0, at]["turn"] for at in (0, 1, 3, 6)] == [0, 1, 2, 2]
     assert [marks[0, at]["linf"] == 0.25 for at in (0, 1, 3, 6)] == [False, True, False, False]
     assert [marks[1, at]["base"] for at in (0, 1, 3, 6)] == [False, True, True, True]
+
+
+def test_a_claim_stands_instead_of_the_luckiest_answer_of_a_random_defender(worlds: ModuleType) -> None:
+    """Every answer is a lie: the clean image would be the nearest hit there is."""
+    x0, x = wrong_by(worlds, 4)
+    threat = Threat(epsilon="inf", budget=6, objective="minimum")
+    referee, record = worlds.referee([worlds.Flip(1.0)], threat=threat, x0=x0, at=[1, 2, 4])
+    ask_clean(referee)
+    near = (x0 + x) / 2
+    referee.serve(Claim(x, torch.arange(2)))
+    ask_clean(referee)
+    assert referee.ledger.best_turn.tolist() == [1, 1]
+    referee.serve(Claim(near, torch.arange(2)))
+    ask_clean(referee, 4)
+    rows = referee.finish()
+    marks = worlds.marks_of(record)
+    assert [marks[0, at]["linf"] for at in (1, 2, 4)] == [0, 0.25, 0.125]
+    assert [marks[0, at]["base"] for at in (1, 2, 4)] == [False, True, bool(rows.base[0])]
+    assert rows.final.tolist() == near.tolist()
+    assert rows.reason == ["budget", "budget"]
+
+
+@pytest.mark.parametrize("objective", ["submit", "minimum"])
+def test_a_claim_that_wins_no_vote_has_no_distance(worlds: ModuleType, objective: Any) -> None:
+    x0, x = wrong_by(worlds, 3)
+    threat = THREAT.model_copy(update={"objective": objective})
+    referee, _ = worlds.referee([worlds.Flip(0.0)], threat=threat, x0=x0)
+    referee.serve(Volley(x, torch.arange(2)))
+    referee.serve(Claim(torch.stack([x0[0], x[1]]), torch.arange(2)))
+    rows = referee.finish()
+    assert rows.answered.tolist() == [True, True]
+    assert rows.vote.tolist() == [0, 1]
+    assert np.isnan(rows.linf).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(("defended", "objective"), [(False, "minimum"), (False, "submit"), (True, "first")])
+def test_claims_change_nothing_where_answers_are_facts_or_the_first_hit_ends_the_game(
+    worlds: ModuleType, defended: bool, objective: Any
+) -> None:
+    x0, x = wrong_by(worlds, 4)
+    threat = THREAT.model_copy(update={"objective": objective})
+    stack = [worlds.Flip(0.0)] if defended else []
+    referee, _ = worlds.referee(stack, threat=threat, x0=x0)
+    referee.serve(Claim(x0, torch.arange(2)))
+    referee.serve(Volley(x, torch.arange(2)))
+    referee.serve(Claim(x0, torch.arange(2)))
+    rows = referee.finish()
+    assert rows.final.tolist() == x.tolist()
+    assert rows.base.tolist() == [True, True]
+
+
+def test_a_claim_for_a_game_that_closed_is_too_late(worlds: ModuleType) -> None:
+    x0, x = wrong_by(worlds, 4)
+    threat = THREAT.model_copy(update={"objective": "minimum"})
+    referee, _ = worlds.referee([worlds.Flip(0.0)], threat=threat, x0=x0)
+    referee.serve(Volley(x, torch.arange(2)))
+    referee.serve(Resign(torch.tensor([0])))
+    referee.serve(Claim(x0, torch.arange(2)))
+    assert referee.finish().final.tolist() == torch.stack([x[0], x0[1]]).tolist()
 
 
 def test_an_image_is_judged_as_the_service_gets_it_and_kept_as_it_was_sent(worlds: ModuleType) -> None:

@@ -41,7 +41,7 @@ def test_it_flags_the_rows_whose_label_was_changed_and_changes_none(classifier):
 
 
 def test_the_share_flagged_under_noise_is_the_chance_to_cross(classifier):
-    """The mean of 16 pixels with noise sigma moves by sigma/4 z: from 0.5 + sigma/4 it crosses with Phi(-1)."""
+    """The mean of 16 pixels moves by sigma/4 z: from 0.5 + sigma/4 it crosses with Phi(-1)."""
     sigma, n = 0.04, 4000
     x = torch.full((n, 1, 4, 4), 0.5 + sigma / 4)
     oracle = Oracle(prepare(classifier, [Disagreement(), SND(sigma=sigma)], None))  # type: ignore[arg-type]
