@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 from torch import Tensor
@@ -14,19 +14,21 @@ NEAREST_TRIES = 10
 """How many of the nearest images of other classes are asked before a game counts as without start."""
 
 Starting = Generator[Move, Answers, Tensor]
+Noise = Callable[[int, Tensor], Tensor]
+"""The images [n,C,H,W] of the k-th draw, k from 1, for games i [n]."""
 
 
-def find_start(games: Games, draws: int, *, fallback: bool = False) -> Starting:
+def find_start(games: Games, draws: int, *, fallback: bool = False, noise: Noise | None = None) -> Starting:
     """Adversarial images [G,C,H,W] from which to start; games without one are resigned as `no-start`.
 
-    Untargeted: uniform noise, drawn up to `draws` times a game. The network may call all noise y; with
-    `fallback` such a game starts from an image granted to the attacker (the nearest with another label, else
-    that of `resources.starts`). Targeted: from that of `resources.starts`. Each is asked, and charged.
+    Untargeted: `noise` (None: uniform), drawn up to `draws` times a game. The network may call all noise y;
+    with `fallback` such a game starts from an image granted to the attacker (the nearest with another label,
+    else that of `resources.starts`). Targeted: from that of `resources.starts`. Each is asked, and charged.
     """
     x = games.x0.clone()
     found = torch.zeros(len(games), dtype=torch.bool, device=x.device)
     if not games.threat.targeted:
-        yield from _noise(games, x, found, draws)
+        yield from _noise(games, x, found, draws, noise or (lambda k, i: games.uniform(x.shape[1:], i)))
     if fallback and games.holdings.images is not None:
         yield from nearest_start(games, x, found)
     if fallback or games.threat.targeted:
@@ -35,12 +37,12 @@ def find_start(games: Games, draws: int, *, fallback: bool = False) -> Starting:
     return x
 
 
-def _noise(games: Games, x: Tensor, found: Tensor, draws: int) -> Starting:
-    for _ in range(draws):
+def _noise(games: Games, x: Tensor, found: Tensor, draws: int, noise: Noise) -> Starting:
+    for k in range(1, draws + 1):
         i = missing(games, found)
         if not len(i):
             break
-        yield from take_adversarial(games, x, found, games.uniform(x.shape[1:], i), i)
+        yield from take_adversarial(games, x, found, noise(k, i), i)
     return found
 
 

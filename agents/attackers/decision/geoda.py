@@ -1,0 +1,177 @@
+"""GeoDA: the boundary's normal in a low-frequency subspace, and a ray along it from the clean image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.dct import low_frequencies, low_noise
+from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.decision.purposes import STEP
+from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.standing import stand_by
+from agents.attackers.decision.starts import find_start
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
+
+HALVINGS = 25
+"""Of one search: to the authors' tolerance from the far corner of an image of 224 pixels."""
+RAY_STEPS = 12
+"""Radii tried on a ray, each twice the one before: from D / 2 to 1024 D."""
+RESERVED = 25
+"""Queries of an iteration that the schedule leaves to its ray and its search."""
+FIRST_PROBES = (50, 80)
+"""Between these numbers is the number of probes of the first iteration."""
+
+
+@dataclass(frozen=True)
+class GeoDA(Attacker):
+    """GeoDA (Rahmati, Moosavi-Dezfooli, Frossard and Dai, CVPR 2020), l2 and linf, untargeted.
+
+    As in the authors' code, but for the ray: it begins with half the distance reached, and doubles. Theirs
+    steps by five times the sum of all estimates, a length that takes an image of 32 pixels to the corners of
+    the box at once. Theirs measures in pixels divided by their standard deviation, so that `sigma`,
+    `tolerance` and `start_step` are a few times longer here. The schedule belongs to one budget: a longer run
+    cut short is another attack.
+
+    Attributes:
+        sub_dim: frequencies a side, of each channel, that the image is perturbed along; 0: 75 at 224 pixels
+            as the authors, the same share of smaller sides, at least 10.
+        sigma: the probes' standard deviation in each frequency.
+        mu: the number of probes grows by mu^(-2/3) an iteration.
+        tolerance: the l2 width to which the boundary is located.
+        start_step: noise to start from is this many times k, for k = 1, 2, ...
+        start_draws: the last k.
+        fallback: where no noise will do, start from an image granted (`find_start`).
+    """
+
+    sub_dim: int = 0
+    sigma: float = 2e-4
+    mu: float = 0.6
+    tolerance: float = 1e-4
+    start_step: float = 0.02
+    start_draws: int = 300
+    fallback: bool = False
+
+    needs = Needs(goals=("untargeted",), prefix=False)
+
+    def __post_init__(self) -> None:
+        if self.sub_dim < 0:
+            raise ValueError(f"sub_dim must be 0 (by the size of the images) or above; found {self.sub_dim}")
+        for name in ("sigma", "tolerance", "start_step"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
+        if not 0 < self.mu < 1:
+            raise ValueError(f"mu must be above 0 and below 1; found {self.mu}")
+        if self.start_draws < 1:
+            raise ValueError(f"start_draws must be at least 1; found {self.start_draws}")
+
+    def play(self, games: Games) -> Play:
+        x = yield from find_start(
+            games, self.start_draws, fallback=self.fallback, noise=lambda k, i: self.noise(games, k, i)
+        )
+        i = games.open
+        x[i] = yield from self.to_boundary(games, x[i], i)
+        normal = torch.zeros_like(x)
+        for probes in schedule(games.threat.budget, self.mu):
+            yield from stand_by(games, x[i], i)
+            i = games.open
+            if not len(i):
+                return
+            found = yield from self.estimate(games, x[i], i, probes)
+            normal[i] += found.phi_u / found.count.clamp_min(1).view(-1, 1, 1, 1)
+            x[i] = yield from self.along_ray(games, x[i], normal[i], i)
+        yield from stand_by(games, x[i], i)
+
+    def noise(self, games: Games, k: int, i: Tensor) -> Tensor:
+        """The k-th images [n,C,H,W] to start from, k from 1: games `i` under ever stronger noise."""
+        return (games.x0[i] + self.start_step * k * games.normal(games.x0.shape[1:], i)).clamp_(0, 1)
+
+    def to_boundary(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary: images [n,C,H,W]."""
+        x0 = games.x0[i]
+        length = torch.linalg.vector_norm((x - x0).flatten(1).double(), dim=1)
+        t = yield from bisect(
+            games,
+            i,
+            lambda t, rows: blend(x0[rows], x[rows], t),
+            torch.zeros_like(length),
+            torch.ones_like(length),
+            width=self.tolerance / length,
+            steps=HALVINGS,
+        )
+        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
+
+    def estimate(self, games: Games, x: Tensor, i: Tensor, probes: int) -> Generator[Move, Answers, Estimate]:
+        """Sums over probes x + sigma u around the boundary points `x` [n,C,H,W] of games `i` [n]."""
+        sub_dim = self.sub_dim or low_frequencies(*x.shape[2:])
+
+        def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
+            u = low_noise(games, i[rows], (BLOCK,), sub_dim)
+            return (x[rows].unsqueeze(1) + self.sigma * u).clamp_(0, 1), u
+
+        return (yield from estimate(games, i, probes, draw))
+
+    def along_ray(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
+        """Where rays from x0 along `normal` [n,C,H,W] cross the boundary, [n,C,H,W]; else `x` itself."""
+        linf = games.threat.norm == "linf"
+        x0, v = games.x0[i], normal.sign() if linf else unit(normal)
+
+        def ray(r: Tensor, rows: Tensor) -> Tensor:
+            return (x0[rows] + r.view(-1, 1, 1, 1) * v[rows]).float().clamp_(0, 1)
+
+        far = games.distance(x, i).double() / 2
+        near, hit = torch.zeros_like(far), torch.zeros_like(far, dtype=torch.bool)
+        rows = games.state.open[i].nonzero().squeeze(1)
+        for _ in range(RAY_STEPS):
+            fooled = yield from games.fools(ray(far[rows], rows), i[rows], STEP)
+            hit[rows[fooled]] = True
+            rows = rows[~fooled & games.state.open[i[rows]]]
+            if not len(rows):
+                break
+            near[rows], far[rows] = far[rows], 2 * far[rows]
+        rows = hit.nonzero().squeeze(1)
+        width = self.tolerance / (math.sqrt(x0[0].numel()) if linf else 1)
+        r = yield from bisect(
+            games,
+            i[rows],
+            lambda r, among: ray(r, rows[among]),
+            near[rows],
+            far[rows],
+            width=width,
+            steps=HALVINGS,
+        )
+        crossed = x.clone()
+        crossed[rows] = ray(r, rows)
+        return crossed
+
+
+def schedule(budget: int, mu: float) -> list[int]:
+    """The probes of each iteration in a run of `budget` queries: they grow by mu^(-2/3), and sum to N.
+
+    N = budget - 25 T; the number of iterations T is such that the first asks 50 to 80 probes, or the fewest
+    above. As the authors' code finds it: T for the N of budget / 500 iterations, then anew for the N of that T.
+    """
+    iterations = first = round(budget / 500)
+    for _ in range(2):
+        total = max(1, budget - RESERVED * iterations)
+        iterations = _iterations(total, max(1, first), mu)
+    return _split(total, iterations, mu)
+
+
+def _iterations(total: int, start: int, mu: float) -> int:
+    fewest, most = FIRST_PROBES
+    t = start
+    while t > 1 and _split(total, t, mu)[0] < fewest:
+        t -= 1
+    while _split(total, t, mu)[0] > most and _split(total, t + 1, mu)[0] >= fewest:
+        t += 1
+    return t
+
+
+def _split(total: int, iterations: int, mu: float) -> list[int]:
+    shares = [mu ** (-2 * i / 3) for i in range(iterations)]
+    return [round(total * share / sum(shares)) for share in shares]
