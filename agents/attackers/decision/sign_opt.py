@@ -1,0 +1,83 @@
+"""Sign-OPT: descend on the distance g(theta) to the boundary by the signs of its directional derivatives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from agents.attackers.decision.directions import Descent, find_direction, normed
+from agents.attackers.decision.estimates import BLOCK, Probes, estimate
+from agents.attackers.decision.standing import stand_by
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
+
+
+@dataclass(frozen=True)
+class SignOpt(Attacker):
+    """Sign-OPT (Cheng et al., ICLR 2020), l2 and linf, untargeted and targeted; algorithm 1.
+
+    As in the authors' code. Whether x0 + g(theta) theta' is adversarial, for theta' = theta + beta u of unit
+    length, tells in one query whether g falls towards u (eq. 3). A game whose beta falls below 1e-8 has
+    converged and is resigned.
+
+    Attributes:
+        probes: Q, directions u of an estimate.
+        alpha: the first step size; it adapts.
+        beta: the probes' radius, and 500 times the width to which g is known; a tenth whenever steps have
+            become minute.
+        init_draws: how many directions of noise (targeted: images of the target's class) are tried to start
+            from the best.
+        fallback: where no noise will do, start towards an image granted (`find_direction`).
+    """
+
+    probes: int = 200
+    alpha: float = 0.2
+    beta: float = 1e-3
+    init_draws: int = 100
+    fallback: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "beta"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
+        for name in ("probes", "init_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(starts="targeted")
+
+    def play(self, games: Games) -> Play:
+        best = yield from find_direction(games, self.init_draws, fallback=self.fallback)
+        descent = Descent.start(games, best, self.alpha, self.beta)
+        while len(i := games.open):
+            yield from stand_by(games, descent.image(i), i)
+            i = games.open
+            gradient = yield from self.gradient(descent, i)
+            yield from descent.line_search(gradient, i)
+            yield from descent.refine(i)
+
+    def gradient(self, descent: Descent, i: Tensor) -> Generator[Move, Answers, Tensor]:
+        """The estimate [n,C,H,W] of the gradient of g at games `i` [n]: the mean of sign(g(theta') - g) u."""
+        sums = yield from estimate(descent.games, i, self.probes, self.prober(descent, i))
+        return sums.phi_u.neg_().div_(sums.count.clamp_min(1).view(-1, 1, 1, 1))
+
+    def prober(self, descent: Descent, i: Tensor) -> Probes:
+        """Probes x0 + g(theta) theta' of games `i` [n], with the directions that are summed."""
+        games, norm, best = descent.games, descent.games.threat.norm, descent.best
+
+        def probes(rows: Tensor) -> tuple[Tensor, Tensor]:
+            at = i[rows]
+            u, _ = normed(games.normal((BLOCK, *games.x0.shape[1:]), at), norm)
+            radius, g = (v[at].float().view(-1, 1, 1, 1, 1) for v in (descent.beta, best.g))
+            theta, _ = normed(best.theta[at].unsqueeze(1) + radius * u, norm)
+            return (games.x0[at].unsqueeze(1) + g * theta).clamp_(0, 1), self.summand(u)
+
+        return probes
+
+    def summand(self, u: Tensor) -> Tensor:
+        """What of directions `u` is summed with their signs."""
+        return u
