@@ -51,21 +51,25 @@ class Estimate:
         return unit(v)
 
 
-def estimate(games: Games, i: Tensor, count: int, probes: Probes) -> Generator[Move, Answers, Estimate]:
+def estimate(
+    games: Games, i: Tensor, count: int | Tensor, probes: Probes
+) -> Generator[Move, Answers, Estimate]:
     """Ask `count` probes of each of games `i` [n], in volleys that hold as many blocks as there is room for.
 
-    What the budget does not reach any more, or was refused, is left out of the sums.
+    What the budget does not reach any more, or was refused, is left out of the sums. A tensor `count` [n]
+    int64 holds multiples of BLOCK.
     """
     phi_u = torch.zeros_like(games.x0[i])
     sums = Estimate(phi_u, phi_u.clone(), games.x0.new_zeros(len(i)), games.x0.new_zeros(len(i)))
-    done = 0
-    while done < count:
-        rows = games.state.open[i].nonzero().squeeze(1)
+    wanted, done = torch.as_tensor(count, device=i.device).expand(len(i)), 0
+    while True:
+        rows = (games.state.open[i] & (wanted > done)).nonzero().squeeze(1)
         if not len(rows):
             break
+        left = (count if isinstance(count, int) else int(count[rows].min())) - done
         room = max(1, games.max_rows // (len(rows) * BLOCK))
-        blocks = [probes(rows) for _ in range(min(room, -(-(count - done) // BLOCK)))]
-        images = torch.cat([x for x, _ in blocks], dim=1)[:, : count - done]
+        blocks = [probes(rows) for _ in range(min(room, -(-left // BLOCK)))]
+        images = torch.cat([x for x, _ in blocks], dim=1)[:, :left]
         directions = torch.cat([u for _, u in blocks], dim=1)
         yield from _ask(games, i, rows, images, directions, sums)
         done += images.shape[1]

@@ -105,7 +105,7 @@ class HopSkipJump(Attacker):
         return self.theta(games) * (math.sqrt(d) if games.threat.norm == "l2" else d)
 
     def estimate(
-        self, games: Games, x: Tensor, i: Tensor, delta: Tensor, probes: int
+        self, games: Games, x: Tensor, i: Tensor, delta: Tensor, probes: int | Tensor
     ) -> Generator[Move, Answers, Estimate]:
         """Probes at distance `delta` [n] from the boundary points `x` [n,C,H,W] of games `i` [n]."""
 
