@@ -1,0 +1,139 @@
+"""Guessing Smart: the walk along the boundary, biased to smooth steps where image and start differ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.perlin import DIRECTIONS, Perlin
+from agents.attackers.decision.purposes import CANDIDATE
+from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.standing import stand_by
+from agents.attackers.decision.starts import find_start, given_start, missing, nearest_start
+from agents.attackers.decision.walks import TINY, around, length, orthogonal, towards
+from arena.players import Attacker, Games, Needs, Play
+
+IMAGES = 10
+"""The fewest images of its own among which to look for the nearest."""
+HALVINGS = 25
+LARGEST = 1.3
+"""The scale of the steps of a round's first candidate; that of the last is just above .3."""
+
+
+@dataclass(frozen=True)
+class GuessingSmart(Attacker):
+    """Guessing Smart, the Biased Boundary Attack (Brunner et al., ICCV 2019) without a surrogate; l_2.
+
+    From a point at distance D from x0, rounds of up to 50 candidates: a step along the sphere in a direction
+    of Perlin noise, weighted by the root of the difference to x0 pixel by pixel, then one inwards. The first
+    candidate that is adversarial and nearer ends the round. Steps shrink within a round from 1.3 to .3 times
+    their size and do not adapt otherwise. The authors send 8-bit images: the threat's `quantisation`.
+
+    Attributes:
+        spherical_step: sigma, the step along the sphere relative to D (the authors' on ImageNet).
+        source_step: epsilon, the step inwards relative to D.
+        candidates: so many, at most, in a round.
+        frequency: cells of the noise along the longer side of an image; None: 5 (side / 64)^.9, which gives
+            the authors' values, 5 at 64 and 20 at 299 pixels, and 2.7 at 32.
+        start: `nearest`: the nearest image granted whose label wins, as the authors' targeted attack begins
+            (untargeted: our reading); `noise`: as the Boundary Attack, for threats that grant no images.
+        start_gap: the boundary is searched from there until it is known to so much, in l_2.
+        init_draws: how often noise is drawn to start from.
+    """
+
+    spherical_step: float = 0.05
+    source_step: float = 0.002
+    candidates: int = 50
+    frequency: float | None = None
+    start: Literal["nearest", "noise"] = "nearest"
+    start_gap: float = 0.5
+    init_draws: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("spherical_step", "source_step", "frequency", "start_gap"):
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and above 0; found {value}")
+        for name in ("candidates", "init_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        if self.source_step * LARGEST >= 1:
+            raise ValueError(f"source_step must be below {1 / LARGEST:.2f}; found {self.source_step}")
+
+    @property
+    def needs(self) -> Needs:
+        if self.start == "nearest":
+            return Needs(norms=("l2",), images=IMAGES)
+        return Needs(norms=("l2",), starts="targeted")
+
+    def play(self, games: Games) -> Play:
+        x = yield from self.begin(games)
+        i = games.open
+        x[i] = yield from self.search(games, x[i], i)
+        yield from stand_by(games, x[i], i)
+        yield from self.walk(games, x)
+
+    def begin(self, games: Games) -> Searching:
+        """Adversarial images [G,C,H,W]; games without one are resigned as `no-start`."""
+        if self.start == "noise":
+            return (yield from find_start(games, self.init_draws))
+        x, found = games.x0.clone(), torch.zeros_like(games.state.open)
+        yield from nearest_start(games, x, found)
+        yield from given_start(games, x, found)
+        yield from games.resign(missing(games, found), "no-start")
+        return x
+
+    def search(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] towards x0 until the boundary is at most `start_gap` ahead."""
+        x0 = games.x0[i]
+        far = length(x - x0)
+        t = yield from bisect(
+            games,
+            i,
+            lambda t, rows: blend(x0[rows], x[rows], t),
+            torch.zeros_like(far),
+            torch.ones_like(far),
+            width=self.start_gap / far.clamp_min(TINY),
+            steps=HALVINGS,
+        )
+        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
+
+    def walk(self, games: Games, x: Tensor) -> Play:
+        """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed."""
+        noise = Perlin(games.x0.shape[1:], self.cell(games), x.device)
+        distance = length(x - games.x0)
+        tried = torch.zeros_like(games.left)
+        count = tried.clone()
+        while len(i := games.open):
+            count[i] = torch.where(tried[i] == 0, games.left[i].clamp(1, self.candidates), count[i])
+            scale = LARGEST - tried[i].double() / count[i]
+            drawn = games.integers(DIRECTIONS, noise.shape, i)
+            candidate = self.propose(games.x0[i], x[i], distance[i], noise(drawn), scale)
+            fooled = yield from games.fools(candidate, i, CANDIDATE)
+            far = length(candidate - games.x0[i])
+            nearer = fooled & (far < distance[i])
+            tried[i] = torch.where(nearer, 0, (tried[i] + 1) % count[i])
+            rows = nearer.nonzero().squeeze(1)
+            x[i[rows]], distance[i[rows]] = candidate[rows], far[rows]
+            yield from stand_by(games, candidate[rows], i[rows])
+
+    def cell(self, games: Games) -> float:
+        """The side of a cell of the noise in pixels."""
+        side = max(games.x0.shape[2:])
+        return side / (self.frequency or 5 * (side / 64) ** 0.9)
+
+    def propose(self, x0: Tensor, x: Tensor, distance: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
+        """Candidates [n,C,H,W] from points `x` at `distance` [n] from x0, by noise [n,C,H,W], at a scale [n].
+
+        Along the sphere by sigma D; back to distance D, whence the clip may have brought it; inwards by
+        epsilon D.
+        """
+        delta = x - x0
+        # Without the authors' division of |delta| by its largest value, which the normalisation undoes.
+        direction = orthogonal(noise, delta, distance) * delta.abs().sqrt()
+        z = around(x0, delta, direction, self.spherical_step * scale, distance)
+        kept = (1 - self.source_step * scale) * distance / length(z - x0).clamp_min(TINY)
+        return towards(x0, z, 1 - kept)

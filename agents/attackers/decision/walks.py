@@ -1,0 +1,79 @@
+"""What random walks along the boundary share: lengths and directions on the sphere around x0, and windows."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TINY = 1e-30
+
+
+def length(v: Tensor) -> Tensor:
+    """The l2 length of each of `v` [n,C,H,W], summed in float64: [n].
+
+    A walk converges at steps of 1e-7 of its distance, where sums in float32 have lost all.
+    """
+    # In two stages, so that a single image of 224 x 224 is not cut among threads where many are not.
+    rows = torch.linalg.vector_norm(v, dim=-1, dtype=torch.float64)
+    lengths: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
+    return lengths
+
+
+def orthogonal(v: Tensor, delta: Tensor, distance: Tensor) -> Tensor:
+    """`v` without its component along `delta`, both [n,C,H,W], whose length is `distance` [n]."""
+    along = (v * delta).sum(dim=-1, dtype=torch.float64).flatten(1).sum(dim=1)
+    return v - delta * per_image(along / distance.square().clamp_min(TINY))
+
+
+def around(x0: Tensor, delta: Tensor, v: Tensor, sigma: Tensor, distance: Tensor) -> Tensor:
+    """The point of the sphere around x0 that lies off x0 + delta, by sigma D, in direction `v` [n,C,H,W].
+
+    x0 + (sigma D v / |v| + delta) / sqrt(1 + sigma^2), clipped to the box; it is at distance D = |delta|, but
+    for the clip, if v is orthogonal to delta. Without direction (v = 0) it is x0 + delta / sqrt(1 + sigma^2).
+    """
+    stretch = per_image(sigma * distance / length(v).clamp_min(TINY))
+    return ((delta + v * stretch) * per_image((1 + sigma.square()).rsqrt())).add_(x0).clamp_(0, 1)
+
+
+def towards(x0: Tensor, x: Tensor, share: Tensor) -> Tensor:
+    """From `x` [n,C,H,W] by a share [n] float64 of the way towards x0, clipped to the box."""
+    return (x + (x0 - x) * per_image(share)).clamp_(0, 1)
+
+
+def per_image(value: Tensor) -> Tensor:
+    """[n] as float32 [n,1,1,1]."""
+    return value.to(torch.float32).view(-1, 1, 1, 1)
+
+
+class Window:
+    """The last `size` outcomes of each of G games, in rings [G,size]."""
+
+    def __init__(self, games: int, size: int, device: torch.device) -> None:
+        self.size = size
+        self.outcomes = torch.zeros(games, size, dtype=torch.bool, device=device)
+        self.pushed, self.successes = torch.zeros(2, games, dtype=torch.int64, device=device)
+
+    def push(self, i: Tensor, outcome: Tensor, known: Tensor) -> None:
+        """Enter `outcome` [n] bool for those of games `i` [n] where `known` [n] bool."""
+        place = self.pushed[i] % self.size
+        leaving = self.outcomes[i, place]
+        self.outcomes[i, place] = torch.where(known, outcome, leaving)
+        change = outcome.long() - (leaving & self.full(i)).long()
+        self.successes[i] += torch.where(known, change, 0)
+        self.pushed[i] += known
+
+    def full(self, i: Tensor) -> Tensor:
+        """[n] bool: games `i` [n] have entered `size` outcomes since they were cleared."""
+        full: Tensor = self.pushed[i] >= self.size
+        return full
+
+    def verdict(self, i: Tensor, low: float, high: float) -> Tensor:
+        """[n] int64: +1 where a window is full and its rate of success above `high`, -1 where below `low`."""
+        rate, full = self.successes[i] / self.size, self.full(i)
+        verdict: Tensor = (full & (rate > high)).long() - (full & (rate < low)).long()
+        return verdict
+
+    def clear(self, i: Tensor, where: Tensor) -> None:
+        """Forget all outcomes of those of games `i` [n] where `where` [n] bool."""
+        self.pushed[i] *= ~where
+        self.successes[i] *= ~where
