@@ -73,6 +73,9 @@ def play(
     log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     device: Device = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="One of the file's sizes; without it, the one it names as its default.")
+    ] = None,
     games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
@@ -81,7 +84,7 @@ def play(
     from arena.commands.play import expect, play_command, ready, where_to_log
 
     with plain_errors():
-        run = ready(file, data or [], device, games)
+        run = ready(file, data or [], device, games, size)
         where = where_to_log(log, run)
         if dry_run:
             expect(run)

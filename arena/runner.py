@@ -93,6 +93,8 @@ class Run:
         """
         info = self.info()
         run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
+        if run_id is not None:  # radii decide nothing that is played, so that they may have changed since
+            log.record_radii(run_id, {m.number: m.settings.radii for m in self.scenario.matches})
         if run_id is not None and ended:
             return run_id, False
         if run_id is None:
@@ -126,7 +128,7 @@ class Run:
             ),
             level=self.level,
             batch=self.grounds[0].classifier.batch,
-            resolved={"matches": self._decisive},
+            resolved={"size": self.scenario.size, "sizes": self.scenario.sizes, "matches": self._decisive},
         )
 
     @cached_property
@@ -235,6 +237,8 @@ class Run:
             repeats=match.settings.repeats,
             verdict=headline(match, stack),
             block=match.block,
+            title=match.title,
+            radii=match.settings.radii,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
             facts={

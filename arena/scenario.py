@@ -23,7 +23,8 @@ from arena.classifiers import ClassifierSpec
 from arena.datasets import DATASETS, DatasetSpec
 from arena.players import Attacker, Defender, parameters
 from arena.registry import AgentError, build_attacker, build_stack, name_of
-from arena.threat import Threat
+from arena.sizes import SizeError, choose_size, in_size, merged, read_sizes
+from arena.threat import TOLERANCE, Threat, parse_epsilon
 from arena.wording import fault, near
 
 Level = Literal["queries", "changes", "games"]
@@ -74,6 +75,10 @@ def _as_written(value: Any) -> Any:
     return Threat.model_validate(value, strict=True) if isinstance(value, dict) else value
 
 
+def _radius(value: Any) -> float:
+    return parse_epsilon(value, "a radius")
+
+
 class Block(BaseModel):
     """What a block says, the top level's words taken in.
 
@@ -83,6 +88,7 @@ class Block(BaseModel):
         shard: how many of the drawn images make a shard.
         repeats: how often the games are replayed, with new seeds for attacker and defender.
         at: query counts to report.
+        radii: distances in the threat's norm within which success is reported, for objective `minimum`.
         votes: fresh answers per vote of a random defender.
         verdict: the one that heads the results; None leaves it to objective and defender (D3).
         log: how many rows are logged; None lets the expected number decide.
@@ -102,6 +108,7 @@ class Block(BaseModel):
     repeats: Count = 1
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
     at: tuple[StrictInt, ...] = ()
+    radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
     votes: Count = 25
     verdict: Verdict | None = None
     log: Level | None = None
@@ -115,6 +122,11 @@ class Block(BaseModel):
             raise ValueError("query counts must be at least 1")
         return tuple(sorted(set(value)))
 
+    @field_validator("radii")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(value)))
+
 
 @dataclass(frozen=True)
 class Match:
@@ -124,6 +136,7 @@ class Match:
         number: from 0, in the order of the file.
         threat: with the budget that the attacker's convention makes of it (`budget_factor`).
         at: the query counts to report, multiplied likewise, the budget always among them.
+        title: the budget, where the attacker plays once for each reported count (`Needs.prefix`).
         where: the file, and the block and world in it, as errors begin.
     """
 
@@ -136,6 +149,11 @@ class Match:
     at: tuple[int, ...]
     settings: Block
     where: str = field(default="", compare=False)
+    title: str = ""
+
+    @property
+    def name(self) -> str:
+        return ", ".join(filter(None, (f"{self.attacker_name} vs {self.defender_name}", self.title)))
 
     @property
     def attacker_name(self) -> str:
@@ -164,12 +182,21 @@ class Match:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A scenario: its title, the folder that relative paths start from, and its matches."""
+    """A scenario in one of its sizes.
+
+    Attributes:
+        title: with the size in it.
+        folder: that relative paths start from.
+        size: the one that was chosen, "" for a scenario without any.
+        sizes: all there are, the default first.
+    """
 
     name: str
     title: str
     folder: Path
     matches: tuple[Match, ...]
+    size: str = ""
+    sizes: tuple[str, ...] = ()
 
     def with_games(self, games: int) -> Scenario:
         """The same scenario with `games` games a match."""
@@ -186,8 +213,8 @@ def agent_name(attacker: Attacker) -> str:
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
 
 
-def load_scenario(path: str | Path) -> Scenario:
-    """Read a scenario file, or one that ships with the project by its name.
+def load_scenario(path: str | Path, size: str | None = None) -> Scenario:
+    """Read a scenario file, or one that ships with the project by its name, in its default or another `size`.
 
     Raises:
         ScenarioError: if it cannot be read or played.
@@ -199,7 +226,7 @@ def load_scenario(path: str | Path) -> Scenario:
         raise ScenarioError(f"{file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{file} is not valid TOML: {error}") from error
-    return parse_scenario(table, file.stem, file.parent, str(file))
+    return parse_scenario(table, file.stem, file.parent, str(file), size)
 
 
 def find_scenario(path: str | Path) -> Path:
@@ -215,35 +242,39 @@ def find_scenario(path: str | Path) -> Path:
     )
 
 
-def parse_scenario(table: Mapping[str, Any], name: str, folder: Path, source: str) -> Scenario:
-    """A scenario from a parsed file; `source` names it in errors."""
+def parse_scenario(
+    table: Mapping[str, Any], name: str, folder: Path, source: str, size: str | None = None
+) -> Scenario:
+    """A scenario from a parsed file; `source` names it in errors. All its sizes are checked."""
     top = dict(table)
     blocks = top.pop("block", None)
     if blocks is not None and not (isinstance(blocks, list) and all(isinstance(b, dict) for b in blocks)):
         raise ScenarioError(f"{source}: block: must be written [[block]]")
     if blocks == []:
         raise ScenarioError(f"{source}: block: found []; write at least one [[block]], or none of them")
-    title = top.pop("title", name)
+    try:
+        sizes = read_sizes(top, blocks or [])
+        chosen = choose_size(sizes, size)
+    except SizeError as error:
+        raise ScenarioError(f"{source}: {error}") from error
+    found = {own: _in_one_size(top, blocks, name, folder, source, own) for own in sizes or ("",)}
+    return replace(found[chosen], size=chosen, sizes=sizes)
+
+
+def _in_one_size(
+    top: Mapping[str, Any], blocks: list[Any] | None, name: str, folder: Path, source: str, size: str
+) -> Scenario:
+    words, suffix = in_size(top, size), f" (size {size})" if size else ""
+    source += suffix
+    title = words.pop("title", name)
     if not isinstance(title, str):
         raise ScenarioError(f"{source}: title: found {title!r}; it must be text")
     matches: list[Match] = []
     for place, own in enumerate(blocks if blocks is not None else [{}]):
         where = "" if blocks is None else f"block {place + 1}: "
-        block = _block(_merged(top, own), source, where)
+        block = _block(merged(words, in_size(own, size)), source, where)
         matches += _matches(block, len(matches), f"{source}: {where}")
-    return Scenario(name, title, folder, tuple(matches))
-
-
-def _merged(top: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The block's words over the top level's; a threat is taken over key by key."""
-    both = {**top, **own}
-    if isinstance(top.get("threat"), dict) and isinstance(own.get("threat"), dict):
-        both["threat"] = {**top["threat"], **own["threat"]}
-    if "threats" in own:
-        both.pop("threat", None)
-    if "worlds" in own:
-        both.pop("dataset", None), both.pop("classifier", None)
-    return both
+    return Scenario(name, title + suffix, folder, tuple(matches))
 
 
 def _block(table: dict[str, Any], source: str, where: str) -> Block:
@@ -296,7 +327,7 @@ def _allowed(place: tuple[int | str, ...]) -> list[str]:
             inner = getattr(inner, "__origin__", inner)  # of Annotated
             model = inner if isinstance(inner, type) and issubclass(inner, BaseModel) else model
     keys = list(model.model_fields)
-    return [*keys, "dataset", "classifier", "threat", "block"] if model is Block else keys
+    return [*keys, "dataset", "classifier", "threat", "block", "size", "sizes"] if model is Block else keys
 
 
 def _matches(block: Block, first: int, where: str) -> Iterator[Match]:
@@ -311,22 +342,39 @@ def _matches(block: Block, first: int, where: str) -> Iterator[Match]:
         here = f"{where}worlds {place}: " if len(block.worlds) > 1 else where
         for threat in block.threats:
             for attacker in attackers:
-                own, at = _scaled(threat, block, attacker, where)
-                for stack in stacks:
-                    yield Match(number, block.title, world, own, attacker, stack, at, block, here)
-                    number += 1
+                for own, at, title in _rules(threat, block, attacker, where):
+                    for stack in stacks:
+                        yield Match(number, block.title, world, own, attacker, stack, at, block, here, title)
+                        number += 1
 
 
-def _scaled(threat: Threat, block: Block, attacker: Attacker, where: str) -> tuple[Threat, tuple[int, ...]]:
-    """The threat and the reported counts as the attacker's budget convention makes them."""
+def _rules(
+    threat: Threat, block: Block, attacker: Attacker, where: str
+) -> list[tuple[Threat, tuple[int, ...], str]]:
+    """The threat and the reported counts as the attacker's budget convention makes them, with a title.
+
+    One whose first queries are not as good as a run with a smaller budget gets a threat for each count.
+    """
     if (unmet := attacker.needs.unmet(threat)) is not None:
         raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play this threat: {unmet}")
     beyond = [count for count in block.at if count > threat.budget]
     if beyond:
         raise ScenarioError(f"{where}at: found {beyond[0]}; counts go up to the budget {threat.budget}")
-    factor = attacker.budget_factor
-    at = tuple(sorted({*(count * factor for count in block.at), threat.budget * factor}))
-    return threat.with_budget(threat.budget * factor), at
+    _check_radii(threat, block, where)
+    counts = [count * attacker.budget_factor for count in sorted({*block.at, threat.budget})]
+    if attacker.needs.prefix or len(counts) == 1:
+        return [(threat.with_budget(counts[-1]), tuple(counts), "")]
+    return [(threat.with_budget(count), (count,), f"{count:,} queries") for count in counts]
+
+
+def _check_radii(threat: Threat, block: Block, where: str) -> None:
+    if block.radii and threat.objective != "minimum":
+        raise ScenarioError(
+            f'{where}radii: they need objective "minimum"; the threat\'s objective is "{threat.objective}"'
+        )
+    wide = [radius for radius in block.radii if radius > threat.epsilon + TOLERANCE]
+    if wide:
+        raise ScenarioError(f"{where}radii: found {wide[0]:g}; radii go up to epsilon {threat.epsilon:g}")
 
 
 def _built(build: Any, spec: Any, where: str) -> Any:

@@ -32,21 +32,21 @@ TOLERANCE = 1e-6
 """Slack of the ball: a distance up to epsilon + TOLERANCE is inside (DESIGN.md, D3)."""
 
 
-def parse_epsilon(value: Any) -> float:
-    """A radius from a number, a fraction such as "8/255", or "inf".
+def parse_epsilon(value: Any, name: str = "epsilon") -> float:
+    """A radius from a number, a fraction such as "8/255", or "inf"; `name` is what errors call it.
 
     Raises:
         ValueError: if it is none of these, or not positive.
     """
     allowed = 'a positive number, a fraction such as "8/255", or "inf"'
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
-        raise ValueError(f"epsilon must be {allowed}; found {value!r}")
+        raise ValueError(f"{name} must be {allowed}; found {value!r}")
     try:
         radius = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"epsilon must be {allowed}; found {value!r}") from None
+        raise ValueError(f"{name} must be {allowed}; found {value!r}") from None
     if not radius > 0:
-        raise ValueError(f"epsilon must be {allowed}; found {value!r}")
+        raise ValueError(f"{name} must be {allowed}; found {value!r}")
     return radius
 
 

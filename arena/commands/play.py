@@ -34,9 +34,9 @@ BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
 
 
-def ready(file: str, data: Sequence[Path], device: str, games: int | None) -> Run:
-    """A scenario ready to be played."""
-    scenario = read_scenario(file)
+def ready(file: str, data: Sequence[Path], device: str, games: int | None, size: str | None) -> Run:
+    """A scenario ready to be played, in its default or another size."""
+    scenario = read_scenario(file, size)
     if games is not None:
         scenario = scenario.with_games(games)
     run = Run(scenario, device=device, data_dirs=data)
@@ -49,7 +49,7 @@ def where_to_log(log: str | None, run: Run) -> str:
     """The path or URL of a run's log."""
     if log is not None and not log.strip():
         raise CommandError(f"--log: found {log!r}; it must be a path or a database URL")
-    return log or f"runs/{run.scenario.name}.db"
+    return log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
 
 
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
@@ -127,8 +127,7 @@ class _Bar:
 
     def match(self, match: Match, games: int) -> None:
         self.count += 1
-        name = f"{self.count}/{self.matches} {match.attacker_name} vs {match.defender_name}"
-        self._update(description=escape(name))
+        self._update(description=escape(f"{self.count}/{self.matches} {match.name}"))
 
     def played(self, queries: int) -> None:
         self.queries += queries
@@ -155,7 +154,7 @@ def expect(run: Run) -> None:
         own = queries * rates[ground.classifier]
         seconds += own
         table.add_row(
-            escape(f"{match.attacker_name} vs {match.defender_name}"),
+            escape(match.name),
             str(match.settings.games * match.settings.repeats),
             str(sum(1 for _ in shards(ground, match))),
             f"{queries:,}",

@@ -7,7 +7,8 @@ import sys
 from arena.scenario import Scenario, find_scenario, load_scenario
 
 
-def read_scenario(file: str) -> Scenario:
-    """A scenario whose folder may hold agents and networks of its own; they hide nothing installed."""
+def read_scenario(file: str, size: str | None = None) -> Scenario:
+    """A scenario, in its default or another size, whose folder may hold agents and networks of its own; they
+    hide nothing installed."""
     sys.path.append(str(find_scenario(file).absolute().parent))
-    return load_scenario(file)
+    return load_scenario(file, size)

@@ -56,7 +56,8 @@ class MatchInfo:
         at: query counts at which verdicts are reported.
         repeats: how often the games are played, with new seeds.
         verdict: the one that heads the result.
-        block, title: of the scenario's block; of the match within it.
+        radii: distances in the threat's norm within which success is reported.
+        block, title: of the scenario's block; of the match within it, where the same agents play several.
         attacker_title, defender_title: for tables; the names where empty.
         facts: what the defender found as it was fitted, as JSON can hold it.
     """
@@ -77,6 +78,7 @@ class MatchInfo:
     at: tuple[int, ...] = ()
     repeats: int = 1
     verdict: Verdict = "answered"
+    radii: tuple[float, ...] = ()
     block: str = ""
     title: str = ""
     attacker_title: str = ""

@@ -93,6 +93,7 @@ matches = Table(
     _column("classes", Integer),
     _column("image_shape", JSON),
     _column("facts", JSON),
+    _column("radii", JSON, null=True),
     UniqueConstraint("run_id", "number"),
 )
 
@@ -194,10 +195,24 @@ utilities = Table(
     *(_column(name, Double, null=True) for name in ("cost_batch", "cost_batch_low", "cost_batch_high")),
     *(_column(name, Double, null=True) for name in ("seconds_1", "seconds_batch")),
     _column("peak_bytes", BigInteger, null=True),
+    _column("flagged", Double, null=True),
 )
 """What a match's defended classifier is worth on clean images (`arena.utility.Utility`): the same row for all
-matches of a world and a stack. From `cost_1` on, the columns are measured times and memory, which no two runs
-share."""
+matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no two runs
+share. Layouts before 0003 do not tell `flagged`."""
+
+purposes = Table(
+    "purposes",
+    metadata,
+    _column("shard_id", Id, primary_key=True, autoincrement=False),
+    _column("purpose", Text, primary_key=True),
+    _column("queries", BigInteger),
+    _column("refused", BigInteger),
+    _column("flagged", BigInteger),
+    sqlite_with_rowid=False,
+)
+"""How many queries a finished shard charged for each purpose, how many of them were refused, and how many
+flagged: at every log level."""
 
 VIEWS = {
     "finished_games": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -71,6 +71,13 @@ class Log:
         """Records what the match's defender found as it was fitted."""
         values = {"facts": dict(facts)}
         self._do(lambda c: c.execute(update(schema.matches).filter_by(id=match_id).values(values)))
+
+    def record_radii(self, run_id: int, radii: Mapping[int, Sequence[float]]) -> None:
+        """Records the radii of a run's matches by their numbers, in place of those that they had."""
+        matches = schema.matches
+        for number, own in radii.items():
+            of_match = update(matches).filter_by(run_id=run_id, number=number).values(radii=list(own))
+            self._do(lambda c, of_match=of_match: c.execute(of_match))  # type: ignore[misc]
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
         """Records what the match's defended classifier is worth on clean images.

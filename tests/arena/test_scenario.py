@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import textwrap
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ import torch
 
 import scenarios
 from arena.grounds import Grounds
-from arena.scenario import ScenarioError, load_scenario
+from arena.players import Attacker, Games, Needs, Play
+from arena.scenario import ScenarioError, load_scenario, parse_scenario
 
 MINIMAL = """
 attackers = ["square"]
@@ -124,6 +127,66 @@ def test_the_adaptive_convention_multiplies_budget_and_reported_counts(tmp_path)
     (match,) = read(tmp_path, text).matches
     assert match.threat.budget == 500
     assert match.at == (50, 500)
+
+
+@dataclass(frozen=True)
+class Scheduled(Attacker):
+    """Its schedule depends on the budget."""
+
+    times: int = 1
+    needs = Needs(prefix=False)
+
+    @property
+    def budget_factor(self) -> int:
+        return self.times
+
+    def play(self, games: Games) -> Play:
+        yield from games.ask(games.x0)
+
+
+def test_an_attacker_whose_schedule_depends_on_the_budget_plays_once_per_count():
+    table = {
+        "attackers": [Scheduled(), "square", Scheduled(times=2)],
+        "defenders": ["none", "snd"],
+        "threat": {"epsilon": 0.1, "budget": 1500},
+        "at": [10, 500],
+    }
+    matches = parse_scenario(table, "x", Path.cwd(), "x").matches
+    seen = [(type(m.attacker).__name__, m.threat.budget, m.at, m.title) for m in matches]
+    once = [(10, (10,), "10 queries"), (500, (500,), "500 queries"), (1500, (1500,), "1,500 queries")]
+    twice = [(20, (20,), "20 queries"), (1000, (1000,), "1,000 queries"), (3000, (3000,), "3,000 queries")]
+    assert seen == (
+        [("Scheduled", *own) for own in once for _ in range(2)]
+        + [("Square", 1500, (10, 500, 1500), "")] * 2
+        + [("Scheduled", *own) for own in twice for _ in range(2)]
+    )
+    assert [m.number for m in matches] == list(range(14))
+    assert [m.name.rpartition(":")[2] for m in matches[1:3]] == [
+        "Scheduled vs snd, 10 queries",
+        "Scheduled vs none, 500 queries",
+    ]
+    (only,) = parse_scenario(
+        table | {"attackers": [Scheduled()], "defenders": ["none"], "at": []}, "x", Path.cwd(), "x"
+    ).matches
+    assert (only.at, only.title) == ((1500,), "")
+
+
+def test_radii_are_numbers_and_fractions_in_order(tmp_path):
+    text = MINIMAL.replace("square", "hop-skip-jump").replace("budget", 'objective = "minimum"\nbudget')
+    for written, read_as in (('[0.03, "2/255", 0.03]', (2 / 255, 0.03)), ("[]", ())):
+        (match,) = read(tmp_path, f"radii = {written}\n{text}").matches
+        assert match.settings.radii == read_as
+    (match,) = read(tmp_path, 'radii = ["inf", 3]\n' + text.replace("8/255", "inf")).matches
+    assert match.settings.radii == (3, math.inf)
+    assert told(tmp_path, f"radii = [0]\n{text}").endswith(
+        'radii.0: a radius must be a positive number, a fraction such as "8/255", or "inf"; found 0'
+    )
+    assert told(tmp_path, f"radii = [0.5]\n{text}").endswith(
+        "radii: found 0.5; radii go up to epsilon 0.0313725"
+    )
+    assert told(tmp_path, f"radii = [0.01]\n{MINIMAL}").endswith(
+        'radii: they need objective "minimum"; the threat\'s objective is "first"'
+    )
 
 
 @pytest.mark.parametrize(

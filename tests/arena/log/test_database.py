@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Column, MetaData, Text, create_engine, inspect, text
 
 from arena.log import LogError, RunInfo, migrations, open_log, questions, schema
-from arena.log.database import VERSION_TABLE, Database, migrate, parse_address, scripts_config
+from arena.log.database import VERSION_TABLE, Database, head, migrate, parse_address, scripts_config
 from arena.log.migrations.__main__ import revise
 
 
@@ -42,10 +42,21 @@ def test_migrations_write_the_same_sql_as_the_schema(path: Path, tmp_path: Path)
     assert _layout(path) == _layout(tmp_path / "other.db")
 
 
-def _layout(path: Path) -> dict[str, str]:
+def _layout(path: Path) -> dict[str, list[str]]:
+    """What each table, index and view was made with; SQLite writes added columns behind the constraints."""
     with sqlite3.connect(path) as connection:
         made = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {name: re.sub(r"\s+", "", sql) for name, sql in made if name != VERSION_TABLE}
+    return {name: _parts(re.sub(r"\s+", "", sql)) for name, sql in made if name != VERSION_TABLE}
+
+
+def _parts(sql: str) -> list[str]:
+    head, _, rest = sql.partition("(")
+    body, _, tail = rest.rpartition(")")
+    return [
+        head,
+        *sorted(re.split(r",(?![^(]*\))", body), key=lambda part: part.startswith("CONSTRAINT")),
+        tail,
+    ]
 
 
 def test_migrations_go_back_to_nothing(where: str) -> None:
@@ -69,7 +80,7 @@ def test_a_migration_that_fails_leaves_nothing(path: Path) -> None:
 NEXT = """
 import sqlalchemy as sa
 from alembic import op
-revision, down_revision = "0003", "0002"
+revision, down_revision = "9998", "{head}"
 def upgrade():
     op.add_column("runs", sa.Column("place", sa.Text()))
 """
@@ -93,8 +104,8 @@ def test_an_older_layout_is_brought_up_to_date(
 ) -> None:
     with open_log(where) as log:
         log.begin_run(run_info)
-    step = steps / "0003_next.py"
-    step.write_text(NEXT)
+    step = steps / "9998_next.py"
+    step.write_text(NEXT.replace("{head}", head()))
     with open_log(where, create=create) as log, log.database.reader.connect() as connection:
         row = connection.execute(text("SELECT title, place FROM runs")).one()
         assert tuple(row) == (run_info.title, None)
@@ -111,8 +122,9 @@ def test_the_next_migration_is_written_from_the_schema(
         table.to_metadata(changed)
     changed.tables["runs"].append_column(Column("place", Text))
     monkeypatch.setattr(schema, "metadata", changed)
+    last = int(head())
     script = revise("remember the place")
-    assert script.name == "0003_remember_the_place.py"
+    assert script.name == f"{last + 1:04}_remember_the_place.py"
     assert script.parent == steps
     steps_up, steps_down = re.findall(r"batch_op\..*", script.read_text())
     assert steps_up == "batch_op.add_column(sa.Column('place', sa.Text(), nullable=True))"
@@ -126,7 +138,7 @@ def test_a_log_of_a_newer_version_is_refused(where: str) -> None:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     for create in (True, False):
         with pytest.raises(
-            LogError, match=r"newer version of this program \(layout 9999, known up to 0002\)"
+            LogError, match=rf"newer version of this program \(layout 9999, known up to {head()}\)"
         ):
             open_log(where, create=create)
 
