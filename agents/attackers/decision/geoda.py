@@ -133,7 +133,10 @@ class GeoDA(Attacker):
             if not len(rows):
                 break
             near[rows], far[rows] = far[rows], 2 * far[rows]
-        rows = hit.nonzero().squeeze(1)
+        rows, crossed = hit.nonzero().squeeze(1), x.clone()
+        crossed[rows] = ray(far[rows], rows)
+        if games.threat.objective == "submit":  # inside the ball there is nothing left to search for
+            yield from stand_by(games, crossed[rows], i[rows])
         width = self.tolerance / (math.sqrt(x0[0].numel()) if linf else 1)
         r = yield from bisect(
             games,
@@ -144,7 +147,6 @@ class GeoDA(Attacker):
             width=width,
             steps=HALVINGS,
         )
-        crossed = x.clone()
         crossed[rows] = ray(r, rows)
         return crossed
 
@@ -153,7 +155,7 @@ def schedule(budget: int, mu: float) -> list[int]:
     """The probes of each iteration in a run of `budget` queries: they grow by mu^(-2/3), and sum to N.
 
     N = budget - 25 T; the number of iterations T is such that the first asks 50 to 80 probes, or the fewest
-    above. As the authors' code finds it: T for the N of budget / 500 iterations, then anew for the N of that T.
+    above. As the authors' code finds it: T for the N of budget / 500 iterations, then anew for that T's N.
     """
     iterations = first = round(budget / 500)
     for _ in range(2):
