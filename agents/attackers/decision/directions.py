@@ -7,7 +7,7 @@ threat's norm. Directions are float32, distances and steps float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from agents.attackers.decision.purposes import SEARCH, START, STEP
 from agents.attackers.decision.searches import Searching, bisect
 from agents.attackers.decision.starts import given_start, nearest_images, nearest_start
-from arena.players import Answers, Games, Move, Play
+from arena.players import Answers, Attacker, Games, Move, Play
 from arena.threat import Norm
 
 START_WIDTH = 1e-5
@@ -49,7 +49,9 @@ class Directions:
 
 def normed(v: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
     """`v` [...,C,H,W] over its length in `norm`, and that length [...] float64; 0 stays 0."""
-    length = torch.linalg.vector_norm(v.flatten(-3), ord=2 if norm == "l2" else torch.inf, dim=-1)
+    # In two stages: the sum over a large image alone in its batch is cut among threads.
+    p = 2 if norm == "l2" else torch.inf
+    length = torch.linalg.vector_norm(torch.linalg.vector_norm(v, p, dim=-1).flatten(-2), p, dim=-1)
     return v / length.clamp_min(1e-12)[..., None, None, None], length.double()
 
 
@@ -225,6 +227,25 @@ class Descent:
         """The points [n,C,H,W] on the boundary at which games `i` [n] stand."""
         return place(self.games, self.best.theta[i], self.best.g[i], i)
 
+    def shares(self, i: Tensor, count: int) -> Iterator[Tensor]:
+        """Rows [m] of games `i` [n], without the closed, as many as a volley has room for at `count` each."""
+        size = max(1, self.games.max_rows // count)
+        for first in range(0, len(i), size):
+            rows = torch.arange(first, min(first + size, len(i)), device=i.device)
+            rows = rows[self.games.state.open[i[rows]]]
+            if len(rows):
+                yield rows
+
+    def near(self, u: Tensor, i: Tensor) -> Tensor:
+        """Directions theta' [n,m,C,H,W], theta + beta u of unit length, for games `i` [n]."""
+        beta = self.beta[i].float().view(-1, 1, 1, 1, 1)
+        return normed(self.best.theta[i].unsqueeze(1) + beta * u, self.games.threat.norm)[0]
+
+    def probes(self, u: Tensor, i: Tensor) -> Tensor:
+        """Images x0 + g(theta) theta' [n,m,C,H,W], adversarial where g falls towards `u` [n,m,C,H,W]."""
+        g = self.best.g[i].float().view(-1, 1, 1, 1, 1)
+        return self.near(u, i).mul_(g).add_(self.games.x0[i].unsqueeze(1)).clamp_(0, 1)
+
     def evaluate(self, theta: Tensor, radius: Tensor, i: Tensor, purpose: str) -> Searching:
         """g [n] of directions `theta` [n,C,H,W], searched from `radius` [n] to beta / 500."""
         width = self.beta[i] / 500
@@ -272,3 +293,20 @@ class Descent:
         self.beta[minute] /= 10
         done = minute[(self.beta[minute] < self.least_beta) & self.games.state.open[minute]]
         yield from self.games.resign(done)
+
+
+# Parameters
+
+
+def check_parameters(agent: Attacker, *, positive: Sequence[str], counts: Sequence[str]) -> None:
+    """Parameters that must be finite and above 0, and those that must be at least 1, where they are given.
+
+    Raises:
+        ValueError: at the first that is not.
+    """
+    for name in positive:
+        if (value := getattr(agent, name)) is not None and not 0 < value < math.inf:
+            raise ValueError(f"{name} must be finite and above 0; found {value}")
+    for name in counts:
+        if (value := getattr(agent, name)) is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1; found {value}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent, find_direction, normed
-from agents.attackers.decision.estimates import BLOCK, Probes, estimate
+from agents.attackers.decision.directions import Descent, check_parameters, find_direction, normed
+from agents.attackers.decision.estimates import BLOCK, estimate
 from agents.attackers.decision.standing import stand_by
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
@@ -23,7 +22,7 @@ class SignOpt(Attacker):
     converged and is resigned.
 
     Attributes:
-        probes: Q, directions u of an estimate.
+        probes: Q, directions u of an estimate; None: the authors', 200.
         alpha: the first step size; it adapts.
         beta: the probes' radius, and 500 times the width to which g is known; a tenth whenever steps have
             become minute.
@@ -32,19 +31,14 @@ class SignOpt(Attacker):
         fallback: where no noise will do, start towards an image granted (`find_direction`).
     """
 
-    probes: int = 200
+    probes: int | None = None
     alpha: float = 0.2
     beta: float = 1e-3
     init_draws: int = 100
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
-        for name in ("probes", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, positive=("alpha", "beta"), counts=("probes", "init_draws"))
 
     @property
     def needs(self) -> Needs:
@@ -61,22 +55,23 @@ class SignOpt(Attacker):
             yield from descent.refine(i)
 
     def gradient(self, descent: Descent, i: Tensor) -> Generator[Move, Answers, Tensor]:
-        """The estimate [n,C,H,W] of the gradient of g at games `i` [n]: the mean of sign(g(theta') - g) u."""
-        sums = yield from estimate(descent.games, i, self.probes, self.prober(descent, i))
+        """The estimate [n,C,H,W] of the gradient of g in games `i` [n]: the mean of sign(g(theta') - g) u."""
+        games = descent.games
+
+        def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
+            u = self.directions(games, BLOCK, i[rows])
+            return descent.probes(u, i[rows]), self.summand(u)
+
+        sums = yield from estimate(games, i, self.count(games), draw)
         return sums.phi_u.neg_().div_(sums.count.clamp_min(1).view(-1, 1, 1, 1))
 
-    def prober(self, descent: Descent, i: Tensor) -> Probes:
-        """Probes x0 + g(theta) theta' of games `i` [n], with the directions that are summed."""
-        games, norm, best = descent.games, descent.games.threat.norm, descent.best
+    def count(self, games: Games) -> int:
+        """Q."""
+        return self.probes or 200
 
-        def probes(rows: Tensor) -> tuple[Tensor, Tensor]:
-            at = i[rows]
-            u, _ = normed(games.normal((BLOCK, *games.x0.shape[1:]), at), norm)
-            radius, g = (v[at].float().view(-1, 1, 1, 1, 1) for v in (descent.beta, best.g))
-            theta, _ = normed(best.theta[at].unsqueeze(1) + radius * u, norm)
-            return (games.x0[at].unsqueeze(1) + g * theta).clamp_(0, 1), self.summand(u)
-
-        return probes
+    def directions(self, games: Games, count: int, i: Tensor) -> Tensor:
+        """Random directions u [n,count,C,H,W] of unit length in the threat's norm, for games `i` [n]."""
+        return normed(games.normal((count, *games.x0.shape[1:]), i), games.threat.norm)[0]
 
     def summand(self, u: Tensor) -> Tensor:
         """What of directions `u` is summed with their signs."""
