@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from agents.attackers.decision.dct import low_frequencies, low_noise
-from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.decision.estimates import BLOCK, estimate, unit
 from agents.attackers.decision.purposes import STEP
 from agents.attackers.decision.searches import Searching, bisect, blend
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
-from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.players import Attacker, Games, Needs, Play
 
 HALVINGS = 25
 """Of one search: to the authors' tolerance from the far corner of an image of 224 pixels."""
@@ -34,8 +33,8 @@ class GeoDA(Attacker):
     As in the authors' code, but for the ray: it begins with half the distance reached, and doubles. Theirs
     steps by five times the sum of all estimates, a length that takes an image of 32 pixels to the corners of
     the box at once. Theirs measures in pixels divided by their standard deviation, so that `sigma`,
-    `tolerance` and `start_step` are a few times longer here. The schedule belongs to one budget: a longer run
-    cut short is another attack.
+    `tolerance` and `start_step` are a few times longer here. What beginning has used of the budget, the last
+    iteration's probes give up. The schedule belongs to one budget: a longer run cut short is another attack.
 
     Attributes:
         sub_dim: frequencies a side, of each channel, that the image is perturbed along; 0: 75 at 224 pixels
@@ -81,8 +80,10 @@ class GeoDA(Attacker):
             i = games.open
             if not len(i):
                 return
-            found = yield from self.estimate(games, x[i], i, probes)
-            normal[i] += found.phi_u / found.count.clamp_min(1).view(-1, 1, 1, 1)
+            short = games.left[i] < probes + RESERVED
+            normal[i[~short]] += yield from self.estimate(games, x, i[~short], probes)
+            fewer = (games.left[i[short]] - RESERVED).clamp_min(0) // BLOCK * BLOCK
+            normal[i[short]] += yield from self.estimate(games, x, i[short], fewer)
             x[i] = yield from self.along_ray(games, x[i], normal[i], i)
         yield from stand_by(games, x[i], i)
 
@@ -105,15 +106,16 @@ class GeoDA(Attacker):
         )
         return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
 
-    def estimate(self, games: Games, x: Tensor, i: Tensor, probes: int) -> Generator[Move, Answers, Estimate]:
-        """Sums over probes x + sigma u around the boundary points `x` [n,C,H,W] of games `i` [n]."""
+    def estimate(self, games: Games, x: Tensor, i: Tensor, probes: Tensor | int) -> Searching:
+        """mean phi(x_b + sigma u) u, [n,C,H,W], over probes around the boundary points `x` [G,C,H,W]."""
         sub_dim = self.sub_dim or low_frequencies(*x.shape[2:])
 
         def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
             u = low_noise(games, i[rows], (BLOCK,), sub_dim)
-            return (x[rows].unsqueeze(1) + self.sigma * u).clamp_(0, 1), u
+            return (x[i[rows]].unsqueeze(1) + self.sigma * u).clamp_(0, 1), u
 
-        return (yield from estimate(games, i, probes, draw))
+        sums = yield from estimate(games, i, probes, draw)
+        return sums.phi_u / sums.count.clamp_min(1).view(-1, 1, 1, 1)
 
     def along_ray(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
         """Where rays from x0 along `normal` [n,C,H,W] cross the boundary, [n,C,H,W]; else `x` itself."""
