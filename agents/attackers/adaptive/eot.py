@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from agents.attackers.adaptive.repeats import Convention, behind, one_each, repeat
 from agents.attackers.score.random_search import check_period
-from arena.players import Answers, Asking, Attacker, Games, Move, Needs, Play, Volley, relay
+from arena.players import Answers, Attacker, Games, Needs, Play
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class EOT(Attacker):
 
     of: Attacker
     repeats: int = 5
-    convention: Literal["fixed", "adaptive"] = "fixed"
+    convention: Convention = "fixed"
     refresh_every: int = 0
 
     def __post_init__(self) -> None:
@@ -63,24 +64,12 @@ class EOT(Attacker):
         return renewed
 
     def play(self, games: Games) -> Play:
-        m = self.repeats
-        seat = games.with_budget(-(-games.threat.budget // m))
-
-        def answer(move: Move) -> Asking:
-            if not isinstance(move, Volley):
-                reply = yield move
-                return replace(reply, left=-(-reply.left // m))
-            x, game = move.x.repeat_interleave(m, dim=0), move.game.repeat_interleave(m)
-            account = None if move.account is None else move.account.repeat_interleave(m)
-            return mean((yield from games.ask(x, game, move.purpose, account)), m)
-
-        yield from relay(self.inside().play(seat), answer)
+        yield from repeat(games, behind(games, self.repeats), self.inside(), self.repeats, mean)
 
 
 def mean(answers: Answers, m: int) -> Answers:
-    """Answers to n rows, from those to m repeats of each, [n*m]; refused: where nothing but refusals came."""
+    """Answers to n rows, from those to m repeats of each, [n*m]: their mean scores and the label of these."""
     n = len(answers.game) // m
-    answered = answers.answered.view(n, m).any(dim=1)
     labelled = (answers.label.view(n, m) >= 0).any(dim=1)
     if answers.scores is None:
         raise ValueError('EOT averages scores; the feedback of this game is "label"')
@@ -88,13 +77,5 @@ def mean(answers: Answers, m: int) -> Answers:
     every = answers.scores.unsqueeze(0) if answers.repeats is None else answers.repeats
     repeats = every.view(len(every), n, m, -1).transpose(1, 2).flatten(0, 1)
     scores = repeats.nanmean(dim=0)
-    return replace(
-        answers,
-        game=answers.game.view(n, m)[:, 0],
-        label=torch.where(labelled, scores.argmax(dim=1), -1),
-        scores=scores,
-        answered=answered,
-        refused=answers.refused.view(n, m).any(dim=1) & ~answered,
-        left=-(-answers.left // m),
-        repeats=repeats,
-    )
+    label = torch.where(labelled, scores.argmax(dim=1), -1)
+    return one_each(answers, m, label=label, scores=scores, repeats=repeats)

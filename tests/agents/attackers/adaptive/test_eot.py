@@ -136,11 +136,11 @@ def test_rows_of_one_game_beyond_the_budget_are_not_answered(table):
     assert loss[3:].isinf().all()
 
 
-def test_long_volleys_are_cut_at_max_rows(table):
+def test_volleys_are_cut_so_that_the_repeats_of_a_row_stay_together(table):
     probe = Probe(plan=((0, 1, 2),))
     whole, cut = Probe(plan=probe.plan), Probe(plan=probe.plan)
     table(noisy, games=3).play(EOT(whole, repeats=4))
-    assert table(noisy, games=3, max_rows=5).play(EOT(cut, repeats=4)).volleys == [5, 5, 2]
+    assert table(noisy, games=3, max_rows=5).play(EOT(cut, repeats=4)).volleys == [4, 4, 4]
     assert torch.equal(cut.heard[1].repeats, whole.heard[1].repeats)
 
 

@@ -1,0 +1,74 @@
+"""Ask rows several times, and tell the attacker inside one answer to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, Literal
+
+from torch import Tensor
+
+from arena.players import Answers, Asking, Attacker, Games, Move, Play, Volley, relay
+
+Convention = Literal["fixed", "adaptive"]
+"""`fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and as many times as queries
+as a decision is asked are granted."""
+Merge = Callable[[Answers, int], Answers]
+"""What the attacker inside hears [n], of the answers [n*m] to m repeats of each of n rows."""
+Vary = Callable[[Tensor, Tensor], Tensor]
+"""What is sent [n*m,C,H,W] as the repeats of rows `x` [n,C,H,W] of games `game` [n]."""
+
+
+def behind(games: Games, m: int) -> Games:
+    """A seat for an attacker whose rows are asked m times: with budget / m decisions, rounded up.
+
+    Its volleys are so short that their repeats fit into one.
+    """
+    seat = games.with_budget(_share(games.threat.budget, m))
+    seat.max_rows = max(1, games.max_rows // m)
+    return seat
+
+
+def repeat(
+    games: Games,
+    seat: Games,
+    of: Attacker,
+    m: int,
+    merge: Merge,
+    *,
+    only: Collection[str] | None = None,
+    vary: Vary | None = None,
+) -> Play:
+    """Let `of` play at `seat`; its rows are asked m times, the repeats of a row side by side.
+
+    There it has left / m queries, rounded up, which it can always ask: the last as often as queries are left.
+    It comes to more of them where rows of some purposes are asked once.
+
+    Args:
+        only: the purposes whose rows are repeated; None: all.
+        vary: changes the repeats; None: they are the same image.
+    """
+
+    def answer(move: Move) -> Asking:
+        if not isinstance(move, Volley):
+            reply = yield move
+            return replace(reply, left=_share(reply.left, m))
+        times = m if only is None or move.purpose in only else 1
+        account = None if move.account is None else move.account.repeat_interleave(times)
+        x = vary(move.x, move.game) if vary and times > 1 else move.x.repeat_interleave(times, dim=0)
+        answers = yield from games.ask(x, move.game.repeat_interleave(times), move.purpose, account)
+        return replace(merge(answers, times), left=_share(answers.left, m))
+
+    yield from relay(of.play(seat), answer)
+
+
+def one_each(answers: Answers, m: int, **read: Any) -> Answers:
+    """Answers [n] that say `read`; refused: where nothing but refusals came."""
+    n = len(answers.game) // m
+    answered = answers.answered.view(n, m).any(dim=1)
+    refused = answers.refused.view(n, m).any(dim=1) & ~answered
+    return replace(answers, game=answers.game.view(n, m)[:, 0], answered=answered, refused=refused, **read)
+
+
+def _share(left: Any, m: int) -> Any:
+    return -(-left // m)

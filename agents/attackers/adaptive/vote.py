@@ -1,0 +1,47 @@
+"""Vote: ask every decision several times and go by the most frequent label."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
+from agents.attackers.adaptive.repeats import Convention, repeat
+from arena.players import Attacker, Games, Needs, Play
+
+
+@dataclass(frozen=True)
+class Vote(Attacker):
+    """Voting against randomised answers (Byun, Go and Kim, Small Input Noise is Enough, 2020, section 3.4).
+
+    Every decision of the attack inside is asked T times, the repeats side by side in one volley, and is the
+    most frequent of the labels; ties are benign. The attack believes in a budget of budget / T decisions,
+    rounded up: the last one is asked as often as queries are left. A hit among the repeats is a hit; under
+    objective `first` it ends the game before the other repeats are asked.
+
+    Attributes:
+        of: the attack inside, which decides by labels.
+        repeats: T.
+        convention: `fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and T times
+            as many queries are granted (the paper's columns 2k T, 5k T, 10k T).
+    """
+
+    of: Attacker
+    repeats: int = 10
+    convention: Convention = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1; found {self.repeats}")
+        needs_of(self, self.of)
+
+    @property
+    def needs(self) -> Needs:
+        return needs_of(self, self.of)
+
+    @property
+    def budget_factor(self) -> int:
+        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
+
+    def play(self, games: Games) -> Play:
+        merge = merge_labels(games, "plurality")
+        yield from repeat(games, label_seat(games, self.repeats), self.of, self.repeats, merge)
