@@ -1,26 +1,46 @@
-"""All benchmarks; each runs in a process of its own. `make bench`."""
+"""All benchmarks, or one with its options.
+
+python -m bench [NAME [OPTION ...]]
+
+Without a name (`make bench`): those that need nothing but the project, and where ARENA_SHARED has CIFAR-10
+those on ResNet-20, each in a process of its own.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+NAMES = ("attackers", "draws", "forward", "linear", "log", "match", "published", "rewriting")
 
-def main() -> None:
+
+def every() -> None:
+    """Run them one after the other."""
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
-    commands = [["bench.match", "--threads", "1"], ["bench.match"]]
-    commands += [["bench.forward", "--threads", "1"], ["bench.log"], ["bench.rewriting"], ["bench.draws"]]
+    real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
+    commands = [["match", "--threads", "1"], ["match"], ["attackers"]]
+    commands += [["forward", "--threads", "1"], ["log"], ["rewriting"], ["draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
-        real = f"bench.match --world resnet20 --games 100 --budget 50 --data {data} --data {data / 'weights'}"
-        commands.insert(2, real.split())
+        commands[2:2] = [["match", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:
-        print("$ python -m", *command, flush=True)
-        subprocess.run([sys.executable, "-m", *command], check=True)
+        print("$ python -m bench", *command, flush=True)
+        subprocess.run([sys.executable, "-m", "bench", *command], check=True)
+
+
+def main() -> None:
+    if not sys.argv[1:]:
+        every()
+    elif sys.argv[1] in NAMES:
+        name = sys.argv.pop(1)
+        importlib.import_module(f"bench.{name}").main()
+    else:
+        sys.exit(f"there is no benchmark {sys.argv[1]!r}; there are {', '.join(NAMES)}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,102 @@
+"""What decision-based attackers cost over the bare forward passes of the same batch sizes.
+
+python -m bench attackers [--world digits|resnet20] [--games G] [--budget Q] [--repeats R] [--only NAME ...]
+    [--data DIR ...]
+
+Every attacker without required parameters that is content with labels plays one match, each query logged;
+then the batches that reached the classifier are forwarded alone. One thread, processor time. Without --games
+and --budget the sizes keep a world to a few minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arena.players import Attacker
+from arena.registry import AgentError, build_attacker, names
+from arena.runner import Run
+from bench.replay import play_and_replay
+from bench.tables import table
+from bench.worlds import MINIMUM, scenario
+
+SIZES = {"digits": (100, 400), "resnet20": (40, 100)}
+"""Games and budget in each world."""
+
+
+def decision_attackers() -> Iterator[tuple[str, Attacker]]:
+    """Those that any threat with labels suits, by name."""
+    for name in names("attacker"):
+        try:
+            attacker = build_attacker(name)
+        except AgentError:  # a wrapper, of another attacker that must be named
+            continue
+        if attacker.needs.feedback == "label" and attacker.needs.knowledge == "none":
+            yield name, attacker
+
+
+def threat_for(attacker: Attacker, budget: int) -> dict[str, Any]:
+    """Minimum l2 where the attacker plays it, else linf, with the resources that it needs."""
+    needs = attacker.needs
+    resources = {"images": needs.images, "starts": needs.needs_starts(False)}
+    norm = "l2" if "l2" in needs.norms else "linf"
+    return {**MINIMUM, "norm": norm, "budget": budget, "resources": resources}
+
+
+def measure(
+    world: str, name: str, attacker: Attacker, games: int, budget: int, data: list[Path], repeats: int
+) -> dict[str, object]:
+    """One attacker's row of the table; the ratio is the median of ratios, each within one repeat."""
+    threat = threat_for(attacker, budget)
+    warm = Run(scenario(world, 2, threat | {"budget": 10}, name, log="queries"), data_dirs=data)
+    run = Run(scenario(world, games, threat, name, log="queries"), data_dirs=data)
+    for _ in play_and_replay(warm, 1):
+        pass
+    all_played = list(play_and_replay(run, repeats, time.process_time))
+    played = all_played[-1]
+    return {
+        "world": world,
+        "attacker": name,
+        "rows": played.rows,
+        "passes": len(played.sizes),
+        "mean batch": round(played.rows / len(played.sizes), 1),
+        "queries/s": round(statistics.median(p.rows / p.seconds for p in all_played)),
+        "forward rows/s": round(statistics.median(p.rows / p.forward_seconds for p in all_played)),
+        "over forward": round(statistics.median(p.over_forward for p in all_played), 2),
+        "us/pass beside": round(
+            statistics.median((p.seconds - p.forward_seconds) / len(p.sizes) for p in all_played) * 1e6
+        ),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--world", choices=SIZES, default="digits")
+    parser.add_argument("--games", type=int)
+    parser.add_argument("--budget", type=int)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--data", type=Path, action="append", default=[])
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    games, budget = (
+        own or size for own, size in zip((given.games, given.budget), SIZES[given.world], strict=True)
+    )
+    rows = [
+        measure(given.world, name, attacker, games, budget, given.data, given.repeats)
+        for name, attacker in decision_attackers()
+        if given.only is None or name in given.only
+    ]
+    print(table(rows), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What benchmarks are played on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arena.device import resolve_device
+from arena.grounds import Ground, Grounds
+from arena.scenario import Scenario, parse_scenario
+
+WORLDS: dict[str, dict[str, Any]] = {
+    "digits": {"dataset": "digits"},
+    "mnist": {
+        "dataset": "mnist",
+        "classifier": {"network": "cnn-a", "weights": "mnist_cnn_a_adv.safetensors"},
+    },
+    "mnist-cw": {
+        "dataset": "mnist",
+        "classifier": {"network": "cw-mnist-bn", "weights": "mnist_cw_bn.safetensors"},
+    },
+    "resnet20": {
+        "dataset": "cifar10",
+        "classifier": {"network": "resnet20", "weights": "cifar10_resnet20.safetensors"},
+    },
+}
+MINIMUM = {"norm": "l2", "epsilon": "inf", "feedback": "label", "objective": "minimum"}
+"""The threat that decision-based attacks are measured under; its budget is missing."""
+
+
+def scenario(world: str, games: int, threat: dict[str, Any], attacker: Any, **settings: Any) -> Scenario:
+    """One match of an attacker against the undefended classifier of a world."""
+    table = {"games": games, "shard": 2 * games, "defenders": ["none"], "attackers": [attacker]}
+    table |= {"threat": threat, **WORLDS[world], **settings}
+    return parse_scenario(table, "bench", Path.cwd(), "bench")
+
+
+def load_ground(world: str, games: int, data: Sequence[Path]) -> Ground:
+    """A world with `games` images drawn that its classifier gets right."""
+    threat = {**MINIMUM, "budget": 1}
+    match = scenario(world, games, threat, "hop-skip-jump").matches[0]
+    return Grounds(Path.cwd(), data, resolve_device("cpu")).of(match)
+
+
+def drawn_games(ground: Ground) -> tuple[Tensor, Tensor]:
+    """Images [G,C,H,W] and labels [G] of a ground, those that the classifier gets right."""
+    split, place = ground.dataset.games, ground.drawn.index[ground.drawn.right]
+    return split.take(place), split.labels[place]
+
+
+def images(ground: Ground, rows: int) -> Tensor:
+    """As many of a world's images [rows,C,H,W] as that, over and over if there are too few."""
+    split = ground.dataset.games
+    return split.take(torch.arange(rows) % len(split)).to(ground.classifier.device)
