@@ -312,7 +312,7 @@ class Defender:
         )
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
-        """The detector's scores [n] of `x` for an insider.
+        """The detector's scores [n] of `x` for an insider, less its threshold: from 0 on `x` is flagged.
 
         Raises:
             NotImplementedError: if this defender has no detector.

@@ -13,7 +13,7 @@ from arena.players import Rows
 
 @dataclass(frozen=True)
 class PredCoin(DetectAndFlip):
-    """PredCoin (Jan et al., "Practical defense against query-based hard-label black-box attacks").
+    """PredCoin (Guo et al., "PredCoin: Defense against Query-based Hard-label Attack").
 
     A small network F_Q on the three largest probabilities tells the queries of a gradient estimation from
     benign images; one that it detects is answered, on the toss of a coin, with the second class (section 5).
@@ -35,8 +35,7 @@ class PredCoin(DetectAndFlip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.coin <= 1:
-            raise ValueError(f"coin must be from 0 to 1; found {self.coin}")
+        check_coin(self.coin)
         object.__setattr__(self, "random", 0 < self.coin < 1)
 
     @property
@@ -45,3 +44,9 @@ class PredCoin(DetectAndFlip):
 
     def flips(self, x: Tensor, rows: Rows) -> Tensor:
         return rows.uniform(()) < self.coin
+
+
+def check_coin(coin: float) -> None:
+    """Raises ValueError for a coin that is no probability."""
+    if not 0 <= coin <= 1:
+        raise ValueError(f"coin must be from 0 to 1; found {coin}")

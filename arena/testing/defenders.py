@@ -53,7 +53,7 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
         Check("memory", "is influenced by no other rows than its declared memory allows", _memory),
         Check("no-grad", "answers the same where gradients are off", _no_grad),
         Check("stack", "answers above, below and beside other defenders", _stack),
-        Check("detector", "shows an insider finite detector scores [n], if it has a detector", _detector),
+        Check("detector", "shows an insider finite detector scores [n], from 0 on where it flags", _detector),
     )
 
 
@@ -365,4 +365,10 @@ def _detector(subject: DefenderSubject) -> str | None:
     if not isinstance(scores, Tensor) or list(scores.shape) != [_ROWS] or not bool(scores.isfinite().all()):
         found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
         raise ConformanceError(f"detector must return finite scores [{_ROWS}]; found {found}")
+    if subject.defender.memory != "none":
+        return "whether it flags what its detector detects depends on what it remembers"
+    response = desk.ask(x, rows_of(range(_ROWS), 1, subject.device))
+    flagged = torch.zeros_like(withheld(response)) if response.flagged is None else response.flagged
+    if bool(((scores >= 0) & ~flagged & ~withheld(response)).any()):
+        raise ConformanceError("it does not flag what its detector scores from 0 on")
     return None

@@ -70,10 +70,17 @@ class Several(Defender):
 
 @dataclass(frozen=True)
 class Detector(Defender):
-    """Any classifier, with a detector for insiders to consult: the mean of the image."""
+    """Flags bright images: those whose mean is at least 1/2."""
+
+    def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
+        return replace(response, flagged=self._excess(x) >= 0)
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
-        return x.flatten(1).mean(dim=1)
+        return self._excess(x)
+
+    @staticmethod
+    def _excess(x: Tensor) -> Tensor:
+        return x.flatten(1).mean(dim=1) - 0.5
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,17 @@ WORLDS: tuple[tuple[Shape, int], ...] = (((1, 8, 8), 2), ((3, 12, 12), 10), ((3,
 _HIDDEN = 12
 
 
+class Same(nn.Conv2d):
+    """A convolution that changes nothing, for defenders that look at a network's first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1, groups=channels, bias=False)
+        nn.init.ones_(self.weight).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.view(1, -1, 1, 1)
+
+
 class RowWise(nn.Module):
     """A network with one hidden layer whose logits of an image are the same bits in any batch.
 
@@ -36,6 +47,7 @@ class RowWise(nn.Module):
 
     def __init__(self, shape: Shape, classes: int, seed: int) -> None:
         super().__init__()
+        self.same = Same(shape[0])
         pixels = math.prod(shape)
         first, second = (
             random.normal(random.derive(seed, "layer", n), torch.arange(size), 0, (inputs,))
@@ -51,7 +63,7 @@ class RowWise(nn.Module):
         self.scale.copy_(2 / logits.std(dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = _sum(_padded(x.flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
+        hidden = _sum(_padded(self.same(x).flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
         return (_sum(_padded(hidden).unsqueeze(1) * self.second) - self.mean) * self.scale
 
 

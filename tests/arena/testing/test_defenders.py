@@ -345,6 +345,12 @@ class NeedsRows(Plain):
 
 
 @dataclass(frozen=True)
+class SilentDetector(Defender):
+    def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
+        return x.flatten(1).mean(dim=1)
+
+
+@dataclass(frozen=True)
 class ColumnDetector(Plain):
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
         return x.flatten(1).mean(dim=1, keepdim=True)
@@ -392,6 +398,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (AllAccounts, "memory", 'its memory is "account", but rows of another account change its answer 2'),
     (Differentiates, "no-grad", "respond failed with RuntimeError"),
     (NeedsRows, "stack", "asks several times, or not at all, failed with AssertionError"),
+    (SilentDetector, "detector", "it does not flag what its detector scores from 0 on"),
     (ColumnDetector, "detector", "finite scores [7]; found [7, 1]"),
 ]
 
