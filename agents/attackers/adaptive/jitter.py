@@ -1,0 +1,66 @@
+"""Jitter: the uncertainty-aware attack where the same query is answered alike each time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.attackers.adaptive.repeats import Vary
+from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
+from arena import random
+from arena.players import Games
+
+LEVEL = 1 / 255
+
+
+@dataclass(frozen=True)
+class Jitter(UncertaintyAware):
+    """The uncertainty-aware attack on answers that only look like coins, such as PredCoin's conv parity.
+
+    There the answer is a function of the query, and repeating it only costs; but any change re-rolls the
+    parity. So the first of k repeats is the query itself, and the others are a step of length `radius` in
+    random directions away from it; where the service rounds to 8 bits, one level in one random value of the
+    image. Ours; the reading of the k answers is that of `UncertaintyAware`.
+
+    Attributes:
+        radius: the l2 length of a jitter; well below the radius of the probes of the attack inside, which for
+            HopSkipJump is D / d.
+    """
+
+    radius: float = 1e-5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.radius < math.inf:
+            raise ValueError(f"radius must be finite and above 0; found {self.radius}")
+
+    def vary(self, games: Games) -> Vary:
+        asked = torch.zeros(len(games), dtype=torch.int64, device=games.x0.device)
+        seed, fresh = random.derive(games.seed, "jitter"), self.repeats - 1
+        rounds = games.threat.quantisation != "none"
+
+        def vary(x: Tensor, game: Tensor) -> Tensor:
+            key, turn = games.key[game], asked[game] + rank_within(game)
+            asked.scatter_add_(0, game, torch.ones_like(game))
+            rows = x.unsqueeze(1)
+            if rounds:
+                place = random.integers(x[0].numel(), seed, key, turn, (fresh, 1))
+                inwards = torch.where(rows < 0.5, LEVEL, -LEVEL).expand(-1, fresh, -1, -1, -1).flatten(2)
+                jitter = torch.zeros_like(inwards).scatter_(2, place, inwards.gather(2, place))
+            else:
+                jitter = random.normal(seed, key, turn, (fresh, *x.shape[1:])).flatten(2)
+                jitter *= self.radius / jitter.norm(dim=2, keepdim=True)
+            jittered = (rows + jitter.view(-1, fresh, *x.shape[1:])).clamp_(0, 1)
+            return torch.cat([rows, jittered], dim=1).flatten(0, 1)
+
+        return vary
+
+
+def rank_within(game: Tensor) -> Tensor:
+    """[n] how many earlier entries of `game` [n] are equal to each."""
+    ordered, order = game.sort(stable=True)
+    rank = torch.arange(len(game), device=game.device) - torch.searchsorted(ordered, ordered)
+    return torch.empty_like(rank).scatter_(0, order, rank)

@@ -1,0 +1,69 @@
+"""The uncertainty-aware attack on PredCoin: ask repeatedly, so that its coin gives itself away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
+from agents.attackers.adaptive.repeats import Convention, Vary, repeat
+from agents.attackers.decision.purposes import ESTIMATION
+from arena.players import Attacker, Games, Needs, Play
+
+
+@dataclass(frozen=True)
+class UncertaintyAware(Attacker):
+    """The uncertainty-aware attack (PredCoin, ACSAC 2020, section 7.2 and Algorithm 2) around any attack.
+
+    Each query of an estimate is asked k times, the repeats side by side in one volley. Where PredCoin
+    detects, on either side of the boundary, the answer is a fair coin: repeats tell whether a point is
+    detected, not on which side it lies, and the attack walks along the detector's frontier in place of the
+    classifier's. A detected point is adversarial with probability 1 - 2^-k by `any`, 2^-k by `all`.
+
+    The listing as printed asks k + 1 times and returns before it decides; only with phi in {0, 1} do its
+    lines 8 to 11 make sense, which then say `any`. The attack inside has left / k queries, rounded up, and
+    comes to more of them by those that are asked once.
+
+    Attributes:
+        of: the attack inside, which decides by labels.
+        repeats: k.
+        rule: a query is adversarial where `any` (the listing's), or `all`, or the `majority` of its repeats
+            are; ties are benign. By the majority a coin stays a coin.
+        scope: what is asked k times: `estimation` (the paper's: probes, and a random walk's candidates), or
+            `every_decision`, so that estimates and searches see one boundary.
+        convention: `fixed`: the threat's budget counts queries; `adaptive`: k times as many are granted.
+    """
+
+    of: Attacker
+    repeats: int = 5
+    rule: Literal["any", "all", "majority"] = "any"
+    scope: Literal["estimation", "every_decision"] = "estimation"
+    convention: Convention = "fixed"
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise ValueError(f"repeats must be at least 1; found {self.repeats}")
+        needs_of(self, self.of)
+
+    @property
+    def needs(self) -> Needs:
+        return needs_of(self, self.of)
+
+    @property
+    def budget_factor(self) -> int:
+        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
+
+    def vary(self, games: Games) -> Vary | None:
+        """How the repeats of a query differ from it."""
+        return None
+
+    def play(self, games: Games) -> Play:
+        yield from repeat(
+            games,
+            label_seat(games, self.repeats),
+            self.of,
+            self.repeats,
+            merge_labels(games, self.rule),
+            only=ESTIMATION if self.scope == "estimation" else None,
+            vary=self.vary(games),
+        )
