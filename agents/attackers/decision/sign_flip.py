@@ -1,0 +1,192 @@
+"""Sign Flip Attack: shrink the perturbation with random signs added, and flip a few of its signs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from agents.attackers.decision.purposes import CANDIDATE
+from agents.attackers.decision.searches import Searching, bisect, blend, clip_to
+from agents.attackers.decision.standing import stand_by
+from agents.attackers.decision.starts import find_start
+from arena.geometry import distance
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
+
+PERIOD = 10
+"""Iterations after which the step and the probability to keep a sign adapt."""
+RATES = (0.3, 0.7)
+"""Below this share of successes in a period a step gets smaller, above that larger."""
+GROWTH = 1.5
+"""By which alpha grows and shrinks."""
+KEEP_STEP = 1e-3
+"""By which the probability to keep a sign falls and rises."""
+KEEP = (0.99, 0.9999)
+"""Its limits."""
+LEARNT = 1e-4
+"""By which it moves in each cell that a flip has succeeded with: down where kept, up where flipped."""
+
+
+@dataclass(frozen=True)
+class SignFlip(Attacker):
+    """Sign Flip Attack (Chen, Zhang, Hu and Wu, ECCV 2020), linf and l2, untargeted and targeted.
+
+    As in the authors' code, but that alpha stays below half the radius (beyond the whole theirs collapses), a
+    sign that upsampling has averaged to 0 is kept (theirs erases the pixel), and it goes on inside the ball.
+    Theirs is linf only. PredCoin reports l2 without saying how: our reading keeps the flips, which change no
+    l2 length, and shrinks the length by alpha instead of the radius; see `project`.
+
+    Attributes:
+        alpha: by which the radius shrinks in an iteration of linf, at first.
+        alpha_l2: by which the length shrinks in one of l2, relative to it, at first.
+        keep: the probability to keep a sign, at first.
+        factor: signs are drawn for cells of so many pixels a side, and blended linearly in between.
+        searches: halvings of the first search, towards x0.
+        init_draws: how often noise is drawn to start from.
+        fallback: where no noise will do, start from an image granted (`find_start`).
+    """
+
+    alpha: float = 0.004
+    alpha_l2: float = 0.01
+    keep: float = 0.999
+    factor: int = 1
+    searches: int = 10
+    init_draws: int = 10_000
+    fallback: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha < math.inf:
+            raise ValueError(f"alpha must be finite and above 0; found {self.alpha}")
+        if not 0 < self.alpha_l2 < 1:
+            raise ValueError(f"alpha_l2 must be above 0 and below 1; found {self.alpha_l2}")
+        if not KEEP[0] <= self.keep <= KEEP[1]:
+            raise ValueError(f"keep must be from {KEEP[0]} to {KEEP[1]}; found {self.keep}")
+        for name in ("factor", "searches", "init_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(starts="targeted")
+
+    def play(self, games: Games) -> Play:
+        x = yield from find_start(games, self.init_draws, fallback=self.fallback)
+        i = games.open
+        x[i] = yield from self.shrink(games, x[i], i)
+        yield from stand_by(games, x[i], i)
+        walk = Walk(self, games, x)
+        for t in count(1):
+            if not len(i := games.open):
+                return
+            u = games.uniform((2, *walk.keep.shape[1:]), i)
+            alpha = walk.step(i)
+            yield from walk.test(i, walk.project(i, u[:, 0], alpha), 0)
+            kept = torch.where(u[:, 1] < walk.keep[i], 1.0, -1.0)
+            fooled = yield from walk.test(i, walk.flip(i, kept), 1)
+            walk.learn(i[fooled], kept[fooled])
+            if t % PERIOD == 0:
+                walk.adapt(i)
+
+    def shrink(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] to the boundary: the radius to clip to (linf), the blend (l2)."""
+        x0 = games.x0[i]
+        linf = games.threat.norm == "linf"
+        path = clip_to if linf else blend
+        far = games.distance(x, i).double() if linf else x.new_ones(len(i), dtype=torch.float64)
+        t = yield from bisect(
+            games,
+            i,
+            lambda t, rows: path(x0[rows], x[rows], t),
+            torch.zeros_like(far),
+            far,
+            width=0.0,
+            steps=self.searches,
+        )
+        return torch.where((t < far).view(-1, 1, 1, 1), path(x0, x, t), x)
+
+
+class Walk:
+    """Where the games stand, and their two steps.
+
+    Attributes:
+        delta: [G,C,H,W], the perturbation, not clipped to the box.
+        alpha: [G] float64, by which the radius shrinks (in l2: relative to the length).
+        keep: [G,C,h,w], the probability to keep the sign of each cell.
+        successes: [2,G], projections and flips that succeeded in the period.
+    """
+
+    def __init__(self, attacker: SignFlip, games: Games, x: Tensor) -> None:
+        self.games, self.linf = games, games.threat.norm == "linf"
+        self.delta = x - games.x0
+        first = attacker.alpha if self.linf else attacker.alpha_l2
+        self.alpha = torch.full((len(x),), first, dtype=torch.float64, device=x.device)
+        cells = [max(1, side // attacker.factor) for side in x.shape[2:]]
+        self.keep = x.new_full((*x.shape[:2], *cells), attacker.keep)
+        self.successes = x.new_zeros(2, len(x))
+
+    def step(self, i: Tensor) -> Tensor:
+        """alpha [n] of games `i` [n], brought below half the radius (in l2: half the length)."""
+        most = self.length(self.delta[i]) / 2 if self.linf else 0.5
+        self.alpha[i] = self.alpha[i].clamp_max(most)
+        return self.alpha[i]
+
+    def length(self, delta: Tensor) -> Tensor:
+        """[n] float64, in the threat's norm."""
+        return distance(delta, torch.zeros_like(delta), self.games.threat.norm).double()
+
+    def project(self, i: Tensor, u: Tensor, alpha: Tensor) -> Tensor:
+        """The perturbations [n,C,H,W] plus random signs, made smaller by `alpha` [n].
+
+        linf: Clip(delta + alpha s, -(r - alpha), r - alpha), r = max |delta|. l2: delta + a s / sqrt(d),
+        scaled to length L - a, with L the length of delta and a = alpha L.
+        """
+        delta, signs = self.delta[i], self.upsample(torch.where(u < 0.5, 1.0, -1.0))
+        length = self.length(delta)
+        a = alpha if self.linf else alpha * length
+        less = (length - a).view(-1, 1, 1, 1)
+        if self.linf:
+            return (delta + _rows(a) * signs).clamp(-less, less).float()
+        moved = delta + _rows(a / math.sqrt(delta[0].numel())) * signs
+        return (moved * (less / _rows(self.length(moved)).clamp_min(1e-12))).float()
+
+    def flip(self, i: Tensor, kept: Tensor) -> Tensor:
+        """The perturbations [n,C,H,W] with the signs turned where `kept` [n,C,h,w], upsampled, is below 0."""
+        return torch.where(self.upsample(kept) < 0, -self.delta[i], self.delta[i])
+
+    def upsample(self, cells: Tensor) -> Tensor:
+        size = self.delta.shape[2:]
+        if cells.shape[2:] == size:
+            return cells
+        return interpolate(cells, size=list(size), mode="bilinear", align_corners=False)
+
+    def test(self, i: Tensor, delta: Tensor, which: int) -> Generator[Move, Answers, Tensor]:
+        """Ask the perturbations `delta` [n,C,H,W] and keep those adversarial: [n] bool."""
+        x = (self.games.x0[i] + delta).clamp_(0, 1)
+        fooled = yield from self.games.fools(x, i, CANDIDATE)
+        self.delta[i[fooled]] = delta[fooled]
+        self.successes[which, i[fooled]] += 1
+        yield from stand_by(self.games, x[fooled], i[fooled])
+        return fooled
+
+    def learn(self, i: Tensor, kept: Tensor) -> None:
+        """In games `i` [n] a flip has succeeded: cells just turned are less likely to turn back."""
+        self.keep[i] = (self.keep[i] - LEARNT * kept).clamp_(*KEEP)
+
+    def adapt(self, i: Tensor) -> None:
+        """Steps of games `i` [n] that succeed often get larger, those that seldom do smaller."""
+        projections, flips = self.successes[:, i] / PERIOD
+        low, high = RATES
+        self.alpha[i] *= GROWTH ** ((projections > high).double() - (projections < low).double())
+        change = KEEP_STEP * ((flips > high).float() - (flips < low).float())
+        self.keep[i] = (self.keep[i] - _rows(change)).clamp_(*KEEP)
+        self.successes[:, i] = 0
+
+
+def _rows(value: Tensor) -> Tensor:
+    """[n] as [n,1,1,1]."""
+    return value.view(-1, 1, 1, 1)
