@@ -30,7 +30,7 @@ class Holdings:
     starts: Tensor | None = None
 
 
-_ROWS = ("game", "label", "scores", "answered", "refused", "insight")
+_ROWS = ("game", "label", "scores", "answered", "refused", "insight", "loss")
 
 
 class Games:
@@ -145,7 +145,10 @@ class Games:
         what: Literal["detector", "gradient"] = "detector",
         loss: Loss = "margin",
     ) -> Asking:
-        """Evaluate `x` [n,C,H,W] as an insider; `insight` of the answers holds the result."""
+        """Evaluate `x` [n,C,H,W] as an insider; `insight` of the answers holds the result.
+
+        Beside gradients `loss` holds the values of the loss.
+        """
         i = self._all if i is None else i
         self._check_lengths(x, i)
         parts: list[Answers] = []
@@ -185,6 +188,7 @@ class Games:
             refused=no,
             repeats=None,
             insight=None,
+            loss=None,
         )
 
     # Geometry and loss

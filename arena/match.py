@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from arena.games import Holdings
-from arena.moves import Answers, Move, Note, Play, Resign, Volley, VolleyError
+from arena.moves import Answers, Consult, Move, Note, Play, Resign, Volley, VolleyError
 from arena.players import Attacker, generator_only
 from arena.referee import Referee
 from arena.transcript import Bools, GameRows, NoteRows, Reason
@@ -19,7 +19,9 @@ from arena.transcript import Bools, GameRows, NoteRows, Reason
 IDLE_VOLLEYS = 10
 """Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
 IDLE_MOVES = 1000
-"""Moves of other kinds in a row after which an attacker is stopped (`stalled`)."""
+"""Moves of other kinds, consults apart, in a row after which an attacker is stopped (`stalled`)."""
+IDLE_CONSULTS = 1_000_000
+"""Consults in a row after which an attacker is stopped: a white box makes many before its only query."""
 
 
 def play_games(
@@ -86,7 +88,7 @@ def converse(play: Play, host: Host) -> Reason:
         AttackerError: if the attacker's code fails.
     """
     step: Callable[[], Move] = partial(next, play)
-    volleys = moves = 0
+    volleys = consults = moves = 0
     while True:
         try:
             move = step()
@@ -106,8 +108,10 @@ def converse(play: Play, host: Host) -> Reason:
             step = partial(play.send, reply)
             granted = isinstance(move, Volley) and host.granted > 0
             volleys = 0 if granted else volleys + isinstance(move, Volley)
-            moves = 0 if granted else moves + 1
-        if volleys >= IDLE_VOLLEYS or moves >= IDLE_MOVES:
+            insider = isinstance(move, Consult)
+            consults = 0 if granted else consults + insider
+            moves = 0 if granted else moves + (not insider)
+        if volleys >= IDLE_VOLLEYS or consults >= IDLE_CONSULTS or moves >= IDLE_MOVES:
             return "stalled"
 
 

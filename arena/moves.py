@@ -77,7 +77,7 @@ class Consult:
     """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (D5): metered, not charged.
 
     `detector` asks for the defender's detector scores (knowledge `detector` or `weights`); `gradient` for
-    the gradient of the loss `loss` of the undefended classifier (knowledge `weights`).
+    the gradient of the loss `loss` of the undefended classifier, and its value (knowledge `weights`).
     """
 
     x: Tensor
@@ -103,6 +103,7 @@ class Answers:
         banned: [G,A] bool, the accounts that were closed.
         repeats: [M,n,K], the scores of the M repeats behind `scores`, where a wrapper asked M times.
         insight: what a Consult brought: detector scores [n], or gradients [n,C,H,W].
+        loss: [n], beside gradients: the values of the loss that they are of.
     """
 
     game: Tensor
@@ -116,6 +117,7 @@ class Answers:
     banned: Tensor
     repeats: Tensor | None = None
     insight: Tensor | None = None
+    loss: Tensor | None = None
 
 
 Move: TypeAlias = Volley | Submit | Claim | Resign | Note | Consult

@@ -111,9 +111,9 @@ class Oracle:
         """[n] bool: the hardened classifier alone is wrong on `x` (or answers the target)."""
         return is_wrong(labels_of(self.base(x)), label, target)
 
-    def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> Tensor:
-        """The gradient [n,C,H,W] of the attacker's loss of the hardened classifier's logits at `x`."""
-        gradient = torch.zeros_like(x)
+    def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor]:
+        """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n]."""
+        gradient, value = torch.zeros_like(x), x.new_zeros(len(x))
         size = min(self.base.batch, GRADIENT_ROWS)
         for cut in range(0, len(x), size):
             piece = slice(cut, cut + size)
@@ -121,9 +121,10 @@ class Oracle:
             of = (label if target is None else target)[piece]
             with torch.enable_grad():
                 scores = self.base.differentiable(point)
-                total = attack_loss(scores, of, loss, targeted=target is not None, logits=True).sum()
-            gradient[piece] = torch.autograd.grad(total, point)[0]
-        return gradient
+                losses = attack_loss(scores, of, loss, targeted=target is not None, logits=True)
+                total = losses.sum()
+            gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
+        return gradient, value
 
     def detector(self, x: Tensor) -> Tensor:
         """The scores [n] of the outermost detector in the stack.

@@ -313,15 +313,16 @@ class Referee:
         self.checks.whole(move.x, move.game)
         game, x = move.game, move.x.detach().clone()
         target = None if self.target is None else self.target[game]
+        loss = None
         if move.what == "gradient":
-            insight = self.oracle.gradient(x, self.label[game], target, move.loss)
+            insight, loss = self.oracle.gradient(x, self.label[game], target, move.loss)
         else:
             try:
                 insight = self.oracle.detector(x)
             except NotImplementedError as error:
                 raise VolleyError(str(error)) from error
         self.ledger.insider += np.bincount(game.cpu().numpy(), minlength=self.games)
-        return replace(self.state(), insight=insight)
+        return replace(self.state(), insight=insight, loss=loss)
 
     # How the games stand
 

@@ -58,7 +58,7 @@ class Host:
         self.moves.append(move)
         state = standing(self.open)
         if isinstance(move, Consult):
-            return replace(state, insight=move.x * 2)
+            return replace(state, insight=move.x * 2, loss=move.x[:, 0, 0, 0])
         if not isinstance(move, Volley):
             return state
         answered = state.open[move.game]
@@ -180,7 +180,7 @@ def test_nothing_to_ask_is_not_sent_and_answers_like_no_rows(feedback: str) -> N
             0,
             0,
         )
-        assert (answers.repeats, answers.insight) == (None, None)
+        assert (answers.repeats, answers.insight, answers.loss) == (None, None, None)
         assert answers.open.equal(games.state.open)
     assert host.moves == []
     answers = drive(games.ask(rows(0), none), host)
@@ -235,6 +235,8 @@ def test_consulting_is_cut_and_its_insight_joined(n: int) -> None:
     assert all((m.what, m.loss) == ("gradient", "cross-entropy") for m in host.moves)
     assert answers.insight is not None
     assert answers.insight.equal(rows(n) * 2)
+    assert answers.loss is not None
+    assert answers.loss.equal(rows(n)[:, 0, 0, 0])
 
 
 @given(st.integers(0, 300), st.integers(0, 20), st.integers(1, 50))

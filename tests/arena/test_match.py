@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from arena.match import IDLE_VOLLEYS, play_games
-from arena.moves import Note, Resign, Submit, Volley, VolleyError
+from arena.moves import Consult, Note, Resign, Submit, Volley, VolleyError
 from arena.players import Games, Play
+from arena.threat import Threat
 from arena.transcript import Record
 
 Script = Callable[[Games], Any]
@@ -298,6 +299,26 @@ def test_endless_remarks_are_stopped(worlds: ModuleType, monkeypatch: pytest.Mon
     rows, record = worlds.played(script)
     assert rows.reason == ["stalled", "stalled"]
     assert len(record.note_rows) == 50
+
+
+@pytest.mark.parametrize("consults", [1500, 99_999])
+def test_consults_are_no_remarks_but_endless_ones_are_stopped(
+    worlds: ModuleType, monkeypatch: pytest.MonkeyPatch, consults: int
+) -> None:
+    monkeypatch.setattr("arena.match.IDLE_CONSULTS", 1501)
+    made = []
+
+    def script(games: Games) -> Play:
+        for _ in range(consults):
+            made.append(1)
+            yield Consult(games.x0, torch.arange(2), "gradient")
+        yield Volley(games.x0, torch.arange(2))
+
+    threat = Threat(epsilon=1, budget=1, knowledge="weights")
+    rows, _ = worlds.played(script, threat=threat, of=worlds.smooth())
+    assert rows.reason == (["budget"] * 2 if consults == 1500 else ["stalled"] * 2)
+    assert len(made) == min(consults, 1501)
+    assert rows.insider_queries.tolist() == [len(made)] * 2
 
 
 def test_remarks_may_follow_the_last_answer_but_queries_end_the_play(worlds: ModuleType) -> None:

@@ -347,15 +347,16 @@ def test_gradient_is_that_of_the_attackers_loss(
     of = Classifier(small_net, shape=(1, 2, 2), classes=3, batch=batch)
     y = torch.arange(len(x)) % 3
     target = (y + 1) % 3 if targeted else None
-    found = oracle(of).gradient(x, y, target, loss)
-    assert not found.requires_grad
+    found, value = oracle(of).gradient(x, y, target, loss)
+    assert not found.requires_grad and not value.requires_grad
+    wins = y if target is None else target
+    exact = attack_loss(small_net(x), wins, loss, targeted=targeted, logits=True)
+    torch.testing.assert_close(value, exact.detach())
     step, doubled = 1e-5, small_net.double()
     for pixel in range(4):
         ahead = torch.zeros(4, dtype=torch.float64).index_fill_(0, torch.tensor(pixel), step).view(1, 1, 2, 2)
         of_pixel = [
-            attack_loss(
-                doubled(x.double() + d), y if target is None else target, loss, targeted=targeted, logits=True
-            )
+            attack_loss(doubled(x.double() + d), wins, loss, targeted=targeted, logits=True)
             for d in (ahead, -ahead)
         ]
         expected = (of_pixel[0] - of_pixel[1]) / (2 * step)
@@ -367,8 +368,10 @@ def test_gradient_works_without_grad_mode_and_for_no_rows(small_net: nn.Module, 
     y = torch.zeros(len(x), dtype=torch.int64)
     expected = asked.gradient(x, y, None, "margin")
     with torch.no_grad():
-        assert torch.equal(asked.gradient(x, y, None, "margin"), expected)
-    assert asked.gradient(x[:0], y[:0], None, "margin").shape == x[:0].shape
+        again = asked.gradient(x, y, None, "margin")
+    assert torch.equal(again[0], expected[0]) and torch.equal(again[1], expected[1])
+    none = asked.gradient(x[:0], y[:0], None, "margin")
+    assert [part.shape for part in none] == [x[:0].shape, (0,)]
     assert not x.requires_grad
     assert all(p.grad is None for p in small_net.parameters())
 

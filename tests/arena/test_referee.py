@@ -175,6 +175,7 @@ def test_insiders_are_served_as_their_knowledge_allows_and_metered(
         evaluations += 1
         assert answers.insight is not None
         assert answers.insight.shape == (x.shape if what == "gradient" else (3,))
+        assert (answers.loss is None) == (what == "detector")
         assert answers.left.tolist() == [3, 3]
     assert referee.finish().insider_queries.tolist() == [evaluations, 2 * evaluations]
     assert record.query_rows == []
@@ -195,6 +196,8 @@ def test_an_insiders_gradient_is_that_of_its_games_loss(worlds: ModuleType, targ
     assert answers.insight is not None
     own = torch.tensor([[8.0, -8, 0, 0], [-8, 8, 0, 0]])
     assert answers.insight.flatten(1).equal(own)
+    assert answers.loss is not None
+    assert answers.loss.tolist() == [1, 1]
 
 
 # New games in the places of ended ones
