@@ -64,7 +64,7 @@ class Evaluation:
         began = time.perf_counter()
         columns = list(zip(*self._answers(stack), strict=True))
         seconds = (time.perf_counter() - began) / 3
-        label, refused, confidence, nll = (torch.cat(column) for column in columns)
+        label, refused, confidence, nll, flagged = (torch.cat(column) for column in columns)
         truth, answered = self.split.labels[self.places], label >= 0
         right = label == truth
         low, high = metrics.wilson(int(right.sum()), len(self))
@@ -75,13 +75,14 @@ class Evaluation:
             high=high,
             declined=_share(~answered & ~refused),
             refused=_share(refused),
+            flagged=_share(flagged),
             agreement=_share(label == self.undefended),
             **_calibration(confidence[answered], right[answered], nll[answered]),
             **(self._cost(stack, seconds) if cost else {}),
         )
 
-    def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
-        """By pieces, on the CPU: label (-1 for none), refused, confidence and negative log-likelihood."""
+    def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
+        """By pieces, on the CPU: label (-1 for none), refused, confidence, negative log-likelihood, flagged."""
         seed = random.derive(self.seed, "utility")
         service = any(d.memory == "service" for d in stack.defenders)
         oracle = Oracle(stack, seed=seed, games=len(self)) if service else None
@@ -117,18 +118,21 @@ def _calibration(confidence: Tensor, right: Tensor, nll: Tensor) -> dict[str, An
     }
 
 
-def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """An answer to images of the classes `truth` [n] as the referee reads it, on the CPU, [n] each: the label
-    (-1 for none), whether the image was refused, the confidence of the label, and -log p of `truth`."""
+    (-1 for none), whether the image was refused, the confidence of the label, -log p of `truth`, and whether
+    the image was flagged."""
     scores = response.scores.cpu()
-    refused, declined = torch.zeros(2, len(scores), dtype=torch.bool).unbind()
+    refused, declined, flagged = torch.zeros(3, len(scores), dtype=torch.bool).unbind()
     for flag in (response.refused, response.banned):
         refused = refused if flag is None else refused | flag.cpu()
     if response.declined is not None:
         declined = response.declined.cpu()
+    if response.flagged is not None:
+        flagged = response.flagged.cpu()
     label = torch.where(refused | declined, -1, labels_of(scores))
     log_p = log_probabilities(scores)
-    return label, refused, log_p.max(dim=1).values.exp(), -log_p.gather(1, truth[:, None])[:, 0]
+    return label, refused, log_p.max(dim=1).values.exp(), -log_p.gather(1, truth[:, None])[:, 0], flagged
 
 
 def log_probabilities(scores: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from fractions import Fraction
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -58,6 +60,45 @@ def bootstrap(
     tail = (1 - confidence) / 2
     low = np.quantile(drawn, tail, method="lower")
     return float(low), float(np.quantile(drawn, 1 - tail, method="higher"))
+
+
+def median_interval(
+    values: ArrayLike, units: int | None = None, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Interval of the median of values [n] between two order statistics (David and Nagaraja 2003, 7.1).
+
+    Of m independent values the k-th and the (m + 1 - k)-th enclose the median with probability
+    1 - 2 P(Binomial(m, 1/2) < k), whatever their distribution; k is the largest for which that is at least
+    `confidence`. Where there is none, the interval is (-inf, inf). Values may be infinite.
+
+    Args:
+        units: how many of the values are independent, m; all by default. Where fewer are, the interval is as
+            wide as if each stood for n / m equal values.
+
+    Raises ValueError where values are none or NaN, or m is not in 1..n.
+    """
+    _check_confidence(confidence)
+    x = np.sort(np.asarray(values, dtype=np.float64), axis=None)
+    n = len(x)
+    m = n if units is None else units
+    if n == 0 or np.isnan(x).any() or not 1 <= m <= n:
+        raise ValueError(f"a median needs values, none of them NaN, and from 1 to {n} units; found {m}")
+    k = _rank(m, confidence)
+    if k == 0:
+        return -math.inf, math.inf
+    return float(x[(k - 1) * n // m]), float(x[-1 - (k - 1) * n // m])
+
+
+@cache
+def _rank(m: int, confidence: float) -> int:
+    """The largest k with 2 P(Binomial(m, 1/2) < k) <= 1 - confidence, in whole numbers."""
+    most = Fraction(1 - confidence) / 2 * 2**m
+    k, ways, below = 0, 1, 1  # ways: m over k; below: how many of the 2^m outcomes have at most k successes
+    while below <= most:
+        k += 1
+        ways = ways * (m - k + 1) // k
+        below += ways
+    return k
 
 
 def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
@@ -9,8 +10,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.metrics import wilson
-from arena.threat import Threat
+from arena.metrics import median_interval, wilson
+from arena.threat import TOLERANCE, Threat
 from arena.transcript import Bools, Floats, GameRows, Ints, MarkRows, QueryRows, Reason
 
 Verdict = Literal["answered", "vote", "base"]
@@ -81,10 +82,7 @@ class Result:
         Raises:
             KeyError: if `at` was not reported.
         """
-        if at is not None and at not in self.marks:
-            raise KeyError(f"no verdicts were reported at {at} queries; there are {sorted(self.marks)}")
-        source = self.games if at is None else self.marks[at]
-        lost = np.asarray(getattr(source, verdict), dtype=np.float64)
+        lost = np.asarray(getattr(self._standing(at), verdict), dtype=np.float64)
         return float(np.where(self.played, 1 - lost, 0).mean())
 
     def success(self, verdict: Verdict = "answered") -> tuple[float, float, float]:
@@ -92,10 +90,36 @@ class Result:
 
         By `vote` a game counts with its share of wrong answers.
         """
-        lost = np.asarray(getattr(self.games, verdict), dtype=np.float64)[self.played]
-        if not len(lost):
-            return 0.0, 0.0, 1.0
-        return float(lost.mean()), *wilson(float(lost.sum()), len(lost))
+        return _share(np.asarray(getattr(self.games, verdict), dtype=np.float64)[self.played])
+
+    def median_distance(self, at: int | None = None) -> tuple[float, float, float]:
+        """The median distance in the threat's norm of the images that stood at a reported query count (None:
+        the end), over the played games, with a 95 % interval; infinite for a game without a hit.
+
+        Raises:
+            KeyError: if `at` was not reported.
+        """
+        distance = self._distance(at)
+        if not len(distance):
+            return math.nan, 0.0, math.inf
+        low, high = median_interval(distance)
+        return float(np.median(distance)), max(0.0, low), high
+
+    def success_within(
+        self, radius: float, verdict: Verdict = "answered", at: int | None = None
+    ) -> tuple[float, float, float]:
+        """The share of played games that the attacker won with an image no farther than `radius` in the
+        threat's norm, at a reported query count (None: the end), with a 95 % Wilson interval.
+
+        By `vote` such a game counts with its share of wrong answers.
+
+        Raises:
+            KeyError: if `at` was not reported.
+        """
+        distance = self._distance(at)
+        near = np.isfinite(distance) & (distance <= radius + TOLERANCE)
+        lost = np.asarray(getattr(self._standing(at), verdict), dtype=np.float64)[self.played]
+        return _share(np.where(near, lost, 0.0))
 
     def curve(self) -> tuple[Ints, Floats]:
         """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget."""
@@ -103,6 +127,16 @@ class Result:
         hits = np.sort(self.games.hit_at[self.games.hit_at > 0])
         lost = (~self.played).sum() + np.searchsorted(hits, at, side="right")
         return at, 1 - lost / len(self.games)
+
+    def _standing(self, at: int | None) -> GameRows | MarkRows:
+        if at is not None and at not in self.marks:
+            raise KeyError(f"no verdicts were reported at {at} queries; there are {sorted(self.marks)}")
+        return self.games if at is None else self.marks[at]
+
+    def _distance(self, at: int | None) -> Floats:
+        """Of the played games, infinite without a hit."""
+        distance = np.asarray(getattr(self._standing(at), self.threat.norm), dtype=np.float64)[self.played]
+        return np.where(np.isnan(distance), np.inf, distance)
 
     def __str__(self) -> str:
         shares = ", ".join(
@@ -115,6 +149,13 @@ class Result:
             f"{len(self.games)} images, clean accuracy {self.clean_accuracy:.1%}, "
             f"accuracy left {self.accuracy():.1%}; success: {shares}{median}"
         )
+
+
+def _share(lost: Floats) -> tuple[float, float, float]:
+    """The mean of the games' losses with its 95 % Wilson interval."""
+    if not len(lost):
+        return 0.0, 0.0, 1.0
+    return float(lost.mean()), *wilson(float(lost.sum()), len(lost))
 
 
 def join_games(parts: Sequence[GameRows]) -> GameRows:

@@ -19,6 +19,7 @@ class Utility:
         accuracy: the share answered with the true label; low, high: its 95 % Wilson interval, which is over
             images alone, not over a random defender's draws.
         declined, refused: the shares without a label, and turned away.
+        flagged: the share that the defender marked as an attacker's: its false positives; NaN in logs of old.
         agreement: the share whose label (or lack of one) is the undefended classifier's.
         ece: expected calibration error over 15 bins of equal width (`metrics.ece`); in [0, 1].
         ece_mass: the same over 15 bins of equal mass (`metrics.ece_quantile`).
@@ -52,6 +53,7 @@ class Utility:
     seconds_1: float = math.nan
     seconds_batch: float = math.nan
     peak_bytes: int | None = None
+    flagged: float = math.nan
 
     def __str__(self) -> str:
         said = (
@@ -60,6 +62,8 @@ class Utility:
         )
         if self.declined or self.refused:
             said += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
+        if self.flagged > 0:
+            said += f", flagged {self.flagged:.1%}"
         if self.batch is not None:
             said += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
         return said

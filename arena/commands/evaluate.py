@@ -201,17 +201,18 @@ def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) 
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
     unanswered = any(u.declined or u.refused for _, u, _ in rows)
+    flagged = any(u.flagged for _, u, _ in rows)
     heads = ["accuracy\n[95 %]", "agree-\nment", "ECE", *["equal\nmass"] * whole, "NLL"]
-    heads += ["declined\n/refused"] * unanswered
+    heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
     heads += ["cost at\n1 row", f"cost at\n{rows[0][1].batch} rows"]
     for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
         table.add_column(head, justify="right", no_wrap=True)
     for title, u, _ in rows:
-        table.add_row(escape(title), *_figures(u, unanswered, whole))
+        table.add_row(escape(title), *_figures(u, unanswered, flagged, whole))
     return table
 
 
-def _figures(u: Utility, unanswered: bool, whole: bool) -> list[str]:
+def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
     one, many = factor(u.cost_1), factor(u.cost_batch)
     if whole:
         one += f" [{factor(u.cost_1_low)}, {factor(u.cost_1_high)}]"
@@ -223,6 +224,7 @@ def _figures(u: Utility, unanswered: bool, whole: bool) -> list[str]:
         *[percent(u.ece_mass, 2)] * whole,
         number(u.nll),
         *[f"{percent(u.declined)}/{percent(u.refused)}"] * unanswered,
+        *[percent(u.flagged)] * flagged,
         one,
         many,
     ]

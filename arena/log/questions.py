@@ -16,7 +16,7 @@ from arena.log import schema
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
 from arena.log.records import MatchInfo, RunInfo, utility_of
-from arena.log.tables import Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
+from arena.log.tables import Asked, Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
 from arena.log.writer import Log
 from arena.threat import Threat
 from arena.utility import Utility
@@ -72,6 +72,21 @@ def verdicts(log: Log, match_id: int) -> Marks:
         .order_by(marks.c.at, games.c.repeat, games.c.shard, games.c.id)
     )
     return _record(Marks, ask(log, wanted))
+
+
+def asked(log: Log, match_id: int) -> list[Asked]:
+    """What the match's queries came to by purpose, most queries first; logs of layouts before 0003 tell it of
+    matches at level `queries` alone."""
+    own, shards = schema.purposes.c, schema.shards.c
+    sums = [func.sum(column).label(column.name) for column in (own.queries, own.refused, own.flagged)]
+    wanted = (
+        select(own.purpose, *sums)
+        .join(schema.shards, shards.id == own.shard_id)
+        .where(shards.match_id == match_id, shards.state == schema.FINISHED)
+        .group_by(own.purpose)
+        .order_by(sums[0].desc(), own.purpose)
+    )
+    return [Asked(purpose, *map(int, counts)) for purpose, *counts in ask(log, wanted)]
 
 
 def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:

@@ -77,6 +77,25 @@ def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> Columns
     }
 
 
+def count_purposes(counts: dict[str, Ints], rows: QueryRows) -> None:
+    """Adds a volley to the numbers [3] of queries, refused and flagged ones in `counts`, by purpose."""
+    told = np.array([len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)], np.int64)
+    purpose = _text(rows.purpose)
+    counts[purpose] = counts[purpose] + told if purpose in counts else told
+
+
+def purpose_columns(counts: dict[str, Ints], shard_id: int) -> Columns:
+    """Columns of `purposes`."""
+    queries, refused, flagged = np.array(list(counts.values()), np.int64).reshape(-1, 3).T
+    return {
+        "shard_id": np.full(len(counts), shard_id),
+        "purpose": list(counts),
+        "queries": queries,
+        "refused": refused,
+        "flagged": flagged,
+    }
+
+
 def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, repeat: int) -> Columns:
     """Columns of `games`."""
     count = len(rows)

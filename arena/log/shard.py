@@ -56,11 +56,13 @@ class Shard:
         self._level = level
         self._id = self._first_game = self._notes = self._rows = 0
         self._pieces: list[Piece] = []
+        self._purposes: dict[str, Ints] = {}
         self._games: GameRows | None = None
         self._room = BoundedSemaphore(WAITING)
         self._error: BaseException | None = None
 
     def queries(self, rows: QueryRows) -> None:
+        as_columns.count_purposes(self._purposes, rows)
         if self._level == "changes":
             rows = as_columns.changes(rows)
         if self._level != "games":
@@ -148,6 +150,8 @@ class Shard:
         self._write(self._pieces, connection)
         place = (self._first_game, self._match_id, self._number, self._repeat)
         append(connection, schema.games, as_columns.game_columns(games, *place))
+        if self._purposes:
+            append(connection, schema.purposes, as_columns.purpose_columns(self._purposes, self._id))
         finished = {"state": schema.FINISHED, "ended": now()}
         connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
 

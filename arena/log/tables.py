@@ -103,6 +103,16 @@ class Marks:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a match's queries of one purpose came to, over its finished shards, at every log level."""
+
+    purpose: str
+    queries: int
+    refused: int
+    flagged: int
+
+
+@dataclass(frozen=True)
 class Transcript:
     """A game's logged queries, [n] each, in order; `margin` is NaN where the defender declined."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import matplotlib
@@ -49,22 +49,40 @@ def curves(lines: Sequence[tuple[int, Row]], prefix: str) -> str:
         lines: the matches, each with the number of its colour; at least one of them has games.
         prefix: of the element's ids, which must not meet those of the page's other charts.
     """
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(4.2, 2.7), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        budget = max(row.budget for _, row in lines)
+
+    def draw(axes: Axes) -> None:
         for number, row in lines:
             if row.drawn:
                 _line(axes, row, number)
-        _dress(axes, budget)
+        _dress(axes, max(row.budget for _, row in lines))
+
+    return chart(draw, prefix)
+
+
+def chart(draw: Callable[[Axes], None], prefix: str) -> str:
+    """What `draw` draws, an SVG element to stand in a page; `prefix` is of its ids."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(4.2, 2.7), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
     return _for_page(text.getvalue(), prefix)
 
 
+def stroke(number: int) -> tuple[str, Any]:
+    """Colour and dashes of a line by its number."""
+    return _STAND_INS[number % COLOURS], DASHES[number // COLOURS % len(DASHES)]
+
+
+def grid(axes: Axes) -> None:
+    """Faint lines behind the data."""
+    axes.grid(color=_FAINT, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
 def _line(axes: Axes, row: Row, number: int) -> None:
-    colour, dash = _STAND_INS[number % COLOURS], DASHES[number // COLOURS % len(DASHES)]
+    colour, dash = stroke(number)
     curve = row.curve
     start = curve.played / curve.drawn
     x = np.concatenate([[0], curve.turn, [row.budget]])
@@ -86,8 +104,7 @@ def _dress(axes: Axes, budget: int) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
     axes.set_xlabel("queries")
     axes.set_ylabel("accuracy left")
-    axes.grid(color=_FAINT, linewidth=0.6)
-    axes.set_axisbelow(True)
+    grid(axes)
 
 
 def _first(budget: int) -> int:

@@ -1,13 +1,20 @@
-"""Matches that belong into one table: one world, one threat, attackers crossed with defenders."""
+"""Matches that belong into one table: one world, one threat, attackers crossed with defenders.
+
+The threat names what an attacker knows: with the defender's detector or the weights it never shares a table
+with one that sees answers alone.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from arena.log.schema import to_json
+from arena.report.detection import purposes_of
+from arena.report.distances import Distances, joined
 from arena.report.summary import Row
 from arena.threat import Threat
 from arena.utility import Utility
@@ -29,49 +36,89 @@ class Side:
 
 class Group:
     """Matches of one block in one world under one threat; only budgets may differ, by an attacker's
-    convention.
+    convention, or where it played once for each reported query count.
 
     Attributes:
         rows: the matches, in the order of the scenario.
         attackers, defenders: in the order of their first match; their labels tell them apart.
-        pairs: the matches with their agents, attacker by attacker.
+        by_attacker: the matches of each attacker, those of one query count among several apart.
+        nearest: whether results are distances (objective `minimum`), not accuracy left.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = tuple(rows)
         info = [row.match.info for row in rows]
-        attackers = [(i.attacker_title or i.attacker, i.attacker_params) for i in info]
-        defenders = [(i.defender_title or i.defender, i.defender_params) for i in info]
-        named, own = _sides(attackers)
+        named, own = _sides([(i.attacker_title or i.attacker, i.attacker_params) for i in info])
+        self.defenders, other = _sides([(i.defender_title or i.defender, i.defender_params) for i in info])
+        self._series: dict[tuple[int, int], list[Row]] = {}
+        apart: dict[tuple[int, str], dict[int, Row]] = {}
+        for a, d, row in zip(own, other, rows, strict=True):
+            self._series.setdefault((a, d), []).append(row)
+            apart.setdefault((a, row.match.info.title), {})[d] = row
         self.attackers = _with_budgets(named, own, [row.budget for row in rows])
-        self.defenders, other = _sides(defenders)
-        self._cells = dict(zip(zip(own, other, strict=True), rows, strict=True))
-        pairs = sorted(self._cells.items())
-        self.pairs = tuple((self.attackers[a], self.defenders[d], row) for (a, d), row in pairs)
+        self.by_attacker = [
+            (
+                replace(named[a], label=f"{named[a].label}, {title}") if title else self.attackers[a],
+                [(self.defenders[d], row) for d, row in sorted(cells.items())],
+            )
+            for (a, title), cells in sorted(apart.items(), key=lambda item: item[0][0])
+        ]
+        self.nearest = info[0].threat.objective == "minimum"
 
     def cell(self, attacker: int, defender: int) -> Row | None:
-        """The match of an attacker and a defender, by their places; None where there is none."""
-        return self._cells.get((attacker, defender))
+        """The match of an attacker and a defender, by their places, that of the largest budget; None where
+        there is none."""
+        return next((row for a, d, row in self.cells if (a, d) == (attacker, defender)), None)
+
+    def distances(self, attacker: int, defender: int) -> Distances | None:
+        """The distances of an attacker's matches with a defender, by all their query counts."""
+        found = [row.distances for row in self._series.get((attacker, defender), ()) if row.played]
+        parts = [own for own in found if own is not None]
+        return joined(parts) if parts else None
 
     @property
-    def by_attacker(self) -> list[tuple[Side, list[tuple[Side, Row]]]]:
-        """The matches of each attacker."""
-        return [(side, [(d, row) for a, d, row in self.pairs if a is side]) for side in self.attackers]
+    def pairs(self) -> list[tuple[Side, Side, Row]]:
+        """The matches with their agents, attacker by attacker."""
+        return [(attacker, *cell) for attacker, cells in self.by_attacker for cell in cells]
+
+    @property
+    def cells(self) -> list[tuple[int, int, Row]]:
+        """The matches that `cell` gives, with the places of their agents."""
+        return [(a, d, max(rows, key=lambda row: row.budget)) for (a, d), rows in self._series.items()]
 
     def worst(self, defender: int) -> Row | None:
-        """The match that leaves a defender the least accuracy, among those with finished games."""
-        rows = [row for (_, d), row in self._cells.items() if d == defender and row.drawn]
-        return min(rows, key=lambda row: row.headline.value, default=None)
+        """The match that leaves a defender the least accuracy, or the least median distance, among those with
+        finished games; of several query counts at the largest."""
+        rows = [row for _, d, row in self.cells if d == defender and row.drawn]
+        return min(rows, key=self.left, default=None)
 
     def is_worst(self, row: Row, defender: int) -> bool:
         """Whether a match with finished games leaves a defender as little as the worst one does."""
         worst = self.worst(defender)
-        return worst is not None and row.headline.value == worst.headline.value
+        return worst is not None and self.left(row) == self.left(worst)
+
+    def left(self, row: Row) -> float:
+        """What a match with finished games leaves at its budget: accuracy, or the median distance; infinite
+        where no game was played."""
+        if not self.nearest:
+            return row.headline.value
+        return row.distance_median if row.played else math.inf
 
     def utility(self, defender: int) -> Utility | None:
         """A defender's utility, by its first match that has one."""
-        found = (row.utility for (_, d), row in self._cells.items() if d == defender)
+        found = (row.utility for _, d, row in self.cells if d == defender)
         return next((utility for utility in found if utility is not None), None)
+
+    def flags(self, defender: int) -> bool:
+        """Whether a defender flagged a query of any of its matches, or a clean image."""
+        utility = self.utility(defender)
+        rows = [row for (_, d), series in self._series.items() if d == defender for row in series]
+        return any(row.detection.flagged for row in rows) or (utility is not None and utility.flagged > 0)
+
+    def purposes(self, defenders: Sequence[int]) -> list[str]:
+        """What was asked for in the matches of defenders, most queries first."""
+        rows = [row for (_, d), series in self._series.items() if d in defenders for row in series]
+        return purposes_of([row.detection for row in rows])
 
     @property
     def has_utilities(self) -> bool:
@@ -79,7 +126,7 @@ class Group:
 
     def facts(self, defender: int) -> list[tuple[str, str]]:
         """What a defender found as it was fitted, by the facts of its first match that has any."""
-        rows = (row for (_, d), row in self._cells.items() if d == defender)
+        rows = (row for _, d, row in self.cells if d == defender)
         facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
@@ -94,13 +141,28 @@ class Group:
 
     @property
     def threat(self) -> Threat:
-        """The threat, with the smallest budget of its matches."""
-        return min((row.match.info.threat for row in self.rows), key=lambda threat: threat.budget)
+        """The threat, with the smallest budget of its attackers."""
+        return min((row.match.info.threat for *_, row in self.cells), key=lambda threat: threat.budget)
+
+    @property
+    def budgets(self) -> set[int]:
+        """The budgets of its attackers, each one's largest."""
+        return {row.budget for *_, row in self.cells}
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """All query counts at which a match of the group reports."""
         return tuple(sorted({at for row in self.rows for at in row.left}))
+
+    @cached_property
+    def near_counts(self) -> tuple[int, ...]:
+        """All query counts at which a match of the group has distances."""
+        return tuple(sorted({at for row in self.rows if row.distances for at in row.distances.counts}))
+
+    def share(self, row: Row) -> float:
+        """A match's median distance as a share of the group's largest finite one; 1 at most."""
+        finite = [r.distance_median for *_, r in self.cells if r.distance_median < math.inf]
+        return min(1.0, self.left(row) / max(finite)) if finite and max(finite) > 0 else 1.0
 
     @property
     def verdicts(self) -> tuple[str, ...]:
@@ -109,7 +171,8 @@ class Group:
 
 
 def grouped(rows: Sequence[Row]) -> list[Group]:
-    """Consecutive matches with the same block, world and rules, until a pair of agents comes again."""
+    """Consecutive matches with the same block, world and rules, until a pair of agents comes again for the
+    same of its query counts."""
     groups: list[list[Row]] = []
     key, pairs = "", set[str]()
     for row in rows:
@@ -118,7 +181,7 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
         own = to_json(
             [info.block, info.dataset, info.dataset_sha, info.classifier, info.classifier_sha, rules]
         )
-        pair = to_json([info.attacker, info.attacker_params, info.defender, info.defender_params])
+        pair = to_json([info.attacker, info.attacker_params, info.defender, info.defender_params, info.title])
         if own != key or pair in pairs:
             groups.append([])
             key, pairs = own, set()
@@ -165,8 +228,8 @@ def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side,
 
 def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[int]) -> tuple[Side, ...]:
     """Attackers; those granted more queries than others with their budgets in their labels."""
-    budget = dict(zip(own, budgets, strict=True))
-    least = min(budgets)
+    budget = {i: max(b for j, b in zip(own, budgets, strict=True) if i == j) for i in own}
+    least = min(budget.values())
     return tuple(
         side if budget[i] == least else replace(side, label=f"{side.label}, {budget[i]:,} queries")
         for i, side in enumerate(sides)

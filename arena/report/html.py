@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,9 @@ from arena.log import Log
 from arena.log.tables import Run
 from arena.report import words
 from arena.report.charts import COLOURS, DASHES, curves
+from arena.report.detection import ESTIMATION
+from arena.report.distance_charts import distance_curves, success_curves
+from arena.report.distances import Distances
 from arena.report.groups import Group, Side, flat, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
@@ -40,6 +43,8 @@ class Section:
     """What the page shows of a group.
 
     Attributes:
+        near: of distance and of success within radii, against queries.
+        flagging: the places of defenders that flagged something.
         games: pictures by match; missing: why some have no originals.
     """
 
@@ -48,6 +53,8 @@ class Section:
     rules: str
     reasons: list[str]
     charts: list[Chart]
+    near: list[Chart]
+    flagging: list[int]
     games: list[tuple[Side, Side, Row, list[Picture]]]
     missing: list[str]
 
@@ -92,6 +99,7 @@ def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) 
             verdicts=VERDICTS,
             glossary=words.VERDICTS,
             dashes=DASHES,
+            estimation=ESTIMATION,
         )
     )
 
@@ -107,6 +115,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "percent": words.percent,
         "span": words.span,
+        "between": words.between,
         "number": words.number,
         "queries": words.queries,
         "factor": words.factor,
@@ -139,9 +148,11 @@ def _section(
     return Section(
         group=group,
         heading=heading if len(groups) > 1 or group.title else f"Results on {heading}",
-        rules=words.rules(group.threat, {row.budget for row in group.rows}),
+        rules=words.rules(group.threat, group.budgets),
         reasons=[reason for reason in REASONS if reason in ended],
         charts=_charts(group, place),
+        near=_near(group, place),
+        flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
         games=games,
         missing=list(dict.fromkeys(source for source in sources.values() if isinstance(source, str))),
     )
@@ -157,6 +168,47 @@ def _charts(group: Group, place: int) -> list[Chart]:
             svg = Markup(curves(lines, f"g{place}d{d}"))
             charts.append(Chart(side.label, svg, _said(group, side, lines)))
     return charts
+
+
+def _near(group: Group, place: int) -> list[Chart]:
+    """The charts of distances: for each defender the medians, and success within each radius."""
+    charts = []
+    norm = words.NORMS[group.threat.norm]
+    for d, side in enumerate(group.defenders):
+        found = [(a, group.distances(a, d)) for a in range(len(group.attackers))]
+        lines = [(a, own) for a, own in found if own is not None]
+        if any(0 < m.value < math.inf for _, own in lines for m in own.median.values()):
+            said = _told(group, lines, lambda own, at: words.number(own.median[at].value))
+            svg = Markup(distance_curves(lines, norm, f"g{place}d{d}m"))
+            title = f"{side.label}: median {norm}"
+            charts.append(Chart(title, svg, f"Median distance that {side.label} leaves, by queries. {said}."))
+        for r, radius in enumerate(lines[0][1].within if lines else ()):
+            if radius < math.inf:
+                charts.append(_within(group, side, lines, radius, f"g{place}d{d}r{r}"))
+    return charts
+
+
+def _within(
+    group: Group, defender: Side, lines: Sequence[tuple[int, Distances]], radius: float, prefix: str
+) -> Chart:
+    verdict = next(row for _, side, row in group.pairs if side is defender).match.info.verdict
+    svg = Markup(success_curves([(a, own, verdict) for a, own in lines], radius, prefix))
+    said = _told(group, lines, lambda own, at: f"{words.percent(own.within[radius][at][verdict].value)} %")
+    of = f"{words.NORMS[group.threat.norm]} ≤ {words.number(radius)}"
+    return Chart(
+        f"{defender.label}: {of}, by {verdict}",
+        svg,
+        f"Success against {defender.label} within {of} by {verdict}, by queries. {said}.",
+    )
+
+
+def _told(
+    group: Group, lines: Sequence[tuple[int, Distances]], value: Callable[[Distances, int], str]
+) -> str:
+    return "; ".join(
+        f"{group.attackers[a].label}: " + ", ".join(f"{value(own, at)} at {at}" for at in own.counts)
+        for a, own in lines
+    )
 
 
 def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
@@ -182,6 +234,7 @@ def _facts(run: Run, rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("time at play", words.duration(sum(row.seconds for row in rows))),
         ("games", f"{sum(row.drawn for row in rows):,} drawn, {sum(row.played for row in rows):,} played"),
         ("queries", f"{sum(row.queries for row in rows):,}"),
+        ("size", info.resolved.get("size") or words.NOTHING),
         ("seed", info.seed),
         ("device", info.device),
         ("batch", words.NOTHING if info.batch is None else info.batch),

@@ -1,16 +1,11 @@
-"""A run's matches in numbers, from the log's questions.
-
-Rates carry 95 % Wilson intervals. Games lost by `vote` count with their shares, and replays of one image
-count as one image with the mean of its games: a share varies no more than a yes or no with the same mean, so
-that both intervals err on the wide side.
-"""
+"""A run's matches in numbers, from the log's questions."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -18,22 +13,15 @@ from sqlalchemy import select
 
 from arena.log import Log, LogError, Verdict, questions, schema
 from arena.log.tables import Curve, Marks, Match, Outcomes, Run
-from arena.metrics import wilson
-from arena.transcript import Bools, Floats, Ints, Reason
+from arena.report.detection import Detection
+from arena.report.distances import Distances, distances
+from arena.report.rates import Rate, mean, median, rate, standing
+from arena.transcript import Bools, Floats, Reason
 from arena.utility import Utility
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BROKEN: tuple[Reason, ...] = ("error", "stalled")
 """Reasons that say that an attacker's code did not play a game to its end."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) where there are no games."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -58,7 +46,9 @@ class Row:
         reasons: how many games ended for each reason.
         trouble: the first error that was noted, "" without any.
         curve: hits against queries.
+        distances: by query count; None under another objective than `minimum`.
         utility: of the defended classifier, on clean images; None where it was not measured.
+        detection: what the defender flagged.
     """
 
     match: Match
@@ -82,7 +72,9 @@ class Row:
     reasons: Mapping[str, int]
     trouble: str
     curve: Curve
+    distances: Distances | None = None
     utility: Utility | None = None
+    detection: Detection = field(default_factory=lambda: Detection(()))
 
     @property
     def budget(self) -> int:
@@ -92,6 +84,11 @@ class Row:
     def headline(self) -> Rate:
         """The accuracy left at the budget, by the verdict that heads the match's result."""
         return self.left[self.budget][self.match.info.verdict]
+
+    @property
+    def no_start(self) -> float:
+        """The share of the games played in which the attacker found nothing to start from."""
+        return self.reasons.get("no-start", 0) / self.played if self.played else math.nan
 
     @property
     def broken(self) -> dict[str, int]:
@@ -131,7 +128,8 @@ def read_rows(log: Log, run_id: int) -> list[Row]:
         curve, shards = questions.curve(log, match.id), _shards(log, match.id)
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
-        rows.append(replace(row, utility=questions.utility(log, match.id)))
+        detection = Detection(tuple(questions.asked(log, match.id)))
+        rows.append(replace(row, utility=questions.utility(log, match.id), detection=detection))
     return rows
 
 
@@ -161,26 +159,19 @@ def summarise(
         left=_left(match, outcomes, marks, played),
         success={v: rate(getattr(outcomes, v)[played], image[played]) for v in VERDICTS},
         accepted=rate(accepted, image[played]) if accepted.any() else None,
-        queries_mean=_mean(queries),
-        queries_median=_median(queries),
-        hit_mean=_mean(hits),
-        hit_median=_median(hits),
-        distance_median=_median(distance),
+        queries_mean=mean(queries),
+        queries_median=median(queries),
+        hit_mean=mean(hits),
+        hit_median=median(hits),
+        distance_median=median(distance),
         queries=int(outcomes.queries.sum()),
         refused=int(outcomes.refused.sum()),
         insider=int(outcomes.insider_queries.sum()),
         reasons=dict(Counter(outcomes.reason).most_common()),
         trouble=trouble,
         curve=curve,
+        distances=distances(match, outcomes, marks, played),
     )
-
-
-def rate(values: Floats | Bools, image: Ints) -> Rate:
-    """The mean of the games' values [n] in [0,1], with an interval over their images [n]."""
-    if not len(values):
-        return Rate(math.nan, 0.0, 1.0)
-    mean, images = float(values.astype(np.float64).mean()), len(np.unique(image))
-    return Rate(mean, *wilson(min(mean * images, images), images))
 
 
 def progress(run: Run, rows: list[Row]) -> Progress:
@@ -207,16 +198,6 @@ def _left(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> dict
     return left | {budget: {v: kept(getattr(outcomes, v)) for v in VERDICTS}}
 
 
-def standing(game: Ints, marks: Marks, at: int) -> Ints:
-    """[n] the place in `marks` of each game's last mark up to query count `at`; -1 for none."""
-    order = np.argsort(game)
-    upto = np.flatnonzero(marks.at <= at)
-    place = order[np.searchsorted(game[order], marks.game[upto])]
-    row = np.full(len(game), -1, np.int64)
-    np.maximum.at(row, place, upto)
-    return row
-
-
 def _shards(log: Log, match_id: int) -> tuple[int, int, float]:
     """How many shards are finished, how many were begun, and the seconds that the finished ones took."""
     shards = schema.shards.c
@@ -238,12 +219,3 @@ def _trouble(log: Log, match_id: int) -> str:
     )
     found = questions.ask(log, wanted)
     return found[0].value if found else ""
-
-
-def _mean(values: Ints | Floats) -> float:
-    return float(values.mean()) if len(values) else math.nan
-
-
-def _median(values: Ints | Floats) -> float:
-    """Of values that may be infinite; the mean of two middle ones is infinite where one of them is."""
-    return float(np.median(values)) if len(values) else math.nan

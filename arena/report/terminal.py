@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
@@ -9,6 +11,7 @@ from rich.table import Table
 
 from arena.log import Log
 from arena.report.groups import Group, grouped
+from arena.report.measures import detection_table, distance_table
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
 from arena.utility import Utility
@@ -30,16 +33,22 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
     _print(console, f"[bold]{escape(run.info.title or run.info.scenario)}[/]")
     if said := unfinished(run, progress(run, rows)):
         _print(console, f"[yellow]{said}[/]")
-    for group in grouped(rows):
+    groups = grouped(rows)
+    for group in groups:
         title = f"{group.title}: " if group.title else ""
-        _print(console, f"\n{escape(title + group.world)} · {rules(group.threat, _budgets(group))}")
+        _print(console, f"\n{escape(title + group.world)} · {rules(group.threat, group.budgets)}")
         if len(group.attackers) > 1 or len(group.defenders) > 1 or group.has_utilities:
-            _print(console, f"accuracy left at the budget, by {' or '.join(group.verdicts)}; * the least")
+            left = f"median {NORMS[group.threat.norm]} distance" if group.nearest else "accuracy left"
+            by = "" if group.nearest else f", by {' or '.join(group.verdicts)}"
+            _print(console, f"{left} at the budget{by}; * the least")
             _print(console, _matrix(group))
             _print(console, "")
-        _print(console, _that_fits(console, group))
-    if rows:
-        _print(console, "[dim]in percent, with 95 % intervals; queries to the first hit: median/mean[/]")
+        _print(console, _that_fits(console, _choices(group)))
+        if (flagged := detection_table(group)) is not None:
+            _print(console, "\nflagged, in percent")
+            _print(console, flagged)
+    for said in _legend(groups):
+        _print(console, f"[dim]{said}[/]")
     if images := sorted({row.utility.images for row in rows if row.utility}):
         of = " or ".join(f"{count:,}" for count in images)
         _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
@@ -102,14 +111,37 @@ def _utility(utility: Utility | None) -> list[str]:
 def _cell(group: Group, row: Row | None, defender: int) -> str:
     if row is None or not row.drawn:
         return f"{NOTHING} "
-    value = percent(row.headline.value)
+    value = number(row.distance_median) if group.nearest else percent(row.headline.value)
     return f"[bold]{value}*[/]" if group.is_worst(row, defender) else f"{value} "
 
 
-def _that_fits(console: Console, group: Group) -> Table:
-    """The results with as many counts and intervals as the console has room for."""
-    choices = ((MOST_COUNTS, True), (MOST_COUNTS, False), (2, False), (0, False))
-    tables = [_results(group, most, intervals) for most, intervals in choices]
+def _legend(groups: Sequence[Group]) -> list[str]:
+    """What a reader must know of the tables' numbers."""
+    said = []
+    if any(not group.nearest for group in groups):
+        said.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
+    if any(group.nearest for group in groups):
+        said += [
+            "median distance over the games played, with 95 % intervals; ∞: no hit in half of them",
+            "≤ r: percent won by an image within r: by answered/vote/base, or once where the three agree",
+        ]
+    return said
+
+
+def _choices(group: Group) -> list[Table]:
+    """The results of a group, with fewer and fewer query counts and intervals."""
+    if group.nearest:
+        every = MOST_COUNTS + 1
+        choices = ((every, every), (every, 1), (every, 0), (3, 1), (3, 0), (2, 0), (1, 0))
+        return [distance_table(group, most, intervals) for most, intervals in choices]
+    return [
+        _results(group, most, intervals)
+        for most, intervals in ((MOST_COUNTS, True), (MOST_COUNTS, False), (2, False), (0, False))
+    ]
+
+
+def _that_fits(console: Console, tables: Sequence[Table]) -> Table:
+    """The first table that the console has room for, else the last."""
     endless = console.options.update(max_width=10_000)
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     return next(fits, tables[-1])
@@ -152,10 +184,6 @@ def _values(row: Row, counts: list[int], intervals: bool, accepted: bool, inside
     if insider:
         values.append(f"{row.insider:,}")
     return values
-
-
-def _budgets(group: Group) -> set[int]:
-    return {row.budget for row in group.rows}
 
 
 def _print(console: Console, what: Table | str) -> None:

@@ -6,7 +6,8 @@ import math
 from datetime import timedelta
 
 from arena.log.tables import Run
-from arena.report.summary import Progress, Rate
+from arena.report.rates import Median, Rate
+from arena.report.summary import Progress
 from arena.threat import Threat
 from arena.utility import Utility
 
@@ -31,6 +32,11 @@ def span(rate: Rate, digits: int = 0) -> str:
     if math.isnan(rate.value):
         return ""
     return f"[{percent(rate.low, digits)}, {percent(rate.high, digits)}]"
+
+
+def between(median: Median) -> str:
+    """The interval of a median distance."""
+    return "" if math.isnan(median.value) else f"[{number(median.low)}, {number(median.high)}]"
 
 
 def queries(value: float) -> str:

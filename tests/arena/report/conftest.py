@@ -60,6 +60,7 @@ UTILITY = Utility(
     seconds_1=0.0042,
     seconds_batch=0.00031,
     peak_bytes=5_500_000,
+    flagged=0.0333,
 )
 
 
@@ -169,6 +170,11 @@ def _hits(games: Sequence[Game]) -> QueryRows:
 @pytest.fixture
 def game() -> type[Game]:
     return Game
+
+
+@pytest.fixture
+def info() -> MatchInfo:
+    return MATCH
 
 
 @pytest.fixture

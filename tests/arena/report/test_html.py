@@ -138,7 +138,7 @@ def test_what_a_defended_classifier_is_worth_stands_beside_its_matches(hand, gam
     for words in (
         "none 90.0 [88.0, 91.7] 1.23 0.25 97.5 1.25 12.5 answered 100.0",
         "unknown – answered 100.0",
-        "none 1,000 90.0 [88.0, 91.7] 1.1 2.2 97.50 1.23 2.34 0.25 "
+        "none 1,000 90.0 [88.0, 91.7] 1.1 2.2 3.33 97.50 1.23 2.34 0.25 "
         "1.25 [1.10, 1.40] 4.2 64 12.5 [11.1, 13.3] 0.31 5.5",
     ):
         assert words in said, words

@@ -13,7 +13,8 @@ from scipy.stats import binomtest
 
 from arena.log import LogError, open_log, questions
 from arena.log.tables import Marks
-from arena.report.summary import VERDICTS, progress, rate, read_rows, read_run, standing
+from arena.report.rates import rate, standing
+from arena.report.summary import VERDICTS, progress, read_rows, read_run
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from arena.report import words
-from arena.report.summary import Rate
+from arena.report.rates import Rate
 from arena.threat import Threat
 
 

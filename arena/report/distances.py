@@ -1,0 +1,86 @@
+"""How near adversarial images came, by query count: medians, and success within radii."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from arena.log import Verdict
+from arena.log.tables import Marks, Match, Outcomes
+from arena.report.rates import Median, Rate, median_of, rate, standing
+from arena.threat import TOLERANCE
+from arena.transcript import Bools, Floats
+
+
+@dataclass(frozen=True)
+class Distances:
+    """Of a match under objective `minimum`, over the games played, by query count, the budget last.
+
+    Attributes:
+        median: of the distances in the threat's norm, infinite for a game without a hit.
+        within: by radius, the threat's epsilon last: the share of games won by each verdict with an image
+            within it. By `vote` such a game counts with the share of fresh answers that are wrong.
+    """
+
+    median: Mapping[int, Median]
+    within: Mapping[float, Mapping[int, Mapping[Verdict, Rate]]]
+
+    @property
+    def lines(self) -> list[tuple[float, Verdict, str]]:
+        """What a table shows of `within`: radius, verdict and its name; one for all where they agree."""
+        lines: list[tuple[float, Verdict, str]] = []
+        for radius, rates in self.within.items():
+            if all(len(set(by_verdict.values())) == 1 for by_verdict in rates.values()):
+                lines.append((radius, "answered", "by all"))
+            else:
+                lines += [(radius, verdict, verdict) for verdict in get_args(Verdict)]
+        return lines
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return tuple(self.median)
+
+
+def distances(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> Distances | None:
+    """The distances of a match; None under another objective than `minimum`."""
+    info, threat = match.info, match.info.threat
+    if threat.objective != "minimum":
+        return None
+    image = outcomes.image[played]
+    early = [at for at in sorted(set(marks.at.tolist())) if 0 < at < threat.budget]
+    seen = {at: _at(threat.norm, outcomes, marks, at) for at in early}
+    seen[threat.budget] = getattr(outcomes, threat.norm), {v: getattr(outcomes, v) for v in get_args(Verdict)}
+    radii = dict.fromkeys((*info.radii, threat.epsilon))
+
+    def won(at: int, radius: float, verdict: Verdict) -> Rate:
+        distance, lost = seen[at]
+        near = np.isfinite(distance[played]) & (distance[played] <= radius + TOLERANCE)
+        return rate(np.where(near, lost[verdict][played].astype(np.float64), 0.0), image)
+
+    return Distances(
+        {at: median_of(distance[played], image) for at, (distance, _) in seen.items()},
+        {r: {at: {v: won(at, r, v) for v in get_args(Verdict)} for at in seen} for r in radii},
+    )
+
+
+def joined(parts: Sequence[Distances]) -> Distances:
+    """The distances of matches of the same agents with other budgets as those of one."""
+    counts = sorted({at for part in parts for at in part.counts})
+    by = {at: part for part in parts for at in part.counts}
+    return Distances(
+        {at: by[at].median[at] for at in counts},
+        {radius: {at: by[at].within[radius][at] for at in counts} for radius in parts[0].within},
+    )
+
+
+def _at(
+    norm: str, outcomes: Outcomes, marks: Marks, at: int
+) -> tuple[Floats, Mapping[Verdict, Floats | Bools]]:
+    """The games' distances and verdicts [n] by the marks that stood at query count `at`."""
+    row = standing(outcomes.game, marks, at)
+    none = row < 0
+    lost = {v: np.where(none, 0, getattr(marks, v)[row]) for v in get_args(Verdict)}
+    return np.where(none, np.inf, getattr(marks, norm)[row]), lost

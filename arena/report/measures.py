@@ -1,0 +1,101 @@
+"""Tables on the terminal for what only some matches have: distances, and queries that a defender flagged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from arena.log import Verdict
+from arena.report.distances import Distances
+from arena.report.groups import Group
+from arena.report.rates import Rate
+from arena.report.summary import VERDICTS, Row
+from arena.report.words import NORMS, NOTHING, between, number, percent, span
+
+WIDEST_NAME = 24
+"""Columns for agents' names, which are folded beyond, so that the numbers have room."""
+MOST_PURPOSES = 5
+"""Purposes that find room in a table: those that most queries had."""
+
+
+def distance_table(group: Group, most: int, intervals: int) -> Table:
+    """A line a match for the medians, and one for each radius: the shares won within it by each verdict.
+
+    Args:
+        most: query counts shown, the last ones.
+        intervals: at how many of them, the last ones, intervals are shown: at a radius that of the headline.
+    """
+    norm = NORMS[group.threat.norm]
+    places = [(a, d) for a in range(len(group.attackers)) for d in range(len(group.defenders))]
+    found = {place: own for place in places if (own := group.distances(*place)) is not None}
+    counts = sorted({at for own in found.values() for at in own.counts})[-most:]
+    starts = any(row.no_start for *_, row in group.cells if row.played)
+    insider = any(row.insider for row in group.rows)
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME)
+    heads = [*(f"@{at:,}" for at in counts), *["no\nstart"] * starts, *["insider"] * insider]
+    table.add_column("", no_wrap=True)
+    for head in heads:
+        table.add_column(head, justify="right", no_wrap=True, vertical="bottom")
+    for a, attacker in enumerate(group.attackers):
+        table.add_section()
+        table.add_row(f"[bold]{escape(attacker.label)}[/]")
+        for d, defender in enumerate(group.defenders):
+            row, own = group.cell(a, d), found.get((a, d))
+            if row is None or own is None:
+                continue
+            beside = [percent(row.no_start)] * starts + [f"{row.insider:,}"] * insider
+            first, *others = _lines(own, norm, counts, intervals, row)
+            table.add_row(f"  {escape(defender.label)}", *first, *beside)
+            for line in others:
+                table.add_row("", *line)
+    return table
+
+
+def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Row) -> list[list[str]]:
+    """The medians of a match, then what was won within each radius."""
+    near = set(counts[len(counts) - intervals :])
+    medians = [
+        f"{number(m.value)}{f' {between(m)}' * (at in near)}" if (m := own.median.get(at)) else ""
+        for at in counts
+    ]
+    lines = [[f"median {norm}", *medians]]
+    for radius, by_count in own.within.items():
+        shares = [_shares(by_count[at], row, at in near) if at in by_count else "" for at in counts]
+        lines.append([f"≤ {number(radius)}", *shares])
+    return lines
+
+
+def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
+    """By the three verdicts; one share where they agree."""
+    shares = dict.fromkeys(percent(rates[verdict].value) for verdict in VERDICTS)
+    said = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
+    return f"{said} {span(rates[row.match.info.verdict])}" if interval else said
+
+
+def detection_table(group: Group) -> Table | None:
+    """Flagged shares of clean images, of estimation queries, of all queries and by purpose, a row a match;
+    None where no defender flagged anything."""
+    flagging = [d for d in range(len(group.defenders)) if group.flags(d)]
+    if not flagging:
+        return None
+    purposes = group.purposes(flagging)[:MOST_PURPOSES]
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME)
+    for head in ("clean\nimages", "estimation\nqueries", "all\nqueries", *map(escape, purposes)):
+        table.add_column(head, justify="right", overflow="fold", vertical="bottom")
+    for attacker, cells in group.by_attacker:
+        shown = [(d, side, row) for d in flagging for side, row in cells if side is group.defenders[d]]
+        if not shown:
+            continue
+        table.add_section()
+        table.add_row(f"[bold]{escape(attacker.label)}[/]")
+        for d, side, row in shown:
+            utility, own = group.utility(d), row.detection
+            clean = NOTHING if utility is None else percent(utility.flagged)
+            shares = (own.estimation, own.share(), *(own.share([purpose]) for purpose in purposes))
+            table.add_row("  " + escape(side.label), clean, *map(percent, shares))
+    return table

@@ -1,0 +1,72 @@
+"""Shares and medians of games with their intervals.
+
+Rates carry 95 % Wilson intervals. Games lost by `vote` count with their shares, and replays of one image
+count as one image with the mean of its games: a share varies no more than a yes or no with the same mean, so
+that both intervals err on the wide side.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from arena.log.tables import Marks
+from arena.metrics import median_interval, wilson
+from arena.transcript import Bools, Floats, Ints
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) where there are no games."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Median:
+    """A median distance with its 95 % interval, which may be infinite; NaN where there are no games."""
+
+    value: float
+    low: float
+    high: float
+
+
+def rate(values: Floats | Bools, image: Ints) -> Rate:
+    """The mean of the games' values [n] in [0,1], with an interval over their images [n]."""
+    if not len(values):
+        return Rate(math.nan, 0.0, 1.0)
+    mean, images = float(values.astype(np.float64).mean()), len(np.unique(image))
+    return Rate(mean, *wilson(min(mean * images, images), images))
+
+
+def median_of(distance: Floats, image: Ints) -> Median:
+    """The median of the games' distances [n], at least 0, with an interval between order statistics; replays
+    of an image count as one."""
+    if not len(distance):
+        return Median(math.nan, 0.0, math.inf)
+    low, high = median_interval(distance, len(np.unique(image)))
+    return Median(median(distance), max(0.0, low), high)
+
+
+def median(values: Ints | Floats) -> float:
+    """Of values that may be infinite; the mean of two middle ones is infinite where one of them is."""
+    return float(np.median(values)) if len(values) else math.nan
+
+
+def mean(values: Ints | Floats) -> float:
+    """NaN without any."""
+    return float(values.mean()) if len(values) else math.nan
+
+
+def standing(game: Ints, marks: Marks, at: int) -> Ints:
+    """[n] the place in `marks` of each game's last mark up to query count `at`; -1 for none."""
+    order = np.argsort(game)
+    upto = np.flatnonzero(marks.at <= at)
+    place = order[np.searchsorted(game[order], marks.game[upto])]
+    row = np.full(len(game), -1, np.int64)
+    np.maximum.at(row, place, upto)
+    return row
