@@ -39,11 +39,11 @@ class SignFlip(Attacker):
     As in the authors' code, but that alpha stays below half the radius (beyond the whole theirs collapses), a
     sign that upsampling has averaged to 0 is kept (theirs erases the pixel), and it goes on inside the ball.
     Theirs is linf only. PredCoin reports l2 without saying how: our reading keeps the flips, which change no
-    l2 length, and shrinks the length by alpha instead of the radius; see `project`.
+    l2 length, and scales to a shorter length where the other clips to a smaller radius.
 
     Attributes:
-        alpha: by which the radius shrinks in an iteration of linf, at first.
-        alpha_l2: by which the length shrinks in one of l2, relative to it, at first.
+        alpha: how much is added to each pixel, or taken away, and by which the radius shrinks; at first.
+        shrink_l2: by which the length shrinks in l2, relative to it, at first; it adapts as alpha does.
         keep: the probability to keep a sign, at first.
         factor: signs are drawn for cells of so many pixels a side, and blended linearly in between.
         searches: halvings of the first search, towards x0.
@@ -52,7 +52,7 @@ class SignFlip(Attacker):
     """
 
     alpha: float = 0.004
-    alpha_l2: float = 0.01
+    shrink_l2: float = 0.01
     keep: float = 0.999
     factor: int = 1
     searches: int = 10
@@ -62,8 +62,8 @@ class SignFlip(Attacker):
     def __post_init__(self) -> None:
         if not 0 < self.alpha < math.inf:
             raise ValueError(f"alpha must be finite and above 0; found {self.alpha}")
-        if not 0 < self.alpha_l2 < 1:
-            raise ValueError(f"alpha_l2 must be above 0 and below 1; found {self.alpha_l2}")
+        if not 0 < self.shrink_l2 < 1:
+            raise ValueError(f"shrink_l2 must be above 0 and below 1; found {self.shrink_l2}")
         if not KEEP[0] <= self.keep <= KEEP[1]:
             raise ValueError(f"keep must be from {KEEP[0]} to {KEEP[1]}; found {self.keep}")
         for name in ("factor", "searches", "init_draws"):
@@ -115,7 +115,8 @@ class Walk:
 
     Attributes:
         delta: [G,C,H,W], the perturbation, not clipped to the box.
-        alpha: [G] float64, by which the radius shrinks (in l2: relative to the length).
+        alpha: [G] float64.
+        shrink: by which share of its length a perturbation shrinks in l2, over alpha.
         keep: [G,C,h,w], the probability to keep the sign of each cell.
         successes: [2,G], projections and flips that succeeded in the period.
     """
@@ -123,15 +124,15 @@ class Walk:
     def __init__(self, attacker: SignFlip, games: Games, x: Tensor) -> None:
         self.games, self.linf = games, games.threat.norm == "linf"
         self.delta = x - games.x0
-        first = attacker.alpha if self.linf else attacker.alpha_l2
-        self.alpha = torch.full((len(x),), first, dtype=torch.float64, device=x.device)
+        self.alpha = torch.full((len(x),), attacker.alpha, dtype=torch.float64, device=x.device)
+        self.shrink = attacker.shrink_l2 / attacker.alpha
         cells = [max(1, side // attacker.factor) for side in x.shape[2:]]
         self.keep = x.new_full((*x.shape[:2], *cells), attacker.keep)
         self.successes = x.new_zeros(2, len(x))
 
     def step(self, i: Tensor) -> Tensor:
-        """alpha [n] of games `i` [n], brought below half the radius (in l2: half the length)."""
-        most = self.length(self.delta[i]) / 2 if self.linf else 0.5
+        """alpha [n] of games `i` [n], such that no more than half the radius or the length is lost."""
+        most = self.length(self.delta[i]) / 2 if self.linf else 0.5 / self.shrink
         self.alpha[i] = self.alpha[i].clamp_max(most)
         return self.alpha[i]
 
@@ -140,19 +141,18 @@ class Walk:
         return distance(delta, torch.zeros_like(delta), self.games.threat.norm).double()
 
     def project(self, i: Tensor, u: Tensor, alpha: Tensor) -> Tensor:
-        """The perturbations [n,C,H,W] plus random signs, made smaller by `alpha` [n].
+        """The perturbations [n,C,H,W] of radius r or length L plus random signs s, made smaller.
 
-        linf: Clip(delta + alpha s, -(r - alpha), r - alpha), r = max |delta|. l2: delta + a s / sqrt(d),
-        scaled to length L - a, with L the length of delta and a = alpha L.
+        linf: Clip(delta + alpha s, -(r - alpha), r - alpha). l2: delta + alpha s, scaled to length L - a,
+        a = shrink alpha L.
         """
         delta, signs = self.delta[i], self.upsample(torch.where(u < 0.5, 1.0, -1.0))
-        length = self.length(delta)
-        a = alpha if self.linf else alpha * length
-        less = (length - a).view(-1, 1, 1, 1)
+        size = self.length(delta)
+        moved = delta + _rows(alpha) * signs
         if self.linf:
-            return (delta + _rows(a) * signs).clamp(-less, less).float()
-        moved = delta + _rows(a / math.sqrt(delta[0].numel())) * signs
-        return (moved * (less / _rows(self.length(moved)).clamp_min(1e-12))).float()
+            less = _rows(size - alpha)
+            return moved.clamp(-less, less).float()
+        return (moved * _rows(size * (1 - self.shrink * alpha) / self.length(moved).clamp_min(1e-12))).float()
 
     def flip(self, i: Tensor, kept: Tensor) -> Tensor:
         """The perturbations [n,C,H,W] with the signs turned where `kept` [n,C,h,w], upsampled, is below 0."""
