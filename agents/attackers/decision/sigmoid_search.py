@@ -27,7 +27,7 @@ STEPS = 200
 """At most so many queries a search."""
 LEVELS = (0.02, 0.08, 0.2, 0.35, 0.5, 0.65, 0.8, 0.92, 0.98)
 """Quantiles of t where a query is considered, besides both ends of the path, which tell most about nu."""
-SAFE = 0.95
+SAFE = 0.98
 """How sure it is that the place `beyond` lies on the adversarial side."""
 _RESOLUTION = 2.0**32
 """Information is compared in whole numbers of 2^-32: places that are equally good must tie in any batch."""
@@ -39,7 +39,7 @@ class Boundary:
 
     Attributes:
         t: [n] float64, the place where either answer is as likely, in [0,1].
-        beyond: [n] float64, the place behind which the boundary lies with probability .95; inf where that is
+        beyond: [n] float64, the place behind which the boundary lies with probability .98; inf where that is
             not so even at the end of the path.
         slope: [n] float64, s: the reciprocal of the path's share over which the answer turns.
         flips: [n] float64, nu.

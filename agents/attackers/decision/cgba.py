@@ -1,0 +1,149 @@
+"""CGBA: along half circles through x0 and the point reached, bent by the normal of the boundary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import count
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.circles import Circles, inner
+from agents.attackers.decision.dct import LOWEST, low_noise
+from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.decision.purposes import STEP
+from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.standing import stand_by
+from agents.attackers.decision.starts import find_start
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
+
+HALVINGS = 25
+"""Of an angle or a bracket: to the authors' tolerance from the far corner of an image of 224 pixels."""
+
+
+@dataclass(frozen=True)
+class CGBA(Attacker):
+    """CGBA (Reza, Rahmati, Wu and Dai, ICCV 2023), l2; targeted: CGBA-H.
+
+    As in the authors' code, but for the search along a circle, which begins between the last two angles
+    asked; theirs goes back to the angle 0. Theirs measures in pixels divided by their standard deviation, so
+    that `sigma`, `tolerance` and `start_step` are a few times longer here.
+
+    Attributes:
+        initial_probes: N_0; iteration t, from 1, asks N_0 sqrt(t) probes.
+        sub_dim: frequencies a side, of each channel, that the probes lie in; 0: a quarter of the side as the
+            authors' of 224 pixels, at least 10.
+        sigma: the probes' standard deviation in each frequency.
+        tolerance: the l2 width to which the boundary is located.
+        start_step: noise to start from is this many times k, for k = 1, 2, ...
+        start_draws: the last k.
+        fallback: where no noise will do, start from an image granted (`find_start`).
+    """
+
+    initial_probes: int = 30
+    sub_dim: int = 0
+    sigma: float = 2e-4
+    tolerance: float = 1e-4
+    start_step: float = 0.02
+    start_draws: int = 300
+    fallback: bool = False
+
+    needs = Needs(norms=("l2",), starts="targeted")
+
+    def __post_init__(self) -> None:
+        if self.sub_dim < 0:
+            raise ValueError(f"sub_dim must be 0 (by the size of the images) or above; found {self.sub_dim}")
+        for name in ("sigma", "tolerance", "start_step"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
+        for name in ("initial_probes", "start_draws"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+
+    def play(self, games: Games) -> Play:
+        x = yield from find_start(
+            games, self.start_draws, fallback=self.fallback, noise=lambda k, i: self.noise(games, k, i)
+        )
+        i = games.open
+        x[i] = yield from self.straight(games, x[i], i)
+        for t in count(1):
+            yield from stand_by(games, x[i], i)
+            i = games.open
+            if not len(i):
+                return
+            normal = (yield from self.estimate(games, x[i], i, int(self.initial_probes * math.sqrt(t)))).phi_u
+            bend = self.bend_far if games.threat.targeted else self.bend_near
+            x[i] = yield from bend(games, x[i], normal, i)
+
+    def noise(self, games: Games, k: int, i: Tensor) -> Tensor:
+        """The k-th images [n,C,H,W] to start from, k from 1: games `i` under ever stronger noise."""
+        return (games.x0[i] + self.start_step * k * games.normal(games.x0.shape[1:], i)).clamp_(0, 1)
+
+    def estimate(self, games: Games, x: Tensor, i: Tensor, probes: int) -> Generator[Move, Answers, Estimate]:
+        """Sums over probes x + sigma u around the boundary points `x` [n,C,H,W] of games `i` [n]."""
+        side = min(x.shape[2:])
+        sub_dim = self.sub_dim or min(side, max(LOWEST, side // 4))
+
+        def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
+            u = low_noise(games, i[rows], (BLOCK,), sub_dim)
+            return (x[rows].unsqueeze(1) + self.sigma * u).clamp_(0, 1), u
+
+        return (yield from estimate(games, i, probes, draw))
+
+    def bend_near(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
+        """CGBA: where the circles that leave `x` [n,C,H,W] towards `normal` cross the boundary, [n,C,H,W].
+
+        Angles pi/2 (1 - 2^-k) are tried until one is benign; at pi / 2 there is x0, which is.
+        """
+        circles = Circles.over(games, x, normal, i)
+        adversarial = torch.zeros_like(circles.diameter)
+        benign = torch.full_like(adversarial, math.pi / 2)
+        rows = torch.arange(len(i), device=x.device)
+        for k in range(1, HALVINGS + 1):
+            angle = torch.full_like(adversarial[rows], math.pi / 2 * (1 - 0.5**k))
+            fooled = yield from games.fools(circles.at(angle, rows), i[rows], STEP)
+            adversarial[rows] = torch.where(fooled, angle, adversarial[rows])
+            benign[rows] = torch.where(fooled, benign[rows], angle)
+            rows = rows[fooled & games.state.open[i[rows]]]
+            if not len(rows):
+                break
+        angle = yield from bisect(
+            games, i, circles.at, benign, adversarial, width=self.tolerance / circles.diameter, steps=HALVINGS
+        )
+        every = torch.arange(len(i), device=x.device)
+        return torch.where(angle.view(-1, 1, 1, 1) > 0, circles.at(angle, every), x)
+
+    def bend_far(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
+        """CGBA-H: a point on the circle that is adversarial, then straight to the boundary, [n,C,H,W].
+
+        Angles are half of that between `normal` and x - x0, a quarter, and so on; if none will do, `x` stays.
+        """
+        circles = Circles.over(games, x, normal, i)
+        angle = inner(unit(normal), circles.ahead).clamp(-1, 1).acos()
+        turned, rows = x.clone(), torch.arange(len(i), device=x.device)
+        for _ in range(HALVINGS):
+            angle /= 2
+            candidate = circles.at(angle[rows], rows)
+            fooled = yield from games.fools(candidate, i[rows], STEP)
+            turned[rows[fooled]] = candidate[fooled]
+            rows = rows[~fooled & games.state.open[i[rows]]]
+            if not len(rows):
+                break
+        return (yield from self.straight(games, turned, i))
+
+    def straight(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary: images [n,C,H,W]."""
+        x0 = games.x0[i]
+        length = inner(x - x0, x - x0).sqrt()
+        t = yield from bisect(
+            games,
+            i,
+            lambda t, rows: blend(x0[rows], x[rows], t),
+            torch.zeros_like(length),
+            torch.ones_like(length),
+            width=self.tolerance / length,
+            steps=HALVINGS,
+        )
+        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
