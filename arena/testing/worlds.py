@@ -75,7 +75,7 @@ class Constant(nn.Module):
         self.classes = classes
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.new_zeros((len(x), self.classes))
+        return x.flatten(1)[:, :1].mul(0).repeat(1, self.classes)  # with a gradient: 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,1 @@
+"""Attackers that differentiate the classifier itself: references for what queries alone can reach."""

@@ -1,0 +1,82 @@
+"""Projected gradient descent: the strongest perturbation inside the ball, with the weights at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.estimates import unit
+from agents.attackers.white_box.insider import gradient, hand_in
+from arena.geometry import quantise
+from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
+
+
+@dataclass(frozen=True)
+class PGD(Attacker):
+    """PGD (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018), l_inf and l_2, untargeted and targeted.
+
+    From a uniform point of the ball, steps of alpha = step_size epsilon / steps down the sign of the gradient
+    (l_inf) or down itself (l_2), each projected. Of a run the lowest loss is kept, of the runs the lowest
+    margin; a game is done when that is negative. The gradients are those of the classifier without its
+    defense, and are metered, not charged; the one query is that of the image kept. Where the service rounds
+    images, that is what is differentiated at.
+
+    Attributes:
+        steps: of a run.
+        step_size: alpha in units of epsilon / steps.
+        restarts: how many runs, each from a point of its own.
+        loss: what is descended: the log-probability of y (minus that of the target), or the margin.
+    """
+
+    steps: int = 40
+    step_size: float = 2.5
+    restarts: int = 5
+    loss: Loss = "cross-entropy"
+
+    needs = Needs(objectives=("first", "submit"), knowledge="weights")
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "restarts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        if not self.step_size > 0:
+            raise ValueError(f"step_size must be above 0; found {self.step_size}")
+
+    def play(self, games: Games) -> Play:
+        best = games.x0.clone()
+        margin = games.x0.new_full((len(games),), torch.inf)
+        for _ in range(self.restarts):
+            i = games.open
+            i = i[margin[i] >= 0]
+            if not len(i):
+                break
+            x = yield from self.run(games, i)
+            _, found = yield from gradient(games, x, i, "margin")
+            lower = found < margin[i]
+            best[i[lower]], margin[i[lower]] = x[lower], found[lower]
+        yield from hand_in(games, best[games.open], games.open)
+
+    def run(self, games: Games, i: Tensor) -> Generator[Move, Answers, Tensor]:
+        """The images [n,C,H,W] of the lowest loss on the way down from random points, for games `i` [n]."""
+        x = games.project(games.x0[i] + self.start(games, i), i)
+        best, lowest = x.clone(), x.new_full((len(i),), torch.inf)
+        alpha = self.step_size * games.epsilon / self.steps
+        for step in range(self.steps + 1):
+            seen = quantise(x, games.threat.quantisation)
+            up, loss = yield from gradient(games, seen, i, self.loss)
+            lower = loss < lowest
+            best[lower], lowest[lower] = seen[lower], loss[lower]
+            if step < self.steps:
+                x = games.project(x - alpha * (up.sign() if games.threat.norm == "linf" else unit(up)), i)
+        return best
+
+    def start(self, games: Games, i: Tensor) -> Tensor:
+        """Uniform points of the ball around 0 [n,C,H,W]."""
+        shape = games.x0.shape[1:]
+        if games.threat.norm == "linf":
+            return games.epsilon * (2 * games.uniform(shape, i) - 1)
+        radius = games.uniform((1, 1, 1), i) ** (1 / shape.numel())
+        return games.epsilon * radius * unit(games.normal(shape, i))
