@@ -24,7 +24,7 @@ class PredCoin(DetectAndFlip):
         bound: the accuracy that may be lost, in points / 100. The paper's Algorithm 1 says .1, which ends at
             the edge of a cliff; its results lie on the plateau beyond, which .02 reaches.
         search: `scan`: exact, over all values of y1; `bisection`: Algorithm 1, to within .01.
-        images: how many training images F_Q learns from; None: 5 %, at least 200, at most 600.
+        images: how many training images F_Q learns from; None: 5 %, at least 200, at most 500.
         seed: of F_Q's training.
         coin: the probability of a flip; 0: detected queries are flagged, nothing else (as in Table 2).
     """

@@ -13,9 +13,10 @@ from arena import random
 
 HIDDEN = (64, 64, 32)
 """Units of the hidden layers (PredCoin, Table 1)."""
-EPOCHS = 50
-PATIENCE = 10
-"""Epochs without a better loss on the images held back, after which training stops."""
+EPOCHS, UPDATES = 50, 500
+"""How long training lasts at most: epochs, or updates where so few images make more epochs of them."""
+PATIENCE = 5
+"""Training stops where such a part of it, a fifth, brought no better loss on what is held back."""
 BATCH = 128
 LR = 1e-3
 HELD_BACK = 5
@@ -109,11 +110,12 @@ def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
     layers = _start((s.shape[1], *HIDDEN, 2), seed)
     flat = [tensor for layer in layers for tensor in layer]
     optimiser = torch.optim.Adam(flat, lr=LR)
+    epochs = max(EPOCHS, -(-UPDATES // -(-len(rest) // BATCH)))
     best, best_loss, since = layers, torch.inf, 0
     with torch.enable_grad():
         for tensor in flat:
             tensor.requires_grad_(True)
-        for epoch in range(EPOCHS):
+        for epoch in range(epochs):
             shuffled = rest[random.uniform(random.derive(seed, "epoch", epoch), rest, 0, ()).argsort()]
             for rows in torch.split(shuffled, BATCH):
                 optimiser.zero_grad()
@@ -124,7 +126,7 @@ def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
             since = 0 if loss < best_loss else since + 1
             if not since:
                 best, best_loss = [(w.detach().clone(), b.detach().clone()) for w, b in layers], loss
-            if since >= PATIENCE:
+            if since >= epochs // PATIENCE:
                 break
     return best
 

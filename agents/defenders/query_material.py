@@ -19,7 +19,7 @@ from arena.threat import Norm
 
 SHARE = 0.05
 """Of the training images, as PredCoin takes them."""
-FEWEST, MOST = 200, 600
+FEWEST, MOST = 200, 500
 """Images, whatever the share: enough to learn from, and not more than minutes of play."""
 HELD_OUT = 3
 """One image of the calibration split is played from for so many of the training split."""
@@ -66,7 +66,7 @@ def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: 
     """The material for a classifier; at once where this process gathered the same before.
 
     Args:
-        images: how many training images to play from; None: 5 % of them, at least 200, at most 600.
+        images: how many training images to play from; None: 5 % of them, at least 200, at most 500.
         seed: which images are drawn, and how they are played from.
 
     Raises:
