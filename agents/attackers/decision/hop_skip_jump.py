@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import count
 from typing import Literal
@@ -69,15 +69,18 @@ class HopSkipJump(Attacker):
         x[i] = yield from blend_search(games, x[i], i, 1e-3)
         yield from self.walk(games, x)
 
-    def walk(self, games: Games, x: Tensor) -> Play:
-        """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed."""
+    def walk(self, games: Games, x: Tensor, going_on: Callable[[int, Tensor], Tensor] | None = None) -> Play:
+        """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed.
+
+        `going_on(t, i)` picks those of the open games `i` [n] that iteration t is played in.
+        """
         theta = self.theta(games)
         far = games.distance(x)  # D, before the last search
         i = games.open
         x[i] = yield from boundary_search(games, x[i], i, theta)
         for t in count(1):
             yield from stand_by(games, x[i], i)
-            i = games.open
+            i = games.open if going_on is None else going_on(t, games.open)
             if not len(i):
                 return
             delta = torch.full_like(far[i], 0.1) if t == 1 else self.delta(games) * far[i]
