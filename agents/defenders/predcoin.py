@@ -21,9 +21,10 @@ class PredCoin(DetectAndFlip):
     Attributes:
         gamma: a query is detected where y1 >= gamma; None: the smallest at which the accuracy expected to be
             lost on the calibration split is within `bound`.
-        bound: the accuracy that may be lost, in points / 100. The paper's Algorithm 1 says .1, which ends at
-            the edge of a cliff; its results lie on the plateau beyond, which .02 reaches.
-        search: `scan`: exact, over all values of y1; `bisection`: Algorithm 1, to within .01.
+        bound: the accuracy that may be lost, in points / 100 (Algorithm 1: .1; .02 is the stricter choice).
+        search: `bisection`: Algorithm 1, to within .01: where F_Q is sure of most images it ends at .0078, on
+            the plateau where the paper's losses lie; `scan`: exact, over all values of y1, which goes on to
+            the edge of the cliff and loses all that `bound` allows.
         images: how many training images F_Q learns from; None: 5 %, at least 200, at most 500.
         seed: of F_Q's training.
         coin: the probability of a flip; 0: detected queries are flagged, nothing else (as in Table 2).
