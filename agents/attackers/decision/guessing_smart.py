@@ -37,8 +37,8 @@ class GuessingSmart(Attacker):
         spherical_step: sigma, the step along the sphere relative to D (the authors' on ImageNet).
         source_step: epsilon, the step inwards relative to D.
         candidates: so many, at most, in a round.
-        frequency: cells of the noise along the longer side of an image; None: 5 (side / 64)^.9, which gives
-            the authors' values, 5 at 64 and 20 at 299 pixels, and 2.7 at 32.
+        frequency: cells of the noise along the longer side of an image; None: the authors' values, 5 at 64
+            and 20 at 299 pixels, a power of the side between and above, and 5 below.
         start: `nearest`: the nearest image granted whose label wins, as the authors' targeted attack begins
             (untargeted: our reading); `noise`: as the Boundary Attack, for threats that grant no images.
         start_gap: the boundary is searched from there until it is known to so much, in l_2.
@@ -123,7 +123,7 @@ class GuessingSmart(Attacker):
     def cell(self, games: Games) -> float:
         """The side of a cell of the noise in pixels."""
         side = max(games.x0.shape[2:])
-        return side / (self.frequency or 5 * (side / 64) ** 0.9)
+        return side / (self.frequency or 5 * max(1, side / 64) ** 0.9)
 
     def propose(self, x0: Tensor, x: Tensor, distance: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
         """Candidates [n,C,H,W] from points `x` at `distance` [n] from x0, by noise [n,C,H,W], at a scale [n].
