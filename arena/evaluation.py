@@ -82,7 +82,7 @@ class Evaluation:
         )
 
     def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
-        """By pieces, on the CPU: label (-1 for none), refused, confidence, negative log-likelihood, flagged."""
+        """By pieces, as `read` gives them."""
         seed = random.derive(self.seed, "utility")
         service = any(d.memory == "service" for d in stack.defenders)
         oracle = Oracle(stack, seed=seed, games=len(self)) if service else None

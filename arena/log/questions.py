@@ -176,7 +176,7 @@ def _info(kind: type[Any], row: Any, **changed: Any) -> Any:
 
 def _match(row: Any) -> Match:
     changed = {"threat": Threat(**row.threat), "image_shape": tuple(row.image_shape), "at": tuple(row.at)}
-    changed["radii"] = tuple(row.radii or ())
+    changed["radii"] = tuple(map(float, row.radii or ()))  # JSON holds "inf" as text
     return Match(row.id, row.run_id, _info(MatchInfo, row, **changed))
 
 

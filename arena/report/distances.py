@@ -67,9 +67,9 @@ def distances(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> 
 
 
 def joined(parts: Sequence[Distances]) -> Distances:
-    """The distances of matches of the same agents with other budgets as those of one."""
+    """The distances of matches of the same agents with other budgets as those of one: at a budget its own."""
     counts = sorted({at for part in parts for at in part.counts})
-    by = {at: part for part in parts for at in part.counts}
+    by = {at: part for part in parts for at in part.counts} | {part.counts[-1]: part for part in parts}
     return Distances(
         {at: by[at].median[at] for at in counts},
         {radius: {at: by[at].within[radius][at] for at in counts} for radius in parts[0].within},

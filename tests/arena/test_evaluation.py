@@ -148,6 +148,18 @@ def test_agreement_is_with_the_classifier_before_it_was_hardened():
     assert found.agreement == 0.5
 
 
+def test_flagged_images_are_counted_whatever_is_answered():
+    classifier, split = world([[2.0, 0.0]] * 8, [0] * 8)
+    said = Says(
+        [[2.0, 0.0]] * 8, flagged=[True, True, False, True] + [False] * 4, refused=[True] + [False] * 7
+    )
+    found = Evaluation(classifier, split).of(Stack(classifier, (said,)), cost=False)
+    assert (found.flagged, found.refused, found.accuracy) == (3 / 8, 1 / 8, 7 / 8)
+    assert ", flagged 37.5%" in str(found)
+    bare = Evaluation(classifier, split).of(Stack(classifier), cost=False)
+    assert bare.flagged == 0 and "flagged" not in str(bare)
+
+
 def test_what_is_not_answered_is_not_right_and_has_no_calibration():
     logits = [[2.0, 0.0]] * 8
     classifier, split = world(logits, [0] * 8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from arena.metrics import bootstrap, ece, ece_quantile, nll, wilson
+from arena.metrics import bootstrap, ece, ece_quantile, median_interval, nll, wilson
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
@@ -182,3 +182,40 @@ def test_nll_of_known_probabilities() -> None:
 def test_nll_refuses_what_does_not_fit(logits: Any, labels: Any) -> None:
     with pytest.raises(ValueError, match=r"labels"):
         nll(logits, labels)
+
+
+@given(n=st.integers(1, 400), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_a_medians_interval_is_the_narrowest_that_the_binomial_grants(n: int, confidence: float) -> None:
+    low, high = median_interval(np.arange(1.0, n + 1), confidence=confidence)
+    k = 0 if math.isinf(low) else int(low)
+    assert high == (math.inf if k == 0 else n + 1 - k)
+    slack = 1e-9
+    assert k == 0 or 2 * stats.binom.cdf(k - 1, n, 0.5) <= 1 - confidence + slack
+    assert 2 * stats.binom.cdf(k, n, 0.5) > 1 - confidence - slack
+
+
+def test_a_medians_interval_encloses_it_as_often_as_promised() -> None:
+    rng = np.random.default_rng(0)
+    ends = np.array([median_interval(x) for x in rng.exponential(size=(4000, 25))])
+    kept = ((ends[:, 0] <= math.log(2)) & (math.log(2) <= ends[:, 1])).mean()
+    assert kept == pytest.approx(1 - 2 * stats.binom.cdf(7, 25, 0.5), abs=0.01)
+
+
+def test_infinite_values_have_their_places_in_a_medians_interval() -> None:
+    x = np.append(np.arange(20.0), np.full(20, math.inf))
+    assert median_interval(x) == (13, math.inf)
+    assert median_interval(np.full(9, math.inf)) == (math.inf, math.inf)
+    assert median_interval([1.0, 2.0]) == (-math.inf, math.inf)
+
+
+def test_values_that_are_not_independent_count_as_their_units() -> None:
+    x = np.random.default_rng(1).normal(size=30)
+    assert median_interval(np.repeat(x, 4), 30) == median_interval(x)
+    low, high = median_interval(np.repeat(x, 4))
+    assert median_interval(x)[0] < low < high < median_interval(x)[1]
+
+
+@pytest.mark.parametrize("given_", [([],), ([math.nan],), ([1.0], 2), ([1.0], 0)])
+def test_a_median_of_nothing_has_no_interval(given_: tuple[Any, ...]) -> None:
+    with pytest.raises(ValueError, match="a median needs values"):
+        median_interval(*given_)

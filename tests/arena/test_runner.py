@@ -134,6 +134,33 @@ def test_the_same_scenario_gives_the_same_log_after_interruptions(whole, tmp_pat
     assert content(path) == content(whole)
 
 
+def test_radii_that_change_are_recorded_without_playing_again(tmp_path):
+    words = {
+        "attackers": [{"name": "hop-skip-jump", "initial_probes": 5}],
+        "threat": {"norm": "l2", "epsilon": "inf", "budget": 20, "feedback": "label", "objective": "minimum"},
+        "repeats": 1,
+        "games": 4,
+    }
+    with open_log(tmp_path / "x.db") as log:
+        run(**words, radii=[0.5]).play(log, Watcher())
+        assert [m.info.radii for m in ask.matches(log, 1)] == [(0.5,)] * 2
+        watcher = Watcher()
+        assert run(**words, radii=[1, "inf"]).play(log, watcher) == (1, False)
+        assert not watcher.queries
+        assert [m.info.radii for m in ask.matches(log, 1)] == [(1, np.inf)] * 2
+
+
+def test_a_size_is_told_by_title_and_log(tmp_path):
+    table = {**TABLE, "size": "tiny", "sizes": {"tiny": {"games": 2, "utility": 0}, "full": {"games": 9999}}}
+    tiny = Run(parse_scenario(table, "sized", Path.cwd(), "sized"), device="cpu")
+    with open_log(tmp_path / "x.db") as log:
+        tiny.play(log, Watcher())
+        info = read_run(log).info
+        assert info.title == "sized (size tiny)"
+        assert (info.resolved["size"], info.resolved["sizes"]) == ("tiny", ["tiny", "full"])
+        assert progress(read_run(log), read_rows(log, 1)).expected == 2 * 2
+
+
 def test_every_match_holds_the_utility_of_its_stack(whole):
     (first, second) = content(whole)["utilities"]
     assert first[:2] == (0, 60) and second[:2] == (1, 60)

@@ -85,3 +85,32 @@ def test_an_unreadable_image_of_a_game_is_told_before_anything_is_played(folder:
     assert said.startswith(f"error: {path}: cannot be read as an image: ")
     assert said.count("\n") == 1
     assert not (folder / "runs").exists()
+
+
+SIZED = (
+    SCENARIO.replace("games = 4", 'games = 4\nsize = "small"') + "[sizes.small]\n[sizes.full]\ngames = 6\n"
+)
+
+
+def test_a_size_is_chosen_and_has_a_log_of_its_own(folder: Path) -> None:
+    (folder / "sized.toml").write_text(SIZED)
+    for words, size, games in (([], "small", 4), (["--size", "full"], "full", 6)):
+        result = CliRunner().invoke(app, ["play", "sized.toml", "--device", "cpu", "--dry-run", *words])
+        assert result.exit_code == 0, result.output
+        assert f"Colours (size {size})" in result.output
+        assert f"{games * 5} queries at most" in result.output
+    result = CliRunner().invoke(app, ["play", "sized.toml", "--device", "cpu", "--size", "full"])
+    assert result.output.endswith("log: runs/sized-full.db\n")
+    result = CliRunner().invoke(app, ["report", "runs/sized-full.db"])
+    assert "<h1>Colours (size full)</h1>" in (folder / "runs" / "sized-full.html").read_text()
+
+
+def test_a_size_that_is_not_there_is_told_in_one_sentence(folder: Path) -> None:
+    (folder / "sized.toml").write_text(SIZED)
+    for file, size, said in (
+        ("sized.toml", "ful", 'there is no size "ful"; did you mean "full"? allowed: full, small'),
+        ("colours.toml", "full", 'there is no size "full": the scenario has no sizes'),
+    ):
+        result = CliRunner().invoke(app, ["play", file, "--size", size])
+        assert result.exit_code == 2
+        assert result.output == f"error: {file}: {said}\n"

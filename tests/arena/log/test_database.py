@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -280,3 +281,27 @@ def test_a_damaged_log_is_told(path: Path, run_info: RunInfo) -> None:
     path.write_bytes(whole[:4096] + bytes(0xFF for _ in whole[4096:]))
     with pytest.raises(LogError, match="it is a damaged SQLite database; restore a copy"):
         open_log(path).begin_run(run_info)
+
+
+def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, begun: Any, made: Any) -> None:
+    shard = made()
+    with open_log(where) as log:
+        with log.shard(begun(log), 0, 0, "f", shard.keys) as listener:
+            shard.tell(listener)
+        with log.shard(begun(log, 1), 0, 0, "f", shard.keys, "changes") as listener:
+            shard.tell(listener)
+        wanted = questions.asked(log, 1)
+        assert wanted and questions.asked(log, 2) == wanted
+    config = scripts_config()
+    database = Database(parse_address(where))
+    with database.writer.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0002")
+        assert "purposes" not in inspect(connection).get_table_names()
+    database.close()
+    with open_log(where, create=False) as log:
+        assert questions.asked(log, 1) == wanted, "every query of the shard is in the log"
+        assert questions.asked(log, 2) == [], "at level changes nobody can tell any more"
+        assert questions.match(log, 1).info.radii == ()
+        log.record_radii(1, {0: (0.5, float("inf")), 1: ()})
+        assert [m.info.radii for m in questions.matches(log, 1)] == [(0.5, float("inf")), ()]

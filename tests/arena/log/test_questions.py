@@ -43,6 +43,22 @@ def far(value: float) -> float:
     return math.inf if math.isnan(value) else value
 
 
+def test_what_was_asked_for_by_purpose(log: Log, played: Played) -> None:
+    count: dict[str, np.ndarray[Any, Any]] = {}
+    for shard in played.values():
+        for piece in shard.pieces:
+            if isinstance(piece, QueryRows):
+                own = np.array([len(piece), piece.refused.sum(), piece.flagged.sum()])
+                name = piece.purpose.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+                count[name] = count.get(name, np.zeros(3, np.int64)) + own
+    found = {a.purpose: (a.queries, a.refused, a.flagged) for a in questions.asked(log, 1)}
+    assert found == {name: tuple(own.tolist()) for name, own in count.items()}
+    assert sum(flagged for *_, flagged in found.values()) > 0
+    queries = [a.queries for a in questions.asked(log, 1)]
+    assert queries == sorted(queries, reverse=True)
+    assert questions.asked(log, 99) == []
+
+
 def test_outcomes(log: Log, played: Played) -> None:
     ended = questions.outcomes(log, 1)
     assert ended.repeat.tolist() == [repeat for repeat, _ in played for _ in range(6)]

@@ -114,6 +114,18 @@ def test_level_games_keeps_no_queries(path: Any, begun: Begun, made: Any) -> Non
         assert len(rows_of(log, schema.games)) == 5
 
 
+@pytest.mark.parametrize("level", ["queries", "changes", "games"])
+def test_every_level_counts_what_was_asked_for(path: Any, begun: Begun, made: Any, level: Any) -> None:
+    shard = made()
+    with open_log(path) as log:
+        with log.shard(begun(log), 0, 0, "f", shard.keys, level) as listener:
+            shard.tell(listener)
+        asked = questions.asked(log, 1)
+    rows = [piece for piece in shard.pieces if isinstance(piece, QueryRows)]
+    assert sum(a.queries for a in asked) == sum(map(len, rows))
+    assert sum(a.flagged for a in asked) == sum(int(piece.flagged.sum()) for piece in rows) > 0
+
+
 @pytest.mark.parametrize("failure", [RuntimeError, KeyboardInterrupt])
 def test_a_shard_that_fails_is_not_seen_and_is_played_again(
     log: Log, begun: Begun, made: Any, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch

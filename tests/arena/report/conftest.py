@@ -96,17 +96,24 @@ class Hand:
             self.log.end_run(run_id)
         return run_id
 
-    def match(self, run_id: int, *games: Game, **changes: Any) -> int:
+    def match(self, run_id: int, *games: Game, queries: Sequence[QueryRows] = (), **changes: Any) -> int:
         match_id = self.log.begin_match(run_id, replace(MATCH, **changes))
         if games:
-            self.shard(match_id, games)
+            self.shard(match_id, games, queries=queries)
         return match_id
 
     def utility(self, **changes: Any) -> Utility:
         """One with a different number in every column of a report."""
         return replace(UTILITY, **changes)
 
-    def shard(self, match_id: int, games: Sequence[Game], number: int = 0, repeat: int = 0) -> None:
+    def shard(
+        self,
+        match_id: int,
+        games: Sequence[Game],
+        number: int = 0,
+        repeat: int = 0,
+        queries: Sequence[QueryRows] = (),
+    ) -> None:
         place = np.arange(len(games))
 
         def column(name: str) -> Any:
@@ -120,7 +127,8 @@ class Hand:
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
                 shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, votes, base, far, far))
-            shard.queries(_hits(games))
+            for rows in queries or (_hits(games),):
+                shard.queries(rows)
             failed = [game for game in games if game.error]
             at = np.flatnonzero([bool(game.error) for game in games])
             shard.notes(NoteRows("error", at, np.zeros(len(at), np.int64), [game.error for game in failed]))
@@ -180,6 +188,30 @@ def info() -> MatchInfo:
 @pytest.fixture
 def threat() -> Threat:
     return MATCH.threat
+
+
+@pytest.fixture
+def asked() -> Callable[..., QueryRows]:
+    """Queries of one game, with a purpose, some of them flagged."""
+
+    def asked(purpose: str, queries: int, flagged: int, first: int = 1) -> QueryRows:
+        none = np.zeros(queries, np.bool_)
+        return QueryRows(
+            purpose=purpose,
+            game=np.zeros(queries, np.int64),
+            turn=np.arange(first, first + queries),
+            account=np.zeros(queries, np.int64),
+            label=np.zeros(queries, np.int64),
+            refused=none,
+            flagged=np.arange(queries) < flagged,
+            margin=np.ones(queries),
+            l2=np.ones(queries),
+            linf=np.ones(queries),
+            hit=none,
+            better=none,
+        )
+
+    return asked
 
 
 @pytest.fixture

@@ -73,6 +73,38 @@ def test_a_pair_that_comes_again_begins_a_group(hand):
     assert [group.threat.budget for group in grouped(read_rows(hand.log, run))] == [10, 20]
 
 
+def test_an_attacker_that_played_once_per_count_is_one_attacker(hand, game):
+    run = hand.run()
+    threat = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
+    for number, budget in enumerate((5, 10)):
+        own = {"threat": threat.with_budget(budget), "at": (budget,), "title": f"{budget} queries"}
+        won = game(0, "budget", budget, hit_at=1, votes=(0, 1, 1), l2=3 / budget)
+        hand.match(run, won, **agents(2 * number, "geoda", "none"), **own)
+        hand.match(run, game(0, "budget", budget), **agents(2 * number + 1, "geoda", "snd"), **own)
+    hand.match(run, game(0, hit_at=1, votes=(0, 1, 1), l2=0.5), **agents(4, "rays", "none"), threat=threat)
+    (group,) = grouped(read_rows(hand.log, run))
+    assert [side.label for side in group.attackers] == ["geoda", "rays"]
+    assert [side.label for side, _ in group.by_attacker] == ["geoda, 5 queries", "geoda, 10 queries", "rays"]
+    assert [len(cells) for _, cells in group.by_attacker] == [2, 2, 1]
+    assert group.cell(0, 0).budget == 10 and group.cell(0, 0).match.info.defender == "none"
+    assert group.budgets == {10} and group.threat.budget == 10
+    assert [m.value for m in group.distances(0, 0).median.values()] == [0.6, 0.3]
+    assert group.distances(1, 1) is None
+    assert group.worst(0) is group.cell(0, 0) and group.is_worst(group.cell(0, 1), 1)
+    assert not group.is_worst(group.cell(1, 0), 0)
+    assert (group.share(group.cell(0, 0)), group.share(group.cell(0, 1))) == (0.6, 1.0)
+
+
+def test_what_an_attacker_knows_keeps_tables_apart(hand, game):
+    run = hand.run()
+    for number, knowledge in enumerate(("none", "none", "weights", "detector", "defense")):
+        threat = Threat(epsilon=0.1, budget=10, knowledge=knowledge)
+        hand.match(run, game(0), **agents(number, f"attacker-{number}", "none"), threat=threat)
+    groups = grouped(read_rows(hand.log, run))
+    assert [len(group.rows) for group in groups] == [2, 1, 1, 1]
+    assert [group.threat.knowledge for group in groups] == ["none", "weights", "detector", "defense"]
+
+
 def test_what_json_holds_as_text():
     value = {
         "a": 0.1 + 0.2,

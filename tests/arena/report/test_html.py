@@ -13,7 +13,8 @@ from arena.cli import app
 from arena.log import LogError, open_log
 from arena.report.html import render, write_report
 from arena.report.summary import read_rows
-from arena.report.words import percent
+from arena.report.words import between, percent, span
+from arena.report.words import number as written
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SVG_ALONE = {"path", "use", "line", "rect", "circle"}
@@ -222,6 +223,79 @@ def test_a_match_that_the_classifier_lost_wholly(hand, game):
     _, page = page_of(hand.log, run)
     assert ("b", "0.0") in page.texts
     assert not [data for _, data in page.texts if "nan" in data.lower().split()]
+
+
+@pytest.fixture(scope="module")
+def near(play):
+    """A page of objective minimum, and its rows."""
+    path = play(
+        attackers=[{"name": "hop-skip-jump", "initial_probes": 5}],
+        threat={"norm": "l2", "epsilon": 4, "budget": 60, "feedback": "label", "objective": "minimum"},
+        at=[20, 40],
+        radii=[1.5],
+    )
+    with open_log(path, create=False) as log:
+        text, page = page_of(log)
+        return text, page, read_rows(log, 1)
+
+
+def test_distances_head_the_page_under_objective_minimum(near):
+    text, page, rows = near
+    cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert [values["class"] for values in cells] == ["cell worst"] * 2
+    for row, values in zip(rows, cells, strict=True):
+        said = f"against {row.match.info.defender}: {written(row.distance_median)} after 60 queries"
+        assert said in values["title"]
+    assert text.index("Median distance at the budget") < text.index("<summary>Accuracy left</summary>")
+    said = " ".join(data for _, data in page.texts)
+    none, snd = (row.distances for row in rows)
+    for own in (none, snd):
+        medians = " ".join(f"{written(m.value)} {between(m)}" for m in own.median.values())
+        assert f"median ℓ2 {medians}" in said
+    for (radius, verdict), name in {(1.5, "answered"): "by all", (4.0, "answered"): "by all"}.items():
+        shares = [rates[verdict] for rates in none.within[radius].values()]
+        line = " ".join(f"{percent(r.value)} {span(r, 1)}" for r in shares)
+        assert f"≤\xa0{written(radius)}, {name} {line}" in said
+
+
+def test_distances_and_success_are_drawn_and_told(near):
+    _, page, rows = near
+    told = [v["aria-label"] for v in page.of("div") if v.get("role") == "img"]
+    assert len(told) == 2 * 3 + 2, "medians, two radii, and the accuracy left, for each defender"
+    first = rows[0].distances.median
+    medians = ", ".join(f"{written(m.value)} at {at}" for at, m in first.items())
+    assert f"Median distance that none leaves, by queries. hop-skip-jump: {medians}." in told
+    assert sum("Success against snd within ℓ2 ≤ 1.5 by vote" in said for said in told) == 1
+
+
+def test_a_page_of_distances_is_as_sound_as_any(near):
+    text, page, _ = near
+    assert len(page.ids) == len(set(page.ids))
+    assert all(values.get("scope") in ("col", "row", "colgroup", "rowgroup") for values in page.of("th"))
+    assert "//" not in re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", text)
+
+
+def test_no_start_is_a_rate(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, "no-start", 3), game(1), game(2), game(3), game(4, "clean", 0))
+    _, page = page_of(hand.log, run)
+    assert "1 25.0 %" in " ".join(data for _, data in page.texts)
+
+
+def test_flagged_queries_have_a_table(hand, game, asked):
+    run = hand.run()
+    queries = [asked("gradient", 40, 30), asked("start", 10, 1, 41), asked("candidate", 10, 9, 51)]
+    match = hand.match(run, game(0), defender="predcoin", queries=queries)
+    hand.log.record_utility(match, hand.utility())
+    hand.match(run, game(0), number=1)
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    assert "clean images estimation all queries gradient candidate start" in said
+    assert "square predcoin 3.33 78.0 66.7 75.0 90.0 10.0" in said
+    run = hand.run()
+    hand.match(run, game(0))
+    text, _ = page_of(hand.log, run)
+    assert "Flagged queries" not in text
 
 
 def test_targets_are_shown(play):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from arena.log import LogError, open_log
 from arena.report import print_results
+from arena.threat import Threat
 
 
 def printed(log, run: int, width: int = 80, terminal: bool = False) -> str:
@@ -82,6 +83,60 @@ def test_lines_fit_the_width_wherever_they_go(play):
             lines = printed(log, 1, width, terminal).splitlines()[3:]
             assert max(map(len, lines)) <= room
             assert not any("…" in line for line in lines)
+
+
+@pytest.fixture
+def near(hand, game, threat):
+    """Twenty games under objective minimum against two defenders, the second of them a random one."""
+    rules = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
+    run = hand.run()
+    won = [game(i, hit_at=1 + 5 * (i % 2), votes=(0, 1, 1), base=True, l2=i + 1) for i in range(15)]
+    lost = [game(15 + i, "no-start", 3) for i in range(5)]
+    hand.match(run, *won, *lost, threat=rules, radii=(4.0,))
+    vague = [game(i, hit_at=1, votes=(0, 0.5, 0.2), l2=i + 1) for i in range(20)]
+    hand.match(run, *vague, threat=rules, radii=(4.0,), number=1, defender="snd", verdict="vote")
+    return hand.log, run
+
+
+def test_distances_stand_in_place_of_accuracy_under_objective_minimum(near):
+    said = printed(*near)
+    rows = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+    assert "median ℓ2 distance at the budget; * the least" in said
+    assert ["none", "10.5*"] in rows and ["snd", "10.5*"] in rows
+    assert ["none", "median ℓ2", "∞ [11, ∞]", "10.5 [6, 15]", "25.0"] in rows, "at 5, at 10, and no start"
+    assert ["≤ 4", "10.0 [3, 30]", "20.0 [8, 42]"] in rows
+    assert ["≤ ∞", "40.0 [22, 61]", "75.0 [53, 89]"] in rows
+    assert ["snd", "median ℓ2", "10.5 [6, 15]", "10.5 [6, 15]", "0.0"] in rows
+    assert ["≤ 4", "20.0/10.0/0.0 [3, 30]", "20.0/4.0/0.0 [1, 22]"] in rows
+    assert "≤ r: percent won by an image within r: by answered/vote/base" in said
+    assert "accuracy left" not in said and "queries to the first hit" not in said
+
+
+def test_a_narrow_console_shows_the_last_counts_of_distances(near):
+    for width in (50, 60, 80):
+        lines = printed(*near, width, terminal=True).splitlines()
+        table = lines[next(n for n, line in enumerate(lines) if line.startswith("attacker")) :]
+        assert "@10" in " ".join(table[:2])
+        assert max(map(len, table[: next(n for n, line in enumerate(table) if "≤ r" in line) - 1])) <= width
+
+
+def test_flagged_shares_of_defenders_that_flag(hand, game, asked):
+    run = hand.run()
+    hand.match(run, game(0), queries=[asked("gradient", 8, 0)])
+    other = hand.match(
+        run,
+        game(0),
+        number=1,
+        defender="predcoin",
+        queries=[asked("gradient", 40, 30), asked("start", 10, 1, 41), asked("candidate", 10, 9, 51)],
+    )
+    hand.log.record_utility(other, hand.utility())
+    said = printed(hand.log, run)
+    table = said[said.index("flagged, in percent") :]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
+    assert rows[2][1:] == ["images", "queries", "queries", "gradient", "candidate", "start"]
+    assert ["predcoin", "3.3", "78.0", "66.7", "75.0", "90.0", "10.0"] in rows
+    assert not [row for row in rows if row[0] == "none"]
 
 
 def test_broken_games_and_an_unfinished_run_are_told(hand, game):

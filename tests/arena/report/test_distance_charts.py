@@ -1,0 +1,66 @@
+"""Curves of distance and success: the right points, in the page's colours."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from arena.log import Verdict
+from arena.report.distance_charts import distance_curves, success_curves
+from arena.report.distances import Distances
+from arena.report.rates import Median, Rate
+
+COUNTS = (10, 100, 1000)
+MEDIANS = (Median(4.0, 2.0, math.inf), Median(2.0, 1.5, 3.0), Median(0.5, 0.25, 1.0))
+NEVER = Rate(0.0, 0.0, 0.1)
+
+
+def of(*medians: Median) -> Distances:
+    rates: dict[int, dict[Verdict, Rate]] = {
+        at: {"answered": Rate(share, share, share), "vote": NEVER, "base": NEVER}
+        for at, share in zip(COUNTS, (0.0, 0.5, 1.0), strict=True)
+    }
+    return Distances(dict(zip(COUNTS, medians, strict=True)), {1.0: rates})
+
+
+def points(svg: str, colour: int) -> np.ndarray:
+    """The line of a colour, in the drawing's coordinates."""
+    (line,) = re.findall(rf'<path d="([^"]*)"[^>]*fill: none; stroke: var\(--c{colour}\)', svg)
+    return np.array(re.findall(r"[ML] ([\d.]+) ([\d.]+)", line), np.float64)
+
+
+def test_distances_lie_on_logarithmic_axes() -> None:
+    at = points(distance_curves([(0, of(*MEDIANS))], "l2", "a"), 0)
+    step = np.diff(at, axis=0)
+    assert step[0, 0] == pytest.approx(step[1, 0], abs=0.01), "10 to 100 is as far as 100 to 1000"
+    assert step[1, 1] == pytest.approx(2 * step[0, 1], abs=0.01), "from 2 to 0.5 is twice from 4 to 2"
+
+
+def test_infinite_medians_are_left_out() -> None:
+    none = Median(math.inf, 2.0, math.inf)
+    assert len(points(distance_curves([(0, of(none, *MEDIANS[1:]))], "l2", "a"), 0)) == 2
+
+
+def test_success_lies_between_none_and_all() -> None:
+    at = points(success_curves([(2, of(*MEDIANS), "answered")], 1.0, "a"), 2)
+    assert at[1, 1] == pytest.approx((at[0, 1] + at[2, 1]) / 2, abs=0.01)
+    assert len(set(points(success_curves([(2, of(*MEDIANS), "vote")], 1.0, "a"), 2)[:, 1])) == 1
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_it_is_xml_that_takes_its_colours_from_the_page(one: bool) -> None:
+    own = of(*MEDIANS)
+    if one:
+        own = Distances({10: MEDIANS[0]}, {1.0: {10: own.within[1.0][10]}})
+    for svg in (
+        distance_curves([(0, own), (3, own)], "l2", "g1"),
+        success_curves([(0, own, "vote"), (3, own, "base")], 1.0, "g1"),
+    ):
+        root = ET.fromstring(svg)
+        assert all(e.get("id", "").startswith("g1-") for e in root.iter() if e.get("id"))
+        assert {"var(--c0)", "var(--c3)", "var(--ink)"} <= set(re.findall(r"var\([^)]*\)", svg))
+        assert not re.findall(r"#[0-9a-f]{6}", svg)
