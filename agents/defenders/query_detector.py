@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -51,13 +52,15 @@ class QueryDetector:
     @torch.no_grad()
     def __call__(self, logits: Tensor) -> Tensor:
         """y1 [n] float32 in [0,1], the confidence that logits [n,K], finite, are those of such a query."""
-        unit = _on_grid(features(logits, self.top).double()).expand(len(self.layers[0][0]), -1, -1)
-        *hidden, (weight, bias) = self.layers
-        for w, b in hidden:
-            unit = _on_grid((torch.bmm(unit, w) + b).clamp_(0, _LARGEST_UNIT))
-        z = torch.bmm(unit, weight) + bias
-        own = z[self.of[logits.argmax(dim=1)], torch.arange(len(logits), device=logits.device)]
-        return torch.sigmoid(own[:, 0] - own[:, 1]).float()
+        own = self.of[logits.argmax(dim=1)]
+        s = _on_grid(features(logits, self.top).double())
+        networks = len(self.layers[0][0])
+        if len(own) <= networks:
+            z = _exact([(w[own], b[own]) for w, b in self.layers], s.unsqueeze(1))[:, 0]
+        else:
+            every = _exact(self.layers, s.expand(networks, -1, -1))
+            z = every[own, torch.arange(len(own), device=own.device)]
+        return torch.sigmoid(z[:, 0] - z[:, 1]).float()
 
     def to(self, device: torch.device) -> QueryDetector:
         layers = tuple((w.to(device), b.to(device)) for w, b in self.layers)
@@ -161,6 +164,14 @@ def _stacked(networks: list[Parameters]) -> tuple[tuple[Tensor, Tensor], ...]:
         )
         for layer in zip(*networks, strict=True)
     )
+
+
+def _exact(layers: Sequence[tuple[Tensor, Tensor]], unit: Tensor) -> Tensor:
+    """The outputs [M,n,2] of M networks for inputs [M,n,in] on the grid."""
+    *hidden, (weight, bias) = layers
+    for w, b in hidden:
+        unit = _on_grid((torch.bmm(unit, w) + b).clamp_(0, _LARGEST_UNIT))
+    return torch.bmm(unit, weight) + bias
 
 
 def _on_grid(value: Tensor) -> Tensor:

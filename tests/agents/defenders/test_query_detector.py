@@ -100,5 +100,7 @@ def test_each_class_with_enough_examples_has_a_network_of_its_own() -> None:
             tuple((w[n : n + 1], b[n : n + 1]) for w, b in own), torch.zeros(4).long(), top=0
         )
         assert torch.equal(y1[predicted == i], alone(probes[predicted == i]))
+    for size in (1, 3, 5):  # fewer rows than networks, and more
+        assert torch.equal(torch.cat([detector(piece) for piece in torch.split(probes[:60], size)]), y1[:60])
     assert (y1[:100] > 0.5).float().mean() > 0.9
     assert (y1[100:] > 0.5).float().mean() < 0.1
