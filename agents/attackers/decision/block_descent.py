@@ -126,7 +126,7 @@ class BlockDescent:
         """The images [n,C,H,W] with the next blocks of games `i` [n] stepped."""
         centres = torch.zeros_like(self.x[i])
         block = self.order[i, self.place[i]]
-        centres.view(len(i), -1).scatter_(1, block, 1.0)
+        centres.flatten(1).scatter_(1, block, 1.0)
         size = 2 * self.rule.reach + 1
         mask = functional.max_pool2d(centres, size, stride=1, padding=self.rule.reach)
         return torch.where(mask > 0, self.stepped(i), self.x[i])

@@ -9,6 +9,9 @@ from torch import Tensor
 from agents.attackers.decision.estimates import unit
 from arena.players import Games
 
+ROUNDING = 1e-5
+"""A direction of which no larger part lies across the segment has none: the rest is float32's."""
+
 
 @dataclass(frozen=True, eq=False)
 class Circles:
@@ -31,7 +34,10 @@ class Circles:
         """Over the segments from x0 to `x` [n,C,H,W] of games `i` [n], bent `towards` [n,C,H,W]."""
         delta = x - games.x0[i]
         ahead = unit(delta)
-        return cls(games.x0[i], ahead, unit(without(towards, ahead)), inner(delta, delta).sqrt())
+        bent = without(towards, ahead)
+        straight = inner(bent, bent) <= ROUNDING**2 * inner(towards, towards)
+        across = unit(bent).masked_fill(_rows(straight), 0.0)
+        return cls(games.x0[i], ahead, across, inner(delta, delta).sqrt())
 
     def at(self, angle: Tensor, rows: Tensor) -> Tensor:
         """x0 + D cos a (cos a ahead + sin a across), [m,C,H,W], at angles a [m] float64 of `rows` [m].

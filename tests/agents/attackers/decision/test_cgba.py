@@ -1,0 +1,121 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import arena
+from agents.attackers.decision.cgba import CGBA
+from agents.attackers.decision.dct import from_frequencies
+from arena.threat import Threat
+
+LEAST = 0.4
+
+
+class Plane(torch.nn.Module):
+    """Class 1 where w (x - 1/2) > 0, w of the lowest frequencies; `images` lie LEAST from it."""
+
+    def __init__(self, shape=(1, 16, 16), games=6, frequencies=5):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        z = torch.randn(shape[0], frequencies, frequencies, generator=generator)
+        w = from_frequencies(z, *shape[1:]).double()
+        self.w = w / w.norm()
+        x = 0.4 + 0.2 * torch.rand(games, *shape, generator=generator).double()
+        self.images = (x - (self.side(x) + LEAST).view(-1, 1, 1, 1) * self.w).clamp(0, 1).float()
+
+    def side(self, x):
+        return ((x.double() - 0.5) * self.w).flatten(1).sum(dim=1)
+
+    def forward(self, x):
+        f = self.side(x)
+        return torch.stack([torch.zeros_like(f), 1e3 * f], dim=1).float()
+
+    def ratios(self, attacker, budget, at=(), **more):
+        threat = {"norm": "l2", "epsilon": "inf", "budget": budget, "feedback": "label"}
+        result = arena.play(
+            attacker,
+            classifier=self,
+            images=self.images,
+            labels=torch.zeros(len(self.images), dtype=torch.int64),
+            threat=threat | {"objective": "minimum"} | more.pop("rules", {}),
+            at=at,
+            **more,
+        )
+        least = -self.side(self.images).numpy()
+        return [float(np.median(result.marks[q].l2 / least)) for q in (*at, budget)], result
+
+
+def test_on_a_plane_the_distance_falls_towards_the_least():
+    found, result = Plane().ratios(CGBA(), 800, (250,))
+    assert 1 - 1e-5 <= found[1] < 1.2 and found[0] < 1.75, found
+    assert result.base.all()
+
+
+def test_targeted_it_goes_straight_after_the_circle():
+    plane = Plane()
+    own = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(5))
+    side = plane.w.float().sign() * torch.tensor([1.0, -1.0]).repeat(10).view(20, 1, 1, 1)
+    own = (0.5 + 0.2 * side + 0.5 * (own - 0.5)).clamp(0, 1)
+    labels = (plane.side(own) > 0).long()
+    assert labels.sum() >= 5
+    rules = {"goal": "targeted", "resources": {"starts": True}}
+    found, result = plane.ratios(CGBA(), 800, (250,), rules=rules, own_images=(own, labels))
+    assert 1 - 1e-5 <= found[1] < 1.3 and found[1] < found[0], found
+    assert result.base.all()
+
+
+def test_probes_are_as_many_as_n0_sqrt_t_and_of_low_frequencies(referee):
+    plane = Plane(games=1)
+    threat = Threat(norm="l2", epsilon=math.inf, budget=400, objective="minimum", feedback="label")
+    table = referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(1).long(), threat)
+    table.play(CGBA(sub_dim=4, sigma=1e-3))
+    counts, burst, low = [], [], 0
+    for x, purpose, _ in [*table.asked[0], (None, "end", None)]:
+        if purpose == "gradient":
+            burst.append(x)
+        elif burst:
+            counts.append(len(burst))
+            probes = torch.stack(burst).double()
+            if probes.min() > 0 and probes.max() < 1:
+                low += 1
+                rank = torch.linalg.svdvals((probes - probes[0])[1:, 0])
+                assert (rank[:, 4:] < 1e-5).all() and (rank[:, 3] > 1e-5).double().mean() > 0.8
+            burst = []
+    assert counts[:4] == [30, 42, 51, 60]
+    assert low
+
+
+def test_the_circle_is_left_at_the_boundary(referee):
+    """On a plane, with the exact normal, one search leads to the nearest point of all."""
+    plane = Plane(games=2)
+
+    class Once:
+        def play(self, games):
+            attack, i = CGBA(tolerance=1e-6), games.open
+            far = games.x0 + 2 * LEAST * plane.w.float() + torch.tensor([0.05, -0.05]).view(2, 1, 1, 1)
+            x = yield from attack.straight(games, far.clamp(0, 1), i)
+            normal = plane.w.float().expand_as(x)
+            self.before = games.distance(x)
+            self.found = yield from attack.bend_near(games, x, normal, i)
+
+    threat = Threat(norm="l2", epsilon=math.inf, budget=200, objective="minimum", feedback="label")
+    once = Once()
+    referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(2).long(), threat).play(once)
+    distance = (once.found - plane.images).double().flatten(1).norm(dim=1)
+    assert torch.allclose(distance, -plane.side(plane.images), rtol=1e-4)
+    assert (once.before > distance * 1.05).all()
+    assert plane.side(once.found).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"sub_dim": -1}, "sub_dim must be 0 .by the size of the images. or above; found -1"),
+        ({"sigma": 0.0}, "sigma must be finite and above 0; found 0.0"),
+        ({"initial_probes": 0}, "initial_probes must be at least 1; found 0"),
+    ],
+)
+def test_parameters_out_of_range_are_told(option, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        CGBA(**option)

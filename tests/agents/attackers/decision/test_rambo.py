@@ -1,0 +1,95 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import arena
+from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.decision.rambo import RamBo
+from arena.threat import Threat
+
+SHAPE, LEAST = (1, 8, 8), 0.3
+QUICK = {"check_probes": 1, "check_iterations": 1, "slow": 9.0, "window": 30, "least_gain": 0.05}
+THREAT = Threat(norm="l2", epsilon=math.inf, budget=800, objective="minimum", feedback="label")
+
+
+class Plane(torch.nn.Module):
+    """Class 1 where w (x - 1/2) > 0; `images` lie LEAST from it."""
+
+    def __init__(self, games=4):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        w = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
+        self.w = w / w.norm()
+        x = 0.4 + 0.2 * torch.rand(games, *SHAPE, generator=generator).double()
+        self.images = (x - (self.side(x) + LEAST).view(-1, 1, 1, 1) * self.w).float()
+
+    def side(self, x):
+        return ((x.double() - 0.5) * self.w).flatten(1).sum(dim=1)
+
+    def forward(self, x):
+        f = self.side(x)
+        return torch.stack([torch.zeros_like(f), 1e3 * f], dim=1).float()
+
+    def ratio(self, attacker, budget):
+        threat = {"norm": "l2", "epsilon": "inf", "budget": budget, "feedback": "label"}
+        result = arena.play(
+            attacker,
+            classifier=self,
+            images=self.images,
+            labels=torch.zeros(len(self.images), dtype=torch.int64),
+            threat=threat | {"objective": "minimum"},
+        )
+        assert result.base.all()
+        return float(np.median(result.games.l2)) / LEAST
+
+
+@pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
+def test_on_a_plane_the_distance_falls_towards_the_least(first):
+    assert 1 - 1e-5 <= Plane().ratio(RamBo(first=first), 1000) < 1.35
+
+
+@pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
+def test_the_stages_follow_each_other_in_each_game(referee, first):
+    plane = Plane(3)
+    model = lambda x, game, turn: plane(x)  # noqa: E731
+    label = torch.zeros(3).long()
+    every = referee(model, plane.images, label, THREAT).play(RamBo(first=first, **QUICK))
+    begins = set()
+    for game in range(3):
+        purposes = every.purposes(game)
+        pixels = [n for n, purpose in enumerate(purposes) if purpose == "candidate"]
+        begins.add(pixels[0])
+        assert "gradient" in purposes[: pixels[0]] and "gradient" in purposes[pixels[-1] :]
+        assert pixels == list(range(pixels[0], pixels[-1] + 1)) and len(pixels) >= 60
+        best = [float((x - plane.images[game]).norm()) for x, _, z in every.asked[game] if z.argmax() == 1]
+        assert min(best) < 1.6 * LEAST
+    assert len(begins) > 1 or first == "hop-skip-jump"
+    for game in (0, 2):
+        key = torch.tensor([game])
+        one = referee(model, plane.images[[game]], label[:1], THREAT, key=key)
+        assert torch.equal(one.play(RamBo(first=first, **QUICK)).queries(0), every.queries(game))
+
+
+def test_before_it_is_slow_it_is_hop_skip_jump(referee):
+    plane = Plane(2)
+    model = lambda x, game, turn: plane(x)  # noqa: E731
+    label, threat = torch.zeros(2).long(), Threat(**{**THREAT.__dict__, "budget": 500})
+    one = referee(model, plane.images, label, threat).play(RamBo())
+    other = referee(model, plane.images, label, threat).play(HopSkipJump())
+    assert all(torch.equal(one.queries(game), other.queries(game)) for game in range(2))
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ({"block": 0}, "block must be at least 1; found 0"),
+        ({"slow": -1.0}, "slow must not be negative; found -1.0"),
+        ({"shrink": 1.0}, "shrink must be finite and above 1; found 1.0"),
+        ({"percentile": 101.0}, "percentile must be from 0 to 100; found 101.0"),
+    ],
+)
+def test_parameters_out_of_range_are_told(option, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        RamBo(**option)
