@@ -16,6 +16,14 @@ from arena.report.distances import Distances
 
 BAND = 0.13
 """Opacity of intervals."""
+_SPREAD: tuple[tuple[float, tuple[float, ...]], ...] = (
+    (3, (1,)),
+    (1.5, (1, 3)),
+    (0.7, (1, 2, 5)),
+    (0.25, (1, 1.5, 2, 3, 4, 5, 7)),
+    (0, (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)),
+)
+"""Which multiples of powers of ten have ticks on an axis of more than so many decades."""
 
 
 def distance_curves(lines: Sequence[tuple[int, Distances]], norm: str, prefix: str) -> str:
@@ -89,8 +97,7 @@ def _dress(axes: Axes, lines: Sequence[tuple[int, Distances]]) -> None:
 def _ticks(axis: Axis, low: float, high: float, form: str) -> None:
     """Ticks of a logarithmic axis, more of them where it is short."""
     decades = math.log10(high / low)
-    subs = (1.0,) if decades > 3 else (1.0, 3.0) if decades > 1.5 else (1.0, 2.0, 5.0)
-    fine = tuple(np.arange(1, 10, 0.5 if decades < 0.5 else 1)) if decades < 0.9 else subs
-    axis.set_major_locator(LogLocator(10, subs=fine, numticks=12))
+    subs = next(multiples for least, multiples in _SPREAD if decades > least)
+    axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))
     axis.set_major_formatter(FuncFormatter(lambda value, _: form.format(value)))
     axis.set_minor_formatter(NullFormatter())
