@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--world", choices=SIZES, default="digits")
     parser.add_argument("--games", type=int)
     parser.add_argument("--budget", type=int)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", nargs="+")
     parser.add_argument("--data", type=Path, action="append", default=[])
     given = parser.parse_args(arguments)

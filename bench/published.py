@@ -333,9 +333,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours = play_ours(pair.ours, ground.classifier, x, y, given.at)
         with tempfile.TemporaryDirectory() as folder, chdir(folder):  # ART's GeoDA leaves a file behind
             theirs = play_theirs(pair.theirs, ground.classifier, x, y, given.at, prefix)
-        far += distances(pair.name, ours, theirs)
+        found = distances(pair.name, ours, theirs)
+        print(f"{table(found)}\nours ended {dict(ours.ends)}, theirs {dict(theirs.ends)}\n", flush=True)
+        far += found
         cost.append(costs(pair.name, ours, theirs))
-        print(f"{pair.name}: ours ended {dict(ours.ends)}, theirs {dict(theirs.ends)}", flush=True)
     print(f"\n{given.world}, {len(x)} images, medians of l2 distances\n{table(far)}\n\n{table(cost)}")
 
 
