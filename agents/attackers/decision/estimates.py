@@ -59,8 +59,7 @@ def estimate(
     What the budget does not reach any more, or was refused, is left out of the sums. A tensor `count` [n]
     int64 holds multiples of BLOCK.
     """
-    phi_u = torch.zeros_like(games.x0[i])
-    sums = Estimate(phi_u, phi_u.clone(), games.x0.new_zeros(len(i)), games.x0.new_zeros(len(i)))
+    sums = no_probes(games, i)
     wanted, done = torch.as_tensor(count, device=i.device).expand(len(i)), 0
     while True:
         rows = (games.state.open[i] & (wanted > done)).nonzero().squeeze(1)
@@ -71,19 +70,37 @@ def estimate(
         blocks = [probes(rows) for _ in range(min(room, -(-left // BLOCK)))]
         images = torch.cat([x for x, _ in blocks], dim=1)[:, :left]
         directions = torch.cat([u for _, u in blocks], dim=1)
-        yield from _ask(games, i, rows, images, directions, sums)
+        yield from ask_probes(games, i, rows, images, directions, sums)
         done += images.shape[1]
     return sums
 
 
-def _ask(
-    games: Games, i: Tensor, rows: Tensor, images: Tensor, directions: Tensor, sums: Estimate
+def no_probes(games: Games, i: Tensor) -> Estimate:
+    """Of games `i` [n], before any probe is asked."""
+    none = torch.zeros_like(games.x0[i])
+    return Estimate(none, none.clone(), games.x0.new_zeros(len(i)), games.x0.new_zeros(len(i)))
+
+
+def ask_probes(
+    games: Games,
+    i: Tensor,
+    rows: Tensor,
+    images: Tensor,
+    directions: Tensor,
+    sums: Estimate,
+    valid: Tensor | None = None,
 ) -> Generator[Move, Answers, None]:
-    """Ask `images` [k,m,C,H,W] of games `i[rows]` and add what was answered to `sums`."""
+    """Ask `images` [k,m,C,H,W] of games `i[rows]` and add what was answered to `sums`.
+
+    Only those that are True in `valid` [k,m], if that is given.
+    """
     k, m = images.shape[:2]
-    answers = yield from games.ask(images.flatten(0, 1), i[rows].repeat_interleave(m), GRADIENT)
-    known = answers.answered.view(k, m).float()
-    phi = torch.where(games.wrong(answers).view(k, m), known, -known)
+    game, known, phi = i[rows].repeat_interleave(m), images.new_zeros(k * m), images.new_zeros(k * m)
+    asked = slice(None) if valid is None else valid.flatten()
+    answers = yield from games.ask(images.flatten(0, 1)[asked], game[asked], GRADIENT)
+    known[asked] = answers.answered.float()
+    phi[asked] = torch.where(games.wrong(answers), known[asked], -known[asked])
+    known, phi = known.view(k, m), phi.view(k, m)
     phi_u, u = sums.phi_u[rows], sums.u[rows]
     for b in range(m):  # one after the other, so that a sum does not depend on the shape of the volley
         phi_u.addcmul_(phi[:, b].view(-1, 1, 1, 1), directions[:, b])

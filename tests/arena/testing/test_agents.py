@@ -16,6 +16,12 @@ def test_agents_are_registered() -> None:
     assert {("attacker", "square"), ("defender", "none")} <= set(AGENTS)
 
 
+BRIEFER: dict[str, Spec] = {
+    "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
+    "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
+    "bypass-fq": {"name": "bypass-fq", "initial_probes": 10, "init_draws": 10, "max_directions": 2},
+}
+"""Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
@@ -25,7 +31,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("kind", "name"), AGENTS, ids=[f"{kind}-{name}" for kind, name in AGENTS])
 def test_a_registered_agent_passes_all_checks(kind: Kind, name: str) -> None:
-    assert shortcomings(kind, name) == {}
+    assert shortcomings(kind, BRIEFER.get(name, name)) == {}
 
 
 @pytest.mark.parametrize(("kind", "spec"), VARIANTS, ids=[str(spec["name"]) for _, spec in VARIANTS])
