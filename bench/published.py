@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +317,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     shared = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     parser.add_argument("--data", type=Path, default=shared)
     given = parser.parse_args(arguments)
+    if missing := [module for module in ("art", "foolbox") if find_spec(module) is None]:
+        parser.error(f"{' and '.join(missing)} cannot be imported: install the extra `published`, as above")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)

@@ -17,6 +17,7 @@ from bench.published import (
     Side,
     costs,
     distances,
+    main,
     paired_ratio,
     play_ours,
     play_theirs,
@@ -129,3 +130,12 @@ def test_rows_of_the_tables() -> None:
     cost = costs("a/b", ours, theirs)
     assert (cost["us/query, ours"], cost["times faster"], cost["times faster "]) == (1000, 3, 4)
     assert Pair({"name": "a"}, "b", descend).name == "a/b"
+
+
+def test_missing_libraries_are_told_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("bench.published.find_spec", lambda module: None)
+    with pytest.raises(SystemExit):
+        main([])
+    assert "art and foolbox cannot be imported" in capsys.readouterr().err
