@@ -311,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--world", choices=("digits", "mnist", "mnist-cw"), default="digits")
-    parser.add_argument("--games", type=int, default=200)
+    parser.add_argument("--games", type=int, default=400)
     parser.add_argument("--at", type=int, nargs="+", default=[1000, 2000])
     parser.add_argument("--only", nargs="+", default=[pair.name for pair in PAIRS])
     shared = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
