@@ -19,9 +19,9 @@ from arena.evaluation import Evaluation
 from arena.given import read_images, read_labels, read_split
 from arena.match import play_games
 from arena.oracle import Oracle, Stack, prepare
-from arena.players import Attacker, parameters
+from arena.players import Attacker
 from arena.referee import Referee
-from arena.registry import Spec, build_attacker, build_stack, name_of
+from arena.registry import Spec, build_attacker, build_stack, name_of, told
 from arena.result import Result, join_games, join_marks
 from arena.threat import Threat, parse_threat
 from arena.transcript import GameRows, MarkRows, QueryRows, Record
@@ -154,7 +154,7 @@ def _played(
     seed: int,
 ) -> Result:
     """The games of a deal, shard by shard; `own` holds the attacker's own images."""
-    defense = {"defenders": [{"name": name_of(d), **parameters(d)} for d in stack.defenders]}
+    defense = told(stack.defenders)
     seed_of_attacker, seed_of_defender = (random.derive(seed, who, 0) for who in ("attacker", "defender"))
     for first in range(0, len(whole), shard):
         deal = whole[first : first + shard]

@@ -257,6 +257,8 @@ class Defender:
     """Whether the same row may be answered differently by another draw."""
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
     """By what earlier rows an answer may be influenced: those of its game, its account, or all."""
+    secrets: ClassVar[tuple[str, ...]] = ("seed",)
+    """Parameters shown to no attacker, whatever it may know of the defense: keys, salts and seeds (D5)."""
 
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         """Another classifier in place of `classifier`."""

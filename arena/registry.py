@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from arena.players import Attacker, Defender
+from arena.players import Attacker, Defender, parameters
 from arena.wording import near
 
 Kind = Literal["attacker", "defender"]
@@ -189,3 +189,12 @@ def _clashes(kind: Kind) -> dict[str, list[str]]:
     for entry in entry_points(group=f"arena.{kind}s"):
         values.setdefault(entry.name, set()).add(entry.value)
     return {name: sorted(found) for name, found in values.items() if len(found) > 1}
+
+
+def told(defenders: Sequence[Defender]) -> dict[str, Any]:
+    """What an attacker that knows the defense is shown: names and parameters, without what is secret (D5)."""
+    shown = [
+        {"name": name_of(d), **{k: v for k, v in parameters(d).items() if k not in d.secrets}}
+        for d in defenders
+    ]
+    return {"defenders": shown}

@@ -20,7 +20,7 @@ from arena.match import play_games
 from arena.oracle import Oracle, Stack, prepare
 from arena.players import Attacker, Defender, parameters
 from arena.referee import Referee
-from arena.registry import name_of
+from arena.registry import name_of, told
 from arena.scenario import Match, Scenario
 from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.utility import Utility
@@ -214,7 +214,7 @@ class Run:
                 match.attacker,
                 referee,
                 seed=random.derive(seed, "attacker", shard.repeat),
-                defense={"defenders": _defenders(stack)},
+                defense=told(stack.defenders),
                 holdings=draw_holdings(match.threat, ground.reserve, deal, seed),
             )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -33,6 +34,8 @@ class PredCoinHash(DetectAndFlip):
 
     coin: float = 0.5
     secret: int = 0
+
+    secrets: ClassVar[tuple[str, ...]] = ("seed", "secret")
 
     def __post_init__(self) -> None:
         super().__post_init__()

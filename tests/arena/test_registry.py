@@ -17,6 +17,7 @@ from arena.registry import (
     name_of,
     names,
     parameters_of,
+    told,
 )
 
 
@@ -146,3 +147,18 @@ def test_parameters_are_listed_with_types_and_defaults():
     shown = {p.name: (p.type, p.default) for p in parameters_of(Toy)}
     assert shown["size"] == ("float", "required")
     assert shown["words"] == ("tuple[str, ...]", "()")
+
+
+@dataclass(frozen=True)
+class Keyed(Defender):
+    strength: float = 2.0
+    seed: int = 11
+    salt: int = 12
+
+    secrets = ("seed", "salt")
+
+
+def test_an_attacker_that_knows_the_defense_is_told_no_keys_salts_or_seeds() -> None:
+    shown = told([Keyed(), build_stack("snd")[0]])
+    assert shown["defenders"][0] == {"name": name_of(Keyed()), "strength": 2.0}
+    assert shown["defenders"][1] == {"name": "snd", "sigma": 0.01, "beta": None, "clamp": False}

@@ -15,7 +15,7 @@ from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
 from arena.players import Answers, Games, Move, Needs, Play
 
-BARREN = 100
+BARREN = 20
 """Iterations in a row in which nothing passes the detector, after which a game is given up."""
 
 
@@ -26,7 +26,7 @@ class BypassFQSignFlip(SignFlip):
     Our reading: of the two proposals of an iteration, the first is made with the smallest alpha, the second
     with the smallest share of flips, that the detector lets pass: from what Sign Flip would take up, times
     sqrt 2 each, to half the radius and to half of all signs. The attacker evaluates the detector itself
-    (metered, not charged). A proposal that never passes is not asked; a game in which none passes a hundred
+    (metered, not charged). A proposal that never passes is not asked; a game in which none passes twenty
     times in a row is given up, with a note.
     """
 
