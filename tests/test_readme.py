@@ -72,6 +72,30 @@ def test_the_defender_of_ones_own_passes_the_checks(attack: Path) -> None:
     assert result.exit_code == 0
 
 
+def test_the_decision_based_attacker_passes_the_checks_and_comes_nearer(attack: Path) -> None:
+    (attack / "my_walk.py").write_text(block("python", "class Stroll"))
+    result = CliRunner().invoke(app, ["check", "my_walk:Stroll"], catch_exceptions=False)
+    assert "all checks passed" in result.output
+    data = load_dataset("digits")
+    games = {
+        "classifier": load_classifier(ClassifierSpec(network="digits-cnn"), data).module,
+        "images": data.games.images[:20],
+        "labels": data.games.labels[:20],
+        "threat": {
+            "norm": "l2",
+            "epsilon": "inf",
+            "budget": 400,
+            "feedback": "label",
+            "objective": "minimum",
+        },
+    }
+    run = arena.play("my_walk:Stroll", **games, at=[60])
+    started, arrived = (np.nanmedian(run.marks[at].l2) for at in (60, 400))
+    assert arrived < 0.8 * started
+    voting = arena.play({"name": "vote", "repeats": 3, "of": {"name": "my_walk:Stroll"}}, **games)
+    assert (voting.queries[voting.played] == 400).mean() > 0.8
+
+
 def test_the_environments_are_made() -> None:
     names: dict[str, object] = {}
     exec(compile(block("python", "gymnasium.make("), "README.md", "exec"), names)
