@@ -1,7 +1,7 @@
 """Matches that belong into one table: one world, one threat, attackers crossed with defenders.
 
-The threat names what an attacker knows: with the defender's detector or the weights it never shares a table
-with one that sees answers alone.
+What an attacker knows is part of the threat; and where a threat grants the detector or the weights, one that
+made use of them shares no table with one that went by answers alone.
 """
 
 from __future__ import annotations
@@ -172,14 +172,22 @@ class Group:
 
 def grouped(rows: Sequence[Row]) -> list[Group]:
     """Consecutive matches with the same block, world and rules, until a pair of agents comes again for the
-    same of its query counts."""
+    same of its query counts; insiders apart from those that used no knowledge they may have been granted."""
     groups: list[list[Row]] = []
     key, pairs = "", set[str]()
     for row in rows:
         info = row.match.info
         rules = info.threat.model_dump(mode="json", exclude={"budget"})
         own = to_json(
-            [info.block, info.dataset, info.dataset_sha, info.classifier, info.classifier_sha, rules]
+            [
+                info.block,
+                info.dataset,
+                info.dataset_sha,
+                info.classifier,
+                info.classifier_sha,
+                rules,
+                row.insider > 0,
+            ]
         )
         pair = to_json([info.attacker, info.attacker_params, info.defender, info.defender_params, info.title])
         if own != key or pair in pairs:

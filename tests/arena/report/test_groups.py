@@ -105,6 +105,16 @@ def test_what_an_attacker_knows_keeps_tables_apart(hand, game):
     assert [group.threat.knowledge for group in groups] == ["none", "weights", "detector", "defense"]
 
 
+def test_insiders_share_no_table_with_those_that_left_what_was_granted_alone(hand, game):
+    run = hand.run()
+    threat = Threat(epsilon=0.1, budget=10, knowledge="weights")
+    for number, insider in enumerate((0, 0, 7, 0)):
+        of = game(0, insider=insider)
+        hand.match(run, of, **agents(number, f"attacker-{number}", "none"), threat=threat)
+    groups = grouped(read_rows(hand.log, run))
+    assert [[row.insider for row in group.rows] for group in groups] == [[0, 0], [7], [0]]
+
+
 def test_what_json_holds_as_text():
     value = {
         "a": 0.1 + 0.2,
