@@ -13,7 +13,7 @@ from arena.players import Attacker, Games, Needs, Play
 
 @dataclass(frozen=True)
 class UncertaintyAware(Attacker):
-    """The uncertainty-aware attack (PredCoin, ACSAC 2020, section 7.2 and Algorithm 2) around any attack.
+    """The uncertainty-aware attack (PredCoin, section 7.2 and Algorithm 2) around any attack.
 
     Each query of an estimate is asked k times, the repeats side by side in one volley. Where PredCoin
     detects, on either side of the boundary, the answer is a fair coin: repeats tell whether a point is

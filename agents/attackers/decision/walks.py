@@ -1,9 +1,14 @@
-"""What random walks along the boundary share: lengths and directions on the sphere around x0, and windows."""
+"""What random walks along the boundary share: directions and proposals on the sphere around x0, and windows."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from agents.attackers.decision.searches import clip_to
+from arena.players import Games
 
 TINY = 1e-30
 
@@ -77,3 +82,46 @@ class Window:
         """Forget all outcomes of those of games `i` [n] where `where` [n] bool."""
         self.pushed[i] *= ~where
         self.successes[i] *= ~where
+
+
+class SphereProposals:
+    """Along the sphere of radius D = |x - x0|_2, then inwards; float64 where D is summed."""
+
+    def noise(self, games: Games, shape: Sequence[int], i: Tensor) -> Tensor:
+        """Standard normal, [n,*shape], a draw of games `i` [n]."""
+        return games.normal(shape, i)
+
+    def distance(self, delta: Tensor) -> Tensor:
+        """D of `delta` [n,C,H,W], [n] float64."""
+        return length(delta)
+
+    def across(self, x0: Tensor, delta: Tensor, distance: Tensor, sigma: Tensor, eta: Tensor) -> Tensor:
+        """Points z [n,C,H,W] of the spheres, sigma D off x0 + delta where `eta` [n,C,H,W] points to."""
+        return around(x0, delta, orthogonal(eta, delta, distance), sigma, distance)
+
+    def inwards(self, x0: Tensor, z: Tensor, distance: Tensor, epsilon: Tensor) -> Tensor:
+        """From z to distance (1 - epsilon) D; where the clip has brought z nearer than that, z."""
+        far = length(z - x0)
+        # At most to x0: a walk whose steps have grown above 1 must not come out on its other side.
+        share = ((epsilon * distance + far - distance) / far.clamp_min(1e-30)).clamp(0, 1)
+        return towards(x0, z, share)
+
+
+class BoxProposals:
+    """The same in l_inf: within the box of radius r = |x - x0|_inf by random signs, then a smaller box."""
+
+    def noise(self, games: Games, shape: Sequence[int], i: Tensor) -> Tensor:
+        """Random signs, [n,*shape], a draw of games `i` [n]."""
+        return games.integers(2, shape, i).mul_(2).sub_(1)
+
+    def distance(self, delta: Tensor) -> Tensor:
+        return delta.abs().flatten(1).amax(dim=1).double()
+
+    def across(self, x0: Tensor, delta: Tensor, distance: Tensor, sigma: Tensor, eta: Tensor) -> Tensor:
+        """x0 + Clip(delta + sigma r eta, -r, r), eta from {-1, 1}."""
+        moved = delta + eta * (sigma * distance).float().view(-1, 1, 1, 1)
+        return clip_to(x0, x0 + moved, distance)
+
+    def inwards(self, x0: Tensor, z: Tensor, distance: Tensor, epsilon: Tensor) -> Tensor:
+        """x0 + Clip(z - x0, -(1 - epsilon) r, (1 - epsilon) r)."""
+        return clip_to(x0, z, (1 - epsilon).clamp_min(0) * distance)
