@@ -15,13 +15,15 @@ from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
 from agents.attackers.decision.purposes import STEP
 from agents.attackers.decision.searches import Searching, blend_search, boundary_search
 from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
+from agents.attackers.decision.starts import Starting, find_start
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 HALVINGS = 25
 """After so many a step is given up: under a random defender the point itself may not be adversarial."""
 GRID = 20
 """Steps tried by the grid search, from 1e-4 to 1 times the distance."""
+LEAST_DELTA = 1e-30
+"""D is 0 where a service answers the clean image itself with another label: probes still need a radius."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,15 @@ class HopSkipJump(Attacker):
         return Needs(starts="targeted")
 
     def play(self, games: Games) -> Play:
+        yield from self.walk(games, (yield from self.begin(games)))
+
+    def begin(self, games: Games) -> Starting:
+        """Adversarial images [G,C,H,W]: untargeted, noise blended with x0; targeted, the image granted."""
         x = yield from find_start(games, self.init_draws, fallback=self.fallback)
-        i = games.open
-        x[i] = yield from blend_search(games, x[i], i, 1e-3)
-        yield from self.walk(games, x)
+        if not games.threat.targeted:
+            i = games.open
+            x[i] = yield from blend_search(games, x[i], i, 1e-3)
+        return x
 
     def walk(self, games: Games, x: Tensor, going_on: Callable[[int, Tensor], Tensor] | None = None) -> Play:
         """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed.
@@ -83,7 +90,7 @@ class HopSkipJump(Attacker):
             i = games.open if going_on is None else going_on(t, games.open)
             if not len(i):
                 return
-            delta = torch.full_like(far[i], 0.1) if t == 1 else self.delta(games) * far[i]
+            delta = self.radius(games, far[i], t)
             probes = min(int(self.initial_probes * math.sqrt(t)), self.max_probes)
             v = (yield from self.estimate(games, x[i], i, delta, probes)).normal()
             if games.threat.norm == "linf":
@@ -106,6 +113,10 @@ class HopSkipJump(Attacker):
         """The probes' radius relative to the distance D."""
         d = games.x0[0].numel()
         return self.theta(games) * (math.sqrt(d) if games.threat.norm == "l2" else d)
+
+    def radius(self, games: Games, far: Tensor, t: int) -> Tensor:
+        """The probes' radius [n] at iteration t, for games at D = `far` [n]."""
+        return torch.full_like(far, 0.1) if t == 1 else (self.delta(games) * far).clamp_min(LEAST_DELTA)
 
     def estimate(
         self, games: Games, x: Tensor, i: Tensor, delta: Tensor, probes: int | Tensor

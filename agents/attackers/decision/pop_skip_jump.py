@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.estimates import BLOCK
-from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.decision.hop_skip_jump import LEAST_DELTA, HopSkipJump
 from agents.attackers.decision.purposes import SEARCH
 from agents.attackers.decision.searches import blend, blend_search, boundary_search, clip_to
 from agents.attackers.decision.sigmoid_search import Sigmoids, alpha, sharp_alpha, sigmoid_search
@@ -161,8 +161,8 @@ class _Walk:
         """The direction [n,C,H,W] to step in at iteration t."""
         by, games, noisy = self.by, self.games, self.noisy[i]
         length = games.distance(self.far[i], i)
-        without = torch.full_like(length, 0.1) if t == 1 else by.delta(games) * length
-        delta = torch.where(noisy, (math.sqrt(self.d) if self.l2 else self.d) / by.cells * length, without)
+        cell = (math.sqrt(self.d) if self.l2 else self.d) / by.cells * length
+        delta = torch.where(noisy, cell.clamp_min(LEAST_DELTA), by.radius(games, length, t))
         probes = by.initial_probes * math.sqrt(t) * torch.where(noisy, self.more[i], 1.0)
         blocks = probes.clamp_max(by.max_probes).div(BLOCK).ceil().long()
         v = (yield from by.estimate(games, self.x[i], i, delta, blocks * BLOCK)).normal()

@@ -14,10 +14,8 @@ from torch import Tensor
 from agents.attackers.decision.block_descent import BlockDescent, BlockRule
 from agents.attackers.decision.directions import Descent, Directions, find_direction, normed
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.attackers.decision.searches import blend_search
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 Stage = Generator[Move, Answers, Tensor]
@@ -83,9 +81,7 @@ class RamBo(Attacker):
     def hop(self, games: Games) -> Stage:
         """HopSkipJump until it is slow: adversarial images [G,C,H,W]."""
         inner = HopSkipJump(fallback=self.fallback)
-        x = yield from find_start(games, inner.init_draws, fallback=self.fallback)
-        i = games.open
-        x[i] = yield from blend_search(games, x[i], i, 1e-3)
+        x = yield from inner.begin(games)
         pace, probes = _Pace(len(x), self.slow, x.device), 0
 
         def going_on(t: int, i: Tensor) -> Tensor:

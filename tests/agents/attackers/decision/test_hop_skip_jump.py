@@ -6,7 +6,9 @@ import torch
 
 import arena
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.decision.standing import stand_by
+from arena.games import Holdings
 from arena.threat import Threat
 
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=1000, objective="minimum", feedback="label")
@@ -148,6 +150,40 @@ def test_under_submit_the_first_point_inside_the_ball_is_handed_in():
     assert won.sum() > 20
     assert run.base[won].all() and (run.games.l2[won] <= 1.2 + 1e-6).all()
     assert (run.queries[won] < 800).all()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+@pytest.mark.parametrize(
+    "attacker", [HopSkipJump(initial_probes=8), PopSkipJump(initial_probes=8, repeats=0)]
+)
+def test_a_service_that_is_always_wrong_leads_to_the_clean_image_and_no_further(
+    referee, images, attacker, norm
+):
+    def wrong(x, game, turn):
+        return torch.tensor([0.0, 1.0]).repeat(len(x), 1)
+
+    threat = THREAT.model_copy(update={"norm": norm, "budget": 600})
+    x0 = images(2, (1, 4, 4))
+    table = referee(wrong, x0, torch.zeros(2, dtype=torch.int64), threat).play(attacker)
+    assert [len(asked) for asked in table.asked] == [600, 600]
+    assert torch.equal(table.queries(0)[-1], x0[0]) and torch.equal(table.queries(1)[-1], x0[1])
+
+
+def test_targeted_the_image_granted_is_searched_once(referee, linear, images):
+    model, x0 = linear((1, 8, 8)), images(3, (1, 8, 8))
+    label = model(x0, label := torch.zeros(3), label).argmax(dim=1)
+    start = images(40, (1, 8, 8), seed=2)
+    start = start[model(start, label, label).argmax(dim=1) == 1 - label[0]][:1]
+    i = (label == label[0]).nonzero().squeeze(1)
+    table = referee(
+        model, x0[i], label[i], THREAT.model_copy(update={"goal": "targeted"}), target=1 - label[i]
+    )
+    table.seat.holdings = Holdings(starts=start.expand(len(i), -1, -1, -1))
+    table.play(HopSkipJump())
+    purposes = table.purposes(0)
+    # One query of the image, then as many as halve a bracket to d^(-3/2), then probes.
+    assert purposes[:11] == ["start", *["boundary-search"] * 9, "gradient"]
+    assert torch.equal(table.queries(0)[0], start[0])
 
 
 @pytest.mark.parametrize(
