@@ -1,63 +1,78 @@
-"""Boundary Attack: a random walk along the boundary that only comes nearer."""
+"""Boundary Attack: a random walk along the boundary that only comes nearer, by one of three sets of rules."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from agents.attackers.decision.boundary_rules import ArtSteps, FoolboxSteps, OriginalSteps
 from agents.attackers.decision.purposes import CANDIDATE, SEARCH
-from agents.attackers.decision.searches import Searching, blend, blend_search, clip_to
+from agents.attackers.decision.searches import Searching, blend, blend_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
-from agents.attackers.decision.walks import Window, around, length, orthogonal, towards
-from arena.players import Attacker, Games, Needs, Play
+from agents.attackers.decision.walks import BoxProposals, SphereProposals, nearest_of_each
+from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
-LEVELS = 1000
-"""Blends of the linear scan, and the inverse of the bisection's width."""
-SPHERICAL_WINDOW, SOURCE_WINDOW = 100, 30
-TOO_RARE, TOO_OFTEN = 0.2, 0.5
-"""Rates of success outside of which steps are changed."""
-CONVERGED, STAYS_CONVERGED = 1e-7, 2e-7
-CONFIRMATIONS = 100
+WIDTH = 1e-3
+"""To which share of the way the bisection finds the boundary."""
+LEVELS = {"original": 1000, "foolbox": 50, "art": 1000}
+"""Blends of the linear scan."""
 
 
 @dataclass(frozen=True)
 class Boundary(Attacker):
     """Boundary Attack (Brendel, Rauber and Bethge, ICLR 2018), untargeted and targeted.
 
-    By the rules of the authors' code (foolbox 2.4), candidates one at a time; what foolbox 3 changed is not
-    here. A step tries candidates until one is adversarial: a point on the sphere around x0, then inwards. In
-    every tenth step the point on the sphere is asked first, and the candidate only if it is adversarial: two
-    rates of success, by which the step sizes change. A walk whose source step has fallen below 1e-7 is begun
-    anew from there, with the first step sizes and a test of the sphere in every step; if it comes to the same
-    again and stays there for 100 steps, the game is resigned: nothing nearer is within its reach.
+    Along the sphere around x0 to a point at random, then inwards: what is adversarial there and nearer is the
+    walk's next point. How many are tried, and how step sizes follow from the answers, differs:
+
+    - `original`: the authors' code (foolbox 2.4), one candidate after the other. In every tenth step the
+      point on the sphere is asked first, and the candidate only if it is adversarial; two rates of success,
+      over 100 and 30 answers, change the steps. Where the inward step has fallen below 1e-7 the walk is begun
+      anew from there with the first steps; if it comes to the same again and stays there for 100 steps, the
+      game is resigned. Sign-OPT's Table 1 used it.
+    - `foolbox`: foolbox 3, likewise, but both are asked in every tenth step, each rate is over all of them,
+      and below 1e-7 the game is resigned at once.
+    - `art`: the Adversarial Robustness Toolbox. A volley of `samples` points on the sphere, then all that are
+      adversarial inwards, and to the nearest that is still adversarial; the rate of success of each volley
+      changes its step, and a volley without success is repeated so. The start is noise as drawn, far from the
+      boundary. After 25 volleys in a row without success, when steps are 25,000 times smaller, the game is
+      resigned, standing by its nearest point. SND's tables used it.
 
     Attributes:
+        rules: which of these.
         spherical_step: sigma (the paper's delta), the first step along the sphere, relative to the distance.
         source_step: epsilon, the first step inwards, relative to the distance.
-        step_adaptation: by what step sizes are multiplied or divided.
-        candidates: so many, at most, in a step.
-        spherical_every: so often the sphere is tested.
-        init_draws: how often noise is drawn to start from.
-        init_search: from there to the boundary: `bisection` to .001 of the way (10 queries); `linear`: the
-            authors' 1000 blends, from x0 on, until one is adversarial.
+        step_adaptation: by what step sizes are multiplied or divided (ART's .667 divides by 1.499).
+        candidates: `original`: so many, at most, in a step.
+        spherical_every: `original`, `foolbox`: so often the sphere is tested.
+        samples: `art`: points on the sphere in a volley.
+        trials: `art`: volleys, at most, on the sphere, and so many inwards.
+        init_draws: how often noise is drawn to start from (ART's limit is 100).
+        init_search: from there to the boundary: `bisection` to .001 of the way (10 queries); `linear`: blends
+            from x0 on until one is adversarial, 1000 as the authors, under `foolbox` its 50; `none`. None is
+            `none` under `art`, else `bisection`.
         linf_walk: under an l_inf threat, which the paper does not know (our reading): `l2`: the same walk,
             standing by its point that is nearest in l_inf; `box`: random signs, within the box of radius r,
             which shrinks.
         fallback: where no noise will do, start from an image granted (`find_start`).
     """
 
+    rules: Literal["original", "foolbox", "art"] = "art"
     spherical_step: float = 0.01
     source_step: float = 0.01
     step_adaptation: float = 1.5
     candidates: int = 25
     spherical_every: int = 10
+    samples: int = 20
+    trials: int = 25
     init_draws: int = 1000
-    init_search: Literal["bisection", "linear"] = "bisection"
+    init_search: Literal["bisection", "linear", "none"] | None = None
     linf_walk: Literal["l2", "box"] = "l2"
     fallback: bool = False
 
@@ -67,7 +82,7 @@ class Boundary(Attacker):
                 raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
         if not 1 < self.step_adaptation < math.inf:
             raise ValueError(f"step_adaptation must be finite and above 1; found {self.step_adaptation}")
-        for name in ("candidates", "spherical_every", "init_draws"):
+        for name in ("candidates", "spherical_every", "samples", "trials", "init_draws"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
 
@@ -78,57 +93,144 @@ class Boundary(Attacker):
     def play(self, games: Games) -> Play:
         x = yield from find_start(games, self.init_draws, fallback=self.fallback)
         i = games.open
-        search = linear_scan if self.init_search == "linear" else _bisection
-        x[i] = yield from search(games, x[i], i)
-        yield from self.walk(games, x)
+        x[i] = yield from self.search(games, x[i], i)
+        yield from (VolleyWalk if self.rules == "art" else CandidateWalk)(self, games, x).play()
 
-    def walk(self, games: Games, x: Tensor) -> Play:
-        """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed."""
-        proposals = (BoxProposals if self.boxed(games) else SphereProposals)(games)
-        steps = Steps(self, len(games), x.device)
+    def search(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] of games `i` [n] to where the walk begins, [n,C,H,W]."""
+        kind = self.init_search or ("none" if self.rules == "art" else "bisection")
+        if kind == "bisection":
+            x = yield from blend_search(games, x, i, WIDTH)
+        elif kind == "linear":
+            x = yield from linear_scan(games, x, i, LEVELS[self.rules])
+        return x
+
+
+class Walk:
+    """A walk of G games, and the points they stand by.
+
+    Attributes:
+        x: [G,C,H,W], adversarial; changed in place.
+        nearest: [G] float64, the distance of what a game stands by, in the threat's norm.
+    """
+
+    def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
+        self.attack, self.games, self.x = attack, games, x
+        boxed = games.threat.norm == "linf" and attack.linf_walk == "box"
+        self.proposals = BoxProposals() if boxed else SphereProposals()
+        self.nearest = torch.full((len(games),), torch.inf, dtype=torch.float64, device=x.device)
+
+    def stand(self, i: Tensor) -> Play:
+        """Stand by the points of those of games `i` [n] that have come nearer than ever."""
+        far = self.games.distance(self.x[i], i).double()
+        nearer = i[far < self.nearest[i]]
+        self.nearest[i] = torch.minimum(self.nearest[i], far)
+        yield from stand_by(self.games, self.x[nearer], nearer)
+
+
+class CandidateWalk(Walk):
+    """One candidate at a time, as in foolbox."""
+
+    def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
+        super().__init__(attack, games, x)
+        self.steps = (OriginalSteps if attack.rules == "original" else FoolboxSteps)(attack, games)
+
+    def play(self) -> Play:
+        games, proposals, steps, x = self.games, self.proposals, self.steps, self.x
         distance = proposals.distance(x - games.x0)
-        nearest = torch.full_like(distance, torch.inf)  # in the threat's norm
-        z, tested = x.clone(), torch.zeros_like(games.state.open)
-        yield from self.stand(games, x, games.open, nearest)
+        z = x.clone()
+        yield from self.stand(games.open)
         while len(i := games.open):
             x0, delta = games.x0[i], x[i] - games.x0[i]
-            proposed = proposals.across(x0, delta, distance[i], steps.sigma[i], i)
-            z[i] = torch.where(tested[i].view(-1, 1, 1, 1), z[i], proposed)
-            testing = steps.tests_sphere(i) & ~tested[i]
+            eta = proposals.noise(games, x0.shape[1:], i)
+            proposed = proposals.across(x0, delta, distance[i], steps.sigma[i], eta)
+            z[i] = torch.where(steps.held[i].view(-1, 1, 1, 1), z[i], proposed)
+            testing = steps.tests_sphere(i)
             candidate = proposals.inwards(x0, z[i], distance[i], steps.epsilon[i])
             image = torch.where(testing.view(-1, 1, 1, 1), z[i], candidate)
             fooled = yield from games.fools(image, i, CANDIDATE)
-            tested[i] = testing & fooled
             converged = steps.record(i, testing, fooled)
             far = proposals.distance(image - x0)
             rows = (fooled & ~testing & (far < distance[i])).nonzero().squeeze(1)
             x[i[rows]], distance[i[rows]] = image[rows], far[rows]
-            yield from self.stand(games, x, i[rows], nearest)
+            yield from self.stand(i[rows])
             yield from games.resign(i[converged])
 
-    def boxed(self, games: Games) -> bool:
-        return games.threat.norm == "linf" and self.linf_walk == "box"
 
-    def stand(self, games: Games, x: Tensor, i: Tensor, nearest: Tensor) -> Play:
-        """Stand by those of the points `x` [G,C,H,W] of games `i` [n] that beat `nearest` [G]."""
-        far = games.distance(x[i], i).double()
-        nearer = i[far < nearest[i]]
-        nearest[i] = torch.minimum(nearest[i], far)
-        yield from stand_by(games, x[nearer], nearer)
+class VolleyWalk(Walk):
+    """Volleys of points on the sphere, then of all that were adversarial, inwards, as in ART."""
+
+    def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
+        super().__init__(attack, games, x)
+        self.steps = ArtSteps(attack, games)
+
+    def play(self) -> Play:
+        games = self.games
+        yield from self.stand(games.open)
+        while len(games.open):
+            for i in torch.split(games.open, max(1, games.max_rows // self.attack.samples)):
+                z, hits = yield from self.across(i)
+                barren = yield from self.inwards(i, z[hits], hits.nonzero()[:, 0])
+                yield from games.resign(barren)
+
+    def across(self, i: Tensor) -> Generator[Move, Answers, tuple[Tensor, Tensor]]:
+        """Volleys on the spheres of games `i` [n] until one has hits: its points [n,s,C,H,W], hits [n,s]."""
+        games, steps, shape = self.games, self.steps, (self.attack.samples, *self.x.shape[1:])
+        z = self.x.new_zeros(len(i), *shape)
+        hits = torch.zeros(len(i), shape[0], dtype=torch.bool, device=i.device)
+        for _ in range(self.attack.trials):
+            rows = (~hits.any(dim=1) & games.state.open[i]).nonzero().squeeze(1)
+            if not len(rows):
+                break
+            of = i[rows].repeat_interleave(shape[0])
+            x0, delta = games.x0[of], self.x[of] - games.x0[of]
+            eta = self.proposals.noise(games, shape, i[rows]).flatten(0, 1)
+            far = self.proposals.distance(delta)
+            proposed = self.proposals.across(x0, delta, far, steps.sigma[of], eta)
+            fooled = yield from games.fools(proposed, of, CANDIDATE)
+            z[rows], hits[rows] = proposed.view(-1, *shape), fooled.view(-1, shape[0])
+            steps.adapt(steps.sigma, i[rows], hits[rows].sum(dim=1) / shape[0])
+        return z, hits
+
+    def inwards(self, i: Tensor, z: Tensor, row: Tensor) -> Searching:
+        """Volleys inwards from points `z` [m,C,H,W] of `row` [m] (of games `i` [n]) until one has hits.
+
+        Each game moves to its nearest hit, or without one to its nearest point; returns the games without.
+        """
+        games, steps, of = self.games, self.steps, i[row]
+        x0 = games.x0[of]
+        far = self.proposals.distance(z - x0)
+        left = torch.ones_like(i, dtype=torch.bool)
+        for _ in range(self.attack.trials):
+            k = (left[row] & games.state.open[of]).nonzero().squeeze(1)
+            if not len(k):
+                break
+            image = self.proposals.inwards(x0[k], z[k], far[k], steps.epsilon[of[k]])
+            fooled = yield from games.fools(image, of[k], CANDIDATE)
+            tried, hits = (torch.bincount(rows, minlength=len(i)) for rows in (row[k], row[k[fooled]]))
+            asked = tried > 0
+            steps.adapt(steps.epsilon, i[asked], hits[asked] / tried[asked])
+            left &= hits == 0
+            yield from self.move(image[fooled], of[k[fooled]])
+        ends = left[row] & games.state.open[of]
+        yield from self.move(z[ends], of[ends])
+        return i[left]
+
+    def move(self, x: Tensor, of: Tensor) -> Play:
+        """Move each of the games `of` [m] named to the nearest of its points `x` [m,C,H,W]."""
+        nearest = nearest_of_each(of, self.proposals.distance(x - self.games.x0[of]))
+        self.x[of[nearest]] = x[nearest]
+        yield from self.stand(of[nearest])
 
 
-def _bisection(games: Games, x: Tensor, i: Tensor) -> Searching:
-    return (yield from blend_search(games, x, i, 1 / LEVELS))
-
-
-def linear_scan(games: Games, x: Tensor, i: Tensor) -> Searching:
-    """The first adversarial one of 1000 blends [n,C,H,W] from x0 to adversarial `x` of games `i` [n]."""
+def linear_scan(games: Games, x: Tensor, i: Tensor, levels: int) -> Searching:
+    """The first adversarial one of `levels` blends [n,C,H,W] from x0 to adversarial `x` of games `i` [n]."""
     x0, found, rows = games.x0[i], x.clone(), torch.arange(len(i), device=i.device)
-    for level in range(1, LEVELS):
+    for level in range(1, levels):
         rows = rows[games.state.open[i[rows]]]
         if not len(rows):
             break
-        t = torch.full((len(rows),), level / LEVELS, dtype=torch.float64, device=x.device)
+        t = torch.full((len(rows),), level / levels, dtype=torch.float64, device=x.device)
         image = blend(x0[rows], x[rows], t)
         fooled = yield from games.fools(image, i[rows], SEARCH)
         found[rows[fooled]] = image[fooled]

@@ -1,4 +1,4 @@
-"""What random walks along the boundary share: directions and proposals on the sphere around x0, and windows."""
+"""What random walks along the boundary share: directions, proposals on the sphere around x0, and windows."""
 
 from __future__ import annotations
 
@@ -48,6 +48,14 @@ def towards(x0: Tensor, x: Tensor, share: Tensor) -> Tensor:
 def per_image(value: Tensor) -> Tensor:
     """[n] as float32 [n,1,1,1]."""
     return value.to(torch.float32).view(-1, 1, 1, 1)
+
+
+def nearest_of_each(group: Tensor, far: Tensor) -> Tensor:
+    """Index of the rows that are nearest, by `far` [m], in their `group` [m]; the first of equals."""
+    order = far.argsort(stable=True)
+    order = order[group[order].argsort(stable=True)]
+    named = group[order]
+    return order[torch.cat([torch.ones_like(named[:1]), named.diff()]) != 0]
 
 
 class Window:
