@@ -8,8 +8,8 @@
 Theirs play image by image against a `Meter`, which charges every row that they forward to its image and keeps
 the nearest adversarial row as our Referee does; so both sides are read at the same number of true queries,
 each with its own start, ours by the rules that the library follows where an attack knows several. foolbox in
-batches would normalise HopSkipJump's estimate over the whole batch and share the Boundary Attack's draws. Time
-is processor time, of one thread.
+batches would normalise HopSkipJump's estimate over the whole batch and share the Boundary Attack's draws.
+Time is processor time, of one thread.
 """
 
 from __future__ import annotations
