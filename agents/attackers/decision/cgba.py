@@ -14,13 +14,10 @@ from agents.attackers.decision.circles import Circles, inner
 from agents.attackers.decision.dct import LOWEST, low_noise
 from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
 from agents.attackers.decision.purposes import STEP
-from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
+from agents.attackers.decision.starts import find_start, stronger_noise
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
-
-HALVINGS = 25
-"""Of an angle or a bracket: to the authors' tolerance from the far corner of an image of 224 pixels."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +60,10 @@ class CGBA(Attacker):
                 raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
 
     def play(self, games: Games) -> Play:
-        x = yield from find_start(
-            games, self.start_draws, fallback=self.fallback, noise=lambda k, i: self.noise(games, k, i)
-        )
+        noise = stronger_noise(games, self.start_step)
+        x = yield from find_start(games, self.start_draws, fallback=self.fallback, noise=noise)
         i = games.open
-        x[i] = yield from self.straight(games, x[i], i)
+        x[i] = yield from gap_search(games, x[i], i, self.tolerance)
         for t in count(1):
             yield from stand_by(games, x[i], i)
             i = games.open
@@ -76,10 +72,6 @@ class CGBA(Attacker):
             normal = (yield from self.estimate(games, x[i], i, int(self.initial_probes * math.sqrt(t)))).phi_u
             bend = self.bend_far if games.threat.targeted else self.bend_near
             x[i] = yield from bend(games, x[i], normal, i)
-
-    def noise(self, games: Games, k: int, i: Tensor) -> Tensor:
-        """The k-th images [n,C,H,W] to start from, k from 1: games `i` under ever stronger noise."""
-        return (games.x0[i] + self.start_step * k * games.normal(games.x0.shape[1:], i)).clamp_(0, 1)
 
     def estimate(self, games: Games, x: Tensor, i: Tensor, probes: int) -> Generator[Move, Answers, Estimate]:
         """Sums over probes x + sigma u around the boundary points `x` [n,C,H,W] of games `i` [n]."""
@@ -131,19 +123,4 @@ class CGBA(Attacker):
             rows = rows[~fooled & games.state.open[i[rows]]]
             if not len(rows):
                 break
-        return (yield from self.straight(games, turned, i))
-
-    def straight(self, games: Games, x: Tensor, i: Tensor) -> Searching:
-        """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary: images [n,C,H,W]."""
-        x0 = games.x0[i]
-        length = inner(x - x0, x - x0).sqrt()
-        t = yield from bisect(
-            games,
-            i,
-            lambda t, rows: blend(x0[rows], x[rows], t),
-            torch.zeros_like(length),
-            torch.ones_like(length),
-            width=self.tolerance / length,
-            steps=HALVINGS,
-        )
-        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
+        return (yield from gap_search(games, turned, i, self.tolerance))

@@ -112,6 +112,7 @@ def ask_probes(
 
 def unit(v: Tensor) -> Tensor:
     """`v` [n,C,H,W] or [n,m,C,H,W] over its l2 length per image; 0 stays 0."""
-    length = torch.linalg.vector_norm(v.flatten(-3), dim=-1)
+    # In two stages: the sum over a large image alone in its batch is cut among threads.
+    length = torch.linalg.vector_norm(torch.linalg.vector_norm(v, dim=-1).flatten(-2), dim=-1)
     scaled: Tensor = v / length.clamp_min(1e-12)[..., None, None, None]
     return scaled

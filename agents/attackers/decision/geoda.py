@@ -11,13 +11,11 @@ from torch import Tensor
 from agents.attackers.decision.dct import low_frequencies, low_noise
 from agents.attackers.decision.estimates import BLOCK, estimate, unit
 from agents.attackers.decision.purposes import STEP
-from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
+from agents.attackers.decision.starts import find_start, stronger_noise
 from arena.players import Attacker, Games, Needs, Play
 
-HALVINGS = 25
-"""Of one search: to the authors' tolerance from the far corner of an image of 224 pixels."""
 RAY_STEPS = 12
 """Radii tried on a ray, each twice the one before: from D / 2 to 1024 D."""
 RESERVED = 25
@@ -69,11 +67,10 @@ class GeoDA(Attacker):
             raise ValueError(f"start_draws must be at least 1; found {self.start_draws}")
 
     def play(self, games: Games) -> Play:
-        x = yield from find_start(
-            games, self.start_draws, fallback=self.fallback, noise=lambda k, i: self.noise(games, k, i)
-        )
+        noise = stronger_noise(games, self.start_step)
+        x = yield from find_start(games, self.start_draws, fallback=self.fallback, noise=noise)
         i = games.open
-        x[i] = yield from self.to_boundary(games, x[i], i)
+        x[i] = yield from gap_search(games, x[i], i, self.tolerance)
         normal = torch.zeros_like(x)
         for probes in schedule(games.threat.budget, self.mu):
             yield from stand_by(games, x[i], i)
@@ -86,25 +83,6 @@ class GeoDA(Attacker):
             normal[i[short]] += yield from self.estimate(games, x, i[short], fewer)
             x[i] = yield from self.along_ray(games, x[i], normal[i], i)
         yield from stand_by(games, x[i], i)
-
-    def noise(self, games: Games, k: int, i: Tensor) -> Tensor:
-        """The k-th images [n,C,H,W] to start from, k from 1: games `i` under ever stronger noise."""
-        return (games.x0[i] + self.start_step * k * games.normal(games.x0.shape[1:], i)).clamp_(0, 1)
-
-    def to_boundary(self, games: Games, x: Tensor, i: Tensor) -> Searching:
-        """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary: images [n,C,H,W]."""
-        x0 = games.x0[i]
-        length = torch.linalg.vector_norm((x - x0).flatten(1).double(), dim=1)
-        t = yield from bisect(
-            games,
-            i,
-            lambda t, rows: blend(x0[rows], x[rows], t),
-            torch.zeros_like(length),
-            torch.ones_like(length),
-            width=self.tolerance / length,
-            steps=HALVINGS,
-        )
-        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
 
     def estimate(self, games: Games, x: Tensor, i: Tensor, probes: Tensor | int) -> Searching:
         """mean phi(x_b + sigma u) u, [n,C,H,W], over probes around the boundary points `x` [G,C,H,W]."""

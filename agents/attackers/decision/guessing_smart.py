@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.attackers.decision.perlin import DIRECTIONS, Perlin
 from agents.attackers.decision.purposes import CANDIDATE
-from agents.attackers.decision.searches import Searching, bisect, blend
+from agents.attackers.decision.searches import Searching, gap_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start, given_start, missing, nearest_start
 from agents.attackers.decision.walks import TINY, around, length, orthogonal, towards
@@ -19,7 +19,6 @@ from arena.players import Attacker, Games, Needs, Play
 
 IMAGES = 10
 """The fewest images of its own among which to look for the nearest."""
-HALVINGS = 25
 LARGEST = 1.3
 """The scale of the steps of a round's first candidate; that of the last is just above .3."""
 
@@ -72,7 +71,7 @@ class GuessingSmart(Attacker):
     def play(self, games: Games) -> Play:
         x = yield from self.begin(games)
         i = games.open
-        x[i] = yield from self.search(games, x[i], i)
+        x[i] = yield from gap_search(games, x[i], i, self.start_gap)
         yield from stand_by(games, x[i], i)
         yield from self.walk(games, x)
 
@@ -85,21 +84,6 @@ class GuessingSmart(Attacker):
         yield from given_start(games, x, found)
         yield from games.resign(missing(games, found), "no-start")
         return x
-
-    def search(self, games: Games, x: Tensor, i: Tensor) -> Searching:
-        """From adversarial `x` [n,C,H,W] towards x0 until the boundary is at most `start_gap` ahead."""
-        x0 = games.x0[i]
-        far = length(x - x0)
-        t = yield from bisect(
-            games,
-            i,
-            lambda t, rows: blend(x0[rows], x[rows], t),
-            torch.zeros_like(far),
-            torch.ones_like(far),
-            width=self.start_gap / far.clamp_min(TINY),
-            steps=HALVINGS,
-        )
-        return torch.where(t.view(-1, 1, 1, 1) < 1, blend(x0, x, t), x)
 
     def walk(self, games: Games, x: Tensor) -> Play:
         """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed."""

@@ -13,7 +13,11 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.purposes import SEARCH
+from arena.geometry import distance
 from arena.players import Answers, Games, Move
+
+HALVINGS = 25
+"""Of one search to a width in l2: to 1e-4 from the far corner of an image of 224 pixels."""
 
 Path = Callable[[Tensor, Tensor], Tensor]
 """Images [m,C,H,W] at places t [m] float64 of the paths of rows [m] (index into the games searched)."""
@@ -75,18 +79,13 @@ def blend_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str 
 
     Returns the images [n,C,H,W] on the adversarial side; l2.
     """
-    x0 = games.x0[i]
-    ends = _ends(x)
-    t = yield from bisect(
-        games,
-        i,
-        lambda t, rows: blend(x0[rows], x[rows], t),
-        *ends,
-        width=width,
-        steps=halvings(width),
-        purpose=purpose,
-    )
-    return torch.where(_rows(t) < 1, blend(x0, x, t), x)
+    return (yield from _straight(games, x, i, width, halvings(width), purpose))
+
+
+def gap_search(games: Games, x: Tensor, i: Tensor, gap: float, purpose: str = SEARCH) -> Searching:
+    """`blend_search` until the boundary is at most `gap` ahead in l2, whatever the distance from x0."""
+    far = distance(x, games.x0[i], "l2").double()
+    return (yield from _straight(games, x, i, gap / far.clamp_min(1e-30), HALVINGS, purpose))
 
 
 def clip_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str = SEARCH) -> Searching:
@@ -116,9 +115,22 @@ def boundary_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: s
     return (yield from search(games, x, i, width, purpose))
 
 
-def _ends(x: Tensor) -> tuple[Tensor, Tensor]:
+def _straight(
+    games: Games, x: Tensor, i: Tensor, width: Tensor | float, steps: int, purpose: str
+) -> Searching:
+    x0 = games.x0[i]
     ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
-    return torch.zeros_like(ones), ones
+    t = yield from bisect(
+        games,
+        i,
+        lambda t, rows: blend(x0[rows], x[rows], t),
+        torch.zeros_like(ones),
+        ones,
+        width=width,
+        steps=steps,
+        purpose=purpose,
+    )
+    return torch.where(_rows(t) < 1, blend(x0, x, t), x)
 
 
 def _rows(value: Tensor) -> Tensor:

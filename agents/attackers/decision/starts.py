@@ -46,6 +46,15 @@ def _noise(games: Games, x: Tensor, found: Tensor, draws: int, noise: Noise) -> 
     return found
 
 
+def stronger_noise(games: Games, step: float) -> Noise:
+    """Gaussian noise around x0 for `find_start`, of a standard deviation of k `step` at the k-th draw."""
+
+    def noise(k: int, i: Tensor) -> Tensor:
+        return (games.x0[i] + step * k * games.normal(games.x0.shape[1:], i)).clamp_(0, 1)
+
+    return noise
+
+
 def given_start(games: Games, x: Tensor, found: Tensor) -> Starting:
     """Enter the starting images granted into `x` and `found` where games have none yet and they win."""
     starts = games.holdings.starts

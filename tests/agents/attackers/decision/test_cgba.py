@@ -7,6 +7,7 @@ import torch
 import arena
 from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.dct import from_frequencies
+from agents.attackers.decision.searches import gap_search
 from arena.threat import Threat
 
 LEAST = 0.4
@@ -94,7 +95,7 @@ def test_the_circle_is_left_at_the_boundary(referee):
         def play(self, games):
             attack, i = CGBA(tolerance=1e-6), games.open
             far = games.x0 + 2 * LEAST * plane.w.float() + torch.tensor([0.05, -0.05]).view(2, 1, 1, 1)
-            x = yield from attack.straight(games, far.clamp(0, 1), i)
+            x = yield from gap_search(games, far.clamp(0, 1), i, attack.tolerance)
             normal = plane.w.float().expand_as(x)
             self.before = games.distance(x)
             self.found = yield from attack.bend_near(games, x, normal, i)

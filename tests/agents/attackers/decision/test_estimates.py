@@ -110,3 +110,13 @@ def test_the_normal_subtracts_the_baseline_unless_all_agree():
         torch.testing.assert_close(same.normal()[0], sign * u.sum(0) / u.sum(0).norm())
     nothing = Estimate(torch.zeros(1, 1, 1, 2), torch.zeros(1, 1, 1, 2), torch.zeros(1), torch.zeros(1))
     assert nothing.normal().abs().max() == 0
+
+
+def test_a_large_image_alone_has_the_unit_vector_that_it_has_in_company():
+    v = torch.randn(3, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(unit(v)[1:2], unit(v[1:2]))
+    finally:
+        torch.set_num_threads(before)

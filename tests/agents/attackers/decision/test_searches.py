@@ -10,6 +10,7 @@ from agents.attackers.decision.searches import (
     boundary_search,
     clip_search,
     clip_to,
+    gap_search,
     halvings,
 )
 from arena.threat import Threat
@@ -133,6 +134,25 @@ def test_a_boundary_search_ends_on_the_adversarial_side_at_the_plane(referee, li
         m0, m1 = (((v.double() - 0.5) * w).flatten(1).sum(dim=1) for v in (x0[at], start))
         t = (m0 / (m0 - m1)).view(-1, 1, 1, 1)
         torch.testing.assert_close(asks.found.double(), (1 - t) * x0[at] + t * start, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("gap", [0.25, 1e-3])
+def test_a_gap_is_a_length_in_l2_whatever_the_distance(referee, gap):
+    """Behind mean(x - x0) = b the segment is adversarial; the two starts lie 8 and 2 times as far."""
+    x0 = torch.full((2, *SHAPE), 0.1)
+    far = x0 + 0.1 * torch.tensor([8.0, 2.0]).view(2, 1, 1, 1)
+
+    def model(x, game, turn):
+        f = (x - x0[game]).double().flatten(1).mean(dim=1) - 0.05
+        return torch.stack([torch.zeros_like(f), f], dim=1).float()
+
+    table = referee(model, x0, torch.zeros(2, dtype=torch.int64), THREAT)
+    asks = Asks(lambda games, i: gap_search(games, far, i, gap))
+    table.play(asks)
+    beyond = (asks.found - x0).double().flatten(1).norm(dim=1) - 0.05 * math.sqrt(x0[0].numel())
+    assert (beyond >= 0).all() and (beyond <= gap).all()
+    lengths = (far - x0).flatten(1).norm(dim=1)
+    assert [len(a) for a in table.asked] == [math.ceil(math.log2(r / gap)) for r in lengths.tolist()]
 
 
 @pytest.mark.parametrize("search", [blend_search, clip_search])
