@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.attackers.adaptive.repeats import Vary
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
+from agents.attackers.decision.estimates import unit
 from arena import random
 from arena.players import Games
 
@@ -51,8 +52,7 @@ class Jitter(UncertaintyAware):
                 inwards = torch.where(rows < 0.5, LEVEL, -LEVEL).expand(-1, fresh, -1, -1, -1).flatten(2)
                 jitter = torch.zeros_like(inwards).scatter_(2, place, inwards.gather(2, place))
             else:
-                jitter = random.normal(seed, key, turn, (fresh, *x.shape[1:])).flatten(2)
-                jitter *= self.radius / jitter.norm(dim=2, keepdim=True)
+                jitter = unit(random.normal(seed, key, turn, (fresh, *x.shape[1:]))).mul_(self.radius)
             jittered = (rows + jitter.view(-1, fresh, *x.shape[1:])).clamp_(0, 1)
             return torch.cat([rows, jittered], dim=1).flatten(0, 1)
 

@@ -96,6 +96,19 @@ def test_a_game_gets_the_same_jitters_in_any_company(referee, linear, images, as
     assert torch.equal(alone, among)
 
 
+def test_a_large_image_alone_gets_the_jitter_that_it_gets_in_company(referee, linear, images, asks):
+    x0, before = images(2, (3, 224, 224)), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        alone, among = (
+            sent(referee, linear, x0[:n], Jitter(asks(((tuple(range(n)), GRADIENT),)), repeats=2, radius=5.0))
+            for n in (1, 2)
+        )
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(alone.queries(0), among.queries(0))
+
+
 def test_the_rank_of_a_row_among_those_of_its_game():
     game = torch.tensor([3, 0, 3, 3, 0, 7])
     assert rank_within(game).tolist() == [0, 0, 1, 2, 1, 0]

@@ -57,7 +57,7 @@ def test_directions_are_orthogonal_and_of_low_frequencies(referee):
     for k, v in enumerate(drawn):
         assert torch.allclose(v.flatten(1).norm(dim=1), torch.ones(4), atol=1e-5)
         for before in [x - seat.x0, *drawn[max(0, k - 5) : k]]:
-            assert (v * before).flatten(1).sum(dim=1).abs().max() < 1e-3
+            assert (v * before).flatten(1).sum(dim=1).abs().max() < 1e-5
     spectrum = to_frequencies(Directions(seat, 0.5, 0).draw(seat.x0, i), 12, 12)
     outside = lowest(12, 12, 0.5, x.device) == 0
     assert outside.sum() == 72 and spectrum[:, :, outside].abs().max() < 1e-5
