@@ -12,6 +12,7 @@ from torch import Tensor
 
 from agents.attackers.decision.estimates import BLOCK, Estimate, ask_probes, no_probes, unit
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Games, Move, Needs
 
 RATIO = math.sqrt(2)
@@ -40,8 +41,7 @@ class BypassFQ(HopSkipJump):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.max_directions < 1:
-            raise ValueError(f"max_directions must be at least 1; found {self.max_directions}")
+        check_parameters(self, counts=("max_directions",))
 
     @property
     def needs(self) -> Needs:

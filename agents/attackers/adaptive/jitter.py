@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 from agents.attackers.adaptive.repeats import Vary
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.decision.estimates import unit
+from agents.attackers.parameters import check_parameters
 from arena import random
 from arena.players import Games
 
@@ -35,8 +35,7 @@ class Jitter(UncertaintyAware):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.radius < math.inf:
-            raise ValueError(f"radius must be finite and above 0; found {self.radius}")
+        check_parameters(self, positive=("radius",))
 
     def vary(self, games: Games) -> Vary:
         asked = torch.zeros(len(games), dtype=torch.int64, device=games.x0.device)

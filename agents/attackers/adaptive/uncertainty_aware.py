@@ -8,6 +8,7 @@ from typing import Literal
 from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
 from agents.attackers.adaptive.repeats import Convention, Vary, repeat
 from agents.attackers.decision.purposes import ESTIMATION
+from agents.attackers.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 
 
@@ -41,8 +42,7 @@ class UncertaintyAware(Attacker):
     convention: Convention = "fixed"
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1; found {self.repeats}")
+        check_parameters(self, counts=("repeats",))
         needs_of(self, self.of)
 
     @property

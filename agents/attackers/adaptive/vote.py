@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
 from agents.attackers.adaptive.repeats import Convention, repeat
+from agents.attackers.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 
 
@@ -30,8 +31,7 @@ class Vote(Attacker):
     convention: Convention = "fixed"
 
     def __post_init__(self) -> None:
-        if self.repeats < 1:
-            raise ValueError(f"repeats must be at least 1; found {self.repeats}")
+        check_parameters(self, counts=("repeats",))
         needs_of(self, self.of)
 
     @property

@@ -17,6 +17,7 @@ from agents.attackers.decision.purposes import STEP
 from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start, stronger_noise
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 
@@ -52,12 +53,9 @@ class CGBA(Attacker):
     def __post_init__(self) -> None:
         if self.sub_dim < 0:
             raise ValueError(f"sub_dim must be 0 (by the size of the images) or above; found {self.sub_dim}")
-        for name in ("sigma", "tolerance", "start_step"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
-        for name in ("initial_probes", "start_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(
+            self, positive=("sigma", "tolerance", "start_step"), counts=("initial_probes", "start_draws")
+        )
 
     def play(self, games: Games) -> Play:
         noise = stronger_noise(games, self.start_step)

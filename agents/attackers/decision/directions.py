@@ -7,7 +7,7 @@ threat's norm. Directions are float32, distances and steps float64.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from agents.attackers.decision.purposes import SEARCH, START, STEP
 from agents.attackers.decision.searches import Searching, bisect
 from agents.attackers.decision.starts import given_start, nearest_images, nearest_start
-from arena.players import Answers, Attacker, Games, Move, Play
+from arena.players import Answers, Games, Move, Play
 from arena.threat import Norm
 
 START_WIDTH = 1e-5
@@ -293,20 +293,3 @@ class Descent:
         self.beta[minute] /= 10
         done = minute[(self.beta[minute] < self.least_beta) & self.games.state.open[minute]]
         yield from self.games.resign(done)
-
-
-# Parameters
-
-
-def check_parameters(agent: Attacker, *, positive: Sequence[str], counts: Sequence[str]) -> None:
-    """Parameters that must be finite and above 0, and those that must be at least 1, where they are given.
-
-    Raises:
-        ValueError: at the first that is not.
-    """
-    for name in positive:
-        if (value := getattr(agent, name)) is not None and not 0 < value < math.inf:
-            raise ValueError(f"{name} must be finite and above 0; found {value}")
-    for name in counts:
-        if (value := getattr(agent, name)) is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1; found {value}")

@@ -14,6 +14,7 @@ from agents.attackers.decision.purposes import STEP
 from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start, stronger_noise
+from agents.attackers.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 
 RAY_STEPS = 12
@@ -58,13 +59,9 @@ class GeoDA(Attacker):
     def __post_init__(self) -> None:
         if self.sub_dim < 0:
             raise ValueError(f"sub_dim must be 0 (by the size of the images) or above; found {self.sub_dim}")
-        for name in ("sigma", "tolerance", "start_step"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
+        check_parameters(self, positive=("sigma", "tolerance", "start_step"), counts=("start_draws",))
         if not 0 < self.mu < 1:
             raise ValueError(f"mu must be above 0 and below 1; found {self.mu}")
-        if self.start_draws < 1:
-            raise ValueError(f"start_draws must be at least 1; found {self.start_draws}")
 
     def play(self, games: Games) -> Play:
         noise = stronger_noise(games, self.start_step)

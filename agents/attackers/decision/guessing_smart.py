@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +14,7 @@ from agents.attackers.decision.searches import Searching, gap_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start, given_start, missing, nearest_start
 from agents.attackers.decision.walks import TINY, around, length, orthogonal, towards
+from agents.attackers.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 
 IMAGES = 10
@@ -53,12 +53,8 @@ class GuessingSmart(Attacker):
     init_draws: int = 1000
 
     def __post_init__(self) -> None:
-        for name in ("spherical_step", "source_step", "frequency", "start_gap"):
-            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {value}")
-        for name in ("candidates", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        lengths = ("spherical_step", "source_step", "frequency", "start_gap")
+        check_parameters(self, positive=lengths, counts=("candidates", "init_draws"))
         if self.source_step * LARGEST >= 1:
             raise ValueError(f"source_step must be below {1 / LARGEST:.2f}; found {self.source_step}")
 

@@ -16,6 +16,7 @@ from agents.attackers.decision.purposes import STEP
 from agents.attackers.decision.searches import Searching, blend_search, boundary_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import Starting, find_start
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 HALVINGS = 25
@@ -55,11 +56,7 @@ class HopSkipJump(Attacker):
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.gamma < math.inf:
-            raise ValueError(f"gamma must be finite and above 0; found {self.gamma}")
-        for name in ("initial_probes", "max_probes", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, positive=("gamma",), counts=("initial_probes", "max_probes", "init_draws"))
 
     @property
     def needs(self) -> Needs:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent, Directions, check_parameters, find_direction, normed
+from agents.attackers.decision.directions import Descent, Directions, find_direction, normed
 from agents.attackers.decision.purposes import GRADIENT
 from agents.attackers.decision.standing import stand_by
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 RETRIES = 500

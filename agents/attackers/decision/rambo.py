@@ -16,6 +16,7 @@ from agents.attackers.decision.directions import Descent, Directions, find_direc
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.decision.standing import stand_by
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 Stage = Generator[Move, Answers, Tensor]
@@ -60,9 +61,7 @@ class RamBo(Attacker):
     needs = Needs(norms=("l2",), starts="targeted")
 
     def __post_init__(self) -> None:
-        for name in ("check_probes", "check_iterations", "block", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, counts=("check_probes", "check_iterations", "block", "window"))
         for name in ("slow", "least_gain", "reach"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} must not be negative; found {getattr(self, name)}")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from agents.attackers.decision.purposes import CANDIDATE, SEARCH
 from agents.attackers.decision.standing import stand_by
+from agents.attackers.parameters import check_parameters
 from arena.players import Asking, Attacker, Games, Needs, Play
 
 
@@ -30,8 +31,7 @@ class RayS(Attacker):
     needs = Needs(norms=("linf",), goals=("untargeted",))
 
     def __post_init__(self) -> None:
-        if not 0 < self.tolerance < math.inf:
-            raise ValueError(f"tolerance must be finite and above 0; found {self.tolerance}")
+        check_parameters(self, positive=("tolerance",))
 
     def play(self, games: Games) -> Play:
         rays = Rays(games)

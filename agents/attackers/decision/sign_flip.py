@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import count
@@ -15,6 +14,7 @@ from agents.attackers.decision.purposes import CANDIDATE
 from agents.attackers.decision.searches import Searching, bisect, blend, clip_to
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
+from agents.attackers.parameters import check_parameters
 from arena.geometry import distance
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
@@ -60,15 +60,11 @@ class SignFlip(Attacker):
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < math.inf:
-            raise ValueError(f"alpha must be finite and above 0; found {self.alpha}")
+        check_parameters(self, positive=("alpha",), counts=("factor", "searches", "init_draws"))
         if not 0 < self.shrink_l2 < 1:
             raise ValueError(f"shrink_l2 must be above 0 and below 1; found {self.shrink_l2}")
         if not KEEP[0] <= self.keep <= KEEP[1]:
             raise ValueError(f"keep must be from {KEEP[0]} to {KEEP[1]}; found {self.keep}")
-        for name in ("factor", "searches", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
 
     @property
     def needs(self) -> Needs:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent, check_parameters, find_direction, normed
+from agents.attackers.decision.directions import Descent, find_direction, normed
 from agents.attackers.decision.estimates import BLOCK, estimate
 from agents.attackers.decision.standing import stand_by
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 

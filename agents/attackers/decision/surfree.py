@@ -16,6 +16,7 @@ from agents.attackers.decision.purposes import CANDIDATE, STEP
 from agents.attackers.decision.searches import bisect, blend_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 START_WIDTH = 0.01
@@ -61,9 +62,7 @@ class SurFree(Attacker):
         for name, most in (("theta_max", 90), ("rho", 1), ("low", 1), ("gamma", 1)):
             if not 0 < getattr(self, name) <= most:
                 raise ValueError(f"{name} must be above 0 and at most {most}; found {getattr(self, name)}")
-        for name in ("trials", "bisections", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, counts=("trials", "bisections", "init_draws"))
         if self.n_ortho < 0:
             raise ValueError(f"n_ortho must not be negative; found {self.n_ortho}")
 

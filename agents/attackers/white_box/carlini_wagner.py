@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.attackers.parameters import check_parameters
 from agents.attackers.white_box.insider import gradient, hand_in
 from arena.geometry import quantise
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
@@ -51,12 +52,7 @@ class CarliniWagner(Attacker):
     def __post_init__(self) -> None:
         if not 0 <= self.kappa < math.inf:
             raise ValueError(f"kappa must be finite and at least 0; found {self.kappa}")
-        for name in ("learning_rate", "initial_c"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
-        for name in ("iterations", "search_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, positive=("learning_rate", "initial_c"), counts=("iterations", "search_steps"))
 
     def play(self, games: Games) -> Play:
         nearest = games.x0.clone()

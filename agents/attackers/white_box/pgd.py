@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.estimates import unit
+from agents.attackers.parameters import check_parameters
 from agents.attackers.white_box.insider import gradient, hand_in
 from arena.geometry import quantise
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
@@ -39,9 +40,7 @@ class PGD(Attacker):
     needs = Needs(objectives=("first", "submit"), knowledge="weights")
 
     def __post_init__(self) -> None:
-        for name in ("steps", "restarts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
+        check_parameters(self, counts=("steps", "restarts"))
         if not self.step_size > 0:
             raise ValueError(f"step_size must be above 0; found {self.step_size}")
 
