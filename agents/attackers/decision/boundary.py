@@ -16,6 +16,7 @@ from agents.attackers.decision.searches import Searching, blend, blend_search
 from agents.attackers.decision.standing import stand_by
 from agents.attackers.decision.starts import find_start
 from agents.attackers.decision.walks import BoxProposals, SphereProposals, nearest_of_each
+from agents.attackers.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 WIDTH = 1e-3
@@ -77,14 +78,10 @@ class Boundary(Attacker):
     fallback: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("spherical_step", "source_step"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and above 0; found {getattr(self, name)}")
+        counts = ("candidates", "spherical_every", "samples", "trials", "init_draws")
+        check_parameters(self, positive=("spherical_step", "source_step"), counts=counts)
         if not 1 < self.step_adaptation < math.inf:
             raise ValueError(f"step_adaptation must be finite and above 1; found {self.step_adaptation}")
-        for name in ("candidates", "spherical_every", "samples", "trials", "init_draws"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; found {getattr(self, name)}")
 
     @property
     def needs(self) -> Needs:
