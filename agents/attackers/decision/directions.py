@@ -256,8 +256,8 @@ class Descent:
     def line_search(self, gradient: Tensor, i: Tensor) -> Play:
         """Step from theta to theta - alpha `gradient` [n,C,H,W], as far as it makes g fall.
 
-        alpha is doubled as long as that improves on the best, at most 15 times. If nothing improved, it is
-        quartered until something does, at most 15 times.
+        Up to 15 trials, each of which doubles alpha, until one does not improve on the best. If none has: up
+        to 15 more, each with a quarter of alpha, until one does.
         """
         origin, start = self.best.theta[i], self.best.g[i]
         rows = torch.arange(len(i), device=i.device)

@@ -70,6 +70,7 @@ def estimate(
         blocks = [probes(rows) for _ in range(min(room, -(-left // BLOCK)))]
         images = torch.cat([x for x, _ in blocks], dim=1)[:, :left]
         directions = torch.cat([u for _, u in blocks], dim=1)
+        del blocks  # at 224 pixels they are gigabytes, while the volley waits for its answers
         yield from ask_probes(games, i, rows, images, directions, sums)
         done += images.shape[1]
     return sums
