@@ -1,12 +1,11 @@
-from collections import deque
 from pathlib import Path
 
 import pytest
 import torch
 
 import arena
-from agents.attackers.decision.boundary import Boundary, BoxProposals, SphereProposals, Steps
-from agents.attackers.decision.walks import length
+from agents.attackers.decision.boundary import Boundary
+from agents.attackers.decision.walks import BoxProposals, SphereProposals, length
 from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec
 from arena.datasets.loading import load_dataset
@@ -17,98 +16,6 @@ SHAPE = (1, 6, 6)
 CLOSE = Threat(norm="l2", epsilon="inf", budget=400, feedback="label", objective="minimum")
 
 
-class Original:
-    """The step sizes of one game by the rules of foolbox 2.4, in plain Python."""
-
-    def __init__(self, rules):
-        self.rules, self.sigma, self.epsilon = rules, rules.spherical_step, rules.source_step
-        self.spherical, self.source = deque(maxlen=100), deque(maxlen=30)
-        self.step, self.resetted, self.remaining = 1, False, 100
-
-    def plays(self):
-        """Yields whether the sphere is asked next, receives the answer; returns when it has converged."""
-        while True:
-            converged = self.epsilon < (1e-7 if self.remaining == 100 else 2e-7)
-            if converged and self.resetted:
-                self.remaining -= 1
-                if self.remaining == 0:
-                    return
-            elif converged:
-                self.resetted = True
-                self.sigma, self.epsilon = self.rules.spherical_step, self.rules.source_step
-            elif self.remaining < 100:
-                self.remaining, self.resetted = 100, False
-            tests = self.step % self.rules.spherical_every == 0 or self.resetted
-            for _ in range(self.rules.candidates):
-                if tests:
-                    adversarial = yield True
-                    self.spherical.append(adversarial)
-                    if not adversarial:
-                        continue
-                adversarial = yield False
-                if tests:
-                    self.source.append(adversarial)
-                if adversarial:
-                    break
-            self.adapt()
-            self.step += 1
-
-    def adapt(self):
-        full = len(self.spherical) == 100, len(self.source) == 30
-        rates = sum(self.spherical) / 100, sum(self.source) / 30
-        factor = self.rules.step_adaptation
-        if full[0] and not 0.2 <= rates[0] <= 0.5:
-            up = rates[0] > 0.5
-            self.sigma = self.sigma * factor if up else self.sigma / factor
-            self.epsilon = self.epsilon * factor if up else self.epsilon / factor
-            self.spherical.clear()
-        if full[1] and not 0.2 <= rates[1] <= 0.5:
-            self.epsilon = self.epsilon * factor if rates[1] > 0.5 else self.epsilon / factor
-            self.source.clear()
-
-
-@pytest.mark.parametrize(
-    "rules",
-    [
-        Boundary(spherical_every=3, candidates=3),
-        Boundary(spherical_every=2, candidates=2, step_adaptation=1e3),
-    ],
-    ids=["often", "coarse"],
-)
-def test_steps_change_as_in_the_authors_code(rules):
-    chances = [(0.9, 0.9), (0.1, 0.05), (0.4, 0.35), (0.95, 0.0), (0.3, 0.1)]  # on the sphere, inwards
-    games = [Original(rules) for _ in chances]
-    plays = [game.plays() for game in games]
-    asks = [next(play) for play in plays]
-    steps, i = Steps(rules, len(games) + 1, torch.device("cpu")), torch.arange(1, len(games) + 1)
-    tested = torch.zeros(len(games), dtype=torch.bool)
-    luck = torch.Generator().manual_seed(0)
-    resets = 0
-    for _ in range(1000):
-        spherical = steps.tests_sphere(i) & ~tested
-        assert spherical.tolist() == asks
-        chance = torch.tensor([chances[k - 1][not a] for k, a in zip(i.tolist(), asks, strict=True)])
-        fooled = torch.rand(len(i), generator=luck) < chance
-        tested = spherical & fooled
-        done = steps.record(i, spherical, fooled).tolist()
-        asks, over = [], []
-        for k, play in enumerate(plays):
-            try:
-                asks.append(play.send(bool(fooled[k])))
-            except StopIteration:
-                over.append(k)
-        assert done == over
-        stay = [k for k in range(len(plays)) if k not in over]
-        plays, games, i, tested = [plays[k] for k in stay], [games[k] for k in stay], i[stay], tested[stay]
-        resets += sum(game.resetted for game in games)
-        for name in ("sigma", "epsilon"):
-            expected = torch.tensor([getattr(game, name) for game in games], dtype=torch.float64)
-            assert torch.allclose(getattr(steps, name)[i], expected, rtol=1e-9, atol=0)
-    if rules.step_adaptation == 1e3:
-        assert resets and len(games) < len(chances)  # some came to their end in this way
-    assert steps.sigma[0] == rules.spherical_step
-
-
 def seat(referee, linear, images, threat=CLOSE, count=4, shape=(3, 8, 8)):
     x0 = images(count, shape, low=0.3, high=0.7)
     return referee(linear(shape), x0, torch.zeros(count, dtype=torch.int64), threat).seat
@@ -116,11 +23,11 @@ def seat(referee, linear, images, threat=CLOSE, count=4, shape=(3, 8, 8)):
 
 def test_a_candidate_is_epsilon_nearer_and_never_beyond_x0(referee, linear, images):
     games = seat(referee, linear, images)
-    i, proposals = games.open, SphereProposals(games)
+    proposals = SphereProposals()
     delta = torch.randn(games.x0.shape, generator=torch.Generator().manual_seed(3)).mul_(0.02)
     x0, distance = games.x0, length(delta)
     sigma = torch.full((4,), 0.01, dtype=torch.float64)
-    z = proposals.across(x0, delta, distance, sigma, i)
+    z = proposals.across(x0, delta, distance, sigma, proposals.noise(games, x0.shape[1:], games.open))
     assert torch.allclose(length(z - x0), distance, rtol=1e-6)
     epsilon = torch.tensor([1e-3, 0.2, 1.0, 7.0], dtype=torch.float64)
     found = proposals.distance(proposals.inwards(x0, z, distance, epsilon) - x0)
@@ -132,11 +39,11 @@ def test_a_candidate_is_epsilon_nearer_and_never_beyond_x0(referee, linear, imag
 
 def test_in_the_box_signs_move_and_the_box_shrinks(referee, linear, images):
     games = seat(referee, linear, images)
-    proposals, i = BoxProposals(games), games.open
+    proposals = BoxProposals()
     delta = torch.rand(games.x0.shape, generator=torch.Generator().manual_seed(3)).sub_(0.5).mul_(0.2)
     x0, r = games.x0, proposals.distance(delta)
     sigma = torch.full((4,), 0.1, dtype=torch.float64)
-    z = proposals.across(x0, delta, r, sigma, i)
+    z = proposals.across(x0, delta, r, sigma, proposals.noise(games, x0.shape[1:], games.open))
     off, step = (z - x0).double(), (0.1 * r).view(-1, 1, 1, 1)
     up = torch.minimum(delta + step, r.view(-1, 1, 1, 1))
     down = torch.maximum(delta - step, -r.view(-1, 1, 1, 1))
@@ -148,7 +55,8 @@ def test_in_the_box_signs_move_and_the_box_shrinks(referee, linear, images):
     assert torch.allclose((shrunk - x0).double(), off.clamp(-limit, limit), atol=1e-6)
 
 
-def test_the_linear_scan_finds_the_first_of_several_bands(referee):
+@pytest.mark.parametrize(("rules", "queries"), [("original", (31, 501)), ("foolbox", (2, 26))])
+def test_the_linear_scan_finds_the_first_of_several_bands(referee, rules, queries):
     x0 = torch.zeros(2, 1, 4, 4)
 
     def banded(x, game, turn):
@@ -159,7 +67,7 @@ def test_the_linear_scan_finds_the_first_of_several_bands(referee):
         return torch.stack([-wrong.float(), wrong.float()], dim=1)
 
     share_of_start = {0: 1e-9, 1: 1e-9}  # so that the noise drawn is adversarial
-    threat = CLOSE.with_budget(600)
+    threat = CLOSE.with_budget(queries[1] + 30)
     table = referee(banded, x0, torch.zeros(2, dtype=torch.int64), threat)
     answer = table.answer
 
@@ -170,24 +78,120 @@ def test_the_linear_scan_finds_the_first_of_several_bands(referee):
         return answer(volley)
 
     table.answer = remember
-    table.play(Boundary(init_search="linear"))
-    for game, queries in ((0, 31), (1, 501)):
+    table.play(Boundary(rules=rules, init_search="linear"))
+    for game, blends in enumerate(queries):
         purposes = table.purposes(game)
         assert purposes.count("start") == 1
-        assert abs(purposes.count("boundary-search") - queries) <= 1
-        assert purposes[queries + 3 :] == ["candidate"] * (600 - queries - 3)
+        assert abs(purposes.count("boundary-search") - blends) <= 1
+        assert purposes[blends + 3 :] == ["candidate"] * (queries[1] + 30 - blends - 3)
 
 
 @pytest.mark.parametrize(
-    ("norm", "options", "bounds"),
-    [("l2", {}, (2.9, 2.4)), ("linf", {}, (4.0, 3.3)), ("linf", {"linf_walk": "box"}, (2.8, 2.4))],
-    ids=["l2", "linf", "box"],
+    ("rules", "norm", "walk", "bounds"),
+    [
+        ("original", "l2", "l2", (2.9, 2.4)),
+        ("original", "linf", "l2", (4.0, 3.3)),
+        ("original", "linf", "box", (2.8, 2.4)),
+        ("foolbox", "l2", "l2", (2.9, 2.4)),
+        ("art", "l2", "l2", (4.0, 1.3)),
+        ("art", "linf", "box", (5.5, 1.8)),
+    ],
 )
-def test_it_nears_a_flat_boundary(flat_boundary, norm, options, bounds):
+def test_it_nears_a_flat_boundary(flat_boundary, rules, norm, walk, bounds):
     plane = flat_boundary((1, 4, 4), games=6)
-    ratios, result = plane.ratios(Boundary(**options), norm, budget=600, at=[150])
+    ratios, result = plane.ratios(Boundary(rules=rules, linf_walk=walk), norm, budget=600, at=[150])
     assert 1 <= ratios[1] < bounds[1] and ratios[0] < bounds[0]
     assert set(result.reason) == {"budget"} and (result.queries == 600).all()
+
+
+class Art:
+    """ART's walk of one game in plain float64, by the same draws; `asked` are its queries."""
+
+    def __init__(self, attack, table, game):
+        self.attack, self.table, self.game, self.asked = attack, table, game, []
+        self.x0 = table.x0[game].double()
+        key, i = torch.tensor([game]), torch.zeros(1, dtype=torch.int64)
+        alone = type(table)(table.model, table.x0[game : game + 1], i, table.threat, key=key).seat
+        self.uniform = lambda: alone.uniform(self.x0.shape, i)[0].double()
+        self.normal = lambda: alone.normal((attack.samples, *self.x0.shape), i)[0].double()
+
+    def ask(self, points):
+        """Whether each is adversarial; EOFError after the last query."""
+        answers = []
+        for x in points:
+            if len(self.asked) == self.table.threat.budget:
+                raise EOFError
+            self.asked.append(x)
+            game, turn = torch.tensor([self.game]), torch.tensor([len(self.asked)])
+            answers.append(bool(self.table.model(x.float().unsqueeze(0), game, turn).argmax() == 1))
+        return answers
+
+    def play(self):
+        try:
+            x = self.uniform()
+            while self.ask([x]) != [True]:
+                x = self.uniform()
+            self.walk(x)
+        except EOFError:
+            return "budget"
+        return "barren"
+
+    def walk(self, x):
+        sigma, epsilon = self.attack.spherical_step, self.attack.source_step
+        while True:
+            for _ in range(self.attack.trials):
+                points = [self.around(x, g, sigma) for g in self.normal()]
+                hits = [p for p, hit in zip(points, self.ask(points), strict=True) if hit]
+                sigma *= self.change(len(hits) / len(points))
+                if hits:
+                    break
+            else:
+                return
+            for _ in range(self.attack.trials):
+                points = [(p + epsilon * (self.x0 - p)).clamp(0, 1) for p in hits]
+                inside = [p for p, hit in zip(points, self.ask(points), strict=True) if hit]
+                epsilon *= self.change(len(inside) / len(points))
+                if inside:
+                    x = min(inside, key=lambda p: (p - self.x0).norm())
+                    break
+            else:
+                return
+
+    def around(self, x, g, sigma):
+        delta = x - self.x0
+        g = g - (g * delta).sum() / delta.square().sum() * delta
+        return (self.x0 + (delta + sigma * delta.norm() * g / g.norm()) / (1 + sigma**2) ** 0.5).clamp(0, 1)
+
+    def change(self, rate):
+        return 1.5 if rate > 0.5 else 1 / 1.5 if rate < 0.2 else 1.0
+
+
+def test_volleys_are_those_of_art(referee):
+    """A game to the budget, one without hits on the sphere from some turn on, one without hits inwards."""
+    x0 = torch.zeros(3, 1, 6, 6)  # where clips tell distances apart, or rounding would say which is nearest
+    w = torch.randn(1, 6, 6, generator=torch.Generator().manual_seed(2)) + 0.5
+    label, threat = torch.zeros(3, dtype=torch.int64), CLOSE.with_budget(160)
+    start = referee(lambda x, game, turn: torch.ones(len(x), 2), x0, label, threat).seat.uniform((1, 6, 6))
+
+    def model(x, game, turn):
+        x = x.double()
+        f = (x * w).flatten(1).sum(dim=1) - 1.0
+        f = torch.where((game == 1) & (turn > 60), -1.0, f)
+        f = torch.where(game == 2, x.flatten(1).norm(dim=1) - 0.95 * start[2].double().norm(), f)
+        return torch.stack([torch.zeros_like(f), 1e6 * f], dim=1)
+
+    attack = Boundary(rules="art", spherical_step=0.1, source_step=0.2, samples=7, trials=3)
+    tables = [referee(model, x0, label, threat, max_rows=rows).play(attack) for rows in (4096, 15)]
+    ends = []
+    for game in range(3):
+        art = Art(attack, tables[0], game)
+        ends.append(art.play())
+        for table in tables:
+            assert len(table.asked[game]) == len(art.asked)
+            assert torch.allclose(table.queries(game).double(), torch.stack(art.asked), atol=1e-5)
+        assert torch.equal(tables[0].queries(game), tables[1].queries(game))
+    assert ends == ["budget", "barren", "barren"]
+    assert max(tables[0].volleys) > 15 >= max(tables[1].volleys)
 
 
 class Stands:
@@ -240,7 +244,7 @@ def test_it_resigns_only_where_no_step_leads_nearer(referee):
         far = torch.where((game == 0) & (turn > 60), -1.0, x[:, 0, 0, 0] - 0.05)
         return torch.stack([torch.zeros_like(far), 1e6 * far], dim=1)
 
-    coarse = Boundary(step_adaptation=1e3, candidates=2, spherical_every=1)
+    coarse = Boundary(rules="original", step_adaptation=1e3, candidates=2, spherical_every=1)
     x0 = torch.zeros(2, 1, 4, 4)
     table = referee(model, x0, torch.zeros(2, dtype=torch.int64), CLOSE.with_budget(900)).play(coarse)
     ended, other = (len(asked) for asked in table.asked)
@@ -267,6 +271,7 @@ def test_success_on_digits_rises_with_queries():
         ({"spherical_step": 0.0}, "spherical_step must be finite and above 0; found 0.0"),
         ({"step_adaptation": 1.0}, "step_adaptation must be finite and above 1; found 1.0"),
         ({"candidates": 0}, "candidates must be at least 1; found 0"),
+        ({"samples": 0}, "samples must be at least 1; found 0"),
     ],
 )
 def test_a_wrong_parameter_is_told(wrong, said):

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.attackers.decision.walks import Window, around, length, orthogonal, towards
+from agents.attackers.decision.walks import Window, around, length, nearest_of_each, orthogonal, towards
 
 
 def numbers(*shape, seed=0):
@@ -81,3 +81,11 @@ def test_a_window_is_a_bounded_queue_for_each_game(size, turns):
             if forget:
                 queue.clear()
     assert not window.pushed[[1, 3]].any()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.5, 1.0, 2.0])), max_size=30))
+@settings(max_examples=30, deadline=None)
+def test_the_nearest_of_each_group_is_the_first_of_equals(rows):
+    group, far = torch.tensor([g for g, _ in rows]).long(), torch.tensor([d for _, d in rows])
+    expected = [min((d, k) for k, (g, d) in enumerate(rows) if g == name)[1] for name in {g for g, _ in rows}]
+    assert sorted(nearest_of_each(group, far).tolist()) == sorted(expected)
