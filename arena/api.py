@@ -126,13 +126,16 @@ def play(
     _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     player = build_attacker(attacker)
     rules, marks = _rules(player, threat, at)
+    defenders = build_stack(defender)
+    if (unmet := player.needs.unmet_by(defenders)) is not None:
+        raise ValueError(f"attacker {name_of(player)} cannot play this defense: {unmet}")
     x = read_images(images).to(where)
     y = read_labels(labels, len(x)).to(where)
     base = _wrapped(classifier, x, y, where, batch)
     if (rules.resources.images or rules.resources.starts) and own_images is None:
         raise ValueError("the threat's resources grant the attacker images: pass own_images=(images, labels)")
     data = _data(train=train, calibration=calibration, attackers=own_images)
-    stack = prepare(base, build_stack(defender), data)
+    stack = prepare(base, defenders, data)
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))

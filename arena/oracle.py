@@ -133,7 +133,7 @@ class Oracle:
             NotImplementedError: if no defender of the stack has a detector.
         """
         for defender in self.stack.defenders:
-            if type(defender).detector is not Defender.detector:
+            if defender.has_detector():
                 return defender.detector(x, self.base) if len(x) else x.new_zeros(0)
         raise NotImplementedError("no defender of this stack has a detector")
 

@@ -106,6 +106,12 @@ class Needs:
             return "it needs starting images; the threat grants none (resources.starts)"
         return None
 
+    def unmet_by(self, defenders: Sequence[Defender]) -> str | None:
+        """One sentence on what a stack of `defenders` does not have, or None where it has all: a detector."""
+        if self.knowledge != "detector" or any(d.has_detector() for d in defenders):
+            return None
+        return 'it needs knowledge "detector"; no defender of this stack has a detector'
+
 
 class Attacker(ABC):
     """A strategy. Its parameters are the fields of a frozen dataclass; it keeps no state between plays."""
@@ -312,6 +318,10 @@ class Defender:
             f"{type(self).__name__} keeps memory per {self.memory}: in an environment, where new games "
             f"take the places of ended ones, it must override forget(memory, slots)"
         )
+
+    def has_detector(self) -> bool:
+        """Whether `detector` is one that an insider may evaluate."""
+        return type(self).detector is not Defender.detector
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
         """The detector's scores [n] of `x` for an insider, less its threshold: from 0 on `x` is flagged.

@@ -344,6 +344,7 @@ def _matches(block: Block, first: int, where: str) -> Iterator[Match]:
             for attacker in attackers:
                 for own, at, title in _rules(threat, block, attacker, where):
                     for stack in stacks:
+                        _check_detector(attacker, stack, where)
                         yield Match(number, block.title, world, own, attacker, stack, at, block, here, title)
                         number += 1
 
@@ -365,6 +366,12 @@ def _rules(
     if attacker.needs.prefix or len(counts) == 1:
         return [(threat.with_budget(counts[-1]), tuple(counts), "")]
     return [(threat.with_budget(count), (count,), f"{count:,} queries") for count in counts]
+
+
+def _check_detector(attacker: Attacker, stack: tuple[Defender, ...], where: str) -> None:
+    if (unmet := attacker.needs.unmet_by(stack)) is not None:
+        against = "+".join(name_of(d) for d in stack)
+        raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play against {against}: {unmet}")
 
 
 def _check_radii(threat: Threat, block: Block, where: str) -> None:

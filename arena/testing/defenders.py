@@ -356,7 +356,7 @@ def _stack(subject: DefenderSubject) -> None:
 
 
 def _detector(subject: DefenderSubject) -> str | None:
-    if type(subject.defender).detector is Defender.detector:
+    if not subject.defender.has_detector():
         return "it has no detector"
     desk = subject.desk()
     x = subject.images(_ROWS)

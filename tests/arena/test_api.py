@@ -97,6 +97,12 @@ def test_arrays_and_a_plain_function_will_do(world):
     assert len(result.games) == 30
 
 
+def test_an_attacker_that_evaluates_a_detector_is_told_where_there_is_none(world):
+    rules = {**RULES, "norm": "l2", "feedback": "label", "knowledge": "detector"}
+    with pytest.raises(ValueError, match=r"bypass-fq cannot play this defense: .* has a detector"):
+        arena.play("bypass-fq", "snd", classifier=world["model"], **_data(world), threat=rules)
+
+
 def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(world):
     pair = (world["images"], world["labels"])
     result = arena.play(

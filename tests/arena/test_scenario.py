@@ -234,6 +234,18 @@ def test_a_mistake_is_told_by_file_key_finding_and_what_is_allowed(tmp_path, cha
     assert said in told(tmp_path, MINIMAL.replace(*change))
 
 
+def test_an_attacker_that_evaluates_a_detector_plays_no_stack_without_one(tmp_path):
+    text = MINIMAL.replace('"square"', '{ name = "vote", of = "bypass-fq" }')
+    text = text.replace("budget", 'knowledge = "detector"\nbudget')
+    bare = text.replace('"none"', '"predcoin", { stack = ["snd", "none"] }')
+    assert (
+        "attacker vote(bypass-fq) cannot play against snd+none: it needs knowledge"
+        ' "detector"; no defender of this stack has a detector'
+    ) in told(tmp_path, bare)
+    stack = text.replace('"none"', '{ stack = ["snd", "predcoin-hash"] }')
+    assert len(read(tmp_path, stack).matches) == 1
+
+
 def test_a_data_set_without_a_classifier(tmp_path):
     own = 'dataset = { name = "npz", path = "none.npz" }'
     said = 'classifier: found none; data set "npz" needs one to be named'
