@@ -6,6 +6,7 @@ from torch import Tensor
 
 from arena.geometry import quantise
 from arena.players import Asking, Games
+from arena.threat import TOLERANCE
 
 
 def stand_by(games: Games, x: Tensor, i: Tensor) -> Asking:
@@ -16,6 +17,6 @@ def stand_by(games: Games, x: Tensor, i: Tensor) -> Asking:
     """
     if games.threat.objective != "submit":
         return (yield from games.claim(x, i))
-    inside = games.distance(quantise(x, games.threat.quantisation), i) <= games.threat.epsilon
+    inside = games.distance(quantise(x, games.threat.quantisation), i) <= games.threat.epsilon + TOLERANCE
     inside &= games.state.open[i]
     return (yield from games.submit(x[inside], i[inside]))
