@@ -23,6 +23,8 @@ START_WIDTH = 1e-5
 """How well g is known in the direction to start from: more would bias the first estimate to one side."""
 PERCENT_STEPS = 300
 """Steps of 1 % in a local search."""
+CONVERGED = 1e-8
+"""A game whose probes' radius beta falls below this has converged."""
 BISECTIONS = 40
 TRIALS = 15
 """Directions tried by each half of the line search."""
@@ -218,7 +220,7 @@ class Descent:
 
     @classmethod
     def start(
-        cls, games: Games, best: Directions, alpha: float, beta: float, least_beta: float = 1e-8
+        cls, games: Games, best: Directions, alpha: float, beta: float, least_beta: float = CONVERGED
     ) -> Descent:
         """With step size `alpha` and probe radius `beta` in all games."""
         return cls(games, best, torch.full_like(best.g, alpha), torch.full_like(best.g, beta), least_beta)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.block_descent import BlockDescent, BlockRule
-from agents.attackers.decision.directions import Descent, Directions, find_direction, normed
+from agents.attackers.decision.directions import CONVERGED, Descent, Directions, find_direction, normed
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.decision.standing import stand_by
@@ -107,7 +107,9 @@ class RamBo(Attacker):
     ) -> Generator[Move, Answers, Descent]:
         """Sign-OPT from the directions `best`, in every game until it is slow, if there is a `pace`."""
         inner = SignOpt()
-        descent = Descent.start(games, best, inner.alpha, inner.beta)
+        # A first stage that has converged is slow, too: its games go on to BlockDescent.
+        least_beta = CONVERGED if pace is None else 0.0
+        descent = Descent.start(games, best, inner.alpha, inner.beta, least_beta)
         for t in count():
             i = games.open if pace is None else games.open[pace.going[games.open]]
             yield from stand_by(games, descent.image(i), i)

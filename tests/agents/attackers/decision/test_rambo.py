@@ -1,12 +1,15 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import arena
+from agents.attackers.decision import rambo
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.rambo import RamBo
+from agents.attackers.decision.sign_opt import SignOpt
 from arena.threat import Threat
 
 SHAPE, LEAST = (1, 8, 8), 0.3
@@ -70,6 +73,15 @@ def test_the_stages_follow_each_other_in_each_game(referee, first):
         key = torch.tensor([game])
         one = referee(model, plane.images[[game]], label[:1], THREAT, key=key)
         assert torch.equal(one.play(RamBo(first=first, **QUICK)).queries(0), every.queries(game))
+
+
+def test_a_first_stage_that_converges_goes_on_to_pixels(referee, monkeypatch):
+    """With such steps Sign-OPT has converged after its first iteration."""
+    monkeypatch.setattr(rambo, "SignOpt", partial(SignOpt, alpha=1e-9, beta=2e-9, probes=8, init_draws=9))
+    plane = Plane(2)
+    table = referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(2).long(), THREAT)
+    table.play(RamBo(first="sign-opt", check_iterations=1, window=30))
+    assert all(table.purposes(game).count("candidate") >= 60 for game in range(2))
 
 
 def test_before_it_is_slow_it_is_hop_skip_jump(referee):
