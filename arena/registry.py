@@ -71,9 +71,13 @@ def agent_class(kind: Kind, name: str) -> type:
 
 
 def name_of(agent: Attacker | Defender) -> str:
+    """The name of an agent's class, as `name_of_class` says it."""
+    return name_of_class("attacker" if isinstance(agent, Attacker) else "defender", type(agent))
+
+
+def name_of_class(kind: Kind, found: type) -> str:
     """The name under which an agent's class is registered, else "module:Class"."""
-    kind: Kind = "attacker" if isinstance(agent, Attacker) else "defender"
-    own = f"{type(agent).__module__}:{type(agent).__qualname__}"
+    own = f"{found.__module__}:{found.__qualname__}"
     clashes = _clashes(kind)
     named = (name for name, entry in _entries(kind).items() if entry.value == own and name not in clashes)
     return next(named, own)

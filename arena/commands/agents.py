@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import inspect
+import re
 
 from rich.markup import escape
 
 from arena.commands.console import out
-from arena.registry import AgentError, Kind, agent_class, names, parameters_of
+from arena.registry import AgentError, Kind, agent_class, name_of_class, names, parameters_of
 from arena.wording import near
+
+KINDS: tuple[Kind, Kind] = ("attacker", "defender")
 
 
 def agents_command() -> None:
     """List the agents that are installed."""
-    for kind in ("attacker", "defender"):
+    width = max(len(name) for kind in KINDS for name in names(kind))
+    for kind in KINDS:
         out.print(f"[bold]{kind}s[/]")
         for name in names(kind):
             try:
                 said = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
             except AgentError as error:
                 said = f"[red]{escape(str(error))}[/]"
-            out.print(f"  {escape(f'{name:<16}')} {said}", highlight=False)
+            out.print(f"  {escape(f'{name:<{width}}')} {said}", highlight=False, soft_wrap=True)
 
 
 def show_command(name: str) -> None:
@@ -31,13 +35,20 @@ def show_command(name: str) -> None:
     out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
     out.print()
     for p in parameters_of(found):
-        out.print(f"  {escape(f'{p.name}: {p.type} = {p.default}')}", highlight=False)
+        said = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
+        out.print(f"  {escape(said)}", highlight=False, soft_wrap=True)
+
+
+def inherited(agent: type, kind: Kind, parameter: str) -> str:
+    """Which agent says what `parameter` is, where `agent` has it from there and does not say it itself."""
+    told = re.compile(rf"^ *(\w+, )*{parameter}(, \w+)*:", re.MULTILINE)
+    owner = next((c for c in agent.__mro__ if told.search(inspect.cleandoc(c.__doc__ or ""))), agent)
+    return "" if owner is agent else f"  (as for {name_of_class(kind, owner)})"
 
 
 def find_agent(name: str) -> tuple[Kind, type]:
     """The kind and class of an agent by its name, attackers first."""
-    kinds: tuple[Kind, Kind] = ("attacker", "defender")
-    for kind in kinds:
+    for kind in KINDS:
         if name in names(kind):
             return kind, agent_class(kind, name)
     if ":" not in name:

@@ -72,6 +72,15 @@ def test_agents_are_listed_and_shown() -> None:
     assert "repeats: int = 5" in said and "of: Attacker = required" in said
 
 
+def test_what_a_parameter_is_stands_with_the_agent_or_with_the_one_it_is_from() -> None:
+    code, said = arena("agents", "show", "bypass-fq")
+    assert code == 0
+    assert "initial_probes: int = 100  (as for hop-skip-jump)\n" in said
+    assert "max_directions: int = 4\n" in said
+    _, said = arena("agents", "show", "conv-parity")  # "gamma, bound, search, images, seed: as for PredCoin."
+    assert "(as for" not in said
+
+
 def test_check_puts_an_agent_through_the_checks() -> None:
     code, said = arena("check", "none")
     assert code == 0
