@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,6 +25,14 @@ from arena.threat import Threat
 from arena.transcript import Bools, GameRows, Ints, Listener, NoteRows, QueryRows, Reason, Silent
 from arena.verdicts import Judge
 
+LONGEST_VOLLEY, VOLLEY_PIXELS = 4096, 2**27
+"""A volley is no longer than this, nor are its images larger, all together (half a GiB of float32)."""
+
+
+def longest_volley(shape: Sequence[int]) -> int:
+    """The longest volley of images of `shape` [C,H,W]: 4096 rows of 3 x 32 x 32, 891 of 3 x 224 x 224."""
+    return max(1, min(LONGEST_VOLLEY, VOLLEY_PIXELS // math.prod(shape)))
+
 
 class Referee:
     """Checks moves, charges budgets, answers, keeps the best, gives verdicts, and reports to a listener.
@@ -35,7 +44,7 @@ class Referee:
         at: query counts to report verdicts at, besides 0 and the end.
         votes: fresh answers per vote of a random defender; a deterministic one is asked once.
         listener: hears all that happens.
-        max_rows: the longest volley allowed.
+        max_rows: the longest volley allowed; None: `longest_volley`.
     """
 
     def __init__(
@@ -47,13 +56,13 @@ class Referee:
         at: Sequence[int] = (),
         votes: int = 25,
         listener: Listener | None = None,
-        max_rows: int = 4096,
+        max_rows: int | None = None,
     ) -> None:
         self.oracle, self.threat, self.listener, self.max_rows = (
             oracle,
             threat,
             listener or Silent(),
-            max_rows,
+            max_rows or longest_volley(deal.x0.shape[1:]),
         )
         marks = sorted({a for a in at if 0 < a <= threat.budget})
         self.x0 = quantise(deal.x0.clone(), threat.quantisation)
@@ -65,7 +74,7 @@ class Referee:
         self.ledger = Ledger(threat, deal.label.cpu().numpy(), target, marks)
         self.in_turns = oracle.stateful or threat.accounts > 1
         self.granted = 0
-        self.checks = Checks(self.x0, threat.accounts, max_rows)
+        self.checks = Checks(self.x0, threat.accounts, self.max_rows)
         self._turn = torch.zeros(games, dtype=torch.int64, device=deal.x0.device)
         self.judge = Judge(self, marks, votes if oracle.random else 1)
         self._open(np.arange(games))

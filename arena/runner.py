@@ -19,15 +19,13 @@ from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
 from arena.match import play_games
 from arena.oracle import Oracle, Stack, prepare
 from arena.players import Attacker, Defender, parameters
-from arena.referee import Referee
+from arena.referee import Referee, longest_volley
 from arena.registry import name_of, told
 from arena.scenario import Match, Scenario
 from arena.transcript import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.utility import Utility
 from arena.versions import code_of, module_of, versions
 
-MAX_ROWS = 4096
-"""The longest volley of a match."""
 LOGGED_ROWS: dict[Level, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
 
@@ -142,7 +140,7 @@ class Run:
                 "drawn": len(ground),
                 "batch": ground.classifier.batch,
                 "forward": ground.classifier.forward.steps,
-                "max_rows": MAX_ROWS,
+                "max_rows": longest_volley(ground.dataset.shape),
                 "device": self.device.type,
                 "versions": versions(match.world.classifier.network),
                 "code": code_of_match(match),
@@ -208,7 +206,6 @@ class Run:
                 at=match.at,
                 votes=match.settings.votes,
                 listener=_Counting(listener, watcher),
-                max_rows=MAX_ROWS,
             )
             play_games(
                 match.attacker,

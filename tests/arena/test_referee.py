@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from arena.match import play_games
 from arena.moves import Consult, Resign, Volley, VolleyError
 from arena.players import Defender, Games, Play
+from arena.referee import longest_volley
 from arena.threat import Threat
 
 # A game does not know which others are played beside it
@@ -237,3 +239,9 @@ def test_a_game_dealt_anew_begins_anew(worlds: ModuleType) -> None:
         assert str(getattr(rows, name)) == str(getattr(expected, name)), name
     assert first.key.tolist() == [7]
     assert first.queries.tolist() == [3]
+
+
+@pytest.mark.parametrize(("shape", "rows"), [((1, 8, 8), 4096), ((3, 32, 32), 4096), ((3, 224, 224), 891)])
+def test_the_longest_volley_is_bounded_by_the_size_of_its_images(shape: tuple[int, ...], rows: int) -> None:
+    assert longest_volley(shape) == rows
+    assert rows * math.prod(shape) * 4 <= 2**29
