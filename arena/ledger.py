@@ -289,6 +289,9 @@ class Ledger:
         return np.asarray((hit_at > 0) & (True if at is None else hit_at <= at))
 
     def distances_of(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
-        """l2 and linf of the final images of `games` where a hit was answered, else NaN."""
-        scored = self.answered(games, at)
+        """l2 and linf of the final images of `games`: the attacker's choice, or where a hit was answered.
+
+        Else NaN.
+        """
+        scored = self.chosen[games] | self.answered(games, at)
         return np.where(scored, self.best_l2[games], np.nan), np.where(scored, self.best_linf[games], np.nan)

@@ -365,7 +365,10 @@ def _rules(
     counts = [count * attacker.budget_factor for count in sorted({*block.at, threat.budget})]
     if attacker.needs.prefix or len(counts) == 1:
         return [(threat.with_budget(counts[-1]), tuple(counts), "")]
-    return [(threat.with_budget(count), (count,), f"{count:,} queries") for count in counts]
+    return [
+        (threat.with_budget(count), (count,), f"{count:,} {'query' if count == 1 else 'queries'}")
+        for count in counts
+    ]
 
 
 def _check_detector(attacker: Attacker, stack: tuple[Defender, ...], where: str) -> None:

@@ -98,7 +98,7 @@ class Judge:
         )
 
     def _distances(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
-        """l2 and linf of the final images: of hits, and of an attacker's choice only where it wins a vote."""
+        """l2 and linf of the final images: of hits, and of an attacker's choice where that wins a vote."""
         ledger = self.referee.ledger
         lost = ledger.chosen[games] & (self.vote[games] == 0)
         l2, linf = (np.where(lost, np.nan, d) for d in ledger.distances_of(games, at))

@@ -322,7 +322,7 @@ class NaiveReferee:
                 reply = self.service.ask(x, game, 0, book.key, book.final_turn, draw)
                 votes += self._wins(book, reply.label) and not reply.refused and not reply.banned
         answered = 0 < book.hit_at <= at
-        known = answered and not (book.chosen and votes == 0)
+        known = votes > 0 if book.chosen else answered
         return {
             "turn": book.final_turn,
             "answered": answered,

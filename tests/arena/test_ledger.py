@@ -257,15 +257,22 @@ def test_marks_passed_in_one_volley_each_get_their_own_best() -> None:
     assert ruling.better.tolist() == [True, True, True, False, True, True]
 
 
-def test_submitting_ends_open_games_with_the_image_handed_in() -> None:
+def test_the_attackers_choice_takes_the_place_of_the_best_in_open_games() -> None:
     books = ledger(norm="linf")
     enter(books, [Row(0, label=1, linf=0.5), Row(1)])
-    taken = books.submit(np.array([2, 0, 1]), np.array([0.1, 0.2, 4.0]), np.array([0.1, 0.2, 2.0]))
+    taken = books.choose(np.array([2, 0, 1]), np.array([0.1, 0.2, 4.0]), np.array([0.1, 0.2, 2.0]))
     assert taken.tolist() == [2, 1]  # game 0 had ended with its hit
-    assert books.reason == ["hit", "submitted", "submitted"]
+    assert books.chosen.tolist() == [False, True, True]
     assert books.best_linf.tolist() == [0.5, 2.0, 0.1]
     assert books.best_inside.tolist() == [True, False, True]
     assert books.best_turn.tolist() == [1, 1, 0]
+    assert books.distances_of(np.arange(3))[1].tolist() == [
+        0.5,
+        2.0,
+        0.1,
+    ]  # whether a hit was answered or not
+    enter(books, [Row(1, linf=0.3, margin=-9.0)])
+    assert books.best_linf.tolist() == [0.5, 2.0, 0.1]
 
 
 def test_acceptance_counts_on_hits_alone_and_once() -> None:
