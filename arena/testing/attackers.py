@@ -13,6 +13,9 @@ from arena.testing.parameters import check_parameters
 from arena.testing.trials import BUDGET, FATAL, AttackerSubject, flaw_of_needs
 from arena.testing.watch import PATIENCE, FaultKind, Recording, Trial, difference, difference_in_game
 
+ENOUGH_HITS = 3
+"""In so many games an attacker that submits none of its hits fails."""
+
 
 def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
     """What is asked of an attacker, in the order in which it is tried."""
@@ -106,8 +109,9 @@ def _submit(subject: AttackerSubject) -> str | None:
     plays = [play for play in subject.plays if play.trial.threat.objective == "submit"]
     if any("submitted" in play.reasons for play in plays):
         return None
-    if not (hits := sum(sum(play.hits) for play in plays)):
-        return "it was answered no hit, so that this could not be judged"
+    if (hits := sum(sum(play.hits) for play in plays)) < ENOUGH_HITS:
+        # One probe may fall into the ball although the attack's own point never comes there.
+        return f"it was answered a hit in {hits} games, too few to judge this by"
     raise ConformanceError(
         f'it declares objective "submit" and was answered a hit in {hits} games, but submitted in none'
     )

@@ -203,7 +203,12 @@ def flaw_of_needs(attacker: Attacker) -> str | None:
         found, words = getattr(needs, name), get_args(allowed)
         if not isinstance(found, tuple) or not found or not set(found) <= set(words):
             return f"needs.{name} must be a tuple of one or more of {', '.join(words)}; found {found!r}"
-    for name, words in (("feedback", tuple(_FEEDBACK)), ("knowledge", get_args(Knowledge))):
+    allowed_words: dict[str, tuple[str, ...]] = {
+        "feedback": tuple(_FEEDBACK),
+        "knowledge": get_args(Knowledge),
+        "starts": ("never", "targeted", "always"),
+    }
+    for name, words in allowed_words.items():
         if getattr(needs, name) not in words:
             return f"needs.{name} must be one of {', '.join(words)}; found {getattr(needs, name)!r}"
     for name, value, least in (("needs.images", needs.images, 0), ("budget_factor", factor, 1)):

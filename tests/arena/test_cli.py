@@ -136,7 +136,7 @@ def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(s
 
 
 def test_the_bar_keeps_its_numbers_on_a_narrow_terminal(scenario: Path) -> None:
-    bar = play._Bar(play.ready(str(scenario), [], "cpu", None))
+    bar = play._Bar(play.ready(str(scenario), [], "cpu", None, None))
     console = Console(width=80, force_terminal=True, color_system=None)
     task = bar.progress.add_task(
         "12/20 eot(square) vs a-defender-of-a-long-name+another", total=2_000, rate=98_765

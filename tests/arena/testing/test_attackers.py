@@ -44,7 +44,7 @@ class Walk(Attacker):
 class Insider(Walk):
     """From its starting images to the clean ones, against the gradient; it uses all that is granted."""
 
-    needs = Needs(norms=("l2",), goals=("targeted",), knowledge="weights", images=50, starts=True)
+    needs = Needs(norms=("l2",), goals=("targeted",), knowledge="weights", images=50, starts="always")
 
     def play(self, games: Games) -> Play:
         held = games.holdings
@@ -180,10 +180,15 @@ class SpendsItsState(Walk):
 
 @dataclass(frozen=True)
 class NeverSubmits(Walk):
-    needs = Needs(feedback="logits", norms=("linf",), goals=("untargeted",), objectives=("submit",))
+    needs = Needs(norms=("linf",), objectives=("submit",), knowledge="weights")
 
-    def step(self, games: Games, i: Tensor) -> Tensor:
-        return games.project(games.x0[i] + games.normal(games.x0.shape[1:], i).sign(), i)
+    def play(self, games: Games) -> Play:
+        x = games.x0.clone()
+        while len(i := games.open):
+            gradient = (yield from games.consult(x[i], i, "gradient")).insight
+            assert gradient is not None
+            x[i] = games.project(x[i] - 0.05 * gradient.sign(), i)
+            yield from games.ask(x[i], i)
 
 
 # What they do not do twice
