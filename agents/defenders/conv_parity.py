@@ -54,8 +54,32 @@ class Parity:
         return torch.div(n, self.unit, rounding_mode="floor").remainder(2) == 0
 
 
+class ByParity(DetectAndFlip):
+    """What defenders share that flip by a parity; these are their parameter and what `fit` found."""
+
+    digit: float
+    _parity: Parity | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.digit < math.inf:
+            raise ValueError(f"digit must be finite and above 0; found {self.digit}")
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Self:
+        parity = Parity.of(classifier, self.digit)
+        fitted = super().fit(classifier, splits)
+        object.__setattr__(fitted, "_parity", parity)
+        return fitted
+
+    def even(self, x: Tensor) -> Tensor:
+        """[n] bool: whether the digit of images `x` [n,C,H,W] is even."""
+        if self._parity is None:
+            raise ValueError(f"{type(self).__name__} must be fitted first")
+        return self._parity.even(x)
+
+
 @dataclass(frozen=True)
-class ConvParity(DetectAndFlip):
+class ConvParity(ByParity):
     """PredCoin's countermeasure to attackers who ask again (Guo et al., section 7.2).
 
     The coin is replaced by the parity of the last digit of S, the sum of the first convolution's outputs:
@@ -71,23 +95,5 @@ class ConvParity(DetectAndFlip):
     digit: float = 1e-6
     _parity: Parity | None = field(default=None, init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_digit(self.digit)
-
-    def fit(self, classifier: Classifier, splits: Splits) -> Self:
-        parity = Parity.of(classifier, self.digit)
-        fitted = super().fit(classifier, splits)
-        object.__setattr__(fitted, "_parity", parity)
-        return fitted
-
     def flips(self, x: Tensor, rows: Rows) -> Tensor:
-        if self._parity is None:
-            raise ValueError("ConvParity must be fitted first")
-        return self._parity.even(x)
-
-
-def check_digit(digit: float) -> None:
-    """Raises ValueError for a unit that is no positive number."""
-    if not 0 < digit < math.inf:
-        raise ValueError(f"digit must be finite and above 0; found {digit}")
+        return self.even(x)

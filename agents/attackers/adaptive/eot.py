@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from agents.attackers.adaptive.repeats import Convention, behind, one_each, repeat
+from agents.attackers.adaptive.repeats import Convention, Repeating, behind, one_each, repeat
 from agents.attackers.score.random_search import check_period
 from arena.players import Answers, Attacker, Games, Needs, Play
 
 
 @dataclass(frozen=True)
-class EOT(Attacker):
+class EOT(Repeating):
     """EOT (Athalye et al., ICML 2018) around a score attack (slides to Random Noise Defense, eq. 13).
 
     Every row is asked M times, the repeats side by side in one volley. The attack inside sees the mean scores
@@ -44,10 +44,6 @@ class EOT(Attacker):
     def needs(self) -> Needs:
         needs = self.of.needs
         return replace(needs, feedback="scores") if needs.feedback == "label" else needs
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
 
     def inside(self) -> Attacker:
         """The attack inside, with this `refresh_every` if there is one.

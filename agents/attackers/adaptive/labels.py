@@ -7,8 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.adaptive.repeats import Merge, behind, one_each
-from arena.players import Answers, Attacker, Games, Needs
+from agents.attackers.adaptive.repeats import Merge, Repeating, behind, one_each
+from agents.attackers.parameters import check_parameters
+from arena.players import Answers, Games, Needs
 
 Rule = Literal["plurality", "any", "all", "majority"]
 """When repeats of a row are adversarial together.
@@ -61,15 +62,17 @@ def winning(games: Games, game: Tensor) -> Tensor:
     return ~named if games.target is None else named
 
 
-def needs_of(wrapper: Attacker, of: Attacker) -> Needs:
-    """What `wrapper` around `of` needs.
+class RepeatingLabels(Repeating):
+    """The same around attackers that decide by labels."""
 
-    Raises:
-        ValueError: if `of` needs more than labels.
-    """
-    if of.needs.feedback != "label":
-        kind, name = type(wrapper).__name__, type(of).__name__
-        raise ValueError(
-            f"{kind} goes around attackers that decide by labels; {name} needs {of.needs.feedback}"
-        )
-    return of.needs
+    def __post_init__(self) -> None:
+        check_parameters(self, counts=("repeats",))
+        if self.of.needs.feedback != "label":
+            kind, name = type(self).__name__, type(self.of).__name__
+            raise ValueError(
+                f"{kind} goes around attackers that decide by labels; {name} needs {self.of.needs.feedback}"
+            )
+
+    @property
+    def needs(self) -> Needs:
+        return self.of.needs

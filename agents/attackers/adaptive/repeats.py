@@ -19,6 +19,18 @@ Vary = Callable[[Tensor, Tensor], Tensor]
 """What is sent [n*m,C,H,W] as the repeats of rows `x` [n,C,H,W] of games `game` [n]."""
 
 
+class Repeating(Attacker):
+    """What attackers share that ask the rows of another, `of`, several times; these are their parameters."""
+
+    of: Attacker
+    repeats: int
+    convention: Convention
+
+    @property
+    def budget_factor(self) -> int:
+        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
+
+
 def behind(games: Games, m: int) -> Games:
     """A seat for an attacker whose rows are asked m times: with budget / m decisions, rounded up.
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
+from agents.attackers.adaptive.labels import RepeatingLabels, label_seat, merge_labels
 from agents.attackers.adaptive.repeats import Convention, Vary, repeat
 from agents.attackers.decision.purposes import ESTIMATION
-from agents.attackers.parameters import check_parameters
-from arena.players import Attacker, Games, Needs, Play
+from arena.players import Attacker, Games, Play
 
 
 @dataclass(frozen=True)
-class UncertaintyAware(Attacker):
+class UncertaintyAware(RepeatingLabels):
     """The uncertainty-aware attack (PredCoin, section 7.2 and Algorithm 2) around any attack.
 
     Each query of an estimate is asked k times, the repeats side by side in one volley. Where PredCoin
@@ -40,18 +39,6 @@ class UncertaintyAware(Attacker):
     rule: Literal["any", "all", "majority"] = "any"
     scope: Literal["estimation", "every_decision"] = "estimation"
     convention: Convention = "fixed"
-
-    def __post_init__(self) -> None:
-        check_parameters(self, counts=("repeats",))
-        needs_of(self, self.of)
-
-    @property
-    def needs(self) -> Needs:
-        return needs_of(self, self.of)
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
 
     def vary(self, games: Games) -> Vary | None:
         """How the repeats of a query differ from it."""

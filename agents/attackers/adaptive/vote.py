@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.attackers.adaptive.labels import label_seat, merge_labels, needs_of
+from agents.attackers.adaptive.labels import RepeatingLabels, label_seat, merge_labels
 from agents.attackers.adaptive.repeats import Convention, repeat
-from agents.attackers.parameters import check_parameters
-from arena.players import Attacker, Games, Needs, Play
+from arena.players import Attacker, Games, Play
 
 
 @dataclass(frozen=True)
-class Vote(Attacker):
+class Vote(RepeatingLabels):
     """Voting against randomised answers (Byun, Go and Kim, Small Input Noise is Enough, 2020, section 3.4).
 
     Every decision of the attack inside is asked T times, the repeats side by side in one volley, and is the
@@ -29,18 +28,6 @@ class Vote(Attacker):
     of: Attacker
     repeats: int = 10
     convention: Convention = "fixed"
-
-    def __post_init__(self) -> None:
-        check_parameters(self, counts=("repeats",))
-        needs_of(self, self.of)
-
-    @property
-    def needs(self) -> Needs:
-        return needs_of(self, self.of)
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
 
     def play(self, games: Games) -> Play:
         merge = merge_labels(games, "plurality")
