@@ -11,15 +11,22 @@ import torch
 from torch import Tensor
 
 import arena
+from agents.attackers.decision.dct import from_frequencies, to_frequencies
 
 
 class FlatBoundary(torch.nn.Module):
-    """Class 1 where w (x - 1/2) > b; `least` has the least distances of `images` from it, in both norms."""
+    """Class 1 where w (x - 1/2) > b; `least` has the least distances of `images` from it, in both norms.
 
-    def __init__(self, shape: Sequence[int], games: int, nearest: float = 0.3, seed: int = 0) -> None:
+    With `low`, w has no frequencies but the lowest low x low of each channel.
+    """
+
+    def __init__(self, shape: Sequence[int], games: int, nearest: float = 0.3, low: int = 0, seed: int = 0):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.w = torch.randn(shape, generator=generator, dtype=torch.float64)
+        if low:
+            z = to_frequencies(self.w.float(), low, low)
+            self.w = from_frequencies(z, *shape[1:]).double()
         self.images = 0.45 + 0.1 * torch.rand(games, *shape, generator=generator)
         f = self.side(self.images)
         self.b = f.max() + nearest * self.w.norm()
@@ -36,25 +43,24 @@ class FlatBoundary(torch.nn.Module):
         """As a ScriptedReferee asks."""
         return self(x)
 
+    def play(self, attacker: Any, defender: Any = "none", norm: str = "l2", budget: int = 1000, **more: Any):
+        """The result of playing for the least distance; `rules` of the threat may be told otherwise."""
+        threat = {"norm": norm, "epsilon": "inf", "budget": budget, "feedback": "label"}
+        return arena.play(
+            attacker,
+            defender,
+            classifier=self,
+            images=self.images,
+            labels=torch.zeros(len(self.images), dtype=torch.int64),
+            threat=threat | {"objective": "minimum"} | more.pop("rules", {}),
+            **more,
+        )
+
     def ratios(
         self, attacker: Any, norm: str = "l2", budget: int = 1000, at: Sequence[int] = (), **more: Any
     ) -> tuple[list[float], Any]:
         """Median distance over the least possible at each of `at` and at `budget`, and the result."""
-        result = arena.play(
-            attacker,
-            classifier=self,
-            images=self.images,
-            labels=torch.zeros(len(self.images), dtype=torch.int64),
-            threat={
-                "norm": norm,
-                "epsilon": "inf",
-                "budget": budget,
-                "feedback": "label",
-                "objective": "minimum",
-            },
-            at=at,
-            **more,
-        )
+        result = self.play(attacker, norm=norm, budget=budget, at=at, **more)
         least = self.least[norm].numpy()
         return [float(np.median(getattr(result.marks[q], norm) / least)) for q in (*at, budget)], result
 

@@ -1,75 +1,38 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
-import arena
 from agents.attackers.decision.cgba import CGBA
-from agents.attackers.decision.dct import from_frequencies
 from agents.attackers.decision.searches import gap_search
 from arena.threat import Threat
 
-LEAST = 0.4
+SHAPE = (1, 16, 16)
 
 
-class Plane(torch.nn.Module):
-    """Class 1 where w (x - 1/2) > 0, w of the lowest frequencies; `images` lie LEAST from it."""
-
-    def __init__(self, shape=(1, 16, 16), games=6, frequencies=5):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        z = torch.randn(shape[0], frequencies, frequencies, generator=generator)
-        w = from_frequencies(z, *shape[1:]).double()
-        self.w = w / w.norm()
-        x = 0.4 + 0.2 * torch.rand(games, *shape, generator=generator).double()
-        self.images = (x - (self.side(x) + LEAST).view(-1, 1, 1, 1) * self.w).clamp(0, 1).float()
-
-    def side(self, x):
-        return ((x.double() - 0.5) * self.w).flatten(1).sum(dim=1)
-
-    def forward(self, x):
-        f = self.side(x)
-        return torch.stack([torch.zeros_like(f), 1e3 * f], dim=1).float()
-
-    def ratios(self, attacker, budget, at=(), **more):
-        threat = {"norm": "l2", "epsilon": "inf", "budget": budget, "feedback": "label"}
-        result = arena.play(
-            attacker,
-            classifier=self,
-            images=self.images,
-            labels=torch.zeros(len(self.images), dtype=torch.int64),
-            threat=threat | {"objective": "minimum"} | more.pop("rules", {}),
-            at=at,
-            **more,
-        )
-        least = -self.side(self.images).numpy()
-        return [float(np.median(result.marks[q].l2 / least)) for q in (*at, budget)], result
-
-
-def test_on_a_plane_the_distance_falls_towards_the_least():
-    found, result = Plane().ratios(CGBA(), 800, (250,))
+def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary):
+    found, result = flat_boundary(SHAPE, 6, low=5).ratios(CGBA(), budget=800, at=(250,))
     assert 1 - 1e-5 <= found[1] < 1.2 and found[0] < 1.75, found
     assert result.base.all()
 
 
-def test_targeted_it_goes_straight_after_the_circle():
-    plane = Plane()
+def test_targeted_it_goes_straight_after_the_circle(flat_boundary):
+    plane = flat_boundary(SHAPE, 6, low=5)
     own = torch.rand(20, 1, 16, 16, generator=torch.Generator().manual_seed(5))
     side = plane.w.float().sign() * torch.tensor([1.0, -1.0]).repeat(10).view(20, 1, 1, 1)
     own = (0.5 + 0.2 * side + 0.5 * (own - 0.5)).clamp(0, 1)
-    labels = (plane.side(own) > 0).long()
+    labels = (plane.side(own) > plane.b).long()
     assert labels.sum() >= 5
     rules = {"goal": "targeted", "resources": {"starts": True}}
-    found, result = plane.ratios(CGBA(), 800, (250,), rules=rules, own_images=(own, labels))
+    found, result = plane.ratios(CGBA(), budget=800, at=(250,), rules=rules, own_images=(own, labels))
     assert 1 - 1e-5 <= found[1] < 1.3 and found[1] < found[0], found
     assert result.base.all()
 
 
-def test_probes_are_as_many_as_n0_sqrt_t_and_of_low_frequencies(referee):
-    plane = Plane(games=1)
+def test_probes_are_as_many_as_n0_sqrt_t_and_of_low_frequencies(referee, flat_boundary):
+    plane = flat_boundary(SHAPE, 1, low=5)
     threat = Threat(norm="l2", epsilon=math.inf, budget=400, objective="minimum", feedback="label")
-    table = referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(1).long(), threat)
+    table = referee(plane.answer, plane.images, torch.zeros(1).long(), threat)
     table.play(CGBA(sub_dim=4, sigma=1e-3))
     counts, burst, low = [], [], 0
     for x, purpose, _ in [*table.asked[0], (None, "end", None)]:
@@ -87,26 +50,26 @@ def test_probes_are_as_many_as_n0_sqrt_t_and_of_low_frequencies(referee):
     assert low
 
 
-def test_the_circle_is_left_at_the_boundary(referee):
+def test_the_circle_is_left_at_the_boundary(referee, flat_boundary):
     """On a plane, with the exact normal, one search leads to the nearest point of all."""
-    plane = Plane(games=2)
+    plane = flat_boundary(SHAPE, 2, low=5)
+    normal = plane.w / plane.w.norm()
 
     class Once:
         def play(self, games):
             attack, i = CGBA(tolerance=1e-6), games.open
-            far = games.x0 + 2 * LEAST * plane.w.float() + torch.tensor([0.05, -0.05]).view(2, 1, 1, 1)
+            far = games.x0 + 0.8 * normal.float() + torch.tensor([0.05, -0.05]).view(2, 1, 1, 1)
             x = yield from gap_search(games, far.clamp(0, 1), i, attack.tolerance)
-            normal = plane.w.float().expand_as(x)
             self.before = games.distance(x)
-            self.found = yield from attack.bend_near(games, x, normal, i)
+            self.found = yield from attack.bend_near(games, x, normal.float().expand_as(x), i)
 
     threat = Threat(norm="l2", epsilon=math.inf, budget=200, objective="minimum", feedback="label")
     once = Once()
-    referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(2).long(), threat).play(once)
+    referee(plane.answer, plane.images, torch.zeros(2).long(), threat).play(once)
     distance = (once.found - plane.images).double().flatten(1).norm(dim=1)
-    assert torch.allclose(distance, -plane.side(plane.images), rtol=1e-4)
+    assert torch.allclose(distance, plane.least["l2"], rtol=1e-4)
     assert (once.before > distance * 1.05).all()
-    assert plane.side(once.found).abs().max() < 1e-4
+    assert (plane.side(once.found) - plane.b).abs().max() < 1e-4 * plane.w.norm()
 
 
 @pytest.mark.parametrize(

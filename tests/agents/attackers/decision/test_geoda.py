@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arena
-from agents.attackers.decision.dct import from_frequencies, to_frequencies
+from agents.attackers.decision.dct import to_frequencies
 from agents.attackers.decision.geoda import RESERVED, GeoDA, schedule
 from arena.threat import Threat
 
@@ -45,22 +45,10 @@ def test_a_schedule_fits_its_budget_and_grows_by_its_factor(budget, mu):
         assert after == pytest.approx(before * mu ** (-2 / 3), abs=0.51 * (1 + mu ** (-2 / 3)))
 
 
-def low(boundary, sub_dim):
-    """The plane with nothing but its lowest frequencies."""
-    height, width = boundary.w.shape[1:]
-    z = to_frequencies(boundary.w.float(), sub_dim, sub_dim)
-    boundary.w = from_frequencies(z, height, width).double()
-    f = boundary.side(boundary.images)
-    boundary.b = f.max() + 0.3 * boundary.w.norm()
-    gap = boundary.b - f
-    boundary.least = {"l2": gap / boundary.w.norm(), "linf": gap / boundary.w.abs().sum()}
-    return boundary
-
-
 @pytest.mark.parametrize(("norm", "short", "long"), [("l2", 1.17, 1.05), ("linf", 1.17, 1.05)])
 def test_on_a_plane_of_low_frequency_the_distance_falls_to_the_least(flat_boundary, norm, short, long):
     """25 frequencies: 850 probes bring E cos = (1 + 24 pi / (2 * 850))^(-1/2), 1.02 times the least."""
-    boundary = low(flat_boundary((1, 16, 16), 10), 5)
+    boundary = flat_boundary((1, 16, 16), 10, low=5)
     (at_300,), _ = boundary.ratios(GeoDA(sub_dim=5), norm, 300)
     (at_1000,), result = boundary.ratios(GeoDA(sub_dim=5), norm, 1000)
     assert 1 - 1e-6 <= at_1000 < min(long, at_300)
@@ -81,7 +69,7 @@ def test_what_lies_beyond_the_low_frequencies_is_out_of_reach(flat_boundary):
 def test_rays_go_along_the_sum_of_the_mean_probes_and_begin_at_half_the_distance(
     referee, flat_boundary, procedure
 ):
-    boundary, attacker = low(flat_boundary((2, 12, 12), 2), 4), GeoDA(sub_dim=4)
+    boundary, attacker = flat_boundary((2, 12, 12), 2, low=4), GeoDA(sub_dim=4)
     threat = Threat(norm="l2", epsilon=math.inf, budget=700, feedback="label", objective="minimum")
     table = referee(boundary.answer, boundary.images, torch.zeros(2).long(), threat).play(attacker)
     for game in range(2):
@@ -175,7 +163,7 @@ def test_the_last_estimate_leaves_room_for_a_ray(flat_boundary):
 
 
 def test_under_submit_the_first_point_inside_the_ball_is_handed_in(flat_boundary):
-    boundary = low(flat_boundary((1, 12, 12), 6), 6)
+    boundary = flat_boundary((1, 12, 12), 6, low=6)
     least = float(boundary.least["l2"].max())
     result = arena.play(
         GeoDA(),

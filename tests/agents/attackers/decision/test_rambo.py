@@ -1,64 +1,32 @@
 import math
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
-import arena
 from agents.attackers.decision import rambo
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.rambo import RamBo
 from agents.attackers.decision.sign_opt import SignOpt
 from arena.threat import Threat
 
-SHAPE, LEAST = (1, 8, 8), 0.3
+SHAPE = (1, 8, 8)
 QUICK = {"check_probes": 1, "check_iterations": 1, "slow": 9.0, "window": 30, "least_gain": 0.05}
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=800, objective="minimum", feedback="label")
 
 
-class Plane(torch.nn.Module):
-    """Class 1 where w (x - 1/2) > 0; `images` lie LEAST from it."""
-
-    def __init__(self, games=4):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        w = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
-        self.w = w / w.norm()
-        x = 0.4 + 0.2 * torch.rand(games, *SHAPE, generator=generator).double()
-        self.images = (x - (self.side(x) + LEAST).view(-1, 1, 1, 1) * self.w).float()
-
-    def side(self, x):
-        return ((x.double() - 0.5) * self.w).flatten(1).sum(dim=1)
-
-    def forward(self, x):
-        f = self.side(x)
-        return torch.stack([torch.zeros_like(f), 1e3 * f], dim=1).float()
-
-    def ratio(self, attacker, budget):
-        threat = {"norm": "l2", "epsilon": "inf", "budget": budget, "feedback": "label"}
-        result = arena.play(
-            attacker,
-            classifier=self,
-            images=self.images,
-            labels=torch.zeros(len(self.images), dtype=torch.int64),
-            threat=threat | {"objective": "minimum"},
-        )
-        assert result.base.all()
-        return float(np.median(result.games.l2)) / LEAST
+@pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
+def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary, first):
+    (found,), result = flat_boundary(SHAPE, 4).ratios(RamBo(first=first))
+    assert 1 - 1e-5 <= found < 1.35
+    assert result.base.all()
 
 
 @pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
-def test_on_a_plane_the_distance_falls_towards_the_least(first):
-    assert 1 - 1e-5 <= Plane().ratio(RamBo(first=first), 1000) < 1.35
-
-
-@pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
-def test_the_stages_follow_each_other_in_each_game(referee, first):
-    plane = Plane(3)
-    model = lambda x, game, turn: plane(x)  # noqa: E731
+def test_the_stages_follow_each_other_in_each_game(referee, flat_boundary, first):
+    plane = flat_boundary(SHAPE, 3)
     label = torch.zeros(3).long()
-    every = referee(model, plane.images, label, THREAT).play(RamBo(first=first, **QUICK))
+    every = referee(plane.answer, plane.images, label, THREAT).play(RamBo(first=first, **QUICK))
     begins = set()
     for game in range(3):
         purposes = every.purposes(game)
@@ -67,29 +35,28 @@ def test_the_stages_follow_each_other_in_each_game(referee, first):
         assert "gradient" in purposes[: pixels[0]] and "gradient" in purposes[pixels[-1] :]
         assert pixels == list(range(pixels[0], pixels[-1] + 1)) and len(pixels) >= 60
         best = [float((x - plane.images[game]).norm()) for x, _, z in every.asked[game] if z.argmax() == 1]
-        assert min(best) < 1.6 * LEAST
+        assert min(best) < 1.6 * plane.least["l2"][game]
     assert len(begins) > 1 or first == "hop-skip-jump"
     for game in (0, 2):
         key = torch.tensor([game])
-        one = referee(model, plane.images[[game]], label[:1], THREAT, key=key)
+        one = referee(plane.answer, plane.images[[game]], label[:1], THREAT, key=key)
         assert torch.equal(one.play(RamBo(first=first, **QUICK)).queries(0), every.queries(game))
 
 
-def test_a_first_stage_that_converges_goes_on_to_pixels(referee, monkeypatch):
+def test_a_first_stage_that_converges_goes_on_to_pixels(referee, flat_boundary, monkeypatch):
     """With such steps Sign-OPT has converged after its first iteration."""
-    monkeypatch.setattr(rambo, "SignOpt", partial(SignOpt, alpha=1e-9, beta=2e-9, probes=8, init_draws=9))
-    plane = Plane(2)
-    table = referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(2).long(), THREAT)
+    monkeypatch.setattr(rambo, "SignOpt", partial(SignOpt, alpha=1e-9, beta=2e-9, probes=8, init_draws=20))
+    plane = flat_boundary(SHAPE, 2)
+    table = referee(plane.answer, plane.images, torch.zeros(2).long(), THREAT)
     table.play(RamBo(first="sign-opt", check_iterations=1, window=30))
     assert all(table.purposes(game).count("candidate") >= 60 for game in range(2))
 
 
-def test_before_it_is_slow_it_is_hop_skip_jump(referee):
-    plane = Plane(2)
-    model = lambda x, game, turn: plane(x)  # noqa: E731
+def test_before_it_is_slow_it_is_hop_skip_jump(referee, flat_boundary):
+    plane = flat_boundary(SHAPE, 2)
     label, threat = torch.zeros(2).long(), Threat(**{**THREAT.__dict__, "budget": 500})
-    one = referee(model, plane.images, label, threat).play(RamBo())
-    other = referee(model, plane.images, label, threat).play(HopSkipJump())
+    one = referee(plane.answer, plane.images, label, threat).play(RamBo())
+    other = referee(plane.answer, plane.images, label, threat).play(HopSkipJump())
     assert all(torch.equal(one.queries(game), other.queries(game)) for game in range(2))
 
 

@@ -1,56 +1,25 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 
-import arena
 from agents.attackers.decision.dct import to_frequencies
 from agents.attackers.decision.surfree import Directions, SurFree, lowest
 from arena.threat import Threat
 
-SHAPE, LEAST = (1, 12, 12), 0.3
+SHAPE = (1, 12, 12)
 
 
-class Plane(torch.nn.Module):
-    """Class 1 where w (x - 1/2) > 0; `images` lie LEAST from it."""
-
-    def __init__(self, games=4):
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        w = torch.randn(SHAPE, generator=generator, dtype=torch.float64)
-        self.w = w / w.norm()
-        x = 0.35 + 0.3 * torch.rand(games, *SHAPE, generator=generator).double()
-        self.images = (x - (self.side(x) + LEAST).view(-1, 1, 1, 1) * self.w).float()
-
-    def side(self, x):
-        return ((x.double() - 0.5) * self.w).flatten(1).sum(dim=1)
-
-    def forward(self, x):
-        f = self.side(x)
-        return torch.stack([torch.zeros_like(f), 1e3 * f], dim=1).float()
-
-
-def test_on_a_plane_the_distance_falls_towards_the_least():
-    plane = Plane()
-    threat = {"norm": "l2", "epsilon": "inf", "budget": 500, "feedback": "label", "objective": "minimum"}
-    result = arena.play(
-        SurFree(low=1.0),
-        classifier=plane,
-        images=plane.images,
-        labels=torch.zeros(4, dtype=torch.int64),
-        threat=threat,
-        at=(200,),
-    )
-    early, late = (float(np.median(result.marks[q].l2)) / LEAST for q in (200, 500))
+def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary):
+    (early, late), result = flat_boundary(SHAPE, 4).ratios(SurFree(low=1.0), budget=500, at=(200,))
     assert 1 - 1e-5 <= late < 1.7 and early > late + 0.2, (early, late)
     assert result.base.all()
 
 
-def test_directions_are_orthogonal_and_of_low_frequencies(referee):
-    plane = Plane()
+def test_directions_are_orthogonal_and_of_low_frequencies(referee, flat_boundary):
+    plane = flat_boundary(SHAPE, 4)
     threat = Threat(norm="l2", epsilon=math.inf, budget=9, objective="minimum", feedback="label")
-    seat = referee(lambda x, game, turn: plane(x), plane.images, torch.zeros(4).long(), threat).seat
+    seat = referee(plane.answer, plane.images, torch.zeros(4).long(), threat).seat
     x, i = torch.rand(4, *SHAPE), torch.arange(4)
     directions = Directions(seat, 0.5, 5)
     drawn = [directions.draw(x, i) for _ in range(9)]
