@@ -3,13 +3,14 @@
     python3.11 -m venv VENV
     VENV/bin/python -m pip install -c constraints.txt -e ".[published]"
     OMP_NUM_THREADS=1 VENV/bin/python -m bench published [--world digits|mnist|mnist-cw] [--games G]
-        [--at Q ...] [--only NAME ...] [--data DIR]
+        [--plays P] [--at Q ...] [--only NAME ...] [--data DIR]
 
 Theirs play image by image against a `Meter`, which charges every row that they forward to its image and keeps
 the nearest adversarial row as our Referee does; so both sides are read at the same number of true queries,
 each with its own start, ours by the rules that the library follows where an attack knows several. foolbox in
 batches would normalise HopSkipJump's estimate over the whole batch and share the Boundary Attack's draws.
-Time is processor time, of one thread.
+With `--plays` each image is attacked so often, with other draws: a random walk's median over
+400 images still scatters by some 2 % from one draw to the next. Time is processor time, of one thread.
 """
 
 from __future__ import annotations
@@ -249,29 +250,35 @@ def _end(attack: Attack, meter: Meter, x: Tensor, y: Tensor) -> str:
 
 
 def paired_ratio(ours: Floats, theirs: Floats, resamples: int = 4000) -> tuple[float, float, float]:
-    """Ours over theirs in the median distance, with the 95 % percentile interval over images [G].
+    """Ours over theirs in the median distance, with the 95 % percentile interval over images.
 
-    Images are resampled, each with both of its distances. A median may be infinite (no start for most
-    images): over a finite one that is inf, a finite one over it 0, and neither is better than the other.
+    Distances [P,G] of P plays of G images: images are resampled, each with all of its plays on both sides. A
+    median may be infinite (no start for most images): over a finite one that is inf, a finite one over it 0,
+    and neither is better than the other.
     """
+
+    def medians(found: Floats, place: NDArray[np.int64], axis: int) -> Floats:
+        drawn = found[:, place]  # [P,...] as `place`
+        middle: Floats = np.median(np.concatenate(drawn, axis=axis), axis=axis)
+        return middle
 
     def ratio(place: Floats, axis: int) -> Floats:
         drawn = place.astype(np.int64)
-        above, below = np.median(ours[drawn], axis=axis), np.median(theirs[drawn], axis=axis)
+        above, below = medians(ours, drawn, axis), medians(theirs, drawn, axis)
         with np.errstate(invalid="ignore"):
             over: Floats = np.where(np.isinf(above) & np.isinf(below), 1.0, above / below)
         return over
 
-    every = np.arange(len(ours), dtype=np.float64)
+    every = np.arange(ours.shape[1], dtype=np.float64)
     return (float(ratio(every, 0)), *bootstrap(every, ratio, resamples=resamples))
 
 
-def distances(name: str, ours: Side, theirs: Side) -> list[dict[str, object]]:
-    """The table's rows of a pair, one for each query count."""
+def distances(name: str, ours: Side, theirs: Side, plays: int = 1) -> list[dict[str, object]]:
+    """The table's rows of a pair, one for each query count; games are the plays, each of all images."""
     rows: list[dict[str, object]] = []
     for q in sorted(ours.distance):
         a, b = ours.distance[q], theirs.distance[q]
-        ratio = paired_ratio(a, b)
+        ratio = paired_ratio(a.reshape(plays, -1), b.reshape(plays, -1))
         rows.append(
             {
                 "pair": name,
@@ -313,6 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--world", choices=("digits", "mnist", "mnist-cw"), default="digits")
     parser.add_argument("--games", type=int, default=400)
+    parser.add_argument("--plays", type=int, default=1)
     parser.add_argument("--at", type=int, nargs="+", default=[1000, 2000])
     parser.add_argument("--only", nargs="+", default=[pair.name for pair in PAIRS])
     shared = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
@@ -324,7 +332,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
     ground = load_ground(given.world, given.games, [given.data, given.data / "weights"])
-    x, y = drawn_games(ground)
+    images, labels = drawn_games(ground)
+    x, y = images.repeat(given.plays, 1, 1, 1), labels.repeat(given.plays)
     far: list[dict[str, object]] = []
     cost: list[dict[str, object]] = []
     for pair in PAIRS:
@@ -337,11 +346,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ours = play_ours(pair.ours, ground.classifier, x, y, given.at)
         with tempfile.TemporaryDirectory() as folder, chdir(folder):  # ART's GeoDA leaves a file behind
             theirs = play_theirs(pair.theirs, ground.classifier, x, y, given.at, prefix)
-        found = distances(pair.name, ours, theirs)
+        found = distances(pair.name, ours, theirs, given.plays)
         print(f"{table(found)}\nours ended {dict(ours.ends)}, theirs {dict(theirs.ends)}\n", flush=True)
         far += found
         cost.append(costs(pair.name, ours, theirs))
-    print(f"\n{given.world}, {len(x)} images, medians of l2 distances\n{table(far)}\n\n{table(cost)}")
+    over = f"{len(images)} images" + (f", {given.plays} plays of each" if given.plays > 1 else "")
+    print(f"\n{given.world}, {over}, medians of l2 distances\n{table(far)}\n\n{table(cost)}")
 
 
 if __name__ == "__main__":

@@ -105,16 +105,26 @@ def test_our_side_is_the_referee_s_at_the_same_counts() -> None:
 
 
 def test_the_ratio_of_medians_is_resampled_in_pairs() -> None:
-    theirs = np.random.default_rng(0).lognormal(size=101)
+    theirs = np.random.default_rng(0).lognormal(size=(1, 101))
     assert paired_ratio(1.5 * theirs, theirs) == pytest.approx((1.5, 1.5, 1.5))
-    shuffled = np.random.default_rng(1).permutation(theirs)
+    shuffled = np.random.default_rng(1).permutation(theirs, axis=1)
     ratio, low, high = paired_ratio(shuffled, theirs)
     assert ratio == pytest.approx(1)
     assert low < 0.9 < 1.1 < high
 
 
+def test_images_are_resampled_with_all_their_plays() -> None:
+    random = np.random.default_rng(0)
+    image = random.lognormal(size=300)
+    ours, theirs = image * random.lognormal(sigma=0.5, size=(2, 6, 300))
+    one, six = (paired_ratio(ours[:n], theirs[:n]) for n in (1, 6))
+    assert six[2] - six[1] < 0.7 * (one[2] - one[1])
+    same = paired_ratio(np.tile(ours[:1], (6, 1)), np.tile(theirs[:1], (6, 1)))
+    assert same == pytest.approx(one, rel=0.02)  # plays that repeat each other tell no more than one
+
+
 def test_a_side_without_a_start_for_most_images_loses() -> None:
-    none, some = np.full(9, np.inf), np.ones(9)
+    none, some = np.full((1, 9), np.inf), np.ones((1, 9))
     assert paired_ratio(none, some)[0] == math.inf
     assert paired_ratio(some, none) == (0, 0, 0)
     assert paired_ratio(none, none) == (1, 1, 1)
