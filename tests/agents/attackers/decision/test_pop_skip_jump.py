@@ -80,13 +80,13 @@ def blurred(plane, width, flips=0.0):
 
 def test_probes_are_raised_as_the_noise_takes(referee, flat_boundary):
     """With flips nu alone B_t grows by (1 - 2 nu)^-2, 25/9 for nu = .2, found on a grid of .1."""
-    plane = flat_boundary(SHAPE, 4)
+    plane = flat_boundary(SHAPE, 4, seed=4)
     model = blurred(plane, 1e-6, flips=0.2)
     threat = Threat(norm="l2", epsilon=math.inf, budget=900, objective="minimum", feedback="label")
     table = referee(model, plane.images, torch.zeros(4).long(), threat).play(PopSkipJump(repeats=0))
     first = [_first_burst(table.purposes(game)) for game in range(4)]
-    assert all(n % 8 == 0 and 100 <= n <= 104 * 4 for n in first), first
-    assert 100 / 0.64 <= np.median(first) <= 104 * 25 / 9, first
+    assert all(n % 8 == 0 and 100 / 0.64 <= n <= 104 * 4 for n in first), first
+    assert np.median(first) <= 104 * 25 / 9, first
 
 
 def _first_burst(purposes):
