@@ -10,10 +10,10 @@ import gymnasium
 
 if TYPE_CHECKING:
     from arena.api import evaluate, play
+    from arena.evaluation.clean_utility import Utility
     from arena.players import Attacker, Defender, Games, Needs, Play
-    from arena.result import Result
-    from arena.threat import Threat
-    from arena.utility import Utility
+    from arena.records.result import Result
+    from arena.rules.threat import Threat
 
 __all__ = [
     "Attacker",
@@ -36,9 +36,9 @@ _HOMES = {
     "Games": "arena.players",
     "Needs": "arena.players",
     "Play": "arena.players",
-    "Result": "arena.result",
-    "Threat": "arena.threat",
-    "Utility": "arena.utility",
+    "Result": "arena.records.result",
+    "Threat": "arena.rules.threat",
+    "Utility": "arena.evaluation.clean_utility",
 }
 
 

@@ -10,22 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arena import random
+from arena import draws
 from arena.classifiers import Classifier
+from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.datasets import Split
-from arena.deal import Deal, Reserve, draw_holdings, draw_targets
-from arena.device import exact_arithmetic, resolve_device, sized
-from arena.evaluation import Evaluation
-from arena.given import read_images, read_labels, read_split
-from arena.match import play_games
-from arena.oracle import Oracle, Stack, prepare
+from arena.datasets.own_arrays import read_images, read_labels, read_split
+from arena.evaluation.clean_images import Evaluation
+from arena.evaluation.clean_utility import Utility
+from arena.game.driver import play_games
+from arena.game.openings import Deal, Reserve, draw_holdings, draw_targets
+from arena.game.oracle import Oracle, Stack, prepare
+from arena.game.referee import Referee
 from arena.players import Attacker
-from arena.referee import Referee
-from arena.registry import Spec, build_attacker, build_stack, name_of, told
-from arena.result import Result, join_games, join_marks
-from arena.threat import Threat, parse_threat
-from arena.transcript import GameRows, MarkRows, QueryRows, Record
-from arena.utility import Utility
+from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
+from arena.records.reports import GameRows, MarkRows, QueryRows, Record
+from arena.records.result import Result, join_games, join_marks
+from arena.rules.threat import Threat, parse_threat
 
 Pair = tuple[Any, Any]
 Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
@@ -158,7 +158,7 @@ def _played(
 ) -> Result:
     """The games of a deal, shard by shard; `own` holds the attacker's own images."""
     defense = told(stack.defenders)
-    seed_of_attacker, seed_of_defender = (random.derive(seed, who, 0) for who in ("attacker", "defender"))
+    seed_of_attacker, seed_of_defender = (draws.derive(seed, who, 0) for who in ("attacker", "defender"))
     for first in range(0, len(whole), shard):
         deal = whole[first : first + shard]
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)

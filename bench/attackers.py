@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from arena.players import Attacker
-from arena.registry import AgentError, build_attacker, names
-from arena.runner import Run
+from arena.players.registry import AgentError, build_attacker, names
+from arena.running.runner import Run
 from bench.replay import play_and_replay
 from bench.tables import table
 from bench.worlds import MINIMUM, scenario

@@ -13,7 +13,7 @@ from functools import partial
 
 import torch
 
-from arena import random
+from arena import draws
 
 SHAPES = ((250, 3, 32, 32), (1000, 1, 8, 8), (8, 3, 224, 224), (250, 4))
 
@@ -29,8 +29,8 @@ def main() -> None:
     for rows, *shape in SHAPES:
         game = torch.arange(rows)
         for name, keyed, own in (
-            ("normal", random.normal, torch.randn),
-            ("uniform", random.uniform, torch.rand),
+            ("normal", draws.normal, torch.randn),
+            ("uniform", draws.uniform, torch.rand),
         ):
             ours, theirs = partial(keyed, 1, game, 2, shape), partial(own, (rows, *shape))
             repeats = max(1, 2_000_000 // (rows * torch.Size(shape).numel()))

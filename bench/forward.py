@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
+from arena.classifiers.devices import exact_arithmetic, largest_batch, resolve_device
 from arena.classifiers.forward import Forward, bf16, channels_last, compiled, fused
 from arena.classifiers.networks import NETWORKS, Normalised
-from arena.device import exact_arithmetic, largest_batch, resolve_device
 
 NAIVE = 256
 """The batch size that a user would take, where a pass has as many rows."""

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from arena.api import play
-from arena.metrics import bootstrap
 from arena.players import Attacker, Defender, Games, Play, Rows
-from arena.registry import names
+from arena.players.registry import names
+from arena.statistics import bootstrap
 from bench.tables import between, table
 from bench.worlds import MINIMUM
 

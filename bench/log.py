@@ -17,8 +17,8 @@ import numpy as np
 from sqlalchemy import func, select
 
 from arena.log import Log, MatchInfo, RunInfo, open_log, schema
-from arena.threat import Threat
-from arena.transcript import GameRows, QueryRows
+from arena.records.reports import GameRows, QueryRows
+from arena.rules.threat import Threat
 
 
 def volleys(games: int, rows: int, seed: int = 0) -> Iterator[QueryRows]:

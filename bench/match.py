@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from arena.runner import Run
+from arena.running.runner import Run
 from bench.replay import CANDIDATES, best_rate, play_and_replay
 from bench.worlds import images, scenario
 

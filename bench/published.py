@@ -35,15 +35,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.deal import Deal
-from arena.match import play_games
-from arena.metrics import bootstrap
-from arena.oracle import Oracle, Stack
+from arena.game.driver import play_games
+from arena.game.openings import Deal
+from arena.game.oracle import Oracle, Stack
+from arena.game.referee import Referee
 from arena.players import Attacker
-from arena.referee import Referee
-from arena.registry import build_attacker, names
-from arena.threat import Threat, parse_threat
-from arena.transcript import GameRows, Record
+from arena.players.registry import build_attacker, names
+from arena.records.reports import GameRows, Record
+from arena.rules.threat import Threat, parse_threat
+from arena.statistics import bootstrap
 from bench.replay import counted, forward
 from bench.tables import between, table
 from bench.worlds import MINIMUM, drawn_games, load_ground

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.log import open_log
-from arena.runner import Run
+from arena.running.runner import Run
 from bench.worlds import images
 
 CANDIDATES = (32, 64, 128, 256, 512)

@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import torch
 
-from agents.defenders.aaa_linear import AAALinear
+from agents.defenders.aaa.linear import AAALinear
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.networks import NETWORKS
 from arena.datasets import load_dataset
-from arena.oracle import Oracle, Stack
+from arena.game.oracle import Oracle, Stack
 from arena.players import Rows
 
 ROWS = 256

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena.device import resolve_device
-from arena.grounds import Ground, Grounds
-from arena.scenario import Scenario, parse_scenario
+from arena.classifiers.devices import resolve_device
+from arena.scenario.files import Scenario, parse_scenario
+from arena.scenario.loaded_worlds import Ground, Grounds
 
 WORLDS: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits"},

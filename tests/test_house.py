@@ -10,7 +10,14 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ARENA = sorted((ROOT / "arena").rglob("*.py"))
 AGENTS = sorted((ROOT / "agents").rglob("*.py"))
-ALLOWED = ("agents", "arena.players", "arena.threat", "arena.geometry", "arena.random", "arena.classifiers")
+ALLOWED = (
+    "agents",
+    "arena.players",
+    "arena.rules.threat",
+    "arena.rules.geometry",
+    "arena.draws",
+    "arena.classifiers",
+)
 
 
 def imported(file: Path) -> set[str]:

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import arena
 from arena.classifiers import ClassifierSpec, load_classifier
-from arena.cli import app
+from arena.cli.app import app
 from arena.datasets import load_dataset
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from arena.classifiers.networks import NETWORKS
 from arena.classifiers.programs import PROGRAMS, is_program, read_program
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.zoos import ZOOS
-from arena.wording import near
+from arena.messages import near
 
 _ADVICE = "put the file there, or give its whole path"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from arena import metrics
+from arena import statistics
 
 
 def ece(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
-    """Expected calibration error of logits [n,K] against labels [n]: `metrics.ece` of max softmax.
+    """Expected calibration error of logits [n,K] against labels [n]: `statistics.ece` of max softmax.
 
     Raises ValueError where n is 0 or a row of logits is not finite.
     """
     confidence, predicted = logits.detach().double().softmax(1).max(1)
-    return metrics.ece(confidence.cpu().numpy(), (predicted == labels).cpu().numpy(), bins)
+    return statistics.ece(confidence.cpu().numpy(), (predicted == labels).cpu().numpy(), bins)
 
 
 def temperature_grid() -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arena.wording import one_line
+from arena.messages import one_line
 
 _LONGEST = 2000
 

@@ -18,7 +18,7 @@ from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
-from arena.wording import one_line
+from arena.messages import one_line
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
 DEFAULT_WEIGHTS = {"digits-cnn": "digits_cnn"}

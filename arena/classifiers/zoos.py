@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from arena.classifiers.errors import ClassifierError, first_line
-from arena.wording import near
+from arena.messages import near
 
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _UNFORCED = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"

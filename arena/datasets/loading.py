@@ -15,7 +15,7 @@ from arena.datasets.idx import FASHION_MNIST, MNIST
 from arena.datasets.imagenet import SOURCE as IMAGENET
 from arena.datasets.npz import SOURCE as NPZ
 from arena.datasets.source import DatasetSpec, Source
-from arena.wording import near
+from arena.messages import near
 
 SOURCES: dict[str, Source] = {
     "cifar10": CIFAR10,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.datasets.dataset import SPLITS
-from arena.random import derive
+from arena.draws import derive
 
 
 def shuffled(n: int, seed: int, *words: str | int) -> NDArray[np.int64]:

@@ -2,8 +2,8 @@
 
 from arena.envs.blackbox import BlackBoxEnv, BlackBoxVectorEnv
 from arena.envs.drive import drive
+from arena.envs.setup import DEFAULT_THREAT, WorldOptions
 from arena.envs.spaces import action_space, observation_space, vector_action_space
-from arena.envs.world import DEFAULT_THREAT, WorldOptions
 
 __all__ = [
     "DEFAULT_THREAT",

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arena.moves import VolleyError
-from arena.threat import Threat
-from arena.transcript import Bools
+from arena.records.reports import Bools
+from arena.rules.moves import VolleyError
+from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from arena.envs.actions import Action, Actions
+from arena.envs.rolling_games import Observation, Outcome, Table, ending, to_numpy
+from arena.envs.setup import World, WorldOptions, build_world
 from arena.envs.spaces import action_space, observation_space, vector_action_space
-from arena.envs.table import Observation, Outcome, Table, ending, to_numpy
-from arena.envs.world import World, WorldOptions, build_world
-from arena.transcript import Ints, Listener
+from arena.records.reports import Ints, Listener
 
 Arrays = Literal["numpy", "torch"]
 Step = tuple[dict[str, Any], Any, Any, Any, dict[str, Any]]
@@ -28,13 +28,13 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
 
     An action is an image [C,H,W] to ask, or, where the threat's objective is `submit` or it grants several
     accounts, a table of the image and `arena.envs.spaces.action_parts`. Observations are
-    `arena.envs.spaces.observation_space`, rewards those of `arena.envs.table.Table`. Every end, the budget's
-    too, is `terminated`, since the queries left are observed; nothing is truncated.
+    `arena.envs.spaces.observation_space`, rewards those of `arena.envs.rolling_games.Table`. Every end, the
+    budget's too, is `terminated`, since the queries left are observed; nothing is truncated.
 
-    Games are the images that the classifier gets right, in the order of `arena.envs.course.Course`. `info`
-    holds the game's number (`key`) and its `turn`; at the end also `reason`, `queries`, `refused`, `hit_at`
-    (0: no hit), the verdicts `answered`, `vote` and `base`, and after a hit the distances `l2` and `linf`.
-    Verdicts cost a few uncharged forward passes a game (`votes` for a random defender).
+    Games are the images that the classifier gets right, in the order of `arena.envs.endless_games.Course`.
+    `info` holds the game's number (`key`) and its `turn`; at the end also `reason`, `queries`, `refused`,
+    `hit_at` (0: no hit), the verdicts `answered`, `vote` and `base`, and after a hit the distances `l2` and
+    `linf`. Verdicts cost a few uncharged forward passes a game (`votes` for a random defender).
 
     Args:
         seed: of the games' order, targets and the defender's draws, until `reset(seed=...)` gives another;

@@ -11,14 +11,14 @@ import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from arena import random
-from arena.checks import Checks
+from arena import draws
 from arena.envs.blackbox import BlackBoxVectorEnv
-from arena.games import Games, Holdings
-from arena.match import converse
-from arena.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.game.checks import Checks
+from arena.game.driver import converse
 from arena.players import Attacker, generator_only
-from arena.transcript import Bools, Floats, Ints
+from arena.players.seat import Games, Holdings
+from arena.records.reports import Bools, Floats, Ints
+from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 
 MAX_ROWS = 4096
 """The longest volley of an attacker, as in a match; more games than that may ask all at once."""
@@ -53,7 +53,7 @@ def drive(
         raise ValueError(f"{type(attacker).__name__} cannot play this environment's threat: {unmet}")
     host = EnvHost(env)
     if seed is None:
-        seed = random.derive(int(env.np_random_seed or 0), "attacker", 0)
+        seed = draws.derive(int(env.np_random_seed or 0), "attacker", 0)
     play = generator_only(attacker.play(host.seat(seed, defense, holdings)))
     try:
         converse(play, host)

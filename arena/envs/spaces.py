@@ -7,7 +7,7 @@ import math
 import numpy as np
 from gymnasium import spaces
 
-from arena.threat import Norm, Threat
+from arena.rules.threat import Norm, Threat
 
 LOGIT_LIMIT = 1e6
 """Logits are clipped to [-LOGIT_LIMIT, LOGIT_LIMIT] in observations, so that their space is finite."""

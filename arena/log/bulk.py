@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, Table, Text
 from sqlalchemy.types import TypeEngine
 
-from arena.transcript import Bools
+from arena.records.reports import Bools
 
 Columns = Mapping[str, "NDArray[Any] | list[Any]"]
 

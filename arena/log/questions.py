@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import numpy as np
 from sqlalchemy import ColumnElement, Executable, Select, TableClause, func, select
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import schema
+from arena.log.answers import Asked, Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
-from arena.log.records import MatchInfo, RunInfo, utility_of
-from arena.log.tables import Asked, Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
 from arena.log.writer import Log
-from arena.threat import Threat
-from arena.utility import Utility
+from arena.records.runs import MatchInfo, RunInfo, utility_of
+from arena.rules.threat import Threat
 
 games, marks = schema.finished_games, schema.finished_marks
 queries, notes = schema.finished_queries, schema.finished_notes

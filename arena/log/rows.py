@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from arena.log.bulk import Columns, or_null
 from arena.log.images import pack
-from arena.transcript import GameRows, Ints, MarkRows, NoteRows, QueryRows
+from arena.records.reports import GameRows, Ints, MarkRows, NoteRows, QueryRows
 
 
 def changes(rows: QueryRows) -> QueryRows:

@@ -197,9 +197,9 @@ utilities = Table(
     _column("peak_bytes", BigInteger, null=True),
     _column("flagged", Double, null=True),
 )
-"""What a match's defended classifier is worth on clean images (`arena.utility.Utility`): the same row for all
-matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no two
-runs share. Layouts before 0003 do not tell `flagged`."""
+"""What a match's defended classifier is worth on clean images (`arena.evaluation.clean_utility.Utility`):
+the same row for all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and
+memory, which no two runs share. Layouts before 0003 do not tell `flagged`."""
 
 purposes = Table(
     "purposes",

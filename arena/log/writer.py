@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import Connection, select, update
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
 from arena.log.errors import LogError, told
-from arena.log.records import Level, MatchInfo, RunInfo, utility_of
-from arena.log.shard import Shard, discard
-from arena.utility import Utility
+from arena.log.shard_writer import Shard, discard
+from arena.records.runs import Level, MatchInfo, RunInfo, utility_of
 
 T = TypeVar("T")
 

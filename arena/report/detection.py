@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from arena.log.tables import Asked
+from arena.log.answers import Asked
 
 ESTIMATION = ("gradient", "candidate")
 """The purposes of an estimate's queries, the attackers' words for them: what a detector is to tell."""

@@ -9,10 +9,10 @@ from typing import get_args
 import numpy as np
 
 from arena.log import Verdict
-from arena.log.tables import Marks, Match, Outcomes
+from arena.log.answers import Marks, Match, Outcomes
+from arena.records.reports import Bools, Floats
 from arena.report.rates import Median, Rate, median_of, rate, standing
-from arena.threat import TOLERANCE
-from arena.transcript import Bools, Floats
+from arena.rules.threat import TOLERANCE
 
 
 @dataclass(frozen=True)

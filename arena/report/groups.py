@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from arena.evaluation.clean_utility import Utility
 from arena.log.schema import to_json
 from arena.report.detection import purposes_of
 from arena.report.distances import Distances, joined
 from arena.report.summary import Row
-from arena.threat import Threat
-from arena.utility import Utility
+from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from arena.log import Log
-from arena.log.tables import Run
+from arena.log.answers import Run
+from arena.records.reports import REASONS
 from arena.report import words
 from arena.report.charts import COLOURS, DASHES, curves
 from arena.report.detection import ESTIMATION
@@ -22,7 +23,6 @@ from arena.report.groups import Group, Side, flat, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.terminal import warning
-from arena.transcript import REASONS
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.log import Log, questions
-from arena.log.tables import Game, Match, Run
+from arena.log.answers import Game, Match, Run
 from arena.report.summary import Row
 
 MOST = 30

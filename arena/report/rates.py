@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena.log.tables import Marks
-from arena.metrics import median_interval, wilson
-from arena.transcript import Bools, Floats, Ints
+from arena.log.answers import Marks
+from arena.records.reports import Bools, Floats, Ints
+from arena.statistics import median_interval, wilson
 
 
 @dataclass(frozen=True)

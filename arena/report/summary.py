@@ -11,13 +11,13 @@ from typing import Any, get_args
 import numpy as np
 from sqlalchemy import select
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import Log, LogError, Verdict, questions, schema
-from arena.log.tables import Curve, Marks, Match, Outcomes, Run
+from arena.log.answers import Curve, Marks, Match, Outcomes, Run
+from arena.records.reports import Bools, Floats, Reason
 from arena.report.detection import Detection
 from arena.report.distances import Distances, distances
 from arena.report.rates import Rate, mean, median, rate, standing
-from arena.transcript import Bools, Floats, Reason
-from arena.utility import Utility
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BROKEN: tuple[Reason, ...] = ("error", "stalled")

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.report.groups import Group, grouped
 from arena.report.measures import detection_table, distance_table
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
-from arena.utility import Utility
 
 PIPED_WIDTH = 120
 """Columns where the output is no terminal."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from arena.log.tables import Run
+from arena.evaluation.clean_utility import Utility
+from arena.log.answers import Run
 from arena.report.rates import Median, Rate
 from arena.report.summary import Progress
-from arena.threat import Threat
-from arena.utility import Utility
+from arena.rules.threat import Threat
 
 NOTHING = "–"
 NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}

@@ -11,15 +11,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from arena.classifiers.devices import device_in_words
 from arena.datasets import Dataset
-from arena.device import device_in_words
-from arena.metrics import wilson
+from arena.provenance import versions
+from arena.statistics import wilson
 from arena.training.errors import TrainingError
 from arena.training.files import write_whole
 from arena.training.job import Job
 from arena.training.loop import Trained
 from arena.training.session import evaluate
-from arena.versions import versions
 
 
 def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:

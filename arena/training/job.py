@@ -15,9 +15,9 @@ from arena.classifiers.errors import first_line
 from arena.classifiers.networks import NETWORKS
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import Dataset, Split
+from arena.provenance import code_of, module_of
 from arena.training.errors import TrainingError
 from arena.training.recipe import Recipe
-from arena.versions import code_of, module_of
 
 PIECE = 256
 HOST = torch.device("cpu")

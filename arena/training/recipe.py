@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from arena.messages import fault
 from arena.training.errors import TrainingError
-from arena.wording import fault
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from arena.classifiers.networks import NETWORKS
+from arena.messages import near
 from arena.training.errors import TrainingError
 from arena.training.recipe import Recipe
-from arena.wording import near
 
 
 @dataclass(frozen=True)

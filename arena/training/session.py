@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from arena.classifiers.networks import Normalised
 from arena.datasets import Split
-from arena.random import derive
+from arena.draws import derive
 from arena.training.augment import augmentation
 from arena.training.errors import TrainingError
 from arena.training.job import Job

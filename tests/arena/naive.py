@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from arena import random
-from arena.geometry import distances, quantise
-from arena.threat import Threat
+from arena import draws
+from arena.rules.geometry import distances, quantise
+from arena.rules.threat import Threat
 
 NAN = math.nan
 
@@ -74,10 +74,10 @@ class Service:
         count, code = self.count(game, account), _code(x)
         scores[0] += count % 3
         if self.random:
-            seed = random.derive(self.seed, 0)
+            seed = draws.derive(self.seed, 0)
             if draw is not None:
-                seed = random.derive(seed, "verdict")
-            u = random.uniform(seed, torch.tensor([key]), turn, (), stream=16 * (draw or 0)).item()
+                seed = draws.derive(seed, "verdict")
+            u = draws.uniform(seed, torch.tensor([key]), turn, (), stream=16 * (draw or 0)).item()
             if u < 0.3:
                 scores = [scores[-1], *scores[:-1]]
         return Reply(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import arena
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 
 def linear(seed: int = 0) -> torch.nn.Module:

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.deal import Deal
-from arena.match import play_games
-from arena.oracle import Oracle, Stack
+from arena.game.driver import play_games
+from arena.game.openings import Deal
+from arena.game.oracle import Oracle, Stack
+from arena.game.referee import Referee
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
-from arena.referee import Referee
-from arena.threat import Threat
-from arena.transcript import GameRows, Record
+from arena.records.reports import GameRows, Record
+from arena.rules.threat import Threat
 
 SHAPE = (1, 2, 2)
 WEIGHT = ((4, -4, 0, 0), (-4, 4, 0, 0), (0, 0, 4, -4))

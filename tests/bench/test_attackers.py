@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from arena.registry import build_attacker
-from arena.threat import parse_threat
+from arena.players.registry import build_attacker
+from arena.rules.threat import parse_threat
 from bench.attackers import decision_attackers, measure, threat_for
 
 

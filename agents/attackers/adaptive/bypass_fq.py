@@ -10,9 +10,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.estimates import BLOCK, Estimate, ask_probes, no_probes, unit
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.estimates import BLOCK, Estimate, ask_probes, no_probes, unit
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Games, Move, Needs
 
 RATIO = math.sqrt(2)

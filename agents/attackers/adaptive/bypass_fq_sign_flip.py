@@ -11,8 +11,8 @@ from torch import Tensor
 
 from agents.attackers.adaptive.bypass_fq import smallest_undetected
 from agents.attackers.decision.sign_flip import PERIOD, SignFlip, Walk
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Games, Move, Needs, Play
 
 BARREN = 20

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from agents.attackers.adaptive.repeats import Convention, Repeating, behind, one_each, repeat
+from agents.attackers.parts.repeats import Convention, Repeating, behind, one_each, repeat
 from agents.attackers.score.random_search import check_period
 from arena.players import Answers, Attacker, Games, Needs, Play
 

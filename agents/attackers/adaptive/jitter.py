@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.adaptive.repeats import Vary
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
-from agents.attackers.decision.estimates import unit
-from agents.attackers.parameters import check_parameters
-from arena import random
+from agents.attackers.parts.estimates import unit
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.repeats import Vary
+from arena import draws
 from arena.players import Games
 
 LEVEL = 1 / 255
@@ -39,7 +39,7 @@ class Jitter(UncertaintyAware):
 
     def vary(self, games: Games) -> Vary:
         asked = torch.zeros(len(games), dtype=torch.int64, device=games.x0.device)
-        seed, fresh = random.derive(games.seed, "jitter"), self.repeats - 1
+        seed, fresh = draws.derive(games.seed, "jitter"), self.repeats - 1
         rounds = games.threat.quantisation != "none"
 
         def vary(x: Tensor, game: Tensor) -> Tensor:
@@ -47,11 +47,11 @@ class Jitter(UncertaintyAware):
             asked.scatter_add_(0, game, torch.ones_like(game))
             rows = x.unsqueeze(1)
             if rounds:
-                place = random.integers(x[0].numel(), seed, key, turn, (fresh, 1))
+                place = draws.integers(x[0].numel(), seed, key, turn, (fresh, 1))
                 inwards = torch.where(rows < 0.5, LEVEL, -LEVEL).expand(-1, fresh, -1, -1, -1).flatten(2)
                 jitter = torch.zeros_like(inwards).scatter_(2, place, inwards.gather(2, place))
             else:
-                jitter = unit(random.normal(seed, key, turn, (fresh, *x.shape[1:]))).mul_(self.radius)
+                jitter = unit(draws.normal(seed, key, turn, (fresh, *x.shape[1:]))).mul_(self.radius)
             jittered = (rows + jitter.view(-1, fresh, *x.shape[1:])).clamp_(0, 1)
             return torch.cat([rows, jittered], dim=1).flatten(0, 1)
 

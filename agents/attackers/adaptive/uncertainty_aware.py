@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from agents.attackers.adaptive.labels import RepeatingLabels, label_seat, merge_labels
-from agents.attackers.adaptive.repeats import Convention, Vary, repeat
-from agents.attackers.decision.purposes import ESTIMATION
+from agents.attackers.parts.repeated_labels import RepeatingLabels, label_seat, merge_labels
+from agents.attackers.parts.repeats import Convention, Vary, repeat
 from arena.players import Attacker, Games, Play
+from arena.rules.purposes import ESTIMATION
 
 
 @dataclass(frozen=True)

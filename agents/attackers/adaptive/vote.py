@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.attackers.adaptive.labels import RepeatingLabels, label_seat, merge_labels
-from agents.attackers.adaptive.repeats import Convention, repeat
+from agents.attackers.parts.repeated_labels import RepeatingLabels, label_seat, merge_labels
+from agents.attackers.parts.repeats import Convention, repeat
 from arena.players import Attacker, Games, Play
 
 

@@ -10,14 +10,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.boundary_rules import ArtSteps, FoolboxSteps, OriginalSteps
-from agents.attackers.decision.purposes import CANDIDATE, SEARCH
-from agents.attackers.decision.searches import Searching, blend, blend_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
-from agents.attackers.decision.walks import BoxProposals, SphereProposals, nearest_of_each
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.boundary_steps import ArtSteps, FoolboxSteps, OriginalSteps
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import Searching, blend, blend_search
+from agents.attackers.parts.starts import find_start
+from agents.attackers.parts.walks import BoxProposals, SphereProposals, nearest_of_each
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.purposes import CANDIDATE, SEARCH
 
 WIDTH = 1e-3
 """To which share of the way the bisection finds the boundary."""

@@ -10,15 +10,15 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.circles import Circles, inner
-from agents.attackers.decision.dct import LOWEST, low_noise
-from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
-from agents.attackers.decision.purposes import STEP
-from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start, stronger_noise
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.circles import Circles, inner
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.dct import LOWEST, low_noise
+from agents.attackers.parts.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import HALVINGS, Searching, bisect, gap_search
+from agents.attackers.parts.starts import find_start, stronger_noise
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.purposes import STEP
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.dct import low_frequencies, low_noise
-from agents.attackers.decision.estimates import BLOCK, estimate, unit
-from agents.attackers.decision.purposes import STEP
-from agents.attackers.decision.searches import HALVINGS, Searching, bisect, gap_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start, stronger_noise
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.dct import low_frequencies, low_noise
+from agents.attackers.parts.estimates import BLOCK, estimate, unit
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import HALVINGS, Searching, bisect, gap_search
+from agents.attackers.parts.starts import find_start, stronger_noise
 from arena.players import Attacker, Games, Needs, Play
+from arena.rules.purposes import STEP
 
 RAY_STEPS = 12
 """Radii tried on a ray, each twice the one before: from D / 2 to 1024 D."""

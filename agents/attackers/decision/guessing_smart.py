@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.perlin import DIRECTIONS, Perlin
-from agents.attackers.decision.purposes import CANDIDATE
-from agents.attackers.decision.searches import Searching, gap_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start, given_start, missing, nearest_start
-from agents.attackers.decision.walks import TINY, around, length, orthogonal, towards
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.perlin import DIRECTIONS, Perlin
+from agents.attackers.parts.searches import Searching, gap_search
+from agents.attackers.parts.starts import find_start, given_start, missing, nearest_start
+from agents.attackers.parts.walks import TINY, around, length, orthogonal, towards
 from arena.players import Attacker, Games, Needs, Play
+from arena.rules.purposes import CANDIDATE
 
 IMAGES = 10
 """The fewest images of its own among which to look for the nearest."""

@@ -11,13 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.estimates import BLOCK, Estimate, estimate, unit
-from agents.attackers.decision.purposes import STEP
-from agents.attackers.decision.searches import Searching, blend_search, boundary_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import Starting, find_start
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import Searching, blend_search, boundary_search
+from agents.attackers.parts.starts import Starting, find_start
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.purposes import STEP
 
 HALVINGS = 25
 """After so many a step is given up: under a random defender the point itself may not be adversarial."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent, Directions, find_direction, normed
-from agents.attackers.decision.purposes import GRADIENT
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.directions import Descent, Directions, find_direction, normed
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.purposes import GRADIENT
 
 RETRIES = 500
 """Further directions tried in l2, untargeted, where none of the first was adversarial."""

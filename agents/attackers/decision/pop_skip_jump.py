@@ -10,14 +10,14 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.estimates import BLOCK
 from agents.attackers.decision.hop_skip_jump import LEAST_DELTA, HopSkipJump
-from agents.attackers.decision.purposes import SEARCH
-from agents.attackers.decision.searches import blend, blend_search, boundary_search, clip_to
-from agents.attackers.decision.sigmoid_search import Sigmoids, alpha, sharp_alpha, sigmoid_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.estimates import BLOCK
+from agents.attackers.parts.searches import blend, blend_search, boundary_search, clip_to
+from agents.attackers.parts.sigmoid_search import Sigmoids, alpha, sharp_alpha, sigmoid_search
+from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Games, Move, Play
+from arena.rules.purposes import SEARCH
 
 Locating = Generator[Move, Answers, None]
 

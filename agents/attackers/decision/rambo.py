@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.block_descent import BlockDescent, BlockRule
-from agents.attackers.decision.directions import CONVERGED, Descent, Directions, find_direction, normed
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.sign_opt import SignOpt
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.block_descent import BlockDescent, BlockRule
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.directions import CONVERGED, Descent, Directions, find_direction, normed
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 Stage = Generator[Move, Answers, Tensor]

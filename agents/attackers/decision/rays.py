@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.purposes import CANDIDATE, SEARCH
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Asking, Attacker, Games, Needs, Play
+from arena.rules.purposes import CANDIDATE, SEARCH
 
 
 @dataclass(frozen=True)

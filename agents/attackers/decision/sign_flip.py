@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from agents.attackers.decision.purposes import CANDIDATE
-from agents.attackers.decision.searches import Searching, bisect, blend, clip_to
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
-from agents.attackers.parameters import check_parameters
-from arena.geometry import distance
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import Searching, bisect, blend, clip_to
+from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.geometry import distance
+from arena.rules.purposes import CANDIDATE
 
 PERIOD = 10
 """Iterations after which the step and the probability to keep a sign adapt."""

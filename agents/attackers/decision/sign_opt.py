@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent, find_direction, normed
-from agents.attackers.decision.estimates import BLOCK, estimate
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.directions import Descent, find_direction, normed
+from agents.attackers.parts.estimates import BLOCK, estimate
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.circles import Circles, without
-from agents.attackers.decision.dct import from_frequencies, to_frequencies
-from agents.attackers.decision.estimates import unit
-from agents.attackers.decision.purposes import CANDIDATE, STEP
-from agents.attackers.decision.searches import bisect, blend_search
-from agents.attackers.decision.standing import stand_by
-from agents.attackers.decision.starts import find_start
-from agents.attackers.parameters import check_parameters
+from agents.attackers.parts.circles import Circles, without
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.dct import from_frequencies, to_frequencies
+from agents.attackers.parts.estimates import unit
+from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.searches import bisect, blend_search
+from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.purposes import CANDIDATE, STEP
 
 START_WIDTH = 0.01
 """To which the straight way from noise to x0 is searched."""

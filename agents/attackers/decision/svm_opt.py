@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.directions import Descent
-from agents.attackers.decision.estimates import unit
-from agents.attackers.decision.purposes import GRADIENT
 from agents.attackers.decision.sign_opt import SignOpt
+from agents.attackers.parts.directions import Descent
+from agents.attackers.parts.estimates import unit
 from arena.players import Answers, Games, Move
+from arena.rules.purposes import GRADIENT
 
 UPDATES = 20_000
 TOLERANCE = 1e-7

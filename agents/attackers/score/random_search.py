@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from agents.attackers.ahead import Ahead
+from agents.attackers.parts.choices import Ahead
 from arena.players import Answers, Asking, Attacker, Games, Loss, Needs, Play
 
 Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]

@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from agents.attackers.ahead import Ahead
+from agents.attackers.parts.choices import Ahead
 from agents.attackers.score.random_search import Accept, check_period, falls, freeze, search
 from arena.players import Attacker, Games, Loss, Needs, Play
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.parameters import check_parameters
-from agents.attackers.white_box.insider import gradient, hand_in
-from arena.geometry import quantise
+from agents.attackers.parts.insider import gradient, hand_in
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from arena.rules.geometry import quantise
 
 SHRINK = 0.999999
 """By this the box is shrunk around 1/2 before atanh, which is infinite at its border."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from agents.attackers.decision.estimates import unit
-from agents.attackers.parameters import check_parameters
-from agents.attackers.white_box.insider import gradient, hand_in
-from arena.geometry import quantise
+from agents.attackers.parts.estimates import unit
+from agents.attackers.parts.insider import gradient, hand_in
+from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
+from arena.rules.geometry import quantise
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.score.random_search import RandomSearch
 from agents.attackers.score.square import Square
 from arena.classifiers import Classifier
-from arena.deal import Deal
-from arena.match import play_games
-from arena.oracle import Oracle, Stack
-from arena.referee import Referee
-from arena.threat import Threat
+from arena.game.driver import play_games
+from arena.game.openings import Deal
+from arena.game.oracle import Oracle, Stack
+from arena.game.referee import Referee
+from arena.rules.threat import Threat
 
 ATTACKERS = [
     Square(),

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from agents.defenders.none import NoDefense
+from arena.conformance.defender_checks import check_defender
 from arena.players import parameters
-from arena.testing.defenders import check_defender
 
 
 def test_conforms() -> None:

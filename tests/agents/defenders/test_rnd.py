@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.defenders.rnd import RND
-from arena.testing.defenders import check_defender
+from arena.conformance.defender_checks import check_defender
 
 
 @pytest.mark.parametrize("defender", [RND(), RND(nu=0.05, clamp=False)], ids=str)

@@ -10,8 +10,8 @@ from scipy import stats
 from torch import Tensor
 
 from agents.defenders.snd import SND, symmetric_beta
-from arena import random
-from arena.testing.defenders import check_defender
+from arena import draws
+from arena.conformance.defender_checks import check_defender
 
 CIFAR = (3, 32, 32)
 
@@ -47,24 +47,24 @@ def test_clamp_clips_and_the_default_does_not(ask_as) -> None:
 
 @pytest.mark.parametrize("a", [0.05, 0.5, 1.0, 2.0, 7.5, 300.0])
 def test_beta_draws_follow_the_law(a: float) -> None:
-    draws = symmetric_beta(a, random.uniform(3, torch.arange(20_000), 1, (2,))).double().numpy()
-    assert ((draws >= 0) & (draws <= 1)).all()
+    drawn = symmetric_beta(a, draws.uniform(3, torch.arange(20_000), 1, (2,))).double().numpy()
+    assert ((drawn >= 0) & (drawn <= 1)).all()
     # Kolmogorov and Smirnov's distance at 1 %, where float32 tells draws from 0 and 1.
     x = np.linspace(1e-6, 1 - 1e-6, 2001)
-    found = np.searchsorted(np.sort(draws), x, side="right") / len(draws)
-    assert abs(found - stats.beta(a, a).cdf(x)).max() < 1.63 / math.sqrt(len(draws))
+    found = np.searchsorted(np.sort(drawn), x, side="right") / len(drawn)
+    assert abs(found - stats.beta(a, a).cdf(x)).max() < 1.63 / math.sqrt(len(drawn))
 
 
 def test_beta_of_the_extreme_uniforms_is_finite() -> None:
     edge = torch.tensor([0.0, 2.0**-24, 0.25, 0.5, 1 - 2.0**-24])
     for a in (1e-3, 0.5, 2.0, 1e4):
-        draws = symmetric_beta(a, torch.cartesian_prod(edge, edge))
-        assert ((draws >= 0) & (draws <= 1)).all()
+        drawn = symmetric_beta(a, torch.cartesian_prod(edge, edge))
+        assert ((drawn >= 0) & (drawn <= 1)).all()
 
 
 @pytest.mark.parametrize("a", [0.3, 0.5, 0.7, 2.0, 5.0])
 def test_beta_draws_are_the_same_bits_in_any_batch(a: float) -> None:
-    uniform = random.uniform(4, torch.arange(500), 1, (2,))
+    uniform = draws.uniform(4, torch.arange(500), 1, (2,))
     whole = symmetric_beta(a, uniform)
     for size in (1, 3, 17, 33, 150):
         assert torch.equal(torch.cat([symmetric_beta(a, u) for u in uniform.split(size)]), whole)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from arena import metrics
+from arena import statistics
 from arena.classifiers.calibration import ece, temperature_grid
 
 
@@ -20,7 +20,7 @@ def test_ece_is_that_of_metrics() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(500, 7), torch.randint(0, 7, (500,))
     confidence, predicted = logits.softmax(1).max(1)
-    expected = metrics.ece(confidence.numpy(), (predicted == labels).numpy(), bins=11)
+    expected = statistics.ece(confidence.numpy(), (predicted == labels).numpy(), bins=11)
     assert ece(logits.requires_grad_(), labels, bins=11) == pytest.approx(expected, abs=1e-6)
 
 

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from arena.classifiers import ClassifierSpec
-from arena.wording import fault
+from arena.messages import fault
 
 
 def test_spec_is_a_key_and_forbids_what_it_does_not_know() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from arena.envs import BlackBoxVectorEnv
 from arena.players import Defender, Response, Rows
-from arena.transcript import GameRows, MarkRows, QueryRows, Silent
+from arena.records.reports import GameRows, MarkRows, QueryRows, Silent
 
 SHAPE = (1, 8, 8)
 CLASSES = 10

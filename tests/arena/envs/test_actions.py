@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from arena.envs import BlackBoxEnv
-from arena.moves import VolleyError
+from arena.rules.moves import VolleyError
 
 FIRST = np.float32([1, 0, 0, 0]).reshape(4, 1, 1, 1)
 

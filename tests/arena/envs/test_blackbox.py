@@ -11,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 
 from arena.envs import BlackBoxEnv, BlackBoxVectorEnv
-from arena.moves import VolleyError
+from arena.rules.moves import VolleyError
 
 FEEDBACKS = ("logits", "probabilities", "topk:3", "label")
 OBJECTIVES = ("first", "submit", "minimum")

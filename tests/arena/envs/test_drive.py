@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from agents.attackers.score.square import Square
-from arena import random
+from arena import draws
 from arena.classifiers import Classifier
-from arena.deal import Deal, draw_targets
 from arena.envs import BlackBoxVectorEnv, drive
-from arena.match import AttackerError, play_games
-from arena.moves import Consult, VolleyError
-from arena.oracle import Oracle, Stack
+from arena.game.driver import AttackerError, play_games
+from arena.game.openings import Deal, draw_targets
+from arena.game.oracle import Oracle, Stack
+from arena.game.referee import Referee
 from arena.players import Attacker, Needs
-from arena.referee import Referee
-from arena.threat import Threat
+from arena.rules.moves import Consult, VolleyError
+from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ def match_tape(ground, threat, defenders, tape, attacker, seed=5):
     deal = Deal(ground.images[key], label, key, draw_targets(threat, label, key, 10, seed))
     oracle = Oracle(
         Stack(base, tuple(defenders)),
-        seed=random.derive(seed, "defender", 0),
+        seed=draws.derive(seed, "defender", 0),
         games=len(deal),
         accounts=threat.accounts,
     )
     referee = Referee(oracle, deal, threat, listener=tape)
-    play_games(attacker, referee, seed=random.derive(seed, "attacker", 0))
+    play_games(attacker, referee, seed=draws.derive(seed, "attacker", 0))
     return tape
 
 

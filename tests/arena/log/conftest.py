@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from arena.log import Log, MatchInfo, RunInfo, open_log
-from arena.threat import Threat
-from arena.transcript import REASONS, GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.records.reports import REASONS, GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.rules.threat import Threat
 
 RUN = RunInfo(
     scenario="trial.toml",

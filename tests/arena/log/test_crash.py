@@ -19,16 +19,17 @@ import pytest
 from sqlalchemy import func, select
 
 import arena
-from arena.log import Log, LogError, open_log, questions, schema, shard
-from arena.transcript import QueryRows
+from arena.log import Log, LogError, open_log, questions, schema, shard_writer
+from arena.records.reports import QueryRows
 
 PLAY_ON = """
 import sys
 import numpy as np
-from arena.log import open_log, shard
-from arena.transcript import QueryRows
+from arena.log import open_log
+from arena.log import shard_writer
+from arena.records.reports import QueryRows
 
-shard.CHUNK = 500
+shard_writer.CHUNK = 500
 log = open_log(sys.argv[1])
 zeros, no, floats = np.zeros(50, np.int64), np.zeros(50, bool), np.full(50, 0.1)
 with log.shard(1, 1, 0, "f", np.arange(50)) as listener:
@@ -102,7 +103,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full(
     small_disk: Path, begun: Any, made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "CHUNK", 500)
+    monkeypatch.setattr(shard_writer, "CHUNK", 500)
     ballast, played = small_disk / "ballast", made(games=20, turns=40)
     with open_log(small_disk / "log.db") as log:
         match = begun(log)
@@ -133,7 +134,7 @@ def test_a_disk_that_is_really_full(
 def test_a_full_disk_is_told_at_once_and_finished_shards_stay(
     path: Any, begun: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "CHUNK", 100)
+    monkeypatch.setattr(shard_writer, "CHUNK", 100)
     played = made()
     with open_log(path) as log:
         match = begun(log)
@@ -173,7 +174,7 @@ def endless_volleys() -> Any:
 def test_a_fault_that_is_not_the_databases_is_told_as_it_is(
     path: Any, begun: Any, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "CHUNK", 7)
+    monkeypatch.setattr(shard_writer, "CHUNK", 7)
     with open_log(path) as log:
         played = log.shard(begun(log), 0, 0, "f", made().keys)
         with pytest.raises(IndexError, match="out of bounds"), played as listener:

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import Log, LogError, questions
-from arena.transcript import MarkRows, NoteRows, QueryRows
-from arena.utility import Utility
+from arena.records.reports import MarkRows, NoteRows, QueryRows
 
 Played = dict[tuple[int, int], Any]
 

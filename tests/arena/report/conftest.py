@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import Log, MatchInfo, RunInfo, open_log
-from arena.runner import Run
-from arena.scenario import parse_scenario
-from arena.threat import Threat
-from arena.transcript import GameRows, MarkRows, NoteRows, QueryRows
-from arena.utility import Utility
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.rules.threat import Threat
+from arena.running.runner import Run
+from arena.scenario.files import parse_scenario
 
 SHAPE = (1, 4, 4)
 RUN = RunInfo(

@@ -6,9 +6,9 @@ import math
 
 import pytest
 
-from agents.attackers.decision import purposes
-from arena.log.tables import Asked
+from arena.log.answers import Asked
 from arena.report.detection import ESTIMATION, Detection, purposes_of
+from arena.rules import purposes
 
 ONE = Detection(
     (Asked("gradient", 80, 0, 60), Asked("boundary-search", 15, 0, 3), Asked("candidate", 5, 0, 1))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from arena.log.tables import Marks, Match, Outcomes
-from arena.metrics import wilson
+from arena.log.answers import Marks, Match, Outcomes
 from arena.report.distances import Distances, distances, joined
-from arena.threat import Threat
+from arena.rules.threat import Threat
+from arena.statistics import wilson
 
 INF = math.inf
 FAR = [[3.0, 2.0, INF, 1.0, 5.0], [2.0, 2.0, INF, 0.5, 5.0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from arena.report.groups import flat, grouped
 from arena.report.summary import read_rows
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 
 def agents(number: int, attacker: str, defender: str, p: float = 0.3, sigma: float = 0.1) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from arena.cli import app
+from arena.cli.app import app
 from arena.log import LogError, open_log
 from arena.report.html import render, write_report
 from arena.report.summary import read_rows

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from arena.log import LogError, open_log, questions
-from arena.log.tables import Marks
+from arena.log.answers import Marks
 from arena.report.rates import rate, standing
 from arena.report.summary import VERDICTS, progress, read_rows, read_run
 

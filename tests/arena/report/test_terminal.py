@@ -11,7 +11,7 @@ from rich.console import Console
 
 from arena.log import LogError, open_log
 from arena.report import print_results
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 
 def printed(log, run: int, width: int = 80, terminal: bool = False) -> str:

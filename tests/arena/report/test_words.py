@@ -8,7 +8,7 @@ import pytest
 
 from arena.report import words
 from arena.report.rates import Rate
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from safetensors import safe_open
 
 from arena.datasets import Dataset
-from arena.metrics import wilson
+from arena.statistics import wilson
 from arena.training import RECIPES, Job, Trained, TrainingError, card, measure, write_weights
 from arena.training import files as files_module
 from arena.training.card import is_of

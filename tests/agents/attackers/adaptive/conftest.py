@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from arena.players import Attacker, Defender, Games, Inner, Needs, Play, Response, Rows
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 4, 4)
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.attackers.adaptive.bi_square import BiSquare
-from arena.games import Games
-from arena.moves import Answers
-from arena.threat import Threat
+from arena.players.seat import Games
+from arena.rules.moves import Answers
+from arena.rules.threat import Threat
 
 
 def seat_for(games):

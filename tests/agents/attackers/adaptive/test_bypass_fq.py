@@ -8,10 +8,10 @@ import arena
 from agents.attackers.adaptive.bypass_fq import RATIO, BypassFQ, smallest_undetected
 from agents.attackers.adaptive.bypass_fq_sign_flip import BypassFQSignFlip
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.attackers.decision.purposes import CANDIDATE, GRADIENT
 from agents.attackers.decision.sign_flip import SignFlip
 from arena.players import Defender
-from arena.threat import Threat
+from arena.rules.purposes import CANDIDATE, GRADIENT
+from arena.rules.threat import Threat
 
 RULES = {
     "norm": "l2",

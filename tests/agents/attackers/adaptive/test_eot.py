@@ -8,7 +8,7 @@ from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.score.random_search import RandomSearch
 from agents.attackers.score.square import Square
 from arena.players import Attacker, Needs
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 4, 4)
 

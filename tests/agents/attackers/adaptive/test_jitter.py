@@ -8,9 +8,9 @@ import arena
 from agents.attackers.adaptive.jitter import Jitter, rank_within
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.attackers.decision.purposes import GRADIENT
 from arena.players import Attacker
-from arena.threat import Threat
+from arena.rules.purposes import GRADIENT
+from arena.rules.threat import Threat
 
 RULES = {"norm": "l2", "epsilon": 2.0, "budget": 5, "feedback": "label", "objective": "minimum"}
 

@@ -6,7 +6,7 @@ import torch
 from agents.attackers.adaptive.bi_square import BiSquare
 from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.score.square import Square
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 8, 8)
 

@@ -6,10 +6,10 @@ import torch
 import arena
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.attackers.decision.purposes import CANDIDATE, GRADIENT, SEARCH
 from agents.attackers.score.square import Square
 from arena.players import Attacker
-from arena.threat import Threat
+from arena.rules.purposes import CANDIDATE, GRADIENT, SEARCH
+from arena.rules.threat import Threat
 
 RULES = ["any", "all", "majority"]
 

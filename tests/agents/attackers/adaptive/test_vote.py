@@ -13,7 +13,7 @@ from agents.defenders.snd import SND
 from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec, load_dataset
 from arena.players import Attacker, Consult, Needs
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 ROW = (((0,), "probe"),)
 

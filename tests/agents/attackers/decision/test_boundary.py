@@ -5,12 +5,12 @@ import torch
 
 import arena
 from agents.attackers.decision.boundary import Boundary
-from agents.attackers.decision.walks import BoxProposals, SphereProposals, length
+from agents.attackers.parts.walks import BoxProposals, SphereProposals, length
 from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec
 from arena.datasets.loading import load_dataset
-from arena.moves import Claim
-from arena.threat import Threat
+from arena.rules.moves import Claim
+from arena.rules.threat import Threat
 
 SHAPE = (1, 6, 6)
 CLOSE = Threat(norm="l2", epsilon="inf", budget=400, feedback="label", objective="minimum")

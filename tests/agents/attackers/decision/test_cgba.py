@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.attackers.decision.cgba import CGBA
-from agents.attackers.decision.searches import gap_search
-from arena.threat import Threat
+from agents.attackers.parts.searches import gap_search
+from arena.rules.threat import Threat
 
 SHAPE = (1, 16, 16)
 

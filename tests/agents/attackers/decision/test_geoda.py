@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import arena
-from agents.attackers.decision.dct import to_frequencies
 from agents.attackers.decision.geoda import RESERVED, GeoDA, schedule
-from arena.threat import Threat
+from agents.attackers.parts.dct import to_frequencies
+from arena.rules.threat import Threat
 
 SCHEDULES = {  # what the authors' code comes to
     1000: [77, 108, 152, 213, 300],

@@ -10,8 +10,8 @@ from agents.attackers.decision.guessing_smart import GuessingSmart
 from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec
 from arena.datasets.loading import load_dataset
-from arena.games import Holdings
-from arena.threat import Threat
+from arena.players.seat import Holdings
+from arena.rules.threat import Threat
 
 SHAPE = (3, 6, 8)
 FAR = Threat(norm="l2", epsilon=math.inf, budget=200, feedback="label", objective="minimum")

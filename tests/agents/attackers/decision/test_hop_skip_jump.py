@@ -7,9 +7,9 @@ import torch
 import arena
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
-from agents.attackers.decision.standing import stand_by
-from arena.games import Holdings
-from arena.threat import Threat
+from agents.attackers.parts.claims import stand_by
+from arena.players.seat import Holdings
+from arena.rules.threat import Threat
 
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=1000, objective="minimum", feedback="label")
 

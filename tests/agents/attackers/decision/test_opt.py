@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from agents.attackers.decision.directions import Descent, Directions, normed
 from agents.attackers.decision.opt import Opt
 from agents.attackers.decision.sign_opt import SignOpt
-from arena.threat import Threat
+from agents.attackers.parts.directions import Descent, Directions, normed
+from arena.rules.threat import Threat
 
 SHAPE = (1, 12, 12)
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=5000, objective="minimum", feedback="label")

@@ -7,8 +7,8 @@ import torch
 import arena
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
-from arena import random
-from arena.threat import Threat
+from arena import draws
+from arena.rules.threat import Threat
 
 SHAPE = (1, 12, 12)
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=600, objective="minimum", feedback="label")
@@ -69,7 +69,7 @@ def blurred(plane, width, flips=0.0):
     """The plane's answers, its margin (an l2 distance) blurred by `width`, then flipped, by game and turn."""
 
     def model(x, game, turn):
-        drawn = random.uniform(7, game, turn, (2,)).double()
+        drawn = draws.uniform(7, game, turn, (2,)).double()
         margin = (plane.side(x) - plane.b) / plane.w.norm()
         margin += width * (drawn[:, 0] / (1 - drawn[:, 0]).clamp_min(1e-9)).log()
         wrong = (margin > 0) ^ (drawn[:, 1] < flips)

@@ -8,7 +8,7 @@ from agents.attackers.decision import rambo
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.rambo import RamBo
 from agents.attackers.decision.sign_opt import SignOpt
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 8, 8)
 QUICK = {"check_probes": 1, "check_iterations": 1, "slow": 9.0, "window": 30, "least_gain": 0.05}

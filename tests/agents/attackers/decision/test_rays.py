@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import arena
 from agents.attackers.decision.rays import RayS, Rays
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 ENDLESS = {"norm": "linf", "epsilon": "inf", "feedback": "label", "objective": "minimum"}
 

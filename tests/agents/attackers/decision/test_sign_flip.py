@@ -10,7 +10,7 @@ import torch
 
 import arena
 from agents.attackers.decision.sign_flip import SignFlip, Walk
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 10, 10)
 

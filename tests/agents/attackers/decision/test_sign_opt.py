@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import arena
-from agents.attackers.decision.directions import Descent, Directions, normed
 from agents.attackers.decision.sign_opt import SignOpt
-from arena.threat import Threat
+from agents.attackers.parts.directions import Descent, Directions, normed
+from arena.rules.threat import Threat
 
 SHAPE = (1, 12, 12)
 

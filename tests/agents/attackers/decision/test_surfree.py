@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from agents.attackers.decision.dct import to_frequencies
 from agents.attackers.decision.surfree import Directions, SurFree, lowest
-from arena.threat import Threat
+from agents.attackers.parts.dct import to_frequencies
+from arena.rules.threat import Threat
 
 SHAPE = (1, 12, 12)
 

@@ -4,11 +4,11 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
-from agents.attackers.decision.directions import Descent, Directions, normed
-from agents.attackers.decision.estimates import unit
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.decision.svm_opt import SVMOpt, gram, solve
-from arena.threat import Threat
+from agents.attackers.parts.directions import Descent, Directions, normed
+from agents.attackers.parts.estimates import unit
+from arena.rules.threat import Threat
 
 SHAPE = (1, 12, 12)
 

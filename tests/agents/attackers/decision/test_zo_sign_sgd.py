@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from agents.attackers.decision.directions import Descent, Directions, normed
 from agents.attackers.decision.zo_sign_sgd import ZOSignSGD
-from arena.threat import Threat
+from agents.attackers.parts.directions import Descent, Directions, normed
+from arena.rules.threat import Threat
 
 SHAPE = (1, 8, 8)
 

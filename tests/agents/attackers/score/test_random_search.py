@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.attackers.score.random_search import RandomSearch
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 SHAPE = (1, 4, 4)
 NORMAL = torch.randn(8, 100, generator=torch.Generator().manual_seed(0))

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from agents.attackers.score.square import L2Squares, LinfSquares, Square, bump, halvings, oriented_patterns
-from arena import geometry
-from arena.threat import TOLERANCE, Threat
+from arena.rules import geometry
+from arena.rules.threat import TOLERANCE, Threat
 
 CIFAR, IMAGENET = (3, 32, 32), (3, 224, 224)
 

@@ -4,7 +4,7 @@ import torch
 
 import arena
 from agents.attackers.white_box.pgd import PGD
-from arena.threat import Threat
+from arena.rules.threat import Threat
 
 RULES = {"epsilon": 0.1, "budget": 1, "feedback": "label", "objective": "submit", "knowledge": "weights"}
 

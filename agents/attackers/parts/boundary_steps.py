@@ -1,0 +1,134 @@
+"""How the Boundary Attack's step sizes change, by the authors', foolbox 3's or ART's rules, game by game."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from agents.attackers.parts.walks import Window
+from arena.players import Games
+
+if TYPE_CHECKING:
+    from agents.attackers.decision.boundary import Boundary
+
+SPHERICAL_WINDOW, SOURCE_WINDOW = 100, 30
+TOO_RARE, TOO_OFTEN = 0.2, 0.5
+"""Rates of success outside of which steps are changed."""
+CONVERGED, STAYS_CONVERGED = 1e-7, 2e-7
+CONFIRMATIONS = 100
+
+
+class FoolboxSteps:
+    """The step sizes of G games by the rules of foolbox 3.
+
+    A step is one candidate. In every tenth the point on the sphere that it comes from is asked too, whatever
+    the answer: both answers count, so that candidates are expected to succeed half as often.
+
+    Attributes:
+        sigma, epsilon: [G] float64, relative to the distance.
+        held: [G] bool: the point on the sphere has been asked, the candidate that comes from it is due.
+    """
+
+    source_too_rare, source_too_often = 0.1, 0.25
+
+    def __init__(self, attack: Boundary, games: Games) -> None:
+        self.attack, device = attack, games.x0.device
+        whole = torch.ones(len(games), dtype=torch.int64, device=device)
+        self.sigma = attack.spherical_step * whole.double()
+        self.epsilon = attack.source_step * whole.double()
+        self.spherical = Window(len(games), SPHERICAL_WINDOW, device)
+        self.source = Window(len(games), SOURCE_WINDOW, device)
+        self.step, self.held = whole, torch.zeros_like(whole, dtype=torch.bool)
+
+    def tests_sphere(self, i: Tensor) -> Tensor:
+        """[n] bool: games `i` [n] ask the point on the sphere next."""
+        return (self.step[i] % self.attack.spherical_every == 0) & ~self.held[i]
+
+    def record(self, i: Tensor, spherical: Tensor, fooled: Tensor) -> Tensor:
+        """Enter the answers `fooled` [n] to points on the sphere (where `spherical` [n]) or candidates.
+
+        Returns the index (into `i`) of games that have converged for good.
+        """
+        self.push(i, spherical, fooled)
+        self.held[i] = spherical
+        self.adapt(i, ~spherical)
+        self.step[i] += ~spherical
+        return (~spherical & (self.epsilon[i] < CONVERGED)).nonzero().squeeze(1)
+
+    def push(self, i: Tensor, spherical: Tensor, fooled: Tensor) -> None:
+        self.spherical.push(i, fooled, spherical)
+        self.source.push(i, fooled, self.held[i])
+
+    def adapt(self, i: Tensor, ends: Tensor) -> None:
+        """Change the steps of games `i` [n] whose step `ends` [n]; what led to a change is forgotten."""
+        factor = self.attack.step_adaptation
+        both = self.spherical.verdict(i, TOO_RARE, TOO_OFTEN) * ends
+        source = self.source.verdict(i, self.source_too_rare, self.source_too_often) * ends
+        self.sigma[i] *= factor ** both.double()
+        self.epsilon[i] *= factor ** (both + source).double()
+        self.spherical.clear(i, both != 0)
+        self.source.clear(i, source != 0)
+
+
+class OriginalSteps(FoolboxSteps):
+    """The same by the rules of the authors' code (foolbox 2.4).
+
+    A step is candidates, up to `candidates` of them, until one is adversarial. Where the sphere is tested, a
+    candidate is asked only if the point that it comes from is adversarial. Steps that have converged are
+    begun anew from there, testing the sphere in each, and confirmed if they converge again.
+    """
+
+    source_too_rare, source_too_often = TOO_RARE, TOO_OFTEN
+
+    def __init__(self, attack: Boundary, games: Games) -> None:
+        super().__init__(attack, games)
+        self.tried = torch.zeros_like(self.step)
+        self.renewed = torch.zeros_like(self.held)
+        self.confirmations = torch.full_like(self.step, CONFIRMATIONS)
+
+    def tests_sphere(self, i: Tensor) -> Tensor:
+        return ((self.step[i] % self.attack.spherical_every == 0) | self.renewed[i]) & ~self.held[i]
+
+    def record(self, i: Tensor, spherical: Tensor, fooled: Tensor) -> Tensor:
+        self.push(i, spherical, fooled)
+        self.held[i] = spherical & fooled
+        tried = self.tried[i] + ~self.held[i]
+        ends = (fooled & ~spherical) | (tried >= self.attack.candidates)
+        self.tried[i] = torch.where(ends, 0, tried)
+        self.step[i] += ends
+        self.adapt(i, ends)
+        return self.converge(i, ends)
+
+    def converge(self, i: Tensor, ends: Tensor) -> Tensor:
+        """Follow, where a step `ends` [n], whether games `i` [n] have converged; index of those for good."""
+        renewed, left = self.renewed[i], self.confirmations[i]
+        confirming = left < CONFIRMATIONS
+        small = self.epsilon[i] < torch.where(confirming, STAYS_CONVERGED, CONVERGED)
+        lapsed = ends & ~small & confirming
+        anew = ends & small & ~renewed
+        left = torch.where(lapsed, CONFIRMATIONS, left - (ends & small & renewed).long())
+        self.sigma[i] = torch.where(anew, self.attack.spherical_step, self.sigma[i])
+        self.epsilon[i] = torch.where(anew, self.attack.source_step, self.epsilon[i])
+        self.renewed[i] = (renewed | anew) & ~lapsed
+        self.confirmations[i] = left
+        return (left <= 0).nonzero().squeeze(1)
+
+
+class ArtSteps:
+    """The step sizes of G games by the rules of ART: by the rate of success of each trial on its own.
+
+    Attributes:
+        sigma, epsilon: [G] float64, relative to the distance.
+    """
+
+    def __init__(self, attack: Boundary, games: Games) -> None:
+        self.factor = attack.step_adaptation
+        whole = torch.ones(len(games), dtype=torch.float64, device=games.x0.device)
+        self.sigma, self.epsilon = attack.spherical_step * whole, attack.source_step * whole
+
+    def adapt(self, step: Tensor, i: Tensor, rate: Tensor) -> None:
+        """Change `step` [G], which is `sigma` or `epsilon`, by the rates of success [n] of games `i` [n]."""
+        verdict = (rate > TOO_OFTEN).double() - (rate < TOO_RARE).double()
+        step[i] *= self.factor**verdict

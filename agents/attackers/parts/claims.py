@@ -1,0 +1,22 @@
+"""What a decision-based attacker stands by while it walks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from arena.players import Asking, Games
+from arena.rules.geometry import quantise
+from arena.rules.threat import TOLERANCE
+
+
+def stand_by(games: Games, x: Tensor, i: Tensor) -> Asking:
+    """Stand by the points `x` [n,C,H,W] that games `i` [n] have come to, answered adversarial.
+
+    Under objective `submit`, those that the service finds inside the ball are handed in; under the others
+    they are claimed.
+    """
+    if games.threat.objective != "submit":
+        return (yield from games.claim(x, i))
+    inside = games.distance(quantise(x, games.threat.quantisation), i) <= games.threat.epsilon + TOLERANCE
+    inside &= games.state.open[i]
+    return (yield from games.submit(x[inside], i[inside]))

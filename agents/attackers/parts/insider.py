@@ -1,0 +1,37 @@
+"""What a white box learns of the classifier, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+
+from torch import Tensor
+
+from agents.attackers.parts.claims import stand_by
+from arena.players import Answers, Asking, Games, Loss, Move
+
+FINAL = "final"
+"""The purpose of the only query that is charged."""
+
+
+def gradient(
+    games: Games, x: Tensor, i: Tensor, loss: Loss
+) -> Generator[Move, Answers, tuple[Tensor, Tensor]]:
+    """The gradients [n,C,H,W] and values [n] of the classifier's loss at `x` [n,C,H,W] of games `i` [n].
+
+    Raises:
+        ValueError: if they were not told.
+    """
+    answers = yield from games.consult(x, i, "gradient", loss)
+    if answers.insight is None or answers.loss is None:
+        raise ValueError("a white box needs gradients and losses; what was consulted did not tell them")
+    return answers.insight, answers.loss
+
+
+def hand_in(games: Games, x: Tensor, i: Tensor) -> Asking:
+    """Ask for the images `x` [n,C,H,W] that games `i` [n] ended with, and stand by them.
+
+    Whatever a defender answers: they fool the classifier, and the verdicts tell the two apart.
+    """
+    alive = games.state.open[i]
+    yield from games.ask(x[alive], i[alive], FINAL)
+    return (yield from stand_by(games, x, i))

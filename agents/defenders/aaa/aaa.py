@@ -1,0 +1,138 @@
+"""Adversarial Attack on Attackers: what AAA-linear and AAA-sine share."""
+
+from __future__ import annotations
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from agents.defenders.aaa.descent import descend, top_probability
+from agents.defenders.aaa.temperature import best_temperature
+from arena.classifiers import Classifier
+from arena.classifiers.calibration import ece, temperature_grid
+from arena.players import Defender, Inner, Response, Rows, Splits
+
+GUARDED_MARGIN = 0.05
+
+
+@dataclass(frozen=True)
+class AAA(Defender, ABC):
+    """Logits whose margin misleads and whose confidence is calibrated (Chen et al., "Adversarial Attack on
+    Attackers", NeurIPS 2022).
+
+    The logits z of each row go kappa steps of Adam from z0 down |m(z) - t| + beta |p_c(z) - p*|: the margin m
+    between the two largest towards the target t of `target`, the probability of the class c that leads in z0
+    towards p* = max softmax(z0 / temperature). Losses are summed over a batch; the authors' code takes their
+    mean, which makes an answer depend on its batch.
+
+    Nothing in that keeps the label. A row whose argmax would change is answered, and flagged, with z0 but for
+    its largest logit, set max(t, .05) above the second. Rows that are not finite pass by unchanged.
+    """
+
+    alpha: float = 1.0
+    tau: float = 6.0
+    beta: float = 5.0
+    kappa: int = 100
+    lr: float = 0.1
+    temperature: float | None = None
+    _facts: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    largest_alpha: ClassVar[float]
+    """Above it t is negative at some margins, and another label is aimed at."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.alpha <= self.largest_alpha:
+            raise ValueError(
+                f"alpha must be above 0 and at most {self.largest_alpha}, above which margins aimed at turn "
+                f"negative; found {self.alpha}"
+            )
+        for name in ("tau", "lr", "temperature"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and above 0; found {value}")
+        if not 0 <= self.beta < math.inf:
+            raise ValueError(f"beta must be finite and at least 0; found {self.beta}")
+        if not 0 <= self.kappa <= 10_000:
+            raise ValueError(f"kappa must be from 0 to 10000; found {self.kappa}")
+
+    @abstractmethod
+    def target(self, margin: Tensor) -> Tensor:
+        """The target margin t [n] of the original margin m0 [n] >= 0."""
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Self:
+        """This defender with its temperature tuned on the calibration split, and its `facts`."""
+        logits, labels = _calibration_logits(classifier, splits)
+
+        def error(temperature: float) -> float:
+            return ece(self.defend(logits, temperature)[0], labels)
+
+        temperature = self.temperature or best_temperature(error, temperature_grid().tolist())
+        scores, guarded = self.defend(logits, temperature)
+        facts = {
+            "temperature": temperature,
+            "ece_before": ece(logits, labels),
+            "ece_after": ece(scores, labels),
+            "guard_rate": guarded.float().mean().item(),
+        }
+        fitted = copy.copy(self)
+        object.__setattr__(fitted, "_facts", facts)
+        return fitted
+
+    def facts(self) -> dict[str, Any]:
+        """The temperature; on the calibration split, the ECE without and with AAA and the share guarded."""
+        return dict(self._facts)
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        response = inner(x, rows)
+        temperature = self._facts.get("temperature", self.temperature)
+        if temperature is None:
+            raise ValueError(f"{type(self).__name__} must be fitted first, or be given a temperature")
+        scores, guarded = self.defend(response.scores, temperature)
+        flagged = guarded if response.flagged is None else guarded | response.flagged
+        return replace(response, scores=scores, flagged=flagged)
+
+    @torch.no_grad()
+    def defend(self, scores: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """The logits [n,K] to answer in place of `scores` [n,K], and whether the guard kept the label [n]."""
+        finite = scores.isfinite().all(dim=1)
+        logits = torch.where(finite[:, None], scores, 0.0)
+        top = logits.argmax(dim=1)
+        second = logits.scatter(1, top[:, None], -math.inf).amax(dim=1)
+        margin = logits.amax(dim=1) - second
+        usable = finite & margin.isfinite()
+        target = self.target(margin)
+        moved = descend(
+            logits,
+            top,
+            target,
+            top_probability(logits, top, temperature),
+            beta=self.beta,
+            steps=self.kappa,
+            lr=self.lr,
+        )
+        guarded = usable & (moved.argmax(dim=1) != top)
+        # A margin that float32 does not round away beside a large logit.
+        apart = target.clamp_min(GUARDED_MARGIN).maximum(second.abs() * 2.0**-20)
+        kept = logits.scatter(1, top[:, None], (second + apart)[:, None])
+        answer = torch.where(guarded[:, None], kept, moved)
+        return torch.where(usable[:, None], answer, scores), guarded
+
+
+def within_cell(margin: Tensor, tau: float) -> Tensor:
+    """w [n] in [-tau/2, tau/2): the margin [n] less its attractor (floor(margin / tau) + 1/2) tau (eq. 4)."""
+    return margin.remainder(tau) - tau / 2
+
+
+def _calibration_logits(classifier: Classifier, splits: Splits) -> tuple[Tensor, Tensor]:
+    """Logits [n,K] and labels [n] of those images of the calibration split whose logits are finite."""
+    split = splits.calibration
+    cuts = range(0, len(split), classifier.batch)
+    pieces = [classifier(split.take(slice(c, c + classifier.batch)).to(classifier.device)) for c in cuts]
+    logits = torch.cat(pieces)
+    finite = logits.isfinite().all(dim=1)
+    return logits[finite], split.labels.to(logits.device)[finite]

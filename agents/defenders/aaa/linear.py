@@ -1,0 +1,36 @@
+"""AAA-linear: the margin reflected about an attractor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from agents.defenders.aaa.aaa import AAA, within_cell
+
+
+@dataclass(frozen=True)
+class AAALinear(AAA):
+    """AAA-linear (Chen et al., "Adversarial Attack on Attackers", NeurIPS 2022, eq. 4-6).
+
+    The margins of the logits are cut into cells of width tau. Within each, the margin answered falls where
+    the true one rises, which leads score attacks astray; the confidence is calibrated; labels stay.
+
+    Attributes:
+        alpha: the slope of the reversed margin; above 0, at most 1.
+        tau: the width of a cell, in logits.
+        beta: the weight of the calibration, which holds small margins up: the smaller, the more often the
+            guard has to keep the label.
+        kappa: the number of optimisation steps; 0 leaves the logits as they are.
+        lr: Adam's learning rate, in logits a step.
+        temperature: of the logits whose largest probability is the confidence aimed at; None: the one that
+            gives the answers the smallest calibration error (ECE) on the calibration split.
+    """
+
+    alpha: float = 1.0
+    largest_alpha: ClassVar[float] = 1.0
+
+    def target(self, margin: Tensor) -> Tensor:
+        """t = a - alpha (m0 - a), a the attractor."""
+        return margin - (1 + self.alpha) * within_cell(margin, self.tau)

@@ -1,0 +1,1 @@
+"""PredCoin (Sitawarin et al.), its parity form, and their variants."""

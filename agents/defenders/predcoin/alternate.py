@@ -1,0 +1,43 @@
+"""PredCoin and its countermeasure in turns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from agents.defenders.predcoin.conv_parity import ByParity, Parity
+from agents.defenders.predcoin.predcoin import PredCoin
+from arena.players import Rows
+
+
+@dataclass(frozen=True)
+class PredCoinAlternate(ByParity, PredCoin):
+    """PredCoin's coin, and conv-parity for every n-th query (Guo et al., section 7.2, "every set number of
+    inputs").
+
+    A query counts within its game: were it counted over the whole service, what other games ask meanwhile
+    would decide which rule answers, and no answer could be had again.
+
+    Attributes:
+        gamma, bound, search, images, seed, coin: as for PredCoin.
+        parity_every: n, at least 2.
+        digit: as for ConvParity.
+    """
+
+    parity_every: int = 2
+    digit: float = 1e-6
+    _parity: Parity | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parity_every < 2:
+            raise ValueError(f"parity_every must be at least 2; found {self.parity_every}")
+
+    @property
+    def flip_rate(self) -> float:
+        return self.coin + (0.5 - self.coin) / self.parity_every
+
+    def flips(self, x: Tensor, rows: Rows) -> Tensor:
+        return torch.where(rows.turn % self.parity_every == 0, self.even(x), super().flips(x, rows))

@@ -1,0 +1,90 @@
+"""G(x): one query of HopSkipJump's gradient estimation, played from x against the undefended classifier."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.defenders.predcoin.rehearsal import rehearse
+from arena import draws
+from arena.classifiers import Classifier
+from arena.players import Claim, Holdings, Move, Volley
+from arena.rules.purposes import GRADIENT
+from arena.rules.threat import Norm
+
+ITERATIONS = 10
+"""The query is of an iteration t drawn from 1 to so many."""
+BOUNDARY_POINTS = 0.1
+"""How often G(x) is x_t itself: PredCoin counts both x_t and x_t + delta u among the queries to catch."""
+PROBES = 10
+"""B_0, a tenth of HopSkipJump's: it walks less straight, but its queries lie as close to the boundary."""
+DRAWS = 25
+"""Of noise to start from, before an image of another class is taken: a network may call all noise y."""
+GRANTED = 100
+"""At most so many images to start from."""
+_FLOATS = 2**25
+"""Pixels of probes that a shard of games holds at a time."""
+
+
+def boundary_queries(
+    classifier: Classifier, x0: Tensor, label: Tensor, norm: Norm, *, seed: int = 0
+) -> tuple[Tensor, Tensor]:
+    """One gradient-estimation query for each of the images `x0` [n,C,H,W] of the classes `label` [n].
+
+    HopSkipJump as published but for its fewer probes (`PROBES`) is played from each image to its iteration t;
+    what comes back is its first query there, x_t + delta_t u, or in one game of ten x_t.
+
+    Returns:
+        The queries [n,C,H,W], and [n] bool: where there is one. Draws are keyed to the place within `x0`.
+    """
+    found = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
+    queries, key = x0.clone(), torch.arange(len(x0), device=x0.device)
+    last = 1 + draws.integers(ITERATIONS, draws.derive(seed, "iteration"), key, 0, ())
+    itself = draws.uniform(draws.derive(seed, "itself"), key, 0, ()) < BOUNDARY_POINTS
+    granted = Holdings(images=x0[:GRANTED], labels=label[:GRANTED])
+    attacker = HopSkipJump(initial_probes=PROBES, init_draws=DRAWS, fallback=True)
+    rows = max(1, _FLOATS // x0[0].numel())
+    for shard in torch.split(key, max(1, rows // 8)):
+        stage = _Stage(last[shard], itself[shard], queries[shard], found[shard])
+        rehearse(
+            attacker,
+            classifier,
+            x0[shard],
+            label[shard],
+            norm,
+            stage.hear,
+            seed=draws.derive(seed, "play"),
+            key=shard,
+            holdings=granted,
+            max_rows=min(rows, 4096),
+        )
+        queries[shard], found[shard] = stage.queries, stage.found
+    return queries, found
+
+
+class _Stage:
+    """Listens until each of G games has come to its iteration `last` [G], and ends it there.
+
+    HopSkipJump stands by x_t where iteration t begins, and asks the probes around it next.
+    """
+
+    def __init__(self, last: Tensor, itself: Tensor, queries: Tensor, found: Tensor) -> None:
+        self.last, self.itself, self.queries, self.found = last, itself, queries, found
+        self.iteration = torch.zeros_like(last)
+
+    def hear(self, move: Move) -> Tensor:
+        if isinstance(move, Claim):
+            self.iteration[move.game] += 1
+            return self._take(move.x, move.game, self.itself[move.game])
+        if isinstance(move, Volley) and move.purpose == GRADIENT:
+            first = torch.ones_like(move.game, dtype=torch.bool)
+            first[1:] = move.game[1:] != move.game[:-1]
+            return self._take(move.x, move.game, first)
+        return self.last[:0]
+
+    def _take(self, x: Tensor, game: Tensor, fit: Tensor) -> Tensor:
+        now = fit & (self.iteration[game] == self.last[game]) & ~self.found[game]
+        ended = game[now]
+        self.queries[ended], self.found[ended] = x[now], True
+        return ended

@@ -1,0 +1,99 @@
+"""PredCoin's countermeasure: the image itself decides whether its answer is flipped."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from agents.defenders.predcoin.detect_and_flip import DetectAndFlip
+from agents.defenders.predcoin.exact_sums import PIXEL_BITS, exact_sum
+from agents.defenders.predcoin.first_convolution import first_convolution_sum
+from arena.classifiers import Classifier
+from arena.players import Rows, Splits
+
+WEIGHT_BITS = 12
+"""A is known to 2^-12."""
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Which images have an even digit: N = sum X A + c, all integers; q = floor(N / U), and q mod 2.
+
+    Attributes:
+        weight: [d] int64, A in units of 2^-12.
+        constant: c in units of 2^-36.
+        unit: U, the digit in the same.
+    """
+
+    weight: Tensor
+    constant: int
+    unit: int
+
+    @classmethod
+    def of(cls, classifier: Classifier, digit: float) -> Parity:
+        """Raises ValueError where `first_convolution_sum` does, or where N might reach 2^62."""
+        a, c = first_convolution_sum(classifier)
+        scale = 2.0 ** (PIXEL_BITS + WEIGHT_BITS)
+        weight = (a.flatten() * 2.0**WEIGHT_BITS).round().long()
+        constant = round(c * scale)
+        largest = int(weight.abs().sum()) * 2**PIXEL_BITS + abs(constant)
+        if largest >= 2**62:
+            raise ValueError(
+                f"conv-parity: the sum of the first convolution of {classifier.name!r} may reach "
+                f"{largest / scale:.3g}, and integers of 64 bits hold it to {2**62 / scale:.3g}"
+            )
+        return cls(weight.to(classifier.device), constant, max(1, round(digit * scale)))
+
+    def even(self, x: Tensor) -> Tensor:
+        """[n] bool, of images `x` [n,C,H,W]."""
+        n = exact_sum(x, self.weight) + self.constant
+        return torch.div(n, self.unit, rounding_mode="floor").remainder(2) == 0
+
+
+class ByParity(DetectAndFlip):
+    """What defenders share that flip by a parity; these are their parameter and what `fit` found."""
+
+    digit: float
+    _parity: Parity | None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.digit < math.inf:
+            raise ValueError(f"digit must be finite and above 0; found {self.digit}")
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Self:
+        parity = Parity.of(classifier, self.digit)
+        fitted = super().fit(classifier, splits)
+        object.__setattr__(fitted, "_parity", parity)
+        return fitted
+
+    def even(self, x: Tensor) -> Tensor:
+        """[n] bool: whether the digit of images `x` [n,C,H,W] is even."""
+        if self._parity is None:
+            raise ValueError(f"{type(self).__name__} must be fitted first")
+        return self._parity.even(x)
+
+
+@dataclass(frozen=True)
+class ConvParity(ByParity):
+    """PredCoin's countermeasure to attackers who ask again (Guo et al., section 7.2).
+
+    The coin is replaced by the parity of the last digit of S, the sum of the first convolution's outputs:
+    even: the answer is flipped; odd: it stays. The same image is always answered alike. A sum of floats has
+    no last digit that two batches agree on; here S = <A, x> + c is an integer, exactly.
+
+    Attributes:
+        gamma, bound, search, images, seed: as for PredCoin.
+        digit: the unit of the last digit, in those of S. Coarse ones (1e-2) give all probes of one gradient
+            estimate one parity, and so a sign that they share.
+    """
+
+    digit: float = 1e-6
+    _parity: Parity | None = field(default=None, init=False, repr=False, compare=False)
+
+    def flips(self, x: Tensor, rows: Rows) -> Tensor:
+        return self.even(x)

@@ -1,0 +1,22 @@
+"""PredCoin with a detector for each class that is predicted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.defenders.predcoin.predcoin import PredCoin
+from agents.defenders.predcoin.query_detector import QueryDetector
+from agents.defenders.predcoin.query_material import Material
+
+
+@dataclass(frozen=True)
+class PredCoinPerClass(PredCoin):
+    """PredCoin with F'_Q, the design that its authors tried first (Guo et al., section 5.2, option 2).
+
+    One network F_Q^i for each predicted class i takes the probabilities of all classes. A class of which
+    fewer than 10 benign images or 10 queries are at hand shares one network trained on all of them.
+    Parameters as for PredCoin.
+    """
+
+    def detector_of(self, material: Material) -> QueryDetector:
+        return material.detector_per_class

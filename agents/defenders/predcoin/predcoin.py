@@ -1,0 +1,53 @@
+"""PredCoin: a coin decides whether a gradient-estimation query is told the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from agents.defenders.predcoin.detect_and_flip import DetectAndFlip
+from arena.players import Rows
+
+
+@dataclass(frozen=True)
+class PredCoin(DetectAndFlip):
+    """PredCoin (Guo et al., "PredCoin: Defense against Query-based Hard-label Attack").
+
+    A small network F_Q on the three largest probabilities tells the queries of a gradient estimation from
+    benign images; one that it detects is answered, on the toss of a coin, with the second class (section 5).
+
+    Attributes:
+        gamma: a query is detected where y1 >= gamma; None: the smallest at which the accuracy expected to be
+            lost on the calibration split is within `bound`.
+        bound: the accuracy that may be lost, in points / 100 (Algorithm 1: .1; .02 is the stricter choice).
+        search: `bisection`: Algorithm 1, to within .01: where F_Q is sure of most images it ends at .0078, on
+            the plateau where the paper's losses lie; `scan`: exact, over all values of y1, which goes on to
+            the edge of the cliff and loses all that `bound` allows.
+        images: how many training images F_Q learns from; None: 5 %, at least 200, at most 500.
+        seed: of F_Q's training.
+        coin: the probability of a flip; 0: detected queries are flagged, nothing else (as in Table 2).
+    """
+
+    coin: float = 0.5
+
+    random: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_coin(self.coin)
+        object.__setattr__(self, "random", 0 < self.coin < 1)
+
+    @property
+    def flip_rate(self) -> float:
+        return self.coin
+
+    def flips(self, x: Tensor, rows: Rows) -> Tensor:
+        return rows.uniform(()) < self.coin
+
+
+def check_coin(coin: float) -> None:
+    """Raises ValueError for a coin that is no probability."""
+    if not 0 <= coin <= 1:
+        raise ValueError(f"coin must be from 0 to 1; found {coin}")

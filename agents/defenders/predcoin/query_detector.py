@@ -1,0 +1,178 @@
+"""F_Q: a small network that tells gradient-estimation queries from benign images by their probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from arena import draws
+
+HIDDEN = (64, 64, 32)
+"""Units of the hidden layers (PredCoin, Table 1)."""
+EPOCHS, UPDATES = 50, 500
+"""How long training lasts at most: epochs, or updates where so few images make more epochs of them."""
+PATIENCE = 5
+"""Training stops where such a part of it, a fifth, brought no better loss on what is held back."""
+BATCH = 128
+LR = 1e-3
+HELD_BACK = 5
+"""One in so many images is held back for early stopping."""
+LEAST_PAIRS = 10
+"""A class of which fewer benign images or fewer boundary queries are known gets no network of its own."""
+
+_GRID = 2.0**18
+_LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 128.0
+
+Parameters = list[tuple[Tensor, Tensor]]
+"""Weights [in,out] and biases [out] of each layer."""
+
+
+@dataclass(frozen=True, eq=False)
+class QueryDetector:
+    """F_Q, or one F_Q^i for each predicted class i (PredCoin, section 5.2, option 2).
+
+    Weights and units lie on a grid of 2^-18 in float64, below bounds within which no sum of products rounds:
+    y1 of a row is the same bits in any batch, whatever kernel multiplies.
+
+    Attributes:
+        layers: of M networks: weights [M,in,out] and biases [M,1,out], float64 on the grid.
+        of: [K] int64, the network of each predicted class.
+        top: how many of the largest probabilities enter, in descending order; 0: all, by class.
+    """
+
+    layers: tuple[tuple[Tensor, Tensor], ...]
+    of: Tensor
+    top: int = 3
+
+    @torch.no_grad()
+    def __call__(self, logits: Tensor) -> Tensor:
+        """y1 [n] float32 in [0,1], the confidence that logits [n,K], finite, are those of such a query."""
+        own = self.of[logits.argmax(dim=1)]
+        s = _on_grid(features(logits, self.top).double())
+        networks = len(self.layers[0][0])
+        if len(own) <= networks:
+            z = _exact([(w[own], b[own]) for w, b in self.layers], s.unsqueeze(1))[:, 0]
+        else:
+            every = _exact(self.layers, s.expand(networks, -1, -1))
+            z = every[own, torch.arange(len(own), device=own.device)]
+        return torch.sigmoid(z[:, 0] - z[:, 1]).float()
+
+    def to(self, device: torch.device) -> QueryDetector:
+        layers = tuple((w.to(device), b.to(device)) for w, b in self.layers)
+        return QueryDetector(layers, self.of.to(device), self.top)
+
+
+def features(logits: Tensor, top: int) -> Tensor:
+    """s: the `top` largest probabilities of logits [n,K], descending, 0 where K is less; all for 0."""
+    p = logits.softmax(dim=1)
+    if not top:
+        return p
+    largest = p.sort(dim=1, descending=True).values[:, :top]
+    return torch.nn.functional.pad(largest, (0, top - largest.shape[1]))
+
+
+def train_detector(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
+    """F_Q, trained on the logits [n,K] of benign images and [m,K] of gradient-estimation queries."""
+    s, is_query = _examples(benign, queries, top=3)
+    of = torch.zeros(benign.shape[1], dtype=torch.int64)
+    return QueryDetector(_stacked([_train(s, is_query, seed)]), of)
+
+
+def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
+    """F_Q^i of all K probabilities for each class i predicted; arguments as for `train_detector`.
+
+    A class of which too few examples are known (`LEAST_PAIRS`) shares a network trained on all classes.
+    """
+    p, is_query = _examples(benign, queries, top=0)
+    predicted, networks = torch.cat([benign, queries]).argmax(dim=1), [_train(p, is_query, seed)]
+    of = torch.zeros(benign.shape[1], dtype=torch.int64)
+    for i in range(len(of)):
+        mine = predicted == i
+        if min(int((is_query[mine] == kind).sum()) for kind in (0, 1)) >= LEAST_PAIRS:
+            of[i] = len(networks)
+            networks.append(_train(p[mine], is_query[mine], draws.derive(seed, "class", i)))
+    return QueryDetector(_stacked(networks), of, top=0)
+
+
+def _examples(benign: Tensor, queries: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """Features [n+m,...] and whether they are of queries [n+m] int64."""
+    is_query = torch.cat([torch.zeros(len(benign)), torch.ones(len(queries))]).long()
+    return features(torch.cat([benign, queries]), top), is_query
+
+
+def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
+    """Adam on the cross-entropy until the loss on the examples held back stops falling; the best is kept."""
+    order = draws.uniform(draws.derive(seed, "held back"), torch.arange(len(s)), 0, ()).argsort()
+    back, rest = order[: len(s) // HELD_BACK], order[len(s) // HELD_BACK :]
+    y = 1 - is_query  # y1, the first output, is that of queries
+    layers = _start((s.shape[1], *HIDDEN, 2), seed)
+    flat = [tensor for layer in layers for tensor in layer]
+    optimiser = torch.optim.Adam(flat, lr=LR)
+    epochs = max(EPOCHS, -(-UPDATES // -(-len(rest) // BATCH)))
+    best, best_loss, since = layers, torch.inf, 0
+    with torch.enable_grad():
+        for tensor in flat:
+            tensor.requires_grad_(True)
+        for epoch in range(epochs):
+            shuffled = rest[draws.uniform(draws.derive(seed, "epoch", epoch), rest, 0, ()).argsort()]
+            for rows in torch.split(shuffled, BATCH):
+                optimiser.zero_grad()
+                cross_entropy(_forward(layers, s[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            with torch.no_grad():
+                loss = cross_entropy(_forward(layers, s[back]), y[back]).item() if len(back) else -epoch
+            since = 0 if loss < best_loss else since + 1
+            if not since:
+                best, best_loss = [(w.detach().clone(), b.detach().clone()) for w, b in layers], loss
+            if since >= epochs // PATIENCE:
+                break
+    return best
+
+
+def _start(sizes: tuple[int, ...], seed: int) -> Parameters:
+    """Weights and biases uniform within 1/sqrt(inputs), as torch starts linear layers, from keyed draws."""
+    layers = []
+    for n, (inputs, outputs) in enumerate(pairwise(sizes)):
+        drawn = draws.uniform(draws.derive(seed, "layer", n), torch.arange(inputs + 1), 0, (outputs,))
+        bounded = drawn.mul_(2).sub_(1).div_(inputs**0.5)
+        layers.append((bounded[:-1].clone(), bounded[-1].clone()))
+    return layers
+
+
+def _forward(layers: Parameters, s: Tensor) -> Tensor:
+    *hidden, (weight, bias) = layers
+    for w, b in hidden:
+        s = (s @ w + b).relu()
+    return s @ weight + bias
+
+
+def _stacked(networks: list[Parameters]) -> tuple[tuple[Tensor, Tensor], ...]:
+    return tuple(
+        (
+            _on_grid(torch.stack([w for w, _ in layer]).double().clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)),
+            _on_grid(
+                torch.stack([b for _, b in layer])
+                .double()
+                .clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
+                .unsqueeze(1)
+            ),
+        )
+        for layer in zip(*networks, strict=True)
+    )
+
+
+def _exact(layers: Sequence[tuple[Tensor, Tensor]], unit: Tensor) -> Tensor:
+    """The outputs [M,n,2] of M networks for inputs [M,n,in] on the grid."""
+    *hidden, (weight, bias) = layers
+    for w, b in hidden:
+        unit = _on_grid((torch.bmm(unit, w) + b).clamp_(0, _LARGEST_UNIT))
+    return torch.bmm(unit, weight) + bias
+
+
+def _on_grid(value: Tensor) -> Tensor:
+    return value.mul(_GRID).round_().div_(_GRID)

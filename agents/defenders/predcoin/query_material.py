@@ -1,0 +1,162 @@
+"""What PredCoin prepares itself on: the answers to benign images and to gradient-estimation queries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from agents.defenders.predcoin.boundary_queries import boundary_queries
+from agents.defenders.predcoin.query_detector import QueryDetector, train_detector, train_per_class
+from arena import draws
+from arena.classifiers import Classifier
+from arena.players import Splits
+from arena.rules.threat import Norm
+
+SHARE = 0.05
+"""Of the training images, as PredCoin takes them."""
+FEWEST, MOST = 200, 500
+"""Images, whatever the share: enough to learn from, and not more than minutes of play."""
+HELD_OUT = 3
+"""One image of the calibration split is played from for so many of the training split."""
+NORMS: tuple[Norm, ...] = ("l2", "linf")
+KEPT = 8
+"""Materials that a process keeps."""
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Logits of the undefended classifier, on the CPU.
+
+    Attributes:
+        benign: [n,K], of training images that it gets right.
+        queries: [n,K], of one boundary query from each of these.
+        calibration: [c,K], of the calibration split; rows that are not finite are left out.
+        labels: [c] int64.
+        held_out: {norm: [h,K]}, of boundary queries from calibration images, which trained nothing.
+        seed: of the training.
+    """
+
+    benign: Tensor
+    queries: Tensor
+    calibration: Tensor
+    labels: Tensor
+    held_out: dict[str, Tensor]
+    seed: int
+
+    @cached_property
+    def detector(self) -> QueryDetector:
+        """F_Q."""
+        return train_detector(self.benign, self.queries, draws.derive(self.seed, "detector"))
+
+    @cached_property
+    def detector_per_class(self) -> QueryDetector:
+        """F_Q^i."""
+        return train_per_class(self.benign, self.queries, draws.derive(self.seed, "detector"))
+
+
+_materials: OrderedDict[bytes, Material] = OrderedDict()
+
+
+def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: int) -> Material:
+    """The material for a classifier; at once where this process gathered the same before.
+
+    Args:
+        images: how many training images to play from; None: 5 % of them, at least 200, at most 500.
+        seed: which images are drawn, and how they are played from.
+
+    Raises:
+        ValueError: if too few images are classified rightly, or no boundary was found from any of them.
+    """
+    split = splits.train
+    wanted = min(max(int(SHARE * len(split)), FEWEST), MOST) if images is None else images
+    rows = _drawn(len(split), draws.derive(seed, "train"))[:wanted]
+    x, label = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
+    logits = classifier(x)
+    scores, truth = _calibration(classifier, splits)
+    digest = hashlib.sha256(f"{classifier.sha} {seed}".encode())
+    for tensor in (x, label, logits, scores, truth):
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    key = digest.digest()
+    if key not in _materials:
+        _materials[key] = _gathered(classifier, splits, x, label, logits, (scores, truth), seed)
+        while len(_materials) > KEPT:
+            _materials.popitem(last=False)
+    _materials.move_to_end(key)
+    return _materials[key]
+
+
+def _gathered(
+    classifier: Classifier,
+    splits: Splits,
+    x: Tensor,
+    label: Tensor,
+    logits: Tensor,
+    calibration: tuple[Tensor, Tensor],
+    seed: int,
+) -> Material:
+    right = _right(logits, label)
+    if int(right.sum()) < 2:
+        raise ValueError(
+            f"PredCoin learns from images that the classifier gets right; of {len(x)} training images that "
+            f"were drawn it is right on {int(right.sum())}, and at least 2 are needed"
+        )
+    played = _played(classifier, x[right], label[right], draws.derive(seed, "train"))
+    found = torch.cat([rows for rows, _ in played.values()])
+    queries = torch.cat([of for _, of in played.values()])
+    if not len(found):
+        raise ValueError(
+            f"PredCoin learns from the queries of HopSkipJump, which found no decision boundary from any of "
+            f"{int(right.sum())} training images: the classifier seems to answer all images alike"
+        )
+    split = splits.calibration
+    rows = _drawn(len(split), draws.derive(seed, "held out"))[: max(1, len(x) // HELD_OUT)]
+    z, of = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
+    sound = _right(classifier(z), of)
+    held = _played(classifier, z[sound], of[sound], draws.derive(seed, "held out"))
+    return Material(
+        benign=logits[right][found].cpu(),
+        queries=queries.cpu(),
+        calibration=calibration[0],
+        labels=calibration[1],
+        held_out={norm: of.cpu() for norm, (_, of) in held.items()},
+        seed=seed,
+    )
+
+
+def _played(classifier: Classifier, x: Tensor, label: Tensor, seed: int) -> dict[Norm, tuple[Tensor, Tensor]]:
+    """Boundary queries from `x` [n,C,H,W], half of them in l2, half in linf: by norm, the places [m] that one
+    was found from, and its logits [m,K], finite."""
+    played = {}
+    for half, norm in enumerate(NORMS):
+        rows = torch.arange(half, len(x), 2, device=x.device)
+        if len(rows):
+            own = draws.derive(seed, norm)
+            queries, found = boundary_queries(classifier, x[rows], label[rows], norm, seed=own)
+            logits = classifier(queries)
+            found &= logits.isfinite().all(dim=1)
+            played[norm] = (rows[found], logits[found])
+    return played
+
+
+def _calibration(classifier: Classifier, splits: Splits) -> tuple[Tensor, Tensor]:
+    """Logits [c,K] and labels [c] of the images of the calibration split whose logits are finite."""
+    split = splits.calibration
+    cuts = range(0, len(split), classifier.batch)
+    pieces = [classifier(split.take(slice(c, c + classifier.batch)).to(classifier.device)) for c in cuts]
+    logits = torch.cat(pieces).cpu()
+    finite = logits.isfinite().all(dim=1)
+    return logits[finite], split.labels.cpu()[finite]
+
+
+def _right(logits: Tensor, label: Tensor) -> Tensor:
+    return logits.isfinite().all(dim=1) & (logits.argmax(dim=1) == label)
+
+
+def _drawn(n: int, seed: int) -> Tensor:
+    """All numbers below n in a random order."""
+    return draws.uniform(seed, torch.arange(n), 0, ()).argsort()

@@ -1,0 +1,250 @@
+"""The command `arena`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from arena.messages import one_line
+
+app = typer.Typer(
+    help="A game simulator for query-based black-box attacks on image classifiers.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+agents_app = typer.Typer(help="The attackers and defenders that are installed.", invoke_without_command=True)
+app.add_typer(agents_app, name="agents")
+data_app = typer.Typer(
+    help="The data sets: where they lie, and how to get them.", invoke_without_command=True
+)
+app.add_typer(data_app, name="data")
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+
+out = Console()
+err = Console(stderr=True)
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    sys.path.append(str(Path.cwd()))  # a user's own agents and networks, hiding nothing installed
+    app()
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Bad input ends with its sentence alone; anything else keeps its traceback."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, _told()):
+            raise
+        said = "\n".join(map(one_line, str(error).split("\n")))  # it may quote a stranger's file
+        err.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """The errors whose sentence tells all. Loaded late: they bring torch and SQL with them."""
+    from arena.classifiers import ClassifierError
+    from arena.classifiers.devices import DeviceError
+    from arena.cli.console import CommandError
+    from arena.datasets import DatasetError
+    from arena.log import LogError
+    from arena.players.registry import AgentError
+    from arena.scenario.files import ScenarioError
+    from arena.training import TrainingError
+
+    own = (AgentError, ScenarioError, DatasetError, ClassifierError, DeviceError, LogError, CommandError)
+    return (*own, TrainingError, FileNotFoundError, PermissionError)
+
+
+@app.command()
+def play(
+    file: Annotated[str, typer.Argument(help="A scenario file, or the name of a packaged one.")],
+    log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    device: Device = "auto",
+    size: Annotated[
+        str | None, typer.Option(help="One of the file's sizes; without it, the one it names as its default.")
+    ] = None,
+    games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
+) -> None:
+    """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
+    from arena.cli.play import expect, play_command, ready, where_to_log
+
+    with plain_errors():
+        run = ready(file, data or [], device, games, size)
+        where = where_to_log(log, run)
+        if dry_run:
+            expect(run)
+            return
+    raise typer.Exit(play_command(run, where, fresh=fresh))
+
+
+@agents_app.callback()
+def agents(context: typer.Context) -> None:
+    """List the agents that are installed."""
+    if context.invoked_subcommand is not None:
+        return
+    from arena.cli.agents import agents_command
+
+    agents_command()
+
+
+@agents_app.command()
+def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+    """Show what an agent is and which parameters it takes."""
+    from arena.cli.agents import show_command
+
+    with plain_errors():
+        show_command(name)
+
+
+@app.command()
+def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+    """Put an agent through the conformance checks."""
+    from arena.cli.check import check_command
+
+    with plain_errors():
+        raise typer.Exit(check_command(agent))
+
+
+@app.command()
+def networks() -> None:
+    """List the networks and the recipes to train them by."""
+    from arena.cli.networks import networks_command
+
+    raise typer.Exit(networks_command())
+
+
+@app.command()
+def report(
+    log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
+    to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
+    run: Annotated[int | None, typer.Option(help="Which run; the last one by default.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
+    ] = None,
+) -> None:
+    """Write a run's report: one self-contained HTML file."""
+    from arena.cli.report import report_command
+
+    with plain_errors():
+        raise typer.Exit(report_command(log, to, run, data or []))
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help='A network by name, or "module:factory".')],
+    dataset: Annotated[str, typer.Argument(help="A data set by name.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The weights file; weights/NETWORK_DATASET.safetensors by default.")
+    ] = None,
+    recipe: Annotated[str | None, typer.Option(help="A recipe by name; the network's by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="In place of the recipe's.")] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="KEY=VALUE of the recipe, in place of its own.")
+    ] = None,
+    param: Annotated[list[str] | None, typer.Option(help="KEY=VALUE for the network.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Another seed, other weights.")] = 0,
+    device: Device = "auto",
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
+    path: Annotated[str | None, typer.Option(help="The data set's file or folder.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Height and width to bring images to.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="For torch to compute in.")] = None,
+    every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 60.0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what there is.")] = False,
+) -> None:
+    """Train a network by a recipe; a training that was interrupted goes on where it stopped."""
+    from arena.cli.train import assignments, changes, make_job, train_command
+    from arena.datasets import DatasetSpec
+
+    with plain_errors():
+        name, job = make_job(
+            network,
+            DatasetSpec(name=dataset, path=path, size=size),
+            recipe,
+            changes(change or [], epochs),
+            assignments("--param", param or []),
+            seed=seed,
+            device=device,
+            data=data or [],
+            threads=threads,
+        )
+        raise typer.Exit(train_command(job, name, out, every=every, fresh=fresh))
+
+
+@app.command()
+def evaluate(
+    file: Annotated[str | None, typer.Argument(help="A scenario; without one, the options say what.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="A name, or JSON as in a scenario.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help='A name, "module:factory", or JSON as a scenario\'s classifier.')
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="A file of weights.")] = None,
+    precision: Annotated[str | None, typer.Option(help="float32, tf32 or bf16.")] = None,
+    defender: Annotated[
+        list[str] | None, typer.Option(help="A name, or JSON as in a scenario; may be repeated.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(help="games, calibration, train, attackers, or several with + between.")
+    ] = "games",
+    images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
+    device: Device = "auto",
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+) -> None:
+    """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
+    from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
+
+    with plain_errors():
+        options = Options(device, data or [], split, images, batch, as_json)
+        said = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
+        if file is None:
+            worlds, folders = [world_of_words(said, defender or [])], list[Path]()
+        else:
+            worlds, folders = worlds_of_file(file, [*said.values(), defender])
+        raise typer.Exit(evaluate_command(worlds, folders, options))
+
+
+@data_app.callback()
+def data(
+    context: typer.Context,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
+) -> None:
+    """List the data sets: whether they are found, and where."""
+    from arena.cli.data import list_command
+
+    if context.invoked_subcommand is None:
+        with plain_errors():
+            raise typer.Exit(list_command(data or []))
+
+
+@data_app.command()
+def get(
+    name: Annotated[str, typer.Argument(help="A data set's name.")],
+    to: Annotated[
+        Path | None, typer.Option(help="The folder to put it in; the user's cache by default.")
+    ] = None,
+) -> None:
+    """Fetch a data set, checked against its checksums."""
+    from arena.cli.data import get_command
+
+    with plain_errors():
+        raise typer.Exit(get_command(name, to))
+
+
+if __name__ == "__main__":
+    sys.exit(cast(Any, main)())

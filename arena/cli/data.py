@@ -1,0 +1,99 @@
+"""`arena data`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from arena.cli.console import INTERRUPTED, CommandError, err, out, say
+from arena.datasets import DATASETS
+from arena.datasets.download import DOWNLOADS, fetch
+from arena.datasets.folders import cache, find, search_path
+from arena.datasets.loading import SOURCES
+from arena.messages import near
+
+NOTHING_TO_GET = {
+    "digits": "digits come with scikit-learn; there is nothing to get",
+    "imagenet": "imagenet is given out by its owners alone (image-net.org, or its challenge on Kaggle)",
+    "npz": 'npz is a file of your own; name it in the scenario: dataset = { name = "npz", path = "FILE" }',
+}
+
+
+def list_command(data: Sequence[Path]) -> int:
+    """Say of every data set where it lies, or what to put where; the exit status."""
+    for name in DATASETS:
+        found, said = _whereabouts(name, data)
+        out.print(f"  {found} {escape(f'{name:<14}')} {escape(said)}", highlight=False, soft_wrap=True)
+    say(f"looked in {', '.join(map(str, search_path(data)))}")
+    return 0
+
+
+def _whereabouts(name: str, data: Sequence[Path]) -> tuple[str, str]:
+    """Whether a data set is found, and where, or what to put where."""
+    source = SOURCES.get(name)
+    if source is None:
+        return "[green]yes[/]", "comes with scikit-learn"
+    if not source.places:
+        return "[green]own[/]", f"by its path: {source.advice}"
+    try:
+        return "[green]yes[/]", str(find(name, source.places, data, ""))
+    except FileNotFoundError:
+        get = f"arena data get {name}; or " if name in DOWNLOADS else ""
+        return "[yellow]no [/]", f"not found: {get}{source.advice}"
+
+
+def get_command(name: str, to: Path | None) -> int:
+    """Fetch a data set into `to`, or the user's cache; the exit status."""
+    if name not in DATASETS:
+        raise CommandError(f'there is no data set "{name}"; {near(name, DATASETS)}')
+    if name not in DOWNLOADS:
+        source = SOURCES.get(name)
+        advice = f"; once you have it, in {cache()}: {source.advice}" if source and source.places else ""
+        raise CommandError(NOTHING_TO_GET[name] + advice)
+    folder = (to or cache()).expanduser().absolute()
+    place = folder / DOWNLOADS[name].folder
+    if place.exists():
+        say(f"{name} is in {place} already; remove it to fetch it again")
+        return 0
+    try:
+        with _progress() as progress:
+            fetch(name, folder, lambda file: _Bar(progress, file))
+    except KeyboardInterrupt:
+        err.print("[yellow]interrupted[/]: nothing was kept", highlight=False)
+        return INTERRUPTED
+    say(f"{name}: {place}")
+    if folder not in search_path():
+        say(f"to be found there, say --data {folder} or set ARENA_DATA={folder}")
+    return 0
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=err
+    )
+
+
+class _Bar:
+    """A file's line of a progress, in the form that pooch asks for."""
+
+    def __init__(self, progress: Progress, file: str) -> None:
+        self._progress, self._task = progress, progress.add_task(escape(file), total=None)
+
+    @property
+    def total(self) -> int | None:
+        return None
+
+    @total.setter
+    def total(self, size: int) -> None:
+        self._progress.update(self._task, total=size or None)
+
+    def update(self, size: int) -> None:
+        self._progress.advance(self._task, size)
+
+    def reset(self) -> None:
+        self._progress.reset(self._task)
+
+    def close(self) -> None: ...

@@ -1,0 +1,291 @@
+"""`arena evaluate`: what classifiers and stacks of defenders are worth on clean images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.loading import trained_elsewhere
+from arena.cli.console import CommandError, err, out, say
+from arena.cli.scenarios import read_scenario
+from arena.datasets import Dataset, DatasetSpec, load_dataset
+from arena.datasets.dataset import SPLITS
+from arena.evaluation.clean_images import Evaluation
+from arena.evaluation.clean_utility import Utility
+from arena.game.oracle import prepare
+from arena.messages import fault, near, one_line
+from arena.players import Defender
+from arena.players.registry import build_stack, name_of
+from arena.report.terminal import wide_enough
+from arena.report.words import factor, megabytes, milliseconds, number, percent
+from arena.scenario.files import Match
+
+UNDEFENDED = "none"
+ORIGIN = ("network", "arch", "dataset", "recipe_name", "training", "source", "licence")
+"""What of a card is told: where weights came from."""
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is evaluated, and how.
+
+    Attributes:
+        split: its name, or those of several with + between.
+        images: how many, at most; None for all of the split.
+        batch: rows per forward pass; None for the scenario's, else the most that fit.
+    """
+
+    device: str = "auto"
+    data: Sequence[Path] = ()
+    split: str = "games"
+    images: int | None = None
+    batch: int | None = None
+    json: bool = False
+
+
+@dataclass(frozen=True)
+class World:
+    """A data set, a classifier and stacks of defenders, by the name that heads a row."""
+
+    dataset: DatasetSpec
+    classifier: ClassifierSpec
+    stacks: tuple[tuple[str, tuple[Defender, ...]], ...]
+    seed: int = 0
+    batch: int | None = None
+
+
+def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[World], list[Path]]:
+    """The distinct worlds of a scenario, each with its distinct stacks; and the folder that relative paths
+    start from. `others` are the options that a file stands in place of."""
+    if any(others):
+        raise CommandError(
+            f"--dataset, --network, --weights, --precision and --defender say what {file} says; give either"
+        )
+    scenario = read_scenario(file)
+    found: dict[tuple[str, int, int | None], tuple[Match, dict[str, tuple[Defender, ...]]]] = {}
+    for match in scenario.matches:
+        key = (match.world.model_dump_json(), match.settings.seed, match.settings.batch)
+        stacks = found.setdefault(key, (match, {}))[1]
+        title = match.defender_name
+        while stacks.get(title, match.defenders) != match.defenders:
+            title += "'"  # the same names with other parameters
+        stacks[title] = match.defenders
+    worlds = [
+        World(m.world.dataset, m.world.classifier, _in_order(stacks), m.settings.seed, m.settings.batch)
+        for m, stacks in found.values()
+    ]
+    return worlds, [scenario.folder]
+
+
+def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> World:
+    """A world from the words of the command line: `dataset`, `network`, `weights` and `precision`."""
+    dataset, network = _table("dataset", "name", said["dataset"] or "digits"), said["network"]
+    if network is None and dataset.get("name") != "digits":
+        raise CommandError(f'--network: data set "{dataset.get("name")}" needs one to be named')
+    classifier = _table("network", "network", network or "digits-cnn")
+    classifier |= {key: said[key] for key in ("weights", "precision") if said[key] is not None}
+    stacks = {text: build_stack(_parsed("defender", text)) for text in defenders}
+    return World(
+        _checked(DatasetSpec, dataset, "dataset"),
+        _checked(ClassifierSpec, classifier, "classifier"),
+        _in_order(stacks),
+    )
+
+
+def _table(option: str, key: str, text: str) -> dict[str, Any]:
+    found = _parsed(option, text)
+    if not isinstance(found, str | dict):
+        raise CommandError(f"--{option}: found {text!r}; it must be a name or a JSON table")
+    return {key: found} if isinstance(found, str) else found
+
+
+def _parsed(option: str, text: str) -> Any:
+    """What a scenario could hold: a name, or else JSON."""
+    if not text.lstrip().startswith(("{", "[")):
+        return text
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CommandError(f"--{option}: {text!r} is not valid JSON: {error}") from error
+
+
+def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
+    try:
+        return model.model_validate(table)
+    except ValidationError as error:
+        said = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
+        raise CommandError(
+            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in said)
+        ) from error
+
+
+def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: Options) -> int:
+    """Evaluate and print; the exit status."""
+    names = options.split.split("+")
+    for name in names:
+        if name not in SPLITS:
+            raise CommandError(
+                f'--split: there is no split "{name}"; {near(name, SPLITS)}, or several with +'
+            )
+    if len(set(names)) < len(names):
+        raise CommandError(f"--split: found {options.split}; each split counts once")
+    exact_arithmetic()
+    device = resolve_device(options.device)
+    found: list[dict[str, Any]] = []
+    for world in worlds:
+        dirs = [*folders, *options.data]
+        dataset = load_dataset(world.dataset, dirs)
+        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs)
+        classifier = sized(loaded, options.batch or world.batch)
+        rows = _evaluated(world, dataset, classifier, options)
+        if options.json:
+            found += [_as_json(dataset, classifier, options, *row) for row in rows]
+        else:
+            _print(dataset, classifier, options, list(rows))
+    if options.json:
+        print(json.dumps(found, indent=2))
+    return 0
+
+
+def _evaluated(
+    world: World, dataset: Dataset, classifier: Classifier, options: Options
+) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
+    """Each stack's name and utility, and what its defenders found as they were fitted."""
+    first, *others = (dataset.splits[name] for name in options.split.split("+"))
+    split = sum(others, first)
+    evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
+    for title, defenders in world.stacks:
+        with err.status(f"{escape(title)} on {len(evaluation):,} images"):
+            stack = prepare(classifier, defenders, dataset)
+            utility = evaluation.of(stack)
+        yield title, utility, {name_of(d): facts for d in stack.defenders if (facts := d.facts())}
+
+
+def _print(
+    dataset: Dataset,
+    classifier: Classifier,
+    options: Options,
+    rows: Sequence[tuple[str, Utility, dict[str, Any]]],
+) -> None:
+    console, first = wide_enough(out), rows[0][1]
+    of = f"{first.images:,} images of {dataset.name} ({options.split})"
+    precision = f", {classifier.precision}" * (classifier.precision != "float32")
+    say(f"{classifier.name} on {of}, {classifier.device}{precision}")
+    for remark in _remarks(classifier, dataset, options.split):
+        say(f"remark: {remark}")
+    endless = console.options.update(max_width=10_000)
+    tables = [_table_of(rows, whole) for whole in (True, False)]
+    fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
+    console.print(next(fits, tables[-1]))
+    for title, _, facts in rows:
+        for name, found in facts.items():
+            told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
+            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {told}")
+    say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
+
+
+def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
+    """A row a stack; not `whole`, without what a narrow console has no room for."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("defender", overflow="fold", min_width=8)
+    unanswered = any(u.declined or u.refused for _, u, _ in rows)
+    flagged = any(u.flagged for _, u, _ in rows)
+    heads = ["accuracy\n[95 %]", "agree-\nment", "ECE", *["equal\nmass"] * whole, "NLL"]
+    heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
+    heads += ["cost at\n1 row", f"cost at\n{rows[0][1].batch} rows"]
+    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
+        table.add_column(head, justify="right", no_wrap=True)
+    for title, u, _ in rows:
+        table.add_row(escape(title), *_figures(u, unanswered, flagged, whole))
+    return table
+
+
+def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
+    one, many = factor(u.cost_1), factor(u.cost_batch)
+    if whole:
+        one += f" [{factor(u.cost_1_low)}, {factor(u.cost_1_high)}]"
+        many += f" [{factor(u.cost_batch_low)}, {factor(u.cost_batch_high)}]"
+    values = [
+        f"{percent(u.accuracy, 2)} [{percent(u.low)}, {percent(u.high)}]",
+        percent(u.agreement, 2),
+        percent(u.ece, 2),
+        *[percent(u.ece_mass, 2)] * whole,
+        number(u.nll),
+        *[f"{percent(u.declined)}/{percent(u.refused)}"] * unanswered,
+        *[percent(u.flagged)] * flagged,
+        one,
+        many,
+    ]
+    times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
+    return [*values, times, megabytes(u.peak_bytes)] if whole else values
+
+
+def _as_json(
+    dataset: Dataset,
+    classifier: Classifier,
+    options: Options,
+    title: str,
+    utility: Utility,
+    facts: dict[str, Any],
+) -> dict[str, Any]:
+    return {
+        "dataset": dataset.name,
+        "dataset_sha": dataset.sha,
+        "split": options.split,
+        "classifier": classifier.name,
+        "classifier_sha": classifier.sha,
+        "precision": classifier.precision,
+        "card": dict(classifier.card),
+        "remarks": list(classifier.remarks),
+        "device": str(classifier.device),
+        "defender": title,
+        **{name: _number(value) for name, value in vars(utility).items()},
+        "facts": facts,
+    }
+
+
+def _number(value: float | None) -> float | str | None:
+    """JSON knows neither NaN (null here) nor infinity (a text)."""
+    if value is None or math.isnan(value):
+        return None
+    return str(value) if math.isinf(value) else value
+
+
+def _remarks(classifier: Classifier, dataset: Dataset, split: str) -> list[str]:
+    """What a reader must know of the weights: where they are from, and what accuracy their card claims of
+    these images."""
+    card = dict(classifier.card)
+    origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
+    claimed = "" if trained_elsewhere(card, dataset) else _claimed(card.get("accuracy"), split)
+    said = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
+    return [*classifier.remarks, *said]
+
+
+def _claimed(accuracy: str | None, split: str) -> str:
+    """In words what a card says of accuracy: a number, or as `arena train` writes it, by split in JSON."""
+    if accuracy is None:
+        return ""
+    try:
+        of = {name: json.loads(accuracy)[name] for name in split.split("+")}
+        rates = (f"{percent(a['accuracy'], 2)} % on {a['images']:,} images of {n}" for n, a in of.items())
+        return f"accuracy {', '.join(rates)}"
+    except (ValueError, TypeError, KeyError, IndexError):
+        return f"accuracy {accuracy}"
+
+
+def _in_order(stacks: dict[str, tuple[Defender, ...]]) -> tuple[tuple[str, tuple[Defender, ...]], ...]:
+    """The undefended stack first, whether asked for or not."""
+    undefended = {UNDEFENDED: build_stack(UNDEFENDED)}
+    return tuple((undefended | stacks).items())

@@ -1,0 +1,26 @@
+"""`arena report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arena.cli.console import CommandError, say
+from arena.log import open_log
+from arena.report import read_run, write_report
+
+
+def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
+    """Write a run's report; the exit status. Without `to`, it lies beside the log's file, else here."""
+    with open_log(log, create=False) as book:
+        found = read_run(book, run)
+        path = book.database.address.path
+        file = to or (Path(f"{found.info.scenario}.html") if path is None else path.with_suffix(".html"))
+        try:
+            write_report(book, file, found.id, data)
+        except ValueError as error:
+            if not isinstance(error.__cause__, OSError):
+                raise
+            raise CommandError(str(error)) from error
+    say(f"report: {file}")
+    return 0

@@ -1,0 +1,14 @@
+"""Scenario files as the commands take them."""
+
+from __future__ import annotations
+
+import sys
+
+from arena.scenario.files import Scenario, find_scenario, load_scenario
+
+
+def read_scenario(file: str, size: str | None = None) -> Scenario:
+    """A scenario, in its default or another size, whose folder may hold agents and networks of its own; they
+    hide nothing installed."""
+    sys.path.append(str(find_scenario(file).absolute().parent))
+    return load_scenario(file, size)

@@ -1,0 +1,232 @@
+"""`arena train`."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+from arena.classifiers.devices import exact_arithmetic, resolve_device
+from arena.cli.console import INTERRUPTED, CommandError, err, say
+from arena.datasets import DatasetSpec, load_dataset
+from arena.training import (
+    RECIPES,
+    Checkpoint,
+    Job,
+    Listener,
+    Stopped,
+    card,
+    find_recipe,
+    measure,
+    train,
+    write_weights,
+)
+from arena.training.card import is_of
+from arena.training.files import part_of
+from arena.training.session import Figures
+
+WEIGHTS = ".safetensors"
+
+
+def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
+    """{"rate": 0.1} of ["rate=0.1"]: values are read as JSON, or else as text."""
+    found = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        if not (key and equals):
+            raise CommandError(f"{option}: found {item!r}; it must be KEY=VALUE")
+        try:
+            found[key] = json.loads(value)
+        except json.JSONDecodeError:
+            found[key] = value
+    return found
+
+
+def changes(given: Sequence[str], epochs: int | None) -> dict[str, Any]:
+    """What of a recipe is changed: by `--set`, and by `--epochs` where it is given."""
+    found = assignments("--set", given)
+    if epochs is None:
+        return found
+    if "epochs" in found:
+        raise CommandError(f"--epochs {epochs} and --set epochs={found['epochs']} are both given; give one")
+    return found | {"epochs": epochs}
+
+
+def make_job(
+    network: str,
+    dataset: DatasetSpec,
+    recipe: str | None,
+    changes: Mapping[str, Any],
+    params: Mapping[str, Any],
+    *,
+    seed: int,
+    device: str,
+    data: Sequence[Path],
+    threads: int | None = None,
+) -> tuple[str, Job]:
+    """What the command line asks for, and the name of its recipe."""
+    exact_arithmetic()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = resolve_device(device)
+    name, named = find_recipe(recipe, network)
+    rules = named.recipe.changed(changes) if changes else named.recipe
+    whole = named.params_for(network) | dict(params)
+    job = Job(network, load_dataset(dataset, data), rules, seed, whole, where)
+    return (f"{name}, changed" if rules != named.recipe else name), job
+
+
+def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
+    """Train, measure and write the weights; the exit status."""
+    out = out or _default_out(job)
+    _check_place(out)
+    checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
+    if fresh:
+        checkpoint.remove()
+    elif out.exists():
+        if not is_of(out, job):
+            raise CommandError(
+                f"{out} holds the weights of another training; --fresh replaces them, or name another --out"
+            )
+        checkpoint.remove()
+        say(f"{out} holds this training already; --fresh trains again")
+        return 0
+    if out.suffix.lower() != WEIGHTS:
+        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
+    _check_writable(out)
+    _tell(job, recipe)
+    bar = _Bar(job)
+    with _signals() as caught:
+        try:
+            with bar:
+                trained = train(job, checkpoint, bar, stop=lambda: bool(caught))
+                accuracy = measure(trained, job.data)
+            write_weights(out, trained.network, card(job, recipe, trained, accuracy))
+        except (Stopped, KeyboardInterrupt):
+            err.print(f"[yellow]interrupted[/]: {_safe(checkpoint)}", highlight=False, soft_wrap=True)
+            return 128 + caught[0] if caught else INTERRUPTED
+        except OSError as error:
+            said = f"{out} cannot be written: {error.strerror or error}"
+            err.print(f"[red]error:[/] {escape(said)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
+            return 1
+    checkpoint.remove()
+    for name, found in accuracy.items():
+        interval = f"({100 * found['low']:.2f} to {100 * found['high']:.2f})"
+        say(f"{name:<12}{100 * found['accuracy']:6.2f} % {interval} of {found['images']:,} images")
+    say(f"weights: {out}")
+    return 0
+
+
+def _tell(job: Job, recipe: str) -> None:
+    rules = json.dumps(job.recipe.model_dump(mode="json", exclude_defaults=True))
+    source = RECIPES[recipe.partition(",")[0]].source
+    text = f"{job.network} on {job.data.name}, {job.device}; recipe {recipe}: {rules} (from {source})"
+    err.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def _default_out(job: Job) -> Path:
+    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{job.network} {job.data.name}").strip("_")
+    return Path("weights") / f"{name}{WEIGHTS}"
+
+
+def _check_writable(out: Path) -> None:
+    """Told before the training rather than after it."""
+    beside = part_of(out)
+    try:
+        with beside.open("ab"):
+            pass
+        beside.unlink()
+    except OSError as error:
+        raise CommandError(f"--out: {out} cannot be written: {error.strerror or error}") from error
+
+
+def _check_place(out: Path) -> None:
+    if out.is_dir():
+        raise CommandError(f"--out: {out} is a folder; it must be a file to write")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--out: the folder {out.parent} cannot be made: {error.strerror}") from error
+
+
+def _safe(checkpoint: Checkpoint) -> str:
+    if checkpoint.path.exists():
+        return escape(f"the same command goes on from {checkpoint.path}")
+    return "no checkpoint was written, and the same command starts over"
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The numbers of the interruptions and terminations so far; the second interruption is a Ctrl-C again."""
+    caught: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if caught and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        caught.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Bar(Listener):
+    """Progress on the terminal: a line for each epoch, and steps, rate and time left below."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TextColumn("steps, rate {task.fields[rate]:.2g}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeLeftColumn(elapsed_when_finished=False),
+            console=err,
+            refresh_per_second=2,
+        )
+        self.task: TaskID = self.progress.add_task("training", total=None, start=False, rate=job.recipe.rate)
+        self.epochs = self.rate = 0.0
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begun(self, done: int, steps: int, epoch_steps: int) -> None:
+        self.epochs = -(-steps // epoch_steps)
+        self.progress.start()
+        if done:
+            self._line(f"going on after step {done:,} of {steps:,}")
+        self.progress.reset(self.task, total=steps, completed=done, rate=self.job.recipe.rate)
+
+    def stepped(self, rate: float) -> None:
+        self.rate = rate
+        self.progress.update(self.task, advance=1, rate=rate)
+
+    def epoch(self, number: int, train: Figures, calibration: Figures) -> None:
+        self._line(
+            f"epoch {number:>3}/{self.epochs}  loss {train.loss:.4f}  accuracy {100 * train.accuracy:.2f} %  "
+            f"calibration {calibration.loss:.4f}, {100 * calibration.accuracy:.2f} %  rate {self.rate:.2g}"
+        )
+
+    def not_kept(self, error: OSError) -> None:
+        self._line(f"no checkpoint could be written: {error.strerror or error}; the training goes on")
+
+    def _line(self, text: str) -> None:
+        self.progress.console.print(text, highlight=False, soft_wrap=True, markup=False)

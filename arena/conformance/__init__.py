@@ -1,0 +1,57 @@
+"""Conformance checks that anybody can put an agent through, with `arena check` or in one line of a test.
+
+    def test_my_attack():
+        check_attacker(MyAttack())
+
+They need no data: they make tiny worlds of their own, and take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from arena.conformance.attacker_checks import attacker_checks, attacker_outcomes, check_attacker
+from arena.conformance.attacker_trials import BUDGET
+from arena.conformance.defender_checks import check_defender, defender_checks, defender_outcomes
+from arena.conformance.examples import agents_of, example
+from arena.conformance.results import Check, ConformanceError, Outcome
+from arena.conformance.watched_play import PATIENCE
+from arena.players import Attacker, Defender
+
+__all__ = [
+    "Check",
+    "ConformanceError",
+    "Outcome",
+    "agents_of",
+    "attacker_checks",
+    "attacker_outcomes",
+    "check_attacker",
+    "check_defender",
+    "defender_checks",
+    "defender_outcomes",
+    "example",
+    "iter_checks",
+    "run_checks",
+]
+
+
+def iter_checks(
+    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+) -> Iterator[Outcome]:
+    """Run all checks on an agent of either kind, each as it is asked for.
+
+    Args:
+        device: where the images lie.
+        budget: queries a game of an attacker's longest plays; the many short ones have a quarter of it.
+        patience: seconds of processor time that an attacker may take for one move.
+    """
+    if isinstance(agent, Attacker):
+        return attacker_outcomes(agent, device=device, budget=budget, patience=patience)
+    return defender_outcomes(agent, device=device)
+
+
+def run_checks(
+    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+) -> list[Outcome]:
+    """All of `iter_checks`."""
+    return list(iter_checks(agent, device=device, budget=budget, patience=patience))

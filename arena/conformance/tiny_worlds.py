@@ -1,0 +1,140 @@
+"""Tiny worlds to check agents in: made here, in a moment, and the same everywhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from arena import draws
+from arena.classifiers import Classifier
+from arena.datasets import Split
+from arena.game.oracle import labels_of
+from arena.rules.geometry import quantise
+
+Shape = tuple[int, int, int]
+WORLDS: tuple[tuple[Shape, int], ...] = (((1, 8, 8), 2), ((3, 12, 12), 10), ((3, 8, 12), 4))
+"""Shape [C,H,W] and number of classes of each world."""
+_HIDDEN = 12
+
+
+class Same(nn.Conv2d):
+    """A convolution that changes nothing, for defenders that look at a network's first."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 1, groups=channels, bias=False)
+        nn.init.ones_(self.weight).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight.view(1, -1, 1, 1)
+
+
+class RowWise(nn.Module):
+    """A network with one hidden layer whose logits of an image are the same bits in any batch.
+
+    It multiplies, adds and compares element by element and sums by halves, in an order that no batch changes;
+    the sums and products of torch's own linear layers do change with it.
+    """
+
+    first: Tensor
+    second: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, shape: Shape, classes: int, seed: int) -> None:
+        super().__init__()
+        self.same = Same(shape[0])
+        pixels = math.prod(shape)
+        first, second = (
+            draws.normal(draws.derive(seed, "layer", n), torch.arange(size), 0, (inputs,))
+            for n, (size, inputs) in enumerate([(_HIDDEN, pixels), (classes, _HIDDEN)])
+        )
+        self.register_buffer("first", _padded(first * (4 / math.sqrt(pixels))))
+        self.register_buffer("second", _padded(second))
+        self.register_buffer("mean", torch.zeros(classes))
+        self.register_buffer("scale", torch.ones(classes))
+        images = draws.uniform(draws.derive(seed, "scale"), torch.arange(64), 0, shape)
+        logits = self(images)
+        self.mean.copy_(logits.mean(dim=0))
+        self.scale.copy_(2 / logits.std(dim=0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = _sum(_padded(self.same(x).flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
+        return (_sum(_padded(hidden).unsqueeze(1) * self.second) - self.mean) * self.scale
+
+
+class Constant(nn.Module):
+    """A classifier that answers all images alike, all classes equal."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :1].mul(0).repeat(1, self.classes)  # with a gradient: 0
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A classifier and as many images as wanted, all of which it gets right.
+
+    Attributes:
+        shape: (C, H, W).
+        classes: K.
+        classifier: its logits of an image do not depend on the batch, bit for bit.
+        seed: of the images.
+    """
+
+    shape: Shape
+    classes: int
+    classifier: Classifier
+    seed: int
+
+    def split(self, name: str, count: int) -> Split:
+        """`count` images on 8-bit levels, other ones under another name."""
+        number = torch.arange(count)
+        drawn = draws.uniform(draws.derive(self.seed, name), number, 0, self.shape)
+        images = quantise(drawn, "round").to(self.classifier.device)
+        return Split(images, number.to(images.device), labels_of(self.classifier(images)))
+
+    @property
+    def train(self) -> Split:
+        """40 images to train defenders on."""
+        return self.split("train", 40)
+
+    @property
+    def calibration(self) -> Split:
+        """20 images to tune defenders on."""
+        return self.split("calibration", 20)
+
+
+@cache
+def world(number: int, device: str) -> World:
+    """The world `WORLDS[number]`."""
+    shape, classes = WORLDS[number]
+    network = RowWise(shape, classes, seed=number)
+    return World(shape, classes, Classifier(network, shape=shape, classes=classes, device=device), number)
+
+
+def constant_world(device: str) -> World:
+    """A world whose classifier answers all images alike."""
+    shape, classes = WORLDS[0]
+    classifier = Classifier(Constant(classes), shape=shape, classes=classes, device=device)
+    return World(shape, classes, classifier, 0)
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """Rows [n,m] with zeros up to the next power of two."""
+    return pad(rows, (0, (1 << (rows.shape[1] - 1).bit_length()) - rows.shape[1]))
+
+
+def _sum(terms: Tensor) -> Tensor:
+    """The sum over the last axis, whose length is a power of two."""
+    while terms.shape[-1] > 1:
+        half = terms.shape[-1] // 2
+        terms = terms[..., :half] + terms[..., half:]
+    return terms.squeeze(-1)

@@ -1,0 +1,233 @@
+"""Where the games of an environment are played: a Referee whose places are dealt anew as games end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Dict
+from numpy.typing import NDArray
+from torch import Tensor
+
+from arena import draws
+from arena.envs.actions import Action
+from arena.envs.endless_games import Course
+from arena.envs.setup import World
+from arena.envs.spaces import LOGIT_LIMIT, farthest
+from arena.game.oracle import Oracle
+from arena.game.referee import Referee
+from arena.records.reports import Bools, Floats, GameRows, Ints, Listener
+from arena.rules.moves import Answers, Submit, Volley
+from arena.rules.threat import TOLERANCE
+
+Observation = dict[str, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a step brought: [N] rewards, [N] whether the games ended in it, and how those did."""
+
+    reward: Floats
+    ended: Bools
+    summary: GameRows | None
+
+
+class Table:
+    """`games` games side by side; `key` [N] are their numbers, to which draws are keyed.
+
+    The reward of a step is a function of the answers and the threat:
+
+    - objective `first`: 1 for the hit that wins the game.
+    - objective `minimum`: log d - log d', the fall of the log distance of the best hit, from d before to d'
+      after the step. Without a hit d is the largest distance possible, 1 (linf) or sqrt(C H W) (l2);
+      distances below 1e-6 count as 1e-6. A game's rewards add up to the log of that distance over the last.
+    - objective `submit`: 1 at the end if the final image was answered with a hit. The final image is the one
+      handed in, which has to be the last one asked or the best one of the game; where none was handed in,
+      the best one (a hit before none, then the lowest margin).
+    """
+
+    def __init__(self, world: World, games: int, seed: int, *, listener: Listener | None, votes: int) -> None:
+        self.world, self.threat, self.games = world, world.threat, games
+        self.course = Course(world, seed)
+        oracle = Oracle(
+            world.stack,
+            seed=draws.derive(seed, "defender", 0),
+            games=games,
+            accounts=self.threat.accounts,
+        )
+        deal, rows = self.course.take(games), max(games, 4096)
+        self.referee = Referee(oracle, deal, self.threat, votes=votes, listener=listener, max_rows=rows)
+        self._everyone = torch.arange(games, device=world.device)
+        self._last = self.referee.x0.clone() if self.threat.objective == "submit" else None
+        self._none = farthest(self.threat.norm, world.shape)
+        self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
+        self._heard = self._silence(games)
+        self._begin(np.arange(games))
+
+    @property
+    def open(self) -> Bools:
+        """[N] whether the games go on."""
+        return self.referee.open
+
+    @property
+    def turn(self) -> Ints:
+        """[N] queries charged so far."""
+        return self.referee.ledger.queries
+
+    def deal(self, games: Ints) -> None:
+        """New games in these places; what still went on there is over (`resigned`)."""
+        self.leave(games)
+        self._redeal(games)
+        self._begin(games)
+
+    def leave(self, games: Ints) -> None:
+        """End those of `games` that are open."""
+        if len(games := games[self.open[games]]):
+            self.referee.end(games, "resigned")
+
+    def play(self, action: Action) -> Outcome:
+        """Let the open games that send ask, or hand in their images.
+
+        Raises:
+            VolleyError: if an image sent is malformed; nothing is charged then.
+        """
+        referee, was_open = self.referee, self.open.copy()
+        sends = action.send & was_open
+        asks, hands_in = np.flatnonzero(sends & ~action.submit), np.flatnonzero(sends & action.submit)
+        before = self._best.copy()
+        if len(hands_in):
+            place = self._place(hands_in)
+            referee.checks.whole(action.image[place], place, once=True)
+        if len(asks):
+            self._ask(action, asks)
+        final_is_hit = referee.ledger.best_hit.copy()
+        if len(hands_in):
+            final_is_hit[hands_in] = self._answered_with_a_hit(action.image, hands_in)
+            referee.submit(Submit(action.image[place], place))
+        ended = was_open & ~self.open
+        reward = self._reward(before, ended, final_is_hit)
+        return Outcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
+
+    def observe(self) -> Observation:
+        """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
+        referee, ledger = self.referee, self.referee.ledger
+        host = np.stack([ledger.left, self._best, self._best_is_hit])
+        left, distance, is_hit = torch.from_numpy(host).to(self.world.device, torch.float32).unbind()
+        has_target = int(referee.target is not None)
+        observation = {
+            "image": referee.x0.clone(),
+            "label": referee.label.clone(),
+            "target": torch.zeros_like(referee.label) if referee.target is None else referee.target.clone(),
+            "has_target": torch.full_like(referee.label, has_target),
+            **{name: part.clone() for name, part in self._heard.items()},
+            "left": left.unsqueeze(1),
+            "best_distance": distance.unsqueeze(1),
+            "has_best": is_hit.long(),
+        }
+        if self.threat.accounts > 1:
+            observation["banned"] = torch.from_numpy(ledger.banned).to(self.world.device, torch.int8)
+        return observation
+
+    def _ask(self, action: Action, asks: Ints) -> None:
+        place, everyone = self._place(asks), len(asks) == self.games
+        x = action.image if everyone else action.image[place]
+        account = action.account if action.account is None or everyone else action.account[place]
+        self._hear(place, self.referee.answer(Volley(x, place, account)))
+        if self._last is not None:
+            self._last[place] = x
+        ledger = self.referee.ledger
+        distance = ledger.best_l2 if self.threat.norm == "l2" else ledger.best_linf
+        hit = asks[ledger.best_hit[asks]]
+        self._best[hit], self._best_is_hit[hit] = distance[hit], True
+
+    def _hear(self, place: Tensor, answers: Answers) -> None:
+        """Keep what was answered to the games at `place` [n]; NaN and infinities go no further."""
+        labelled = answers.label >= 0
+        heard = {
+            "answered": answers.answered.long(),
+            "refused": answers.refused.long(),
+            "answer_label": answers.label.clamp_min(0),
+            "has_label": labelled.long(),
+        }
+        if answers.scores is not None:
+            whole = answers.answered & ~answers.scores.isnan().any(dim=1)
+            scores = torch.where(whole.unsqueeze(1), answers.scores, 0.0)
+            heard["answer_scores"] = scores.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+            heard["has_scores"] = whole.long()
+        for name, part in heard.items():
+            self._heard[name][place] = part
+
+    def _reward(self, before: Floats, ended: Bools, final_is_hit: Bools) -> Floats:
+        if self.threat.objective == "minimum":
+            fall: Floats = np.log(np.maximum(before, TOLERANCE)) - np.log(np.maximum(self._best, TOLERANCE))
+            return fall
+        return (ended & final_is_hit).astype(np.float64)
+
+    def _answered_with_a_hit(self, image: Tensor, games: Ints) -> Bools:
+        """[n] whether what `games` [n] hand in is the last image asked or the best, and that was a hit."""
+        assert self._last is not None
+        place, ledger = self._place(games), self.referee.ledger
+        given = image[place]
+        same = [(given == kept[place]).flatten(1).all(dim=1) for kept in (self._last, self.referee.best)]
+        last, best = torch.stack(same).cpu().numpy()
+        return np.asarray((last & ledger.last_hit[games]) | (best & ledger.best_hit[games]))
+
+    def _begin(self, games: Ints) -> None:
+        """Forget what was heard of the games that were played before in the places of these."""
+        # The course asked the classifier in other batches: at a tie, rounding may have made it wrong since.
+        while len(wrong := games[~self.open[games]]):
+            self._redeal(wrong)
+        place = self._place(games)
+        for name, part in self._silence(len(games)).items():
+            self._heard[name][place] = part
+        if self._last is not None:
+            self._last[place] = self.referee.x0[place]
+        self._best[games], self._best_is_hit[games] = self._none, False
+        self.key = np.array(self.referee.key.cpu().numpy())
+
+    def _redeal(self, games: Ints) -> None:
+        self.referee.redeal(games, self.course.take(len(games)))
+
+    def _silence(self, games: int) -> Observation:
+        zero = torch.zeros(games, dtype=torch.int64, device=self.world.device)
+        names = ("answered", "refused", "answer_label", "has_label", "has_scores")
+        scores = torch.zeros(games, self.world.classes, device=self.world.device)
+        return {**{name: zero.clone() for name in names}, "answer_scores": scores}
+
+    def _place(self, games: Ints) -> Tensor:
+        whole = len(games) == self.games
+        return self._everyone if whole else torch.from_numpy(games).to(self.world.device)
+
+
+def to_numpy(observation: Observation, space: Dict) -> dict[str, NDArray[Any]]:
+    """Observations [N,...] on the host, by one copy, in the types of the space of one game."""
+    games = len(observation["image"])
+    # Whole numbers up to 2^24 (budgets among them) are exact in float32.
+    flat = torch.cat([part.reshape(games, -1).to(torch.float32) for part in observation.values()], dim=1)
+    widths = np.cumsum([part[0].numel() for part in observation.values()])[:-1]
+    columns = np.split(flat.cpu().numpy(), widths, axis=1)
+    return {
+        name: column.reshape(tuple(part.shape)).astype(space[name].dtype)
+        for (name, part), column in zip(observation.items(), columns, strict=True)
+    }
+
+
+def ending(rows: GameRows) -> list[dict[str, Any]]:
+    """How each of the ended games ended, for `info`; a game without a hit has no distances."""
+    endings = []
+    for i in range(len(rows)):
+        one: dict[str, Any] = {
+            "reason": rows.reason[i],
+            "queries": int(rows.queries[i]),
+            "refused": int(rows.refused[i]),
+            "answered": bool(rows.answered[i]),
+            "vote": float(rows.vote[i]),
+            "base": bool(rows.base[i]),
+            "hit_at": int(rows.hit_at[i]),
+        }
+        if rows.answered[i]:
+            one |= {"l2": float(rows.l2[i]), "linf": float(rows.linf[i])}
+        endings.append(one)
+    return endings

@@ -1,0 +1,148 @@
+"""How well a defended classifier serves clean images, measured as they stream by."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arena import draws, statistics
+from arena.classifiers import Classifier
+from arena.datasets import Split, draw
+from arena.evaluation.clean_utility import Utility
+from arena.evaluation.cost import first_queries, measure
+from arena.game.oracle import Oracle, Stack, labels_of
+from arena.players import Response
+
+
+class Evaluation:
+    """Labelled images on which stacks around a classifier are evaluated.
+
+    Of a large split a batch of images is held at a time, and four numbers of each.
+
+    Args:
+        classifier: the undefended one.
+        images: how many: the first of the drawing order of `seed`, which is even over the classes; None for
+            all. The seed also keys the defenders' draws.
+    """
+
+    def __init__(
+        self, classifier: Classifier, split: Split, *, seed: int = 0, images: int | None = None
+    ) -> None:
+        self.classifier, self.split, self.seed = classifier, split, seed
+        wanted = len(split) if images is None else min(images, len(split))
+        self.places = draw(split, seed, wanted, lambda place: torch.ones(len(place), dtype=torch.bool)).index
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @cached_property
+    def undefended(self) -> Tensor:
+        """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
+        return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
+
+    def of(self, stack: Stack, *, cost: bool = True) -> Utility:
+        """The utility of a stack of prepared defenders.
+
+        Every image is the first query of a game of its own, answered once and remembered as in play; memory
+        for a whole service lives through all images, in drawing order.
+
+        Args:
+            cost: whether time and memory are measured, too: in some tenths of a second, or in up to the
+                time that the rest takes, whichever is longer.
+
+        Raises:
+            ValueError: if there are no images.
+        """
+        if not len(self):
+            raise ValueError("a utility needs at least one image")
+        began = time.perf_counter()
+        columns = list(zip(*self._answers(stack), strict=True))
+        seconds = (time.perf_counter() - began) / 3
+        label, refused, confidence, nll, flagged = (torch.cat(column) for column in columns)
+        truth, answered = self.split.labels[self.places], label >= 0
+        right = label == truth
+        low, high = statistics.wilson(int(right.sum()), len(self))
+        return Utility(
+            images=len(self),
+            accuracy=_share(right),
+            low=low,
+            high=high,
+            declined=_share(~answered & ~refused),
+            refused=_share(refused),
+            flagged=_share(flagged),
+            agreement=_share(label == self.undefended),
+            **_calibration(confidence[answered], right[answered], nll[answered]),
+            **(self._cost(stack, seconds) if cost else {}),
+        )
+
+    def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
+        """By pieces, as `read` gives them."""
+        seed = draws.derive(self.seed, "utility")
+        service = any(d.memory == "service" for d in stack.defenders)
+        oracle = Oracle(stack, seed=seed, games=len(self)) if service else None
+        for cut, x in self._pieces(stack.base):
+            place = self.places[cut : cut + len(x)]
+            own = oracle or Oracle(stack, seed=seed, games=len(x))
+            game = self.split.index[place].to(x.device)
+            response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
+            own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))
+            yield read(response, self.split.labels[place])
+
+    def _cost(self, stack: Stack, seconds: float) -> dict[str, Any]:
+        images = self._take(0, stack.base)
+        return measure(self.classifier, stack, images, seed=self.seed, seconds=seconds)
+
+    def _pieces(self, classifier: Classifier) -> Iterator[tuple[int, Tensor]]:
+        """The images, as many at a time as the classifier takes, each piece with its first place."""
+        for cut in range(0, len(self), classifier.batch):
+            yield cut, self._take(cut, classifier)
+
+    def _take(self, cut: int, classifier: Classifier) -> Tensor:
+        return self.split.take(self.places[cut : cut + classifier.batch]).to(classifier.device)
+
+
+def _calibration(confidence: Tensor, right: Tensor, nll: Tensor) -> dict[str, Any]:
+    if not len(right):
+        return dict.fromkeys(("ece", "ece_mass", "nll"), math.nan)
+    p, correct = confidence.numpy(), right.numpy()
+    return {
+        "ece": statistics.ece(p, correct),
+        "ece_mass": statistics.ece_quantile(p, correct),
+        "nll": float(nll.numpy().mean()),
+    }
+
+
+def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """An answer to images of the classes `truth` [n] as the referee reads it, on the CPU, [n] each: the label
+    (-1 for none), whether the image was refused, the confidence of the label, -log p of `truth`, and whether
+    the image was flagged."""
+    scores = response.scores.cpu()
+    refused, declined, flagged = torch.zeros(3, len(scores), dtype=torch.bool).unbind()
+    for flag in (response.refused, response.banned):
+        refused = refused if flag is None else refused | flag.cpu()
+    if response.declined is not None:
+        declined = response.declined.cpu()
+    if response.flagged is not None:
+        flagged = response.flagged.cpu()
+    label = torch.where(refused | declined, -1, labels_of(scores))
+    log_p = log_probabilities(scores)
+    return label, refused, log_p.max(dim=1).values.exp(), -log_p.gather(1, truth[:, None])[:, 0], flagged
+
+
+def log_probabilities(scores: Tensor) -> Tensor:
+    """log softmax of logits [n,K] in float64, infinite ones as the limits of large ones: those at +inf share
+    all probability, and where all are at -inf they share it."""
+    z = scores.double()
+    top = z.max(dim=1, keepdim=True).values
+    shared = torch.where(z == top, 0.0, -torch.inf).double()
+    return torch.where(top.isinf(), shared, z).log_softmax(dim=1)
+
+
+def _share(rows: Tensor) -> float:
+    return int(rows.sum()) / len(rows)

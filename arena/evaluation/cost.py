@@ -1,0 +1,124 @@
+"""What answering costs: seconds per query relative to the undefended classifier, and peak memory."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from arena.classifiers import Classifier
+from arena.classifiers.devices import cuda_peak
+from arena.game.oracle import Oracle, Stack
+from arena.players import Rows
+
+SECONDS = (0.1, 5.0)
+"""How long runs of one size go on at least and at most; the first run of a slow one may be the only one."""
+MOST_PAIRS = 50
+
+
+def measure(
+    classifier: Classifier, stack: Stack, images: Tensor, *, seed: int = 0, seconds: float = 0.0
+) -> dict[str, Any]:
+    """The measured fields of `Utility` for a stack, against the undefended `classifier`.
+
+    The large batch has as many rows as the stack's classifier takes at once: `images` [n,C,H,W], on the
+    device, repeated as often as needed. Both sides answer through an Oracle, each row as the first query of a
+    game of its own, and are timed in turns, for about `seconds` at each size, within `SECONDS`.
+    """
+    seconds = min(max(seconds, SECONDS[0]), SECONDS[1])
+    batch = stack.base.batch
+    many = images[torch.arange(batch, device=images.device) % len(images)]
+    undefended = Stack(classifier)
+    one, all_rows = (
+        paired(partial(_ask, undefended, x, seed), partial(_ask, stack, x, seed), seconds)
+        for x in (many[:1], many)
+    )
+    return {
+        "batch": batch,
+        **dict(zip(("cost_1", "cost_1_low", "cost_1_high"), one[:3], strict=True)),
+        **dict(zip(("cost_batch", "cost_batch_low", "cost_batch_high"), all_rows[:3], strict=True)),
+        "seconds_1": one[3],
+        "seconds_batch": all_rows[3] / batch,
+        "peak_bytes": peak_bytes(lambda: _ask(stack, many, seed), stack.base.device),
+    }
+
+
+def paired(
+    reference: Callable[[], float], other: Callable[[], float], seconds: float
+) -> tuple[float, float, float, float]:
+    """The ratio of `other`'s time to `reference`'s: its median, lower and upper quartile over pairs of runs;
+    and the median of `other`'s own time. Both return the seconds that they took.
+
+    The first pair warms up and is not counted, unless it takes a quarter of `seconds`.
+    """
+    began = time.perf_counter()
+    pairs = [(reference(), other())]
+    if time.perf_counter() - began < seconds / 4:
+        pairs.clear()
+    while not pairs or (time.perf_counter() - began < seconds and len(pairs) < MOST_PAIRS):
+        pairs.append((reference(), other()))
+    ratios = [theirs / max(own, 1e-9) for own, theirs in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    return middle, max(low, min(ratios)), min(high, max(ratios)), statistics.median(t for _, t in pairs)
+
+
+def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
+    """The most bytes of tensors that `run` holds at any moment beyond what was held before.
+
+    On CUDA by the allocator's own counter. On the CPU by the allocations and releases that torch's profiler
+    records while `run` is repeated under it; what a library keeps outside of torch's allocator (oneDNN's
+    packed weights, say) is not seen. None on other devices, and where a profiler runs already.
+    """
+    if device.type == "cuda":
+        return cuda_peak(run, device)
+    if device.type != "cpu" or torch._C._autograd._profiler_enabled():
+        return None
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler says on stderr that it starts
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
+        run()
+    recorded: Any = profiler.profiler
+    events = [e for e in recorded.kineto_results.events() if e.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+def _ask(stack: Stack, x: Tensor, seed: int) -> float:
+    """The seconds that one volley of `x` takes, memories committed, from fresh ones on."""
+    oracle, rows = Oracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
+    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
+    _wait(x.device)
+    began = time.perf_counter()
+    oracle.respond(x, rows)
+    oracle.commit(kept)
+    _wait(x.device)
+    return time.perf_counter() - began
+
+
+def first_queries(n: int, device: torch.device, game: Tensor | None = None, slot: int = 0) -> Rows:
+    """Rows [n] that are the first queries of as many games, at the places from `slot` on; `game` [n] numbers
+    them, from 0 where it is None."""
+    place = torch.arange(n, device=device)
+    return Rows(
+        slot=place + slot,
+        game=place if game is None else game,
+        turn=torch.ones_like(place),
+        account=torch.zeros_like(place),
+        place=place,
+    )
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

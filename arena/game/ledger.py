@@ -1,0 +1,297 @@
+"""The host's books of a shard: budgets, hits, bests and ends, from the scalars that leave the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from arena.records.reports import Bools, Floats, Ints, Reason
+from arena.rules.threat import TOLERANCE, Threat
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The scalars of a volley's rows, [n] each.
+
+    Attributes:
+        rank: how many earlier rows of the volley are of the same game.
+    """
+
+    game: Ints
+    rank: Ints
+    account: Ints
+    label: Ints
+    margin: Floats
+    l2: Floats
+    linf: Floats
+    refused: Bools
+    flagged: Bools
+    banned: Bools
+
+
+@dataclass(frozen=True)
+class Step:
+    """Part of a volley up to a mark: rows that became the bests of `games`, then the games due there."""
+
+    rows: Ints
+    games: Ints
+    mark: int | None
+    due: Ints
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What the books say of a volley, [n] each but `steps` and `closed`.
+
+    Attributes:
+        kept: charged: of a game that was open, within its budget, not after its end.
+        labelled: every row got a label.
+        better: the row became its game's best when it came, in row order.
+        steps: to be taken in order; the books of bests move on with each.
+    """
+
+    kept: Bools
+    hit: Bools
+    refused: Bools
+    turn: Ints
+    labelled: bool
+    better: Bools
+    steps: Iterator[Step]
+
+
+class Ledger:
+    """Books of G games under a threat. `at` are the query counts to report, ascending, without 0."""
+
+    def __init__(
+        self,
+        threat: Threat,
+        label: Ints,
+        target: Ints | None,
+        at: Sequence[int] = (),
+    ) -> None:
+        games = len(label)
+        self.threat, self.label, self.target = threat, label.copy(), None if target is None else target.copy()
+        self.at = np.asarray([*at, np.iinfo(np.int64).max], dtype=np.int64)
+        self.is_open = np.zeros(games, dtype=bool)
+        self.reason: list[Reason | None] = [None] * games
+        self.queries = np.zeros(games, dtype=np.int64)
+        self.refused = np.zeros(games, dtype=np.int64)
+        self.insider = np.zeros(games, dtype=np.int64)
+        self.hit_at = np.zeros(games, dtype=np.int64)
+        self.accepted_at = np.zeros(games, dtype=np.int64)
+        self.volley = 0
+        self._asked_in = np.zeros(games, dtype=np.int64)
+        self._hit_in = np.zeros(games, dtype=np.int64)
+        self.banned = np.zeros((games, threat.accounts), dtype=bool)
+        self.chosen = np.zeros(games, dtype=bool)
+        self.best_hit = np.zeros(games, dtype=bool)
+        self.best_value = np.full(games, np.inf)
+        self.best_turn = np.zeros(games, dtype=np.int64)
+        self.best_inside = np.ones(games, dtype=bool)
+        self.best_l2 = np.zeros(games)
+        self.best_linf = np.zeros(games)
+
+    @property
+    def last_hit(self) -> Bools:
+        """[G] whether a hit was among the game's rows of the last volley in which it had any."""
+        return np.asarray((self._hit_in == self._asked_in) & (self._asked_in > 0))
+
+    def begin_volley(self) -> None:
+        """What is entered from now on belongs to another volley."""
+        self.volley += 1
+
+    @property
+    def left(self) -> Ints:
+        """[G] queries left."""
+        return self.threat.budget - self.queries
+
+    def reset(self, games: Ints, label: Ints, target: Ints | None) -> None:
+        """Open new books for `games`, whose true labels (and targets) are these."""
+        self.label[games] = label
+        if self.target is not None and target is not None:
+            self.target[games] = target
+        for zeroed in (
+            self.queries,
+            self.refused,
+            self.insider,
+            self.hit_at,
+            self.accepted_at,
+            self._asked_in,
+            self._hit_in,
+            self.best_turn,
+            self.best_l2,
+            self.best_linf,
+        ):
+            zeroed[games] = 0
+        for lowered in (self.banned, self.chosen, self.best_hit):
+            lowered[games] = False
+        self.best_value[games] = np.inf
+        self.best_inside[games] = True
+        self.is_open[games] = True
+        for game in games.tolist():
+            self.reason[game] = None
+
+    def close(self, games: Ints, reason: Reason) -> Ints:
+        """End those of `games` that are open; returns them."""
+        ended: Ints = games[self.is_open[games]]
+        self.is_open[ended] = False
+        for game in ended.tolist():
+            self.reason[game] = reason
+        return ended
+
+    def wins(self, game: Ints, label: Ints) -> Bools:
+        """[n] whether these labels win these games."""
+        if self.target is not None:
+            return np.asarray(label == self.target[game])
+        return np.asarray((label != self.label[game]) & (label >= 0))
+
+    def inside(self, l2: Floats, linf: Floats) -> Bools:
+        """[n] whether images at these distances lie in the ball."""
+        return np.asarray((l2 if self.threat.norm == "l2" else linf) <= self.threat.epsilon + TOLERANCE)
+
+    def enter(self, c: Columns) -> Ruling:
+        """Charge a volley's rows in order and enter what they brought."""
+        granted = self.is_open[c.game] & (c.rank < self.left[c.game])
+        refused = c.refused | c.banned | self.banned[c.game, c.account]
+        inside = self.inside(c.l2, c.linf)
+        hit = granted & ~refused & inside & self.wins(c.game, c.label)
+        ban = granted & c.banned
+        ends = (hit if self.threat.objective == "first" else False) | self._last_account(c, ban)
+        kept = granted & self._not_after_end(c, ends)
+        hit &= kept
+        self.banned[c.game[ban & kept], c.account[ban & kept]] = True
+        before = self.queries.copy()
+        turn = before[c.game] + c.rank + 1
+        self.queries += np.bincount(c.game[kept], minlength=len(before))
+        self.refused += np.bincount(c.game[kept & refused], minlength=len(before))
+        self._enter_hits(c.game, turn, kept, hit)
+        candidate = kept & ~refused & (c.label >= 0) & ~self.chosen[c.game]
+        candidate &= inside | (self.threat.objective == "minimum")
+        value = self._values(c, hit)
+        better = self._better(c, candidate, hit, value)
+        self._close_ended(c, kept, hit, ends)
+        steps = self._steps(c, turn, kept, better, hit, inside, value, before)
+        return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, steps)
+
+    def _last_account(self, c: Columns, ban: Bools) -> Bools:
+        """[n] whether the row's ban closes the last account of its game that was not closed."""
+        if not ban.any():
+            return ban
+        closed = self.banned[c.game].sum(axis=1) - self.banned[c.game, c.account]
+        return np.asarray(ban & (closed == self.threat.accounts - 1))
+
+    def _not_after_end(self, c: Columns, ends: Bools) -> Bools:
+        if not c.rank.any() or not ends.any():
+            return np.ones(len(c.game), dtype=bool)
+        last = np.full(len(self.is_open), np.iinfo(np.int64).max)
+        np.minimum.at(last, c.game[ends], c.rank[ends])
+        return np.asarray(c.rank <= last[c.game])
+
+    def _enter_hits(self, game: Ints, turn: Ints, kept: Bools, hit: Bools) -> None:
+        self._asked_in[game[kept]] = self.volley
+        self._hit_in[game[hit]] = self.volley
+        if hit.any():
+            first = np.full(len(self.hit_at), np.iinfo(np.int64).max)
+            np.minimum.at(first, game[hit], turn[hit])
+            new = (self.hit_at == 0) & (first < np.iinfo(np.int64).max)
+            self.hit_at[new] = first[new]
+
+    def _values(self, c: Columns, hit: Bools) -> Floats:
+        """[n] by what rows are compared, hits with hits and others with others; the lowest is the best."""
+        distance = c.l2 if self.threat.norm == "l2" else c.linf
+        value = np.where(hit & (self.threat.objective == "minimum"), distance, c.margin)
+        value[np.isnan(value)] = np.inf
+        return value
+
+    def _better(self, c: Columns, candidate: Bools, hit: Bools, value: Floats) -> Bools:
+        """[n] whether a candidate beats its game's best and all rows of the game before it.
+
+        A hit beats what is none, then the lower value beats the higher; of equals the earlier stays.
+        """
+        rows = np.flatnonzero(candidate)
+        game = c.game[rows]
+        beats = (hit[rows] & ~self.best_hit[game]) | (
+            (hit[rows] == self.best_hit[game]) & (value[rows] < self.best_value[game])
+        )
+        rows = rows[beats]
+        if len(rows) > 1 and c.rank[rows].any():
+            rows = rows[np.lexsort((c.rank[rows], c.game[rows]))]
+            _, grade = np.unique(np.stack([~hit[rows], value[rows]]), axis=1, return_inverse=True)
+            # Grades fall from game to game by more than they differ, so that one running minimum serves all.
+            fall = np.cumsum(np.diff(c.game[rows], prepend=c.game[rows[0]]) > 0) * len(rows)
+            grade = grade.reshape(-1) - fall
+            rows = rows[np.append(True, grade[1:] < np.minimum.accumulate(grade)[:-1])]
+        better = np.zeros(len(candidate), dtype=bool)
+        better[rows] = True
+        return better
+
+    def _steps(
+        self,
+        c: Columns,
+        turn: Ints,
+        kept: Bools,
+        better: Bools,
+        hit: Bools,
+        inside: Bools,
+        value: Floats,
+        before: Ints,
+    ) -> Iterator[Step]:
+        """The volley cut at the marks that games pass in it, bests entered step by step."""
+        segment = np.searchsorted(self.at, turn)
+        for part in np.unique(segment[kept]).tolist():
+            rows = self._last(np.flatnonzero(better & (segment == part)), c)
+            games = c.game[rows]
+            self.best_hit[games], self.best_value[games] = hit[rows], value[rows]
+            self.best_turn[games], self.best_inside[games] = turn[rows], inside[rows]
+            self.best_l2[games], self.best_linf[games] = c.l2[rows], c.linf[rows]
+            at = self.at[part]
+            due = np.flatnonzero((before < at) & (self.queries >= at))
+            yield Step(rows, games, int(at) if len(due) else None, due)
+
+    def _last(self, rows: Ints, c: Columns) -> Ints:
+        """Of `rows`, the last of each game."""
+        if not c.rank[rows].any():
+            return rows
+        rows = rows[np.lexsort((-c.rank[rows], c.game[rows]))]
+        _, leading = np.unique(c.game[rows], return_index=True)
+        return np.asarray(rows[leading])
+
+    def _close_ended(self, c: Columns, kept: Bools, hit: Bools, ends: Bools) -> None:
+        if ends.any():
+            if self.threat.objective == "first":
+                self.close(np.unique(c.game[kept & hit]), "hit")
+            self.close(np.unique(c.game[kept & ends]), "banned")
+        self.close(np.flatnonzero(self.is_open & (self.queries >= self.threat.budget)), "budget")
+
+    def choose(self, games: Ints, l2: Floats, linf: Floats) -> Ints:
+        """Enter the attacker's choice of final images, at these distances, in place of the best answers.
+
+        Returns those of `games` that were open, for which alone it counts.
+        """
+        mine = self.is_open[games]
+        taken: Ints = games[mine]
+        self.best_turn[taken] = self.queries[taken]
+        self.best_inside[taken] = self.inside(l2, linf)[mine]
+        self.best_l2[taken], self.best_linf[taken] = l2[mine], linf[mine]
+        self.chosen[taken] = True
+        return taken
+
+    def accept(self, games: Ints) -> None:
+        """The attacker's rule accepted the last answers of `games`; counts where a hit was among them."""
+        new = games[self.last_hit[games] & (self.accepted_at[games] == 0)]
+        self.accepted_at[new] = self.queries[new]
+
+    def answered(self, games: Ints, at: int | None = None) -> Bools:
+        """[n] whether a hit was answered in `games`, by query count `at` if given."""
+        hit_at = self.hit_at[games]
+        return np.asarray((hit_at > 0) & (True if at is None else hit_at <= at))
+
+    def distances_of(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
+        """l2 and linf of the final images of `games`: the attacker's choice, or where a hit was answered.
+
+        Else NaN.
+        """
+        scored = self.chosen[games] | self.answered(games, at)
+        return np.where(scored, self.best_l2[games], np.nan), np.where(scored, self.best_linf[games], np.nan)

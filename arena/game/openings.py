@@ -1,0 +1,101 @@
+"""The games of a shard: images, labels, targets, and what their attacker owns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from arena import draws
+from arena.classifiers import Classifier
+from arena.datasets import Split
+from arena.game.oracle import labels_of
+from arena.players.seat import Holdings
+from arena.rules.threat import Threat
+
+
+@dataclass(frozen=True, eq=False)
+class Deal:
+    """The games of a shard.
+
+    Attributes:
+        x0: [G,C,H,W] clean images; label: [G] true labels; key: [G] the games' numbers, to which all draws
+            are keyed (image numbers in the data set); target: [G] or None.
+    """
+
+    x0: Tensor
+    label: Tensor
+    key: Tensor
+    target: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+    def __getitem__(self, rows: Tensor | slice) -> Deal:
+        target = None if self.target is None else self.target[rows]
+        return Deal(self.x0[rows], self.label[rows], self.key[rows], target)
+
+
+def draw_targets(threat: Threat, label: Tensor, key: Tensor, classes: int, seed: int) -> Tensor | None:
+    """Target labels [G] as the threat says, from the scenario's seed and the image's number alone."""
+    if not threat.targeted:
+        return None
+    if threat.targets == "next":
+        return (label + 1) % classes
+    offset = draws.integers(classes - 1, draws.derive(seed, "targets"), key, 0, ()) + 1
+    return (label + offset) % classes
+
+
+class Reserve:
+    """The images that attackers may be granted, and what a classifier answers on them.
+
+    Attributes:
+        split: they and their labels; None where there are none.
+    """
+
+    def __init__(self, split: Split | None, classifier: Classifier) -> None:
+        self.split, self.classifier = split, classifier
+
+    def __len__(self) -> int:
+        return 0 if self.split is None else len(self.split)
+
+    @cached_property
+    def answered(self) -> Tensor:
+        """[n] int64, the classifier's label of every image, -1 for no answer: asked once, in pieces."""
+        split, device = self.split, self.classifier.device
+        assert split is not None
+        rows = torch.split(torch.arange(len(split)), self.classifier.batch)
+        return torch.cat([labels_of(self.classifier(split.take(piece).to(device))) for piece in rows])
+
+
+def draw_holdings(threat: Threat, reserve: Reserve, deal: Deal, seed: int) -> Holdings:
+    """What the threat's resources grant the attacker. No other images of the reserve are held than these.
+
+    Raises:
+        ValueError: if the reserve holds too few images.
+    """
+    wanted, device = threat.resources, deal.x0.device
+    if not wanted.images and not wanted.starts:
+        return Holdings()
+    if reserve.split is None or len(reserve) < max(1, wanted.images):
+        found = len(reserve)
+        raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
+    granted = slice(0, wanted.images)
+    images, labels = reserve.split.take(granted).to(device), reserve.split.labels[granted].to(device)
+    return Holdings(images, labels, _starts(reserve, deal, seed) if wanted.starts else None)
+
+
+def _starts(reserve: Reserve, deal: Deal, seed: int) -> Tensor:
+    """One image [G,C,H,W] for each game with a label that wins it; NaN where there is none."""
+    assert reserve.split is not None
+    label = reserve.answered.to(deal.x0.device)
+    if deal.target is None:
+        fits = (label != deal.label.unsqueeze(1)) & (label >= 0)
+    else:
+        fits = label == deal.target.unsqueeze(1)
+    weight = draws.uniform(draws.derive(seed, "starts"), deal.key, 0, (len(reserve),))
+    place = torch.where(fits, weight, -1.0).argmax(dim=1)
+    chosen = reserve.split.take(place.to(reserve.split.index.device)).to(deal.x0.device)
+    return torch.where(fits.any(dim=1).view(-1, 1, 1, 1), chosen, torch.nan)

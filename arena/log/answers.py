@@ -1,0 +1,185 @@
+"""What the log answers with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from arena.records.reports import Bools, Floats, Ints, Reason
+from arena.records.runs import MatchInfo, RunInfo
+
+
+@dataclass(frozen=True)
+class Run:
+    """A scenario that was played; `ended` is None while it is not whole. Times are UTC."""
+
+    id: int
+    info: RunInfo
+    started: datetime
+    ended: datetime | None
+
+
+@dataclass(frozen=True)
+class Match:
+    """One attacker against one defended classifier."""
+
+    id: int
+    run_id: int
+    info: MatchInfo
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Hits against queries: `lost[i]` of the played games had one by turn `turn[i]`, which ascends."""
+
+    turn: Ints
+    lost: Ints
+    drawn: int
+    played: int
+
+    @property
+    def accuracy(self) -> Floats:
+        """The share of the games drawn that are kept from `turn` on; (played / drawn) before the first."""
+        return (self.played - self.lost) / max(self.drawn, 1)
+
+    @property
+    def success(self) -> Floats:
+        """The share of the games played that are won from `turn` on."""
+        return self.lost / max(self.played, 1)
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """How a match's games ended, [n] each, ordered by repeat, shard and place in it.
+
+    `target` is -1 when untargeted, `hit_at` and `accepted_at` are 0 for none, and `l2` and `linf` are
+    infinite where the final image is no hit.
+    """
+
+    game: Ints
+    repeat: Ints
+    shard: Ints
+    image: Ints
+    label: Ints
+    target: Ints
+    reason: list[Reason]
+    queries: Ints
+    insider_queries: Ints
+    refused: Ints
+    answered: Bools
+    vote: Floats
+    base: Bools
+    hit_at: Ints
+    accepted_at: Ints
+    l2: Floats
+    linf: Floats
+
+    def __len__(self) -> int:
+        return len(self.game)
+
+
+@dataclass(frozen=True)
+class Marks:
+    """A match's verdicts at query counts, [n] each, ordered by `at`, then as `Outcomes`.
+
+    `l2` and `linf` are infinite where there was no hit yet.
+    """
+
+    at: Ints
+    game: Ints
+    turn: Ints
+    answered: Bools
+    vote: Floats
+    base: Bools
+    l2: Floats
+    linf: Floats
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a match's queries of one purpose came to, over its finished shards, at every log level."""
+
+    purpose: str
+    queries: int
+    refused: int
+    flagged: int
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A game's logged queries, [n] each, in order; `margin` is NaN where the defender declined."""
+
+    turn: Ints
+    account: Ints
+    purpose: list[str]
+    label: Ints
+    refused: Bools
+    flagged: Bools
+    margin: Floats
+    l2: Floats
+    linf: Floats
+    hit: Bools
+
+    def __len__(self) -> int:
+        return len(self.turn)
+
+
+@dataclass(frozen=True)
+class Game:
+    """One game, with its final image.
+
+    Attributes:
+        place: the game's place in its shard.
+        image: the clean image's number in the data set.
+        target, hit_at, accepted_at: None for none.
+        l2, linf: of the final image; infinite where it is no hit.
+        final: [C,H,W] float32 in [0,1], as submitted.
+    """
+
+    id: int
+    match_id: int
+    shard: int
+    repeat: int
+    place: int
+    image: int
+    label: int
+    target: int | None
+    reason: Reason
+    queries: int
+    insider_queries: int
+    refused: int
+    answered: bool
+    vote: float
+    base: bool
+    hit_at: int | None
+    accepted_at: int | None
+    l2: float
+    linf: float
+    final: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class NoteOfGame:
+    """A remark about a game."""
+
+    game_id: int
+    image: int
+    repeat: int
+    turn: int
+    key: str
+    value: str | float
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a statement found."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]

@@ -1,0 +1,190 @@
+"""A shard on its way into the log."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from functools import partial
+from threading import BoundedSemaphore
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from sqlalchemy import Connection, delete, select, text, update
+
+from arena.log import rows as as_columns
+from arena.log import schema
+from arena.log.bulk import append
+from arena.log.database import insert_row, now
+from arena.log.errors import LogError
+from arena.records.reports import GameRows, Ints, MarkRows, NoteRows, QueryRows
+from arena.records.runs import Level
+
+if TYPE_CHECKING:
+    from arena.log.writer import Log
+
+CHUNK = 100_000
+"""Rows that are gathered before they are handed to the writing thread."""
+WAITING = 4
+"""Chunks that may wait for the writing thread before the playing thread waits for it."""
+
+_BEGIN_LOCK = 0x61726E62
+
+Piece = QueryRows | MarkRows | NoteRows
+
+
+class Shard:
+    """A `transcript.Listener` whose rows reach the log in chunks while the shard is played.
+
+    It keeps the arrays that it hears, uncopied, until they are written. Made by `Log.shard`; used once, by
+    one thread.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        match_id: int,
+        number: int,
+        repeat: int,
+        fingerprint: str,
+        keys: Ints,
+        level: Level,
+    ) -> None:
+        self._log = log
+        self._match_id, self._number, self._repeat = match_id, number, repeat
+        self._fingerprint = fingerprint
+        self._keys = keys
+        self._level = level
+        self._id = self._first_game = self._notes = self._rows = 0
+        self._pieces: list[Piece] = []
+        self._purposes: dict[str, Ints] = {}
+        self._games: GameRows | None = None
+        self._room = BoundedSemaphore(WAITING)
+        self._error: BaseException | None = None
+
+    def queries(self, rows: QueryRows) -> None:
+        as_columns.count_purposes(self._purposes, rows)
+        if self._level == "changes":
+            rows = as_columns.changes(rows)
+        if self._level != "games":
+            self._hear(rows)
+
+    def marks(self, rows: MarkRows) -> None:
+        self._hear(rows)
+
+    def notes(self, rows: NoteRows) -> None:
+        self._hear(rows)
+
+    def games(self, rows: GameRows) -> None:
+        whole = np.array_equal(np.sort(rows.game), np.arange(len(self._keys)))
+        if self._games is not None or not whole or not np.array_equal(rows.key, self._keys[rows.game]):
+            raise ValueError("a shard must end, once, with the games that it began with, all of them")
+        self._games = rows
+
+    def _hear(self, piece: Piece) -> None:
+        if self._error is not None:
+            raise self._error
+        if len(piece.game):
+            self._pieces.append(piece)
+            self._rows += len(piece.game)
+        if self._rows >= CHUNK:
+            self._room.acquire()
+            job = partial(self._write, self._pieces)
+            self._pieces, self._rows = [], 0
+            self._log.submit(job, durable=False).add_done_callback(self._written)
+
+    def _written(self, chunk: Future[None]) -> None:
+        self._error = self._error or chunk.exception()
+        self._room.release()
+
+    def _write(self, pieces: list[Piece], connection: Connection) -> None:
+        if self._error is not None:
+            return
+        self._claim(connection)
+        queries = [piece for piece in pieces if isinstance(piece, QueryRows)]
+        marks = [piece for piece in pieces if isinstance(piece, MarkRows)]
+        notes = [piece for piece in pieces if isinstance(piece, NoteRows)]
+        if queries:
+            append(connection, schema.queries, as_columns.query_columns(queries, self._first_game))
+        if marks:
+            append(connection, schema.marks, as_columns.mark_columns(marks, self._first_game))
+        if notes:
+            append(connection, schema.notes, as_columns.note_columns(notes, self._first_game, self._notes))
+            self._notes += sum(len(piece.game) for piece in notes)
+
+    def _claim(self, connection: Connection) -> None:
+        """Holds the shard's row for this transaction, so that nobody discards the shard meanwhile."""
+        row = select(schema.shards.c.id).filter_by(id=self._id).with_for_update(read=True)
+        if connection.execute(row).first() is None:
+            raise LogError(
+                f"log {self._log.name}: another process discarded shard {self._number} of match "
+                f"{self._match_id} while it was played here; let one command at a time play a run"
+            )
+
+    def _begin(self, connection: Connection) -> None:
+        if connection.dialect.name == "postgresql":
+            # Others wait with beginning a shard; on SQLite, with any transaction that writes.
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_BEGIN_LOCK})"))
+        place = {"match_id": self._match_id, "number": self._number, "repeat": self._repeat}
+        earlier = connection.execute(select(schema.shards).filter_by(**place)).first()
+        if earlier is not None and earlier.state == schema.FINISHED:
+            raise LogError(
+                f"log {self._log.name}: shard {self._number} (repeat {self._repeat}) of match "
+                f"{self._match_id} is already finished"
+            )
+        if earlier is not None:
+            discard(connection, earlier.id)
+        self._first_game = _next_game(connection)
+        values = place | {
+            "state": schema.PLAYING,
+            "fingerprint": self._fingerprint,
+            "first_game": self._first_game,
+            "games": len(self._keys),
+            "level": self._level,
+            "started": now(),
+        }
+        self._id = insert_row(connection, schema.shards, values)
+
+    def _finish(self, games: GameRows, connection: Connection) -> None:
+        if self._error is not None:
+            raise self._error
+        self._write(self._pieces, connection)
+        place = (self._first_game, self._match_id, self._number, self._repeat)
+        append(connection, schema.games, as_columns.game_columns(games, *place))
+        if self._purposes:
+            append(connection, schema.purposes, as_columns.purpose_columns(self._purposes, self._id))
+        finished = {"state": schema.FINISHED, "ended": now()}
+        connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
+
+    def __enter__(self) -> Shard:
+        self._log.submit(self._begin, durable=False).result()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._error = self._error or error
+        elif self._games is None:
+            raise ValueError("a shard must end with its games; none were reported")
+        else:
+            self._log.submit(partial(self._finish, self._games)).result()
+
+
+def _next_game(connection: Connection) -> int:
+    """The first id that no shard holds."""
+    shards = schema.shards.c
+    last = select(shards.first_game + shards.games).order_by(shards.first_game.desc()).limit(1)
+    return connection.execute(last).scalar() or 1
+
+
+def discard(connection: Connection, shard_id: int) -> None:
+    """Removes an unfinished shard and all its rows."""
+    row = select(schema.shards).filter_by(id=shard_id).with_for_update()
+    shard = connection.execute(row).first()
+    if shard is None or shard.state == schema.FINISHED:
+        return
+    for table in (schema.queries, schema.marks, schema.notes):
+        ids = table.c.game_id
+        theirs = (ids >= shard.first_game) & (ids < shard.first_game + shard.games)
+        connection.execute(delete(table).where(theirs))
+    connection.execute(delete(schema.shards).filter_by(id=shard_id))

@@ -1,0 +1,204 @@
+"""Agents by name, found through entry points (DESIGN.md, D9)."""
+
+from __future__ import annotations
+
+import importlib
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from arena.messages import near
+from arena.players import Attacker, Defender, parameters
+
+Kind = Literal["attacker", "defender"]
+Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender
+"""An agent, or how to make one: a name, "module:Class", or {name = ..., parameters}."""
+Agent = TypeVar("Agent", Attacker, Defender)
+
+_STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True)
+_BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
+
+
+class AgentError(ValueError):
+    """An agent that cannot be found or made: one sentence on what was wrong and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of an agent, as `arena agents show` prints it."""
+
+    name: str
+    type: str
+    default: str
+
+
+def names(kind: Kind) -> list[str]:
+    """The names of all agents of a kind that are installed."""
+    return sorted(_entries(kind))
+
+
+def agent_class(kind: Kind, name: str) -> type:
+    """The class of an agent by its name or as "module:Class".
+
+    Raises:
+        AgentError: if there is none, or more than one of that name, it cannot be imported, or it is not a
+            frozen dataclass of that kind.
+    """
+    entries = _entries(kind)
+    if name not in entries and ":" not in name:
+        raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
+    if name in (clashes := _clashes(kind)):
+        both = " and ".join(clashes[name])
+        raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
+    module, _, attribute = name.partition(":")
+    try:
+        found = (
+            entries[name].load() if name in entries else getattr(importlib.import_module(module), attribute)
+        )
+    except Exception as error:  # importing runs whatever a plug-in holds
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AgentError(f'{kind} "{name}" cannot be imported: {said}') from error
+    if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
+        raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
+    if not is_dataclass(found):
+        raise AgentError(f'{kind} "{name}" must be a dataclass(frozen=True): its fields are its parameters')
+    return found
+
+
+def name_of(agent: Attacker | Defender) -> str:
+    """The name of an agent's class, as `name_of_class` says it."""
+    return name_of_class("attacker" if isinstance(agent, Attacker) else "defender", type(agent))
+
+
+def name_of_class(kind: Kind, found: type) -> str:
+    """The name under which an agent's class is registered, else "module:Class"."""
+    own = f"{found.__module__}:{found.__qualname__}"
+    clashes = _clashes(kind)
+    named = (name for name, entry in _entries(kind).items() if entry.value == own and name not in clashes)
+    return next(named, own)
+
+
+def build_attacker(spec: Spec) -> Attacker:
+    """The attacker that `spec` describes. Raises AgentError."""
+    return typing.cast(Attacker, _build("attacker", spec))
+
+
+def build_defender(spec: Spec) -> Defender:
+    """The defender that `spec` describes. Raises AgentError."""
+    return typing.cast(Defender, _build("defender", spec))
+
+
+def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
+    """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}.
+
+    Raises:
+        AgentError: if one cannot be built, or there is none.
+    """
+    if isinstance(spec, Mapping) and "stack" in spec:
+        if set(spec) != {"stack"} or not _is_list(spec["stack"]):
+            raise AgentError("a stack of defenders is { stack = [defender, ...] } and nothing else")
+        spec = spec["stack"]
+    if _is_list(spec):
+        if not spec:
+            raise AgentError('a stack of defenders must hold at least one; the undefended one is "none"')
+        return tuple(build_defender(one) for one in spec)
+    return (build_defender(typing.cast(Spec, spec)),)
+
+
+def parameters_of(found: type) -> list[Parameter]:
+    """The parameters of an agent's class."""
+    hints = typing.get_type_hints(found)
+    return [
+        Parameter(f.name, _type_name(hints[f.name]), "required" if _required(f) else repr(_default(f)))
+        for f in fields(found)
+        if f.init
+    ]
+
+
+def _build(kind: Kind, spec: Any) -> Attacker | Defender:
+    if isinstance(spec, _BASES[kind]):
+        return typing.cast("Attacker | Defender", spec)
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise AgentError(f"{kind} must be a name or a table with a name; found {spec!r}")
+    name = spec["name"]
+    found = agent_class(kind, name)
+    given = {key: value for key, value in spec.items() if key != "name"}
+    hints = typing.get_type_hints(found)
+    allowed = {f.name: f for f in fields(found) if f.init}
+    for key in given:
+        if key not in allowed:
+            raise AgentError(f'{kind} "{name}" has no parameter "{key}"; {near(key, allowed)}')
+    for key, field in allowed.items():
+        if key not in given and _required(field):
+            raise AgentError(f'{kind} "{name}" needs parameter "{key}" ({_type_name(hints[key])})')
+    values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
+    try:
+        return typing.cast("Attacker | Defender", found(**values))
+    except ValueError as error:
+        raise AgentError(f'{kind} "{name}": {error}') from error
+
+
+def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
+    for inner, base in _BASES.items():
+        if hint is base:
+            return _build(inner, value)
+        if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
+            if not _is_list(value):
+                raise AgentError(f'{kind} "{name}", parameter "{key}": found {value!r}; it must be a list')
+            return tuple(_build(inner, one) for one in value)
+    if isinstance(value, list):
+        value = tuple(value)
+    try:
+        return TypeAdapter(hint, config=_STRICT).validate_python(value)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"]
+        raise AgentError(
+            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
+            f"{said[0].lower()}{said[1:]}"
+        ) from error
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[Any]]:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _required(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+def _default(field: Field[Any]) -> Any:
+    return field.default_factory() if field.default_factory is not MISSING else field.default
+
+
+def _type_name(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+@cache
+def _entries(kind: Kind) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=f"arena.{kind}s")}
+
+
+@cache
+def _clashes(kind: Kind) -> dict[str, list[str]]:
+    """The names that installed distributions declare for different classes, and which these are."""
+    values: dict[str, set[str]] = {}
+    for entry in entry_points(group=f"arena.{kind}s"):
+        values.setdefault(entry.name, set()).add(entry.value)
+    return {name: sorted(found) for name, found in values.items() if len(found) > 1}
+
+
+def told(defenders: Sequence[Defender]) -> dict[str, Any]:
+    """What an attacker that knows the defense is shown: names and parameters, without what is secret (D5)."""
+    shown = [
+        {"name": name_of(d), **{k: v for k, v in parameters(d).items() if k not in d.secrets}}
+        for d in defenders
+    ]
+    return {"defenders": shown}

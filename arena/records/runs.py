@@ -1,0 +1,96 @@
+"""What a runner tells the log about runs and matches before they are played."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+from arena.evaluation.clean_utility import Utility
+from arena.rules.threat import Threat
+
+Level = Literal["queries", "changes", "games"]
+"""How much is logged of a shard's queries (D8): every row; rows that bettered a game's best image, hits,
+refused and flagged rows, and each game's first; or none."""
+
+Verdict = Literal["answered", "vote", "base"]
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A scenario as it is about to be played.
+
+    Attributes:
+        scenario: the name of the scenario file.
+        versions: of the program and of what its results depend on, by name.
+        device: in words.
+        fingerprint: of all that decides the results; a run with the same one can be gone on with.
+        level: how much is logged.
+        batch: the resolved batch size.
+        resolved: the scenario with nothing left open, as JSON can hold it.
+    """
+
+    scenario: str
+    title: str
+    seed: int
+    versions: Mapping[str, str]
+    device: str
+    fingerprint: str
+    level: Level = "queries"
+    batch: int | None = None
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MatchInfo:
+    """One attacker against one defended classifier, as it is about to be played.
+
+    Attributes:
+        number: the match's place in its scenario, from 0.
+        fingerprint: of all that decides the match's results.
+        attacker, defender: names of agents, with the parameters that make them again.
+        classifier, classifier_sha, dataset, dataset_sha: names, and what tells their contents apart.
+        classes: how many labels there are.
+        image_shape: (C, H, W).
+        at: query counts at which verdicts are reported.
+        repeats: how often the games are played, with new seeds.
+        verdict: the one that heads the result.
+        radii: distances in the threat's norm within which success is reported.
+        block, title: of the scenario's block; of the match within it, where the same agents play several.
+        attacker_title, defender_title: for tables; the names where empty.
+        facts: what the defender found as it was fitted, as JSON can hold it.
+    """
+
+    number: int
+    fingerprint: str
+    attacker: str
+    attacker_params: Mapping[str, Any]
+    defender: str
+    defender_params: Mapping[str, Any]
+    classifier: str
+    classifier_sha: str
+    dataset: str
+    dataset_sha: str
+    threat: Threat
+    classes: int
+    image_shape: tuple[int, int, int]
+    at: tuple[int, ...] = ()
+    repeats: int = 1
+    verdict: Verdict = "answered"
+    radii: tuple[float, ...] = ()
+    block: str = ""
+    title: str = ""
+    attacker_title: str = ""
+    defender_title: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def utility_of(row: Any) -> Utility:
+    """A row of `utilities`; NULL for NaN, but None where a field is a whole number."""
+    whole = ("batch", "peak_bytes")
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(Utility)):
+        value = getattr(row, name)
+        values[name] = math.nan if value is None and name not in whole else value
+    return Utility(**values)

@@ -1,0 +1,1 @@
+"""The rules of a game: what the attacker may change, ask, see and know, and which label wins."""

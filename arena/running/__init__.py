@@ -1,0 +1,1 @@
+"""Plays the matches of a scenario into a log."""

@@ -1,0 +1,320 @@
+"""Plays a scenario's matches shard by shard into a log, and goes on where an earlier run stopped (D7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from arena import draws
+from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
+from arena.evaluation.clean_images import Evaluation
+from arena.evaluation.clean_utility import Utility
+from arena.game.driver import play_games
+from arena.game.openings import draw_holdings
+from arena.game.oracle import Oracle, Stack, prepare
+from arena.game.referee import Referee, longest_volley
+from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
+from arena.players import Attacker, Defender, parameters
+from arena.players.registry import name_of, told
+from arena.provenance import code_of, module_of, versions
+from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.scenario.files import Match, Scenario
+from arena.scenario.loaded_worlds import Ground, Grounds
+
+LOGGED_ROWS: dict[Level, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
+"""Up to how many expected queries of a run a level is chosen."""
+
+
+class Watcher(Protocol):
+    """Hears how far a run is."""
+
+    def match(self, match: Match, games: int) -> None:
+        """A match of `games` games, repeats counted, begins."""
+
+    def played(self, queries: int) -> None:
+        """Queries were answered."""
+
+    def ended(self, games: int, skipped: bool) -> None:
+        """A shard of `games` games ended, or lay finished in the log."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of work: places of the drawing order, and which replay of them."""
+
+    number: int
+    repeat: int
+    rows: slice
+
+
+def shards(ground: Ground, match: Match) -> Iterator[Shard]:
+    """The shards of a match, in the order in which they are played."""
+    size = match.settings.shard
+    for repeat in range(match.settings.repeats):
+        for number, first in enumerate(range(0, len(ground), size)):
+            yield Shard(number, repeat, slice(first, min(first + size, len(ground))))
+
+
+class Run:
+    """A scenario ready to be played on a device: everything loaded and checked.
+
+    Raises:
+        ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
+    """
+
+    def __init__(self, scenario: Scenario, *, device: str = "auto", data_dirs: Sequence[Path] = ()) -> None:
+        exact_arithmetic()
+        self.scenario = scenario
+        self.device = resolve_device(device)
+        grounds = Grounds(scenario.folder, data_dirs, self.device)
+        self.grounds = [grounds.of(match) for match in scenario.matches]
+        self.level = self._level()
+
+    @property
+    def expected_queries(self) -> int:
+        """The queries of all matches if every game uses up its budget."""
+        return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
+
+    def play(self, log: Log, watcher: Watcher, *, fresh: bool = False) -> tuple[int, bool]:
+        """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
+
+        Args:
+            fresh: begin a new run even where the log holds this one.
+
+        Raises:
+            LogError: if the log cannot be written. Finished shards are safe.
+        """
+        info = self.info()
+        run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
+        if run_id is not None:  # radii decide nothing that is played, so that they may have changed since
+            log.record_radii(run_id, {m.number: m.settings.radii for m in self.scenario.matches})
+        if run_id is not None and ended:
+            return run_id, False
+        if run_id is None:
+            run_id = log.begin_run(info)
+        log.discard_unfinished(run_id)
+        stacks: dict[str, Stack] = {}
+        utilities = _Utilities(log)
+        for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
+            key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
+            if key not in stacks:
+                stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
+            self._play_match(log, run_id, match, ground, stacks[key], utilities, watcher)
+        log.end_run(run_id)
+        return run_id, True
+
+    def info(self) -> RunInfo:
+        """This run for the log."""
+        first = self.scenario.matches[0].settings
+        return RunInfo(
+            scenario=self.scenario.name,
+            title=self.scenario.title,
+            seed=first.seed,
+            versions=versions(*(m.world.classifier.network for m in self.scenario.matches)),
+            device=device_in_words(self.device),
+            fingerprint=fingerprint(
+                {
+                    "matches": self._decisive,
+                    "level": self.level,
+                    "utility": [m.settings.utility for m in self.scenario.matches],
+                }
+            ),
+            level=self.level,
+            batch=self.grounds[0].classifier.batch,
+            resolved={"size": self.scenario.size, "sizes": self.scenario.sizes, "matches": self._decisive},
+        )
+
+    @cached_property
+    def _decisive(self) -> list[dict[str, Any]]:
+        """All that decides the results of each match, by its number, as JSON values."""
+        return [
+            {
+                **match.describe(),
+                "dataset_sha": ground.dataset.sha,
+                "classifier_sha": ground.classifier.sha,
+                "drawn": len(ground),
+                "batch": ground.classifier.batch,
+                "forward": ground.classifier.forward.steps,
+                "max_rows": longest_volley(ground.dataset.shape),
+                "device": self.device.type,
+                "versions": versions(match.world.classifier.network),
+                "code": code_of_match(match),
+            }
+            for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
+        ]
+
+    def _level(self) -> Level:
+        chosen = {m.settings.log for m in self.scenario.matches} - {None}
+        for level in ("queries", "changes", "games"):
+            if level in chosen:
+                return level
+        return next((level for level, most in LOGGED_ROWS.items() if self.expected_queries <= most), "games")
+
+    def _play_match(
+        self,
+        log: Log,
+        run_id: int,
+        match: Match,
+        ground: Ground,
+        stack: Stack,
+        utilities: _Utilities,
+        watcher: Watcher,
+    ) -> None:
+        info = self._match_info(match, ground, stack)
+        match_id = log.begin_match(run_id, info)
+        watcher.match(match, len(ground) * match.settings.repeats)
+        utilities.record(match_id, match, ground, stack)
+        finished = log.finished_shards(match_id)
+        for shard in shards(ground, match):
+            games = shard.rows.stop - shard.rows.start
+            skipped = (shard.number, shard.repeat) in finished
+            if not skipped:
+                self._play_shard(log, match_id, info.fingerprint, match, ground, stack, shard, watcher)
+            watcher.ended(games, skipped)
+
+    def _play_shard(
+        self,
+        log: Log,
+        match_id: int,
+        match_fingerprint: str,
+        match: Match,
+        ground: Ground,
+        stack: Stack,
+        shard: Shard,
+        watcher: Watcher,
+    ) -> None:
+        seed = match.settings.seed
+        deal = ground.deal(match, shard.rows)
+        oracle = Oracle(
+            stack,
+            seed=draws.derive(seed, "defender", shard.repeat),
+            games=len(deal),
+            accounts=match.threat.accounts,
+        )
+        own = fingerprint([match_fingerprint, shard.number, shard.repeat])
+        keys = deal.key.cpu().numpy()
+        with log.shard(match_id, shard.number, shard.repeat, own, keys, self.level) as listener:
+            referee = Referee(
+                oracle,
+                deal,
+                match.threat,
+                at=match.at,
+                votes=match.settings.votes,
+                listener=_Counting(listener, watcher),
+            )
+            play_games(
+                match.attacker,
+                referee,
+                seed=draws.derive(seed, "attacker", shard.repeat),
+                defense=told(stack.defenders),
+                holdings=draw_holdings(match.threat, ground.reserve, deal, seed),
+            )
+
+    def _match_info(self, match: Match, ground: Ground, stack: Stack) -> MatchInfo:
+        return MatchInfo(
+            number=match.number,
+            fingerprint=fingerprint(self._decisive[match.number]),
+            attacker=name_of(match.attacker),
+            attacker_params=parameters(match.attacker),
+            defender=match.defender_name,
+            defender_params={"defenders": _defenders(stack)},
+            classifier=ground.classifier.title,
+            classifier_sha=ground.classifier.sha,
+            dataset=ground.dataset.name,
+            dataset_sha=ground.dataset.sha,
+            threat=match.threat,
+            classes=ground.classifier.classes,
+            image_shape=ground.dataset.shape,
+            at=match.at,
+            repeats=match.settings.repeats,
+            verdict=headline(match, stack),
+            block=match.block,
+            title=match.title,
+            radii=match.settings.radii,
+            attacker_title=match.attacker_name,
+            defender_title=match.defender_name,
+            facts={
+                "hardened_sha": stack.base.sha,
+                "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
+            },
+        )
+
+
+def headline(match: Match, stack: Stack) -> Verdict:
+    """The verdict that heads a match's result: the scenario's choice, else D3's."""
+    if match.settings.verdict is not None:
+        return match.settings.verdict
+    return "vote" if stack.random and match.threat.objective != "first" else "answered"
+
+
+def code_of_match(match: Match) -> dict[str, str]:
+    """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
+    waiting: list[Any] = [match.attacker, *match.defenders]
+    written: dict[str, Any] = {}
+    while waiting:
+        agent = waiting.pop()
+        written[type(agent).__module__] = type(agent)
+        for value in vars(agent).values():
+            inside = value if isinstance(value, tuple) else (value,)
+            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
+    return code_of(written | module_of(match.world.classifier.network))
+
+
+def fingerprint(values: Any) -> str:
+    """SHA-256 of JSON values."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _defenders(stack: Stack) -> list[dict[str, Any]]:
+    return [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
+
+
+class _Utilities:
+    """What each defended classifier of a run is worth on clean images: evaluated unless the log knows."""
+
+    def __init__(self, log: Log) -> None:
+        self.log = log
+        self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
+        self._known: dict[tuple[int, Evaluation], Utility] = {}
+
+    def record(self, match_id: int, match: Match, ground: Ground, stack: Stack) -> None:
+        """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
+        images, seed = match.settings.utility, match.settings.seed
+        if not images:
+            return
+        world = (id(ground.classifier), images, seed)
+        if world not in self._evaluations:
+            split = ground.dataset.games
+            self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
+        key = (id(stack), self._evaluations[world])
+        found = self.log.find_utility(match_id)
+        if found is None:
+            found = self._known.get(key) or self._evaluations[world].of(stack)
+            self.log.record_utility(match_id, found)
+        self._known[key] = found
+
+
+class _Counting:
+    """Passes everything on to the log, and counts queries for the watcher."""
+
+    def __init__(self, listener: Listener, watcher: Watcher) -> None:
+        self.listener, self.watcher = listener, watcher
+
+    def queries(self, rows: QueryRows) -> None:
+        self.listener.queries(rows)
+        self.watcher.played(len(rows))
+
+    def marks(self, rows: MarkRows) -> None:
+        self.listener.marks(rows)
+
+    def notes(self, rows: NoteRows) -> None:
+        self.listener.notes(rows)
+
+    def games(self, rows: GameRows) -> None:
+        self.listener.games(rows)

@@ -1,0 +1,1 @@
+"""Scenario files, and the validated matches that they come to."""

@@ -1,0 +1,105 @@
+"""What a match is played on: a data set, a classifier, and the images drawn for the games."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from arena.classifiers import Classifier, ClassifierError, load_classifier
+from arena.classifiers.devices import sized
+from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
+from arena.game.openings import Deal, Reserve, draw_targets
+from arena.game.oracle import labels_of
+from arena.scenario.files import Match, ScenarioError, World
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """A world made ready for matches of one size and seed.
+
+    Attributes:
+        reserve: the `attackers` split, from which the threats' resources are granted.
+        drawn: positions in the `games` split in drawing order, and which of them the classifier gets right.
+    """
+
+    dataset: Dataset
+    classifier: Classifier
+    reserve: Reserve
+    drawn: Drawn
+
+    def __len__(self) -> int:
+        return len(self.drawn.index)
+
+    def deal(self, match: Match, rows: slice) -> Deal:
+        """The games of a match at places `rows` of the drawing order."""
+        split, device = self.dataset.games, self.classifier.device
+        place = self.drawn.index[rows]
+        label, key = split.labels[place].to(device), split.index[place].to(device)
+        target = draw_targets(match.threat, label, key, self.classifier.classes, match.settings.seed)
+        return Deal(split.take(place).to(device), label, key, target)
+
+
+class Grounds:
+    """Grounds by match, each world loaded once and its images drawn once."""
+
+    def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
+        self.dirs = [folder, *data_dirs]
+        self.device = device
+        self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, Reserve]] = {}
+        self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
+
+    def of(self, match: Match) -> Ground:
+        """The ground of `match`.
+
+        Raises:
+            ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
+                are classified right.
+        """
+        dataset, classifier, reserve = self._world(match)
+        key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
+        if key not in self._drawn:
+            self._drawn[key] = self._draw(dataset, classifier, match)
+        return Ground(dataset, classifier, reserve, self._drawn[key])
+
+    def _world(self, match: Match) -> tuple[Dataset, Classifier, Reserve]:
+        world, batch = match.world, match.settings.batch
+        if (world, batch) not in self._worlds:
+            with _placed(f"{match.where}dataset: "):
+                dataset = load_dataset(world.dataset, self.dirs)
+            with _placed(f"{match.where}classifier: "):
+                loaded = load_classifier(world.classifier, dataset, self.device, data_dirs=self.dirs)
+            classifier = sized(loaded, batch)
+            self._worlds[world, batch] = dataset, classifier, Reserve(dataset.attackers, classifier)
+        return self._worlds[world, batch]
+
+    def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:
+        split, wanted = dataset.games, match.settings.games
+
+        def is_right(place: Tensor) -> Tensor:
+            answers = labels_of(classifier(split.take(place).to(self.device))).cpu()
+            return answers == split.labels[place]
+
+        drawn = draw(split, match.settings.seed, wanted, is_right)
+        found = int(drawn.right.sum())
+        what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
+        if not found:
+            raise ScenarioError(f"{match.where}{what}: there is nothing to attack")
+        if found < wanted:
+            raise ScenarioError(
+                f"{match.where}games: found {wanted}; {what}, so {found} games at most can be played"
+            )
+        return drawn
+
+
+@contextmanager
+def _placed(where: str) -> Iterator[None]:
+    """Says where in a scenario what cannot be loaded is named."""
+    try:
+        yield
+    except (DatasetError, ClassifierError, FileNotFoundError, PermissionError) as error:
+        raise ScenarioError(f"{where}{error}") from error

@@ -1,0 +1,163 @@
+"""`arena evaluate` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+from arena.classifiers.loading import PACKAGED
+from arena.cli.app import app
+from arena.cli.evaluate import _remarks, worlds_of_file
+
+SCENARIO = """
+games = 10
+attackers = ["square", "random-search"]
+defenders = ["none", { name = "snd", sigma = 0.05 }]
+threat = { epsilon = 0.2, budget = 20 }
+[[block]]
+[[block]]
+defenders = [{ name = "snd", sigma = 0.1 }, { stack = [{ name = "snd" }, { name = "rnd" }] }]
+[[block]]
+seed = 4
+defenders = ["rnd"]
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "small.toml"
+    file.write_text(SCENARIO)
+    return file
+
+
+def arena(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["evaluate", *words], catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+def test_a_table_with_the_undefended_first() -> None:
+    code, said = arena("--device", "cpu", "--images", "100", "--defender", "snd")
+    assert code == 0
+    lines = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+    assert "digits-cnn on 100 images of digits (games), cpu" in said
+    names = [line[0] for line in lines if line[0] in ("none", "snd")]
+    assert names == ["none", "snd"]
+    (none,) = (line for line in lines if line[0] == "none")
+    assert re.fullmatch(r"[\d.]+ \[[\d.]+, [\d.]+\]", none[1])
+    assert none[2] == "100.00"
+
+
+def test_figures_as_json() -> None:
+    table = '{"name": "aaa-sine", "alpha": 0.5}'
+    words = ("--device", "cpu", "--images", "60", "--batch", "16", "--split", "calibration")
+    code, said = arena(*words, "--defender", table, "--json")
+    assert code == 0
+    none, aaa = json.loads(said)
+    assert (none["defender"], aaa["defender"]) == ("none", table)
+    assert none["split"] == aaa["split"] == "calibration"
+    assert (none["images"], none["batch"], none["agreement"]) == (60, 16, 1)
+    assert none["accuracy"] == aaa["accuracy"]
+    assert none["cost_1"] > 0 and aaa["peak_bytes"] > 0
+    assert none["facts"] == {} and "temperature" in aaa["facts"]["aaa-sine"]
+    assert len(none["classifier_sha"]) == 64
+
+
+def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
+    worlds, folders = worlds_of_file(str(scenario))
+    assert folders == [scenario.parent]
+    assert [[title for title, _ in world.stacks] for world in worlds] == [
+        ["none", "snd", "snd'", "snd+rnd"],
+        ["none", "rnd"],
+    ]
+    assert [world.seed for world in worlds] == [0, 4]
+    assert [d.sigma for _, (d, *_) in worlds[0].stacks[1:3]] == [0.05, 0.1]  # type: ignore[attr-defined]
+    code, said = arena(str(scenario), "--images", "50", "--device", "cpu")
+    assert code == 0
+    assert said.count("digits-cnn on 50 images of digits (games), cpu") == 2
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "said"),
+    [
+        ("0.99", "accuracy 0.99"),
+        ('{"games": {"images": 10000, "accuracy": 0.9912}}', "accuracy 99.12 % on 10,000 images of games"),
+        ('{"train": {"images": 1, "accuracy": 1}}', 'accuracy {"train": {"images": 1, "accuracy": 1}}'),
+        ("[]", "accuracy []"),
+        ("1\x1b[2J\nremark: trust it", "accuracy 1 [2J remark: trust it"),
+    ],
+)
+def test_remarks_and_a_card_are_told(accuracy: str, said: str) -> None:
+    card = {"accuracy": accuracy, "licence": "MIT", "norm_mean": "0", "training": "natural"}
+    classifier = SimpleNamespace(remarks=("a pickle",), card=card)
+    start = "the weights' card says "
+    data = SimpleNamespace(sha="1" * 64)
+    assert _remarks(classifier, data, "games") == [  # type: ignore[arg-type]
+        "a pickle",
+        f"{start}training natural, licence MIT",
+        f"{start}{said}",
+    ]
+    assert _remarks(SimpleNamespace(remarks=(), card={}), data, "games") == []  # type: ignore[arg-type]
+    here = card | {"dataset": "digits", "dataset_sha": "1" * 64}
+    told = _remarks(SimpleNamespace(remarks=(), card=here), data, "games")  # type: ignore[arg-type]
+    assert told[-1] == f"{start}{said}"
+
+
+def test_no_accuracy_is_claimed_of_other_images(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    card = {"dataset": "digits", "dataset_sha": "0" * 64, "accuracy": "0.99", "licence": "MIT"}
+    save_file(load_file(PACKAGED["digits_cnn"]), path, metadata=card)
+    code, said = arena("--network", "digits-cnn", "--weights", str(path), "--images", "5", "--device", "cpu")
+    assert code == 0
+    assert 'remark: the weights were trained on data set "digits" with sha 000000000000, not on this' in said
+    assert "card says dataset digits, licence MIT" in said and "accuracy 0.99" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("nowhere.toml",), "there is no scenario file nowhere.toml"),
+        (("small.toml", "--dataset", "digits"), "--defender say what small.toml says; give either"),
+        (("--dataset", "digts", "--network", "digits-cnn"), 'did you mean "digits"'),
+        (("--dataset", "cifar10"), '--network: data set "cifar10" needs one to be named'),
+        (("--split", "test"), 'there is no split "test"'),
+        (("--split", "games+games"), "--split: found games+games; each split counts once"),
+        (("--device", "gpu"), 'there is no device "gpu" here'),
+        (("--defender", "snt"), 'did you mean "snd"'),
+        (("--defender", "{name"), "--defender: '{name' is not valid JSON"),
+        (("--network", "[1]"), "--network: found '[1]'; it must be a name or a JSON table"),
+        (
+            ("--network", '{"netwrk": "x"}'),
+            'classifier: netwrk: there is no such key; did you mean "network"',
+        ),
+        (("--network", "digits-cn"), 'did you mean "digits-cnn"'),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_no_traceback(
+    scenario: Path, words: tuple[str, ...], said: str
+) -> None:
+    code, output = arena(*words)
+    assert code == 2
+    assert said in output.replace("\n", "")
+    assert "Traceback" not in output
+
+
+def test_splits_can_be_taken_together() -> None:
+    alone = [json.loads(arena("--split", name, "--json")[1])[0] for name in ("games", "calibration")]
+    both = json.loads(arena("--split", "games+calibration", "--json")[1])[0]
+    assert both["images"] == alone[0]["images"] + alone[1]["images"] == 850
+    right = sum(one["accuracy"] * one["images"] for one in alone)
+    assert both["accuracy"] * both["images"] == pytest.approx(right)
+
+
+def test_the_precision_is_told() -> None:
+    code, said = arena("--device", "cpu", "--precision", "bf16", "--images", "5")
+    assert code == 0 and "digits-cnn on 5 images of digits (games), cpu, bf16" in said
+    found = json.loads(arena("--precision", "bf16", "--images", "5", "--json")[1])[0]
+    assert found["precision"] == "bf16"

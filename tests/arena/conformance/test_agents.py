@@ -1,0 +1,49 @@
+"""All agents that are registered pass the checks, each around stand-ins where it needs an agent inside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arena.conformance import example, run_checks
+from arena.players.registry import Kind, Spec, names
+
+AGENTS: list[tuple[Kind, str]] = [(kind, name) for kind in ("attacker", "defender") for name in names(kind)]
+
+
+def test_agents_are_registered() -> None:
+    assert {("attacker", "square"), ("defender", "none")} <= set(AGENTS)
+
+
+BRIEFER: dict[str, Spec] = {
+    "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
+    "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
+    "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
+}
+"""Those that think long before they ask."""
+LONGER = {"bypass-fq": 100}
+"""The stand-in's detector lets no probe pass: such a walk is slow to come into the ball."""
+VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
+    ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
+    ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("attacker", {"name": "boundary", "rules": "original"}),
+    ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
+    ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), AGENTS, ids=[f"{kind}-{name}" for kind, name in AGENTS])
+def test_a_registered_agent_passes_all_checks(kind: Kind, name: str) -> None:
+    assert shortcomings(kind, BRIEFER.get(name, name)) == {}
+
+
+@pytest.mark.parametrize(("kind", "spec"), VARIANTS, ids=[str(spec["name"]) for _, spec in VARIANTS])
+def test_so_does_one_with_other_parameters(kind: Kind, spec: dict[str, Any]) -> None:
+    assert shortcomings(kind, spec) == {}
+
+
+def shortcomings(kind: Kind, spec: Spec) -> dict[str, str]:
+    name = spec["name"] if isinstance(spec, dict) else spec
+    outcomes = run_checks(example(kind, spec), budget=LONGER.get(str(name), 40))
+    return {o.name: o.sentence for o in outcomes if o.verdict != "passed"}
