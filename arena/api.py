@@ -18,12 +18,12 @@ from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.driver import play_games
-from arena.game.openings import Deal, Reserve, draw_holdings, draw_targets
+from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
 from arena.game.oracle import Oracle, Stack, prepare
 from arena.game.referee import Referee
 from arena.players import Attacker
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
-from arena.records.reports import GameRows, MarkRows, QueryRows, Record
+from arena.records.reports import GameRows, MarkRows, MemoryRecorder, QueryRows
 from arena.records.result import Result, join_games, join_marks
 from arena.rules.threat import Threat, parse_threat
 
@@ -33,12 +33,12 @@ Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Data:
-    """What the players may prepare themselves on: `train` and `calibration` for defenders, `attackers`."""
+    """What the players may prepare themselves on: `train` and `calibration` for defenders, `resources`."""
 
     given: Mapping[str, Split]
 
     def __getattr__(self, name: str) -> Split:
-        if name in ("train", "calibration", "attackers") and name in self.given:
+        if name in ("train", "calibration", "resources") and name in self.given:
             return self.given[name]
         if name in ("train", "calibration"):
             raise ValueError(f"this defender prepares itself on data: pass {name}=(images, labels)")
@@ -93,7 +93,7 @@ def play(
     targets: Any = None,
     train: Pair | None = None,
     calibration: Pair | None = None,
-    own_images: Pair | None = None,
+    resources: Pair | None = None,
     at: Sequence[int] = (),
     votes: int = 25,
     seed: int = 0,
@@ -112,7 +112,7 @@ def play(
         threat: the rules.
         targets: [G] target labels; None draws them as the threat says.
         train, calibration: (images, labels) for defenders that prepare themselves.
-        own_images: (images, labels) that the threat's resources are drawn from.
+        resources: (images, labels) that the threat's resources are drawn from.
         at: query counts to report verdicts at, besides 0 and the budget.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
@@ -132,24 +132,24 @@ def play(
     x = read_images(images).to(where)
     y = read_labels(labels, len(x)).to(where)
     base = _wrapped(classifier, x, y, where, batch)
-    if (rules.resources.images or rules.resources.starts) and own_images is None:
-        raise ValueError("the threat's resources grant the attacker images: pass own_images=(images, labels)")
-    data = _data(train=train, calibration=calibration, attackers=own_images)
+    if (rules.resources.images or rules.resources.starts) and resources is None:
+        raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
+    data = _data(train=train, calibration=calibration, resources=resources)
     stack = prepare(base, defenders, data)
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
-    whole = Deal(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
-    own, tape = Reserve(data.given.get("attackers"), base), _Tape(keep_rows)
+    whole = Openings(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
+    own, tape = ResourcePool(data.given.get("resources"), base), _Tape(keep_rows)
     return _played(player, stack, whole, rules, marks, own, tape, votes=votes, shard=shard, seed=seed)
 
 
 def _played(
     player: Attacker,
     stack: Stack,
-    whole: Deal,
+    whole: Openings,
     rules: Threat,
     marks: list[int],
-    own: Reserve,
+    own: ResourcePool,
     tape: _Tape,
     *,
     votes: int,
@@ -164,8 +164,8 @@ def _played(
         oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
         tape.first = first
         referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
-        holdings = draw_holdings(rules, own, deal, seed)
-        play_games(player, referee, seed=seed_of_attacker, defense=defense, holdings=holdings)
+        resources = draw_resources(rules, own, deal, seed)
+        play_games(player, referee, seed=seed_of_attacker, defense=defense, resources=resources)
         tape.originals.append(referee.x0.cpu().numpy())
     return tape.result(rules)
 
@@ -215,7 +215,7 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
     return goal
 
 
-class _Tape(Record):
+class _Tape(MemoryRecorder):
     """Keeps a match played shard by shard, games counted over the match; `first` is the shard's first."""
 
     def __init__(self, keep_rows: bool) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import func, select
 
-from arena.log import Log, MatchInfo, RunInfo, open_log, schema
+from arena.log import Log, open_log, schema
 from arena.records.reports import GameRows, QueryRows
+from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
 
 

@@ -36,12 +36,12 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.game.driver import play_games
-from arena.game.openings import Deal
+from arena.game.openings import Openings
 from arena.game.oracle import Oracle, Stack
 from arena.game.referee import Referee
 from arena.players import Attacker
 from arena.players.registry import build_attacker, names
-from arena.records.reports import GameRows, Record
+from arena.records.reports import GameRows, MemoryRecorder
 from arena.rules.threat import Threat, parse_threat
 from arena.statistics import bootstrap
 from bench.replay import counted, forward
@@ -193,7 +193,7 @@ def play_ours(
         threat = parse_threat({**MINIMUM, "budget": max(counts)})
         with counted(classifier) as sizes:
             began = time.process_time()
-            ended, marks = _played(player, classifier, Deal(x, y, torch.arange(len(x))), threat, counts)
+            ended, marks = _played(player, classifier, Openings(x, y, torch.arange(len(x))), threat, counts)
             side.seconds += time.process_time() - began
         side.forward_seconds += forward(classifier, x, sizes, time.process_time)
         side.queries += int(ended.queries.sum())
@@ -203,10 +203,10 @@ def play_ours(
 
 
 def _played(
-    player: Attacker, classifier: Classifier, deal: Deal, threat: Threat, at: Sequence[int]
+    player: Attacker, classifier: Classifier, deal: Openings, threat: Threat, at: Sequence[int]
 ) -> tuple[GameRows, dict[int, Floats]]:
     """How the games ended, and their distances by query count."""
-    tape = Record()
+    tape = MemoryRecorder()
     referee = Referee(Oracle(Stack(classifier), games=len(deal)), deal, threat, at=at, listener=tape)
     ended = play_games(player, referee)
     marks = {q: np.full(len(deal), np.inf) for q in at}

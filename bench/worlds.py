@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena.classifiers.devices import resolve_device
 from arena.scenario.files import Scenario, parse_scenario
-from arena.scenario.loaded_worlds import Ground, Grounds
+from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 
 WORLDS: dict[str, dict[str, Any]] = {
     "digits": {"dataset": "digits"},
@@ -39,20 +39,20 @@ def scenario(world: str, games: int, threat: dict[str, Any], attacker: Any, **se
     return parse_scenario(table, "bench", Path.cwd(), "bench")
 
 
-def load_ground(world: str, games: int, data: Sequence[Path]) -> Ground:
+def load_ground(world: str, games: int, data: Sequence[Path]) -> LoadedWorld:
     """A world with `games` images drawn that its classifier gets right."""
     threat = {**MINIMUM, "budget": 1}
     match = scenario(world, games, threat, "hop-skip-jump").matches[0]
-    return Grounds(Path.cwd(), data, resolve_device("cpu")).of(match)
+    return LoadedWorlds(Path.cwd(), data, resolve_device("cpu")).of(match)
 
 
-def drawn_games(ground: Ground) -> tuple[Tensor, Tensor]:
+def drawn_games(ground: LoadedWorld) -> tuple[Tensor, Tensor]:
     """Images [G,C,H,W] and labels [G] of a ground, those that the classifier gets right."""
     split, place = ground.dataset.games, ground.drawn.index[ground.drawn.right]
     return split.take(place), split.labels[place]
 
 
-def images(ground: Ground, rows: int) -> Tensor:
+def images(ground: LoadedWorld, rows: int) -> Tensor:
     """As many of a world's images [rows,C,H,W] as that, over and over if there are too few."""
     split = ground.dataset.games
     return split.take(torch.arange(rows) % len(split)).to(ground.classifier.device)

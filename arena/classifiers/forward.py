@@ -125,10 +125,10 @@ def prepare_forward(
     return replace(best, watch=watch)
 
 
-Step = Callable[[Forward], Forward]
+PreparationStep = Callable[[Forward], Forward]
 
 
-def _best(plain: Forward, steps: dict[str, Step], x: Tensor, reference: Tensor) -> Forward:
+def _best(plain: Forward, steps: dict[str, PreparationStep], x: Tensor, reference: Tensor) -> Forward:
     """`plain` after those of `steps` that keep its answers."""
     best = plain
     for name, step in steps.items():
@@ -141,10 +141,12 @@ def _best(plain: Forward, steps: dict[str, Step], x: Tensor, reference: Tensor) 
     return best
 
 
-def _steps(module: nn.Module, device: torch.device, precision: Precision, compile: bool) -> dict[str, Step]:
+def _steps(
+    module: nn.Module, device: torch.device, precision: Precision, compile: bool
+) -> dict[str, PreparationStep]:
     """What to try, in order."""
     layers = list(module.modules())
-    steps: dict[str, Step] = {}
+    steps: dict[str, PreparationStep] = {}
     if any(isinstance(layer, _BatchNorm) for layer in layers):
         steps["fused"] = fused
     # cuDNN's plain float32 kernels are no faster in channels-last, and some are slower.

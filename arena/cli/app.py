@@ -198,7 +198,7 @@ def evaluate(
         list[str] | None, typer.Option(help="A name, or JSON as in a scenario; may be repeated.")
     ] = None,
     split: Annotated[
-        str, typer.Option(help="games, calibration, train, attackers, or several with + between.")
+        str, typer.Option(help="games, calibration, train, resources, or several with + between.")
     ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,

@@ -56,7 +56,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class World:
+class EvaluatedWorld:
     """A data set, a classifier and stacks of defenders, by the name that heads a row."""
 
     dataset: DatasetSpec
@@ -66,7 +66,7 @@ class World:
     batch: int | None = None
 
 
-def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[World], list[Path]]:
+def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[EvaluatedWorld], list[Path]]:
     """The distinct worlds of a scenario, each with its distinct stacks; and the folder that relative paths
     start from. `others` are the options that a file stands in place of."""
     if any(others):
@@ -83,13 +83,15 @@ def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[World
             title += "'"  # the same names with other parameters
         stacks[title] = match.defenders
     worlds = [
-        World(m.world.dataset, m.world.classifier, _in_order(stacks), m.settings.seed, m.settings.batch)
+        EvaluatedWorld(
+            m.world.dataset, m.world.classifier, _in_order(stacks), m.settings.seed, m.settings.batch
+        )
         for m, stacks in found.values()
     ]
     return worlds, [scenario.folder]
 
 
-def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> World:
+def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> EvaluatedWorld:
     """A world from the words of the command line: `dataset`, `network`, `weights` and `precision`."""
     dataset, network = _table("dataset", "name", said["dataset"] or "digits"), said["network"]
     if network is None and dataset.get("name") != "digits":
@@ -97,7 +99,7 @@ def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> 
     classifier = _table("network", "network", network or "digits-cnn")
     classifier |= {key: said[key] for key in ("weights", "precision") if said[key] is not None}
     stacks = {text: build_stack(_parsed("defender", text)) for text in defenders}
-    return World(
+    return EvaluatedWorld(
         _checked(DatasetSpec, dataset, "dataset"),
         _checked(ClassifierSpec, classifier, "classifier"),
         _in_order(stacks),
@@ -131,7 +133,7 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
         ) from error
 
 
-def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: Options) -> int:
+def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options) -> int:
     """Evaluate and print; the exit status."""
     names = options.split.split("+")
     for name in names:
@@ -160,7 +162,7 @@ def evaluate_command(worlds: Sequence[World], folders: Sequence[Path], options: 
 
 
 def _evaluated(
-    world: World, dataset: Dataset, classifier: Classifier, options: Options
+    world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options
 ) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
     """Each stack's name and utility, and what its defenders found as they were fitted."""
     first, *others = (dataset.splits[name] for name in options.split.split("+"))

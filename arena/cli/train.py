@@ -23,8 +23,8 @@ from arena.training import (
     RECIPES,
     Checkpoint,
     Job,
-    Listener,
     Stopped,
+    TrainingListener,
     card,
     find_recipe,
     measure,
@@ -183,7 +183,7 @@ def _signals() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-class _Bar(Listener):
+class _Bar(TrainingListener):
     """Progress on the terminal: a line for each epoch, and steps, rate and time left below."""
 
     def __init__(self, job: Job) -> None:

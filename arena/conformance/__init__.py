@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from arena.conformance.attacker_checks import attacker_checks, attacker_outcomes, check_attacker
+from arena.conformance.attacker_checks import attacker_checks, attacker_results, check_attacker
 from arena.conformance.attacker_trials import BUDGET
-from arena.conformance.defender_checks import check_defender, defender_checks, defender_outcomes
+from arena.conformance.defender_checks import check_defender, defender_checks, defender_results
 from arena.conformance.examples import agents_of, example
-from arena.conformance.results import Check, ConformanceError, Outcome
+from arena.conformance.results import Check, CheckResult, ConformanceError
 from arena.conformance.watched_play import PATIENCE
 from arena.players import Attacker, Defender
 
@@ -37,7 +37,7 @@ __all__ = [
 
 def iter_checks(
     agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
-) -> Iterator[Outcome]:
+) -> Iterator[CheckResult]:
     """Run all checks on an agent of either kind, each as it is asked for.
 
     Args:
@@ -46,12 +46,12 @@ def iter_checks(
         patience: seconds of processor time that an attacker may take for one move.
     """
     if isinstance(agent, Attacker):
-        return attacker_outcomes(agent, device=device, budget=budget, patience=patience)
-    return defender_outcomes(agent, device=device)
+        return attacker_results(agent, device=device, budget=budget, patience=patience)
+    return defender_results(agent, device=device)
 
 
 def run_checks(
     agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
-) -> list[Outcome]:
+) -> list[CheckResult]:
     """All of `iter_checks`."""
     return list(iter_checks(agent, device=device, budget=budget, patience=patience))

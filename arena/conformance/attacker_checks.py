@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from arena.conformance.attacker_trials import BUDGET, FATAL, AttackerSubject, flaw_of_needs
 from arena.conformance.parameters import check_parameters
-from arena.conformance.results import Check, ConformanceError, Outcome, outcomes, raise_first
+from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.surroundings import AMBIENT
 from arena.conformance.watched_play import (
     PATIENCE,
+    AttackerTrial,
     FaultKind,
-    Recording,
-    Trial,
+    WatchedPlay,
     difference,
     difference_in_game,
 )
@@ -53,11 +53,11 @@ def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
     )
 
 
-def attacker_outcomes(
+def attacker_results(
     attacker: Attacker, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
-) -> Iterator[Outcome]:
+) -> Iterator[CheckResult]:
     """Run all checks on `attacker`, each as it is asked for; arguments as for `AttackerSubject`."""
-    return outcomes(
+    return results_of(
         attacker_checks(), AttackerSubject(attacker, device=device, budget=budget, patience=patience)
     )
 
@@ -71,7 +71,7 @@ def check_attacker(
         ConformanceError: at the first check that fails.
     """
     raise_first(
-        attacker_outcomes(attacker, device=device, budget=budget, patience=patience), name_of(attacker)
+        attacker_results(attacker, device=device, budget=budget, patience=patience), name_of(attacker)
     )
 
 
@@ -124,7 +124,7 @@ def _submit(subject: AttackerSubject) -> str | None:
     )
 
 
-def _report(plays: Iterable[Recording], *kinds: FaultKind) -> None:
+def _report(plays: Iterable[WatchedPlay], *kinds: FaultKind) -> None:
     for play in plays:
         if (fault := play.fault(*kinds)) is not None:
             raise ConformanceError(f"it {fault.said} [{play.trial.where}]")
@@ -175,7 +175,7 @@ def _batch(subject: AttackerSubject) -> str | None:
     return None
 
 
-def _settled(subject: AttackerSubject) -> list[Recording]:
+def _settled(subject: AttackerSubject) -> list[WatchedPlay]:
     """A play of each variant that comes out the same again; what does not is reported elsewhere."""
     return [one for one, other in subject.again if difference(one, other) is None]
 
@@ -184,7 +184,7 @@ def _settled(subject: AttackerSubject) -> list[Recording]:
 
 
 def _survives(
-    trials: Callable[[AttackerSubject], Iterable[Trial]],
+    trials: Callable[[AttackerSubject], Iterable[AttackerTrial]],
 ) -> Callable[[AttackerSubject], None]:
     def run(subject: AttackerSubject) -> None:
         subject.require_sound()

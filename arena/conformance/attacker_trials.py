@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 from arena.conformance.results import Skip
 from arena.conformance.stand_in_agents import Detector, Trouble
 from arena.conformance.surroundings import AMBIENT
-from arena.conformance.tiny_worlds import WORLDS, constant_world, world
-from arena.conformance.watched_play import PATIENCE, FaultKind, Recording, Trial, watch
+from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
+from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, watch
 from arena.players import Attacker, Needs
-from arena.rules.threat import Goal, Knowledge, Norm, Objective, Quantisation, Resources, Threat
+from arena.rules.threat import Goal, GrantedResources, Knowledge, Norm, Objective, Quantisation, Threat
 
 FATAL: tuple[FaultKind, ...] = ("crash", "hang", "stalled", "form", "range")
 """Faults with which a play is not worth comparing to another."""
@@ -59,8 +59,8 @@ class AttackerSubject:
             return self.attacker
 
     def watch(
-        self, trial: Trial, *, seed: int = 0, ambient: int = AMBIENT, by: Attacker | None = None
-    ) -> Recording:
+        self, trial: AttackerTrial, *, seed: int = 0, ambient: int = AMBIENT, by: Attacker | None = None
+    ) -> WatchedPlay:
         """Play `trial`, by a fresh copy unless another attacker is given."""
         return watch(by or self.fresh(), trial, seed=seed, ambient=ambient, patience=self.patience)
 
@@ -76,14 +76,14 @@ class AttackerSubject:
         return self.attacker.needs
 
     @cached_property
-    def declared(self) -> list[Trial]:
+    def declared(self) -> list[AttackerTrial]:
         """A trial for each combination of norm, goal, objective and feedback that the attacker declares."""
         needs = self.needs
         rules = itertools.product(needs.norms, needs.goals, needs.objectives, _FEEDBACK[needs.feedback])
         return [self._trial(n, self.short, *combination) for n, combination in enumerate(rules)]
 
     @cached_property
-    def variants(self) -> list[Trial]:
+    def variants(self) -> list[AttackerTrial]:
         """A longer trial for each objective; norms, goals and feedbacks alternate."""
         needs = self.needs
         norms, goals = itertools.cycle(needs.norms), itertools.cycle(needs.goals)
@@ -94,7 +94,7 @@ class AttackerSubject:
         ]
 
     @cached_property
-    def plays(self) -> list[Recording]:
+    def plays(self) -> list[WatchedPlay]:
         """The plays of `declared` and of `variants`, up to the first that does not come to an end."""
         played = []
         for trial in (*self.declared, *self.variants):
@@ -104,7 +104,7 @@ class AttackerSubject:
         return played
 
     @cached_property
-    def again(self) -> list[tuple[Recording, Recording]]:
+    def again(self) -> list[tuple[WatchedPlay, WatchedPlay]]:
         """Two plays of each variant, by copies of their own, from the same seeds."""
         self.require_sound()
         return [(play, self.watch(play.trial)) for play in self.plays[-len(self.variants) :]]
@@ -116,7 +116,7 @@ class AttackerSubject:
 
     def _trial(
         self, number: int, budget: int, norm: Norm, goal: Goal, objective: Objective, feedback: str
-    ) -> Trial:
+    ) -> AttackerTrial:
         needs = self.needs
         endless = objective == "minimum" and number % 2 == 0
         threat = Threat(
@@ -128,44 +128,44 @@ class AttackerSubject:
             objective=objective,
             quantisation=_QUANTISATION[number % len(_QUANTISATION)],
             knowledge=needs.knowledge,
-            resources=Resources(images=needs.images, starts=needs.needs_starts(goal == "targeted")),
+            resources=GrantedResources(images=needs.images, starts=needs.needs_starts(goal == "targeted")),
         )
-        place = world(number % len(WORLDS), self.device)
+        place = tiny_world(number % len(WORLDS), self.device)
         where = (
             f"{norm}, epsilon {threat.epsilon:g}, {goal}, objective {objective}, feedback {feedback}, "
             f"{place.classes} classes, images {list(place.shape)}"
         )
         defenders = (Detector(),) if needs.knowledge in ("detector", "weights") else ()
-        return Trial(where, place, threat, defenders, clean=(1,))
+        return AttackerTrial(where, place, threat, defenders, clean=(1,))
 
     # Trouble
 
-    def few_rows(self) -> Iterator[Trial]:
+    def few_rows(self) -> Iterator[AttackerTrial]:
         return self._changed("volleys of 3 rows at most", max_rows=3)
 
-    def small_budgets(self) -> Iterator[Trial]:
+    def small_budgets(self) -> Iterator[AttackerTrial]:
         for budget in (1, 2):
             for trial in self._changed(f"budget {budget}"):
                 yield replace(trial, threat=trial.threat.with_budget(budget * self.attacker.budget_factor))
 
-    def few_games(self) -> Iterator[Trial]:
+    def few_games(self) -> Iterator[AttackerTrial]:
         yield from self._changed("a single game", games=(3,), clean=())
         yield from self._changed("all games closed from the start", clean=(0, 1, 2, 3, 4))
         yield from self._changed("a single game, closed from the start", games=(3,), clean=(0,))
 
-    def refused(self) -> Iterator[Trial]:
+    def refused(self) -> Iterator[AttackerTrial]:
         return self._troubled("refused")
 
-    def silent(self) -> Iterator[Trial]:
+    def silent(self) -> Iterator[AttackerTrial]:
         """Without a label, which an attacker hears in the same way whether it was declined or is NaN."""
         yield from self._troubled("nan")
         yield from self._troubled("declined")
 
-    def _troubled(self, what: Literal["refused", "declined", "nan"]) -> Iterator[Trial]:
+    def _troubled(self, what: Literal["refused", "declined", "nan"]) -> Iterator[AttackerTrial]:
         for every, rows in ((1, "every query"), (3, "every third query")):
             yield from self._defended(f"{rows} {what}", Trouble(what, every))
 
-    def banned(self) -> Iterator[Trial]:
+    def banned(self) -> Iterator[AttackerTrial]:
         for every, query in ((1, "first"), (4, "fourth")):
             yield from self._defended(f"banned at the {query} query", Trouble("banned", every))
             for trial in self._defended(
@@ -173,18 +173,18 @@ class AttackerSubject:
             ):
                 yield replace(trial, threat=trial.threat.model_copy(update={"accounts": 3}))
 
-    def constant(self) -> Iterator[Trial]:
+    def constant(self) -> Iterator[AttackerTrial]:
         place = constant_world(self.device)
-        return self._changed("a classifier that answers all images alike", world=place, clean=())
+        return self._changed("a classifier that answers all images alike", tiny_world=place, clean=())
 
-    def saturated(self) -> Iterator[Trial]:
+    def saturated(self) -> Iterator[AttackerTrial]:
         return self._changed("every value of the images 0 or 1", saturated=True)
 
-    def _defended(self, what: str, defender: Trouble) -> Iterator[Trial]:
+    def _defended(self, what: str, defender: Trouble) -> Iterator[AttackerTrial]:
         for trial in self._changed(what):
             yield replace(trial, defenders=(defender, *trial.defenders))
 
-    def _changed(self, what: str, **changes: Any) -> Iterator[Trial]:
+    def _changed(self, what: str, **changes: Any) -> Iterator[AttackerTrial]:
         """The variants with a short budget and these changes."""
         for trial in self.variants:
             threat = trial.threat.with_budget(self.short * self.attacker.budget_factor)

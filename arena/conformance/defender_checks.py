@@ -11,9 +11,9 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.conformance.defender_trials import (
+    AskedDefender,
     DefenderSubject,
-    Desk,
-    Network,
+    LogitsOf,
     alike,
     answering_for,
     differs,
@@ -23,8 +23,8 @@ from arena.conformance.defender_trials import (
     withheld,
 )
 from arena.conformance.parameters import check_parameters
-from arena.conformance.results import Check, ConformanceError, Outcome, outcomes, raise_first
-from arena.conformance.stand_in_agents import Noise, Several
+from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
+from arena.conformance.stand_in_agents import NoisyInput, Several
 from arena.conformance.surroundings import AMBIENT
 from arena.game.oracle import Oracle, Stack, pick
 from arena.players import Defender, Response, Rows
@@ -57,9 +57,9 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
     )
 
 
-def defender_outcomes(defender: Defender, *, device: str = "cpu") -> Iterator[Outcome]:
+def defender_results(defender: Defender, *, device: str = "cpu") -> Iterator[CheckResult]:
     """Run all checks on `defender`, each as it is asked for; arguments as for `DefenderSubject`."""
-    return outcomes(defender_checks(), DefenderSubject(defender, device=device))
+    return results_of(defender_checks(), DefenderSubject(defender, device=device))
 
 
 def check_defender(defender: Defender, *, device: str = "cpu") -> None:
@@ -68,7 +68,7 @@ def check_defender(defender: Defender, *, device: str = "cpu") -> None:
     Raises:
         ConformanceError: at the first check that fails.
     """
-    raise_first(defender_outcomes(defender, device=device), name_of(defender))
+    raise_first(defender_results(defender, device=device), name_of(defender))
 
 
 def _parameters(subject: DefenderSubject) -> None:
@@ -120,7 +120,7 @@ def _finite(subject: DefenderSubject) -> None:
                 )
 
 
-def _scaled(classifier: Classifier, scale: float) -> Network:
+def _scaled(classifier: Classifier, scale: float) -> LogitsOf:
     return lambda x, rows: classifier(x) * scale
 
 
@@ -129,7 +129,7 @@ def _nan(subject: DefenderSubject) -> None:
 
     def network(x: Tensor, rows: Rows) -> Tensor:
         scores = classifier(x)
-        all_nan, one_nan, infinite = (rows.game == number_of(torch.tensor(place)) for place in (2, 4, 5))
+        all_nan, one_nan, infinite = (rows.key == number_of(torch.tensor(place)) for place in (2, 4, 5))
         scores[all_nan] = torch.nan
         scores[one_nan, 3] = torch.nan
         scores[infinite, 3] = torch.inf
@@ -175,7 +175,7 @@ def _reproducible(subject: DefenderSubject) -> None:
     one, other = (subject.desk().ask(x, rows) for _ in range(2))
     if (found := differs(one, other)) is not None:
         raise ConformanceError(f"it answers the same rows otherwise from the same seed: {found}")
-    again = Desk(*copy.deepcopy(subject.again)).ask(x, rows)
+    again = AskedDefender(*copy.deepcopy(subject.again)).ask(x, rows)
     if (found := differs(one, again)) is not None:
         raise ConformanceError(f"prepared again on the same data, it answers otherwise: {found}")
 
@@ -208,13 +208,13 @@ def _draws(subject: DefenderSubject) -> str | None:
     return None
 
 
-def _varies(desk: Desk, x: Tensor, tries: list[Rows]) -> bool:
+def _varies(desk: AskedDefender, x: Tensor, tries: list[Rows]) -> bool:
     """Whether any of `tries` is answered otherwise than the first, each by a desk as it was."""
     first, *others = (desk.copy().ask(x, rows) for rows in tries)
     return any(differs(first, other) is not None for other in others)
 
 
-def _with_seed(desk: Desk, seed: int) -> Desk:
+def _with_seed(desk: AskedDefender, seed: int) -> AskedDefender:
     other = desk.copy()
     other.seed = seed
     return other
@@ -224,9 +224,9 @@ def _generators(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS), rows_of(range(_ROWS), 1, subject.device)
     one = subject.desk()
     expected = one.ask(x, rows)
-    if differs(expected, Desk(*copy.deepcopy(subject.again)).ask(x, rows)) is not None:
+    if differs(expected, AskedDefender(*copy.deepcopy(subject.again)).ask(x, rows)) is not None:
         return  # even where the generators stand alike, which is reported elsewhere
-    other = Desk(*subject.prepare(0, AMBIENT + 1), ambient=AMBIENT + 1)
+    other = AskedDefender(*subject.prepare(0, AMBIENT + 1), ambient=AMBIENT + 1)
     if (found := differs(expected, other.ask(x, rows))) is not None:
         raise ConformanceError(
             f"it depends on a global random generator instead of rows.uniform, rows.normal and "
@@ -255,7 +255,7 @@ def _batch(subject: DefenderSubject) -> None:
 
 
 def _batch_of(rows: Rows, index: Tensor) -> Rows:
-    return replace(rows[index], place=torch.arange(len(index), device=rows.game.device))
+    return replace(rows[index], place=torch.arange(len(index), device=rows.key.device))
 
 
 # Memory
@@ -336,8 +336,8 @@ def _stack(subject: DefenderSubject) -> None:
     dark = x.clone()
     dark[:, 0, 0, 0] = 0  # so that Several passes on none for single answers
     layers: dict[str, tuple[Defender, ...]] = {
-        "above a defender that adds noise": (mine, Noise()),
-        "below a defender that adds noise": (Noise(), mine),
+        "above a defender that adds noise": (mine, NoisyInput()),
+        "below a defender that adds noise": (NoisyInput(), mine),
         "below a defender that asks several times, or not at all,": (Several(), mine),
         "below another of its kind": (mine, copy.deepcopy(mine)),
     }

@@ -20,12 +20,12 @@ from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
 from arena.conformance.results import ConformanceError, Skip, said
 from arena.conformance.surroundings import AMBIENT, global_generators
-from arena.conformance.tiny_worlds import WORLDS, World, world
+from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
 from arena.game.oracle import prepare
 from arena.players import Defender, Response, Rows
 
 FLAGS = ("declined", "refused", "flagged", "banned")
-Network = Callable[[Tensor, Rows], Tensor]
+LogitsOf = Callable[[Tensor, Rows], Tensor]
 """Images [n,C,H,W] and who asks -> logits [n,K]."""
 
 
@@ -38,7 +38,7 @@ class Passed:
     scores: list[tuple[Tensor, Tensor]]
 
 
-class Desk:
+class AskedDefender:
     """A prepared defender with a fresh memory, around a classifier whose answers no batch changes.
 
     Its methods raise ConformanceError where the defender's fail.
@@ -61,7 +61,7 @@ class Desk:
         *,
         games: int = 8,
         accounts: int = 3,
-        network: Network | None = None,
+        network: LogitsOf | None = None,
         seed: int = 11,
         ambient: int = AMBIENT,
     ) -> None:
@@ -93,7 +93,7 @@ class Desk:
         self.keep(x, rows, response)
         return response
 
-    def copy(self) -> Desk:
+    def copy(self) -> AskedDefender:
         """A desk like this, with copies of defender and memory."""
         desk = copy.copy(self)
         desk.defender, desk.memory = copy.deepcopy((self.defender, self.memory))
@@ -135,9 +135,9 @@ class DefenderSubject:
         self.used: list[str] = []
 
     @cached_property
-    def worlds(self) -> list[World]:
+    def worlds(self) -> list[TinyWorld]:
         """The worlds, with classifiers of their own that the defender may spoil."""
-        places = (world(number, self.device) for number in range(len(WORLDS)))
+        places = (tiny_world(number, self.device) for number in range(len(WORLDS)))
         return [replace(place, classifier=copy.deepcopy(place.classifier)) for place in places]
 
     def prepare(self, number: int, ambient: int = AMBIENT) -> tuple[Defender, Classifier]:
@@ -159,7 +159,7 @@ class DefenderSubject:
             self._prepared[number] = self.prepare(number)
         return self._prepared[number]
 
-    def desk(self, number: int = 0, **options: Any) -> Desk:
+    def desk(self, number: int = 0, **options: Any) -> AskedDefender:
         """A desk with a copy of the prepared defender, so that nothing stays from what was asked before.
 
         Raises:
@@ -169,9 +169,9 @@ class DefenderSubject:
             raise Skip("it does not answer ordinary queries properly")
         return self._desk(number, **options)
 
-    def _desk(self, number: int, **options: Any) -> Desk:
+    def _desk(self, number: int, **options: Any) -> AskedDefender:
         defender, base = self.prepared(number)
-        return Desk(copy.deepcopy(defender), base, **options)
+        return AskedDefender(copy.deepcopy(defender), base, **options)
 
     @cached_property
     def flaw_of_fit(self) -> str | None:
@@ -260,13 +260,13 @@ def rows_of(
         values = [values] * len(game) if isinstance(values, int) else list(values)
         return torch.tensor(values, dtype=torch.int64, device=device)
 
-    slot = column(game)
-    return Rows(slot, number_of(slot), column(turn), column(account), place=column(range(len(game))))
+    index = column(game)
+    return Rows(index, number_of(index), column(turn), column(account), place=column(range(len(game))))
 
 
-def number_of(slot: Tensor) -> Tensor:
-    """The numbers [n] of the games at places `slot` [n]."""
-    return 7 * slot + 3
+def number_of(game: Tensor) -> Tensor:
+    """The numbers [n] of games `game` [n]."""
+    return 7 * game + 3
 
 
 def flaw_of_response(response: object, count: int, classes: int, device: torch.device) -> str | None:

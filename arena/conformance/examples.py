@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from arena.conformance.stand_in_agents import Noise, Steps
+from arena.conformance.stand_in_agents import NoisyInput, Steps
 from arena.messages import near
 from arena.players import Attacker, Defender
 from arena.players.registry import (
@@ -22,7 +22,7 @@ from arena.players.registry import (
 )
 
 _KINDS: tuple[Kind, ...] = ("attacker", "defender")
-_STANDINS: dict[type, Attacker | Defender] = {Attacker: Steps(), Defender: Noise()}
+_STANDINS: dict[type, Attacker | Defender] = {Attacker: Steps(), Defender: NoisyInput()}
 
 
 def agents_of(spec: Spec) -> list[Attacker | Defender]:

@@ -7,7 +7,8 @@ import pickle
 from dataclasses import is_dataclass
 
 from arena.conformance.results import ConformanceError
-from arena.players import Attacker, Defender, parameters
+from arena.players import Attacker, Defender
+from arena.players.parameters import parameters
 
 
 def check_parameters(agent: Attacker | Defender) -> None:

@@ -35,7 +35,7 @@ class Check(Generic[Subject]):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """What came of a check; `sentence` says why it failed or was skipped, or holds a remark."""
 
     name: str
@@ -56,20 +56,20 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}{where}"
 
 
-def outcomes(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[Outcome]:
+def results_of(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[CheckResult]:
     """Run `checks` in order, each as it is asked for."""
     for check in checks:
         try:
             remark = check.run(subject)
         except ConformanceError as error:
-            yield Outcome(check.name, check.asks, "failed", str(error))
+            yield CheckResult(check.name, check.asks, "failed", str(error))
         except Skip as reason:
-            yield Outcome(check.name, check.asks, "skipped", str(reason))
+            yield CheckResult(check.name, check.asks, "skipped", str(reason))
         else:
-            yield Outcome(check.name, check.asks, "passed", remark or "")
+            yield CheckResult(check.name, check.asks, "passed", remark or "")
 
 
-def raise_first(results: Iterator[Outcome], name: str) -> None:
+def raise_first(results: Iterator[CheckResult], name: str) -> None:
     """Raise ConformanceError for the first outcome of agent `name` that failed."""
     for outcome in results:
         if outcome.error is not None:

@@ -36,7 +36,7 @@ class Steps(Attacker):
 
 
 @dataclass(frozen=True)
-class Noise(Defender):
+class NoisyInput(Defender):
     """Noise on the images.
 
     Attributes:

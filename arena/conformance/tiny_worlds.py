@@ -13,8 +13,8 @@ from torch.nn.functional import pad
 from arena import draws
 from arena.classifiers import Classifier
 from arena.datasets import Split
-from arena.game.oracle import labels_of
 from arena.rules.geometry import quantise
+from arena.rules.outcome import labels_of
 
 Shape = tuple[int, int, int]
 WORLDS: tuple[tuple[Shape, int], ...] = (((1, 8, 8), 2), ((3, 12, 12), 10), ((3, 8, 12), 4))
@@ -79,7 +79,7 @@ class Constant(nn.Module):
 
 
 @dataclass(frozen=True, eq=False)
-class World:
+class TinyWorld:
     """A classifier and as many images as wanted, all of which it gets right.
 
     Attributes:
@@ -113,18 +113,18 @@ class World:
 
 
 @cache
-def world(number: int, device: str) -> World:
+def tiny_world(number: int, device: str) -> TinyWorld:
     """The world `WORLDS[number]`."""
     shape, classes = WORLDS[number]
     network = RowWise(shape, classes, seed=number)
-    return World(shape, classes, Classifier(network, shape=shape, classes=classes, device=device), number)
+    return TinyWorld(shape, classes, Classifier(network, shape=shape, classes=classes, device=device), number)
 
 
-def constant_world(device: str) -> World:
+def constant_world(device: str) -> TinyWorld:
     """A world whose classifier answers all images alike."""
     shape, classes = WORLDS[0]
     classifier = Classifier(Constant(classes), shape=shape, classes=classes, device=device)
-    return World(shape, classes, classifier, 0)
+    return TinyWorld(shape, classes, classifier, 0)
 
 
 def _padded(rows: Tensor) -> Tensor:

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from arena.conformance.results import said
 from arena.conformance.surroundings import AMBIENT, Hang, global_generators, time_limit
-from arena.conformance.tiny_worlds import World
+from arena.conformance.tiny_worlds import TinyWorld
 from arena.game.driver import play_games
-from arena.game.openings import Deal, Reserve, draw_holdings, draw_targets
+from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
 from arena.game.oracle import Oracle, prepare
 from arena.game.referee import Referee
-from arena.players import Attacker, Defender, Games, generator_only
-from arena.records.reports import Reason
+from arena.players import Attacker, Defender, Games
+from arena.players.attacker import generator_only
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
+from arena.rules.outcome import Reason
 from arena.rules.threat import Threat
 
 FaultKind = Literal["crash", "hang", "stalled", "form", "range", "closed", "seat"]
@@ -32,7 +33,7 @@ rounded otherwise there."""
 
 
 @dataclass(frozen=True)
-class Trial:
+class AttackerTrial:
     """What an attacker is put through.
 
     Attributes:
@@ -44,7 +45,7 @@ class Trial:
     """
 
     where: str
-    world: World
+    world: TinyWorld
     threat: Threat
     defenders: tuple[Defender, ...] = ()
     games: tuple[int, ...] = (0, 1, 2, 3, 4)
@@ -52,7 +53,7 @@ class Trial:
     saturated: bool = False
     max_rows: int = LONG
 
-    def deal(self) -> Deal:
+    def deal(self) -> Openings:
         split = self.world.split("games", max(self.games) + 1)
         number = torch.tensor(self.games, device=split.labels.device)
         x0, classes = split.images[number], self.world.classes
@@ -64,7 +65,7 @@ class Trial:
         wrong[list(self.clean)] = 1
         label = (label + wrong) % classes
         key = 7 * number + 3
-        return Deal(x0, label, key, draw_targets(self.threat, label, key, classes, seed=1))
+        return Openings(x0, label, key, draw_targets(self.threat, label, key, classes, seed=1))
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Sent:
 
 
 @dataclass(eq=False)
-class Recording:
+class WatchedPlay:
     """What came of a trial.
 
     Attributes:
@@ -113,7 +114,7 @@ class Recording:
         hits: which games were answered a hit.
     """
 
-    trial: Trial
+    trial: AttackerTrial
     sent: list[Sent] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     used: list[str] = field(default_factory=list)
@@ -138,7 +139,7 @@ class Recording:
         ]
 
 
-def difference(one: Recording, other: Recording) -> str | None:
+def difference(one: WatchedPlay, other: WatchedPlay) -> str | None:
     """In what two recordings differ first, move by move."""
     for number, (a, b) in enumerate(zip(one.sent, other.sent, strict=False), start=1):
         if (said := a.differs(b)) is not None:
@@ -148,7 +149,7 @@ def difference(one: Recording, other: Recording) -> str | None:
     return None
 
 
-def difference_in_game(one: Recording, place: int, other: Recording, its: int) -> str | None:
+def difference_in_game(one: WatchedPlay, place: int, other: WatchedPlay, its: int) -> str | None:
     """In what the images sent for the game at `place`, and at `its` of another play, differ first."""
     rows, others = one.rows(place), other.rows(its)
     for turn, ((kind, x), (its_kind, its_x)) in enumerate(zip(rows, others, strict=False), start=1):
@@ -161,12 +162,12 @@ def difference_in_game(one: Recording, place: int, other: Recording, its: int) -
 
 def watch(
     attacker: Attacker,
-    trial: Trial,
+    trial: AttackerTrial,
     *,
     seed: int = 0,
     ambient: int = AMBIENT,
     patience: float = PATIENCE,
-) -> Recording:
+) -> WatchedPlay:
     """Let `attacker` play a trial.
 
     Args:
@@ -174,14 +175,14 @@ def watch(
         ambient: the seed of the global random generators meanwhile.
         patience: seconds of processor time that it may take for one move.
     """
-    recording = Recording(trial)
+    recording = WatchedPlay(trial)
     deal, world, threat = trial.deal(), trial.world, trial.threat
     stack = prepare(world.classifier, trial.defenders, world)
     oracle = Oracle(stack, seed=1, games=len(deal), accounts=threat.accounts)
     referee = Referee(oracle, deal, threat, votes=1, max_rows=trial.max_rows)
     owned = threat.resources
-    own = world.split("attackers", max(40, owned.images)) if owned.images or owned.starts else None
-    holdings = draw_holdings(threat, Reserve(own, world.classifier), deal, seed=1)
+    own = world.split("resources", max(40, owned.images)) if owned.images or owned.starts else None
+    resources = draw_resources(threat, ResourcePool(own, world.classifier), deal, seed=1)
     defense = {"defenders": [{"name": "none"}]}
     with global_generators(ambient) as used:
         try:
@@ -190,7 +191,7 @@ def watch(
                 referee,
                 seed=seed,
                 defense=defense,
-                holdings=holdings,
+                resources=resources,
             )
         except Hang:
             recording.add("hang", f"computed for more than {patience:g} s without a move")
@@ -203,7 +204,7 @@ def watch(
 
 
 class _Watched(Attacker):
-    def __init__(self, attacker: Attacker, recording: Recording, patience: float) -> None:
+    def __init__(self, attacker: Attacker, recording: WatchedPlay, patience: float) -> None:
         self.attacker, self.recording, self.patience = attacker, recording, patience
 
     def play(self, games: Games) -> Play:
@@ -279,9 +280,9 @@ class _Seat:
     """The tensors that an attacker was given, and copies of them."""
 
     def __init__(self, games: Games) -> None:
-        held = games.holdings
+        held = games.resources
         own = {"x0": games.x0, "label": games.label, "key": games.key, "target": games.target}
-        own |= {f"holdings.{name}": getattr(held, name) for name in ("images", "labels", "starts")}
+        own |= {f"resources.{name}": getattr(held, name) for name in ("images", "labels", "starts")}
         self.lent = {name: (t, t.clone()) for name, t in own.items() if t is not None}
         self.told(games.state)
 

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-SPLITS = ("train", "calibration", "attackers", "games")
+SPLITS = ("train", "calibration", "resources", "games")
 PIECE = 1024
 """Images that are hashed at a time."""
 MOST_CLASSES = 100_000
@@ -80,7 +80,7 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images: `train` to harden with, `calibration` to tune defenders on, `attackers` for images of
+    """Labelled images: `train` to harden with, `calibration` to tune defenders on, `resources` for images of
     an attacker's own, `games` to play on. Where a data set has test images, `calibration` and `games` are of
     these, so that a classifier trained on all the others is tuned and played on what it has not seen."""
 
@@ -88,7 +88,7 @@ class Dataset:
     class_names: tuple[str, ...]
     train: Split
     calibration: Split
-    attackers: Split
+    resources: Split
     games: Split
 
     @classmethod

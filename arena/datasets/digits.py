@@ -7,7 +7,7 @@ import torch
 from arena.datasets.dataset import Dataset
 from arena.datasets.order import stratified
 
-COUNTS = {"train": 800, "calibration": 200, "attackers": 147, "games": 650}
+COUNTS = {"train": 800, "calibration": 200, "resources": 147, "games": 650}
 
 
 def digits() -> Dataset:

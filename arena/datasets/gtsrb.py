@@ -47,11 +47,11 @@ def gtsrb(path: Path, size: int | None = None) -> Dataset:
     Training images come first in the numbering, by class and file name, then the test images as their table
     lists them: a tenth of them is for calibration, games are played on the others. Pictures of one sign while
     a car approached it (a track: what their names have before the underscore) are nearly the same, so tracks,
-    not images, are dealt to train and attackers: of each class's a tenth, rounded, but one at least if it has
-    two, to attackers. Those of the test images are not told: one's may be in calibration as well as games.
+    not images, are dealt to train and resources: of each class's a tenth, rounded, but one at least if it has
+    two, to resources. Those of the test images are not told: one's may be in calibration as well as games.
 
     A file is read in `npz`'s layout (train_x, train_y, test_x, test_y), its images as large as they are; it
-    has lost the tracks, so there one track's images are in train as well as attackers.
+    has lost the tracks, so there one track's images are in train as well as resources.
 
     Raises FileNotFoundError for what is missing, and DatasetError for a table that does not fit its images
     and an image that is cut short or is not as large as the table says.

@@ -11,7 +11,7 @@ A folder is read in one of three ways:
 - images with Kaggle's `LOC_val_solution.csv` beside them.
 
 Where a folder holds `train` and `val`, each is read so: a tenth of `val` is for calibration, games are played
-on the rest of it, and the images of `train` are for training and attackers. Kaggle's own layout,
+on the rest of it, and the images of `train` are for training and resources. Kaggle's own layout,
 ILSVRC/Data/CLS-LOC, is found within a folder. "Beside" is in the folder of the images, in the one it lies in,
 or in the one that was named.
 """

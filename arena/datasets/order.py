@@ -64,25 +64,25 @@ def from_one(labels: Tensor) -> dict[str, Tensor]:
 
 def from_two(train: Tensor, test: Tensor) -> dict[str, Tensor]:
     """The four splits where images for training (labels `train`, numbered first) and for testing (`test`) are
-    apart: a tenth of the first goes to attackers, a tenth of the second, one at least, to calibration, and
+    apart: a tenth of the first goes to resources, a tenth of the second, one at least, to calibration, and
     games are played on the other test images.
 
     Calibration is not cut from the training images: published weights were trained on all of them, and what
     a classifier was trained on says nothing of its calibration.
     """
-    return stratified(train, shares(len(train), train=0.9, attackers=0.1)) | _tested(len(train), test)
+    return stratified(train, shares(len(train), train=0.9, resources=0.1)) | _tested(len(train), test)
 
 
 def from_tracks(train: Tensor, tracks: Tensor, test: Tensor) -> dict[str, Tensor]:
     """As `from_two`, with all training images of one track (its number in `tracks` [N], one class each) in
     one split: of each class's tracks a tenth, rounded, but one at least if the class has two, goes to
-    attackers."""
+    resources."""
     _, first, track = np.unique(tracks.numpy(), return_index=True, return_inverse=True)
     y = train.numpy()[first]
     ranks, count = ranks_within_class(y, 0, "split", "tracks"), np.bincount(y)[y]
     kept = np.maximum(1, count - np.maximum(1, (count + 5) // 10))
     lent = torch.from_numpy((ranks >= kept)[track])
-    parts = {"train": (~lent).nonzero().flatten(), "attackers": lent.nonzero().flatten()}
+    parts = {"train": (~lent).nonzero().flatten(), "resources": lent.nonzero().flatten()}
     return parts | _tested(len(train), test)
 
 

@@ -2,7 +2,7 @@
 
 from arena.envs.blackbox import BlackBoxEnv, BlackBoxVectorEnv
 from arena.envs.drive import drive
-from arena.envs.setup import DEFAULT_THREAT, WorldOptions
+from arena.envs.setup import DEFAULT_THREAT, EnvOptions
 from arena.envs.spaces import action_space, observation_space, vector_action_space
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "ID",
     "BlackBoxEnv",
     "BlackBoxVectorEnv",
-    "WorldOptions",
+    "EnvOptions",
     "action_space",
     "drive",
     "observation_space",

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arena.records.reports import Bools
 from arena.rules.moves import VolleyError
+from arena.rules.outcome import Bools
 from arena.rules.threat import Threat
 
 

@@ -14,13 +14,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from arena.envs.actions import Action, Actions
-from arena.envs.rolling_games import Observation, Outcome, Table, ending, to_numpy
-from arena.envs.setup import World, WorldOptions, build_world
+from arena.envs.rolling_games import Observation, RollingGames, StepOutcome, ending, to_numpy
+from arena.envs.setup import EnvOptions, EnvSetup, build_setup
 from arena.envs.spaces import action_space, observation_space, vector_action_space
-from arena.records.reports import Ints, Listener
+from arena.records.reports import Recorder
+from arena.rules.outcome import Ints
 
 Arrays = Literal["numpy", "torch"]
-Step = tuple[dict[str, Any], Any, Any, Any, dict[str, Any]]
+StepResult = tuple[dict[str, Any], Any, Any, Any, dict[str, Any]]
 
 
 class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
@@ -28,10 +29,12 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
 
     An action is an image [C,H,W] to ask, or, where the threat's objective is `submit` or it grants several
     accounts, a table of the image and `arena.envs.spaces.action_parts`. Observations are
-    `arena.envs.spaces.observation_space`, rewards those of `arena.envs.rolling_games.Table`. Every end, the
-    budget's too, is `terminated`, since the queries left are observed; nothing is truncated.
+    `arena.envs.spaces.observation_space`, rewards those of
+    `arena.envs.rolling_games.RollingGames`. Every end, the budget's too, is `terminated`, since the queries
+    left are observed; nothing is truncated.
 
-    Games are the images that the classifier gets right, in the order of `arena.envs.endless_games.Course`.
+    Games are the images that the classifier gets right, in the order of
+    `arena.envs.endless_games.EndlessGames`.
     `info` holds the game's number (`key`) and its `turn`; at the end also `reason`, `queries`, `refused`,
     `hit_at` (0: no hit), the verdicts `answered`, `vote` and `base`, and after a hit the distances `l2` and
     `linf`. Verdicts cost a few uncharged forward passes a game (`votes` for a random defender).
@@ -57,10 +60,10 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         seed: int | None = None,
         arrays: Arrays = "numpy",
         votes: int = 25,
-        listener: Listener | None = None,
-        **options: Unpack[WorldOptions],
+        listener: Recorder | None = None,
+        **options: Unpack[EnvOptions],
     ) -> None:
-        self.world = build_world(**options)
+        self.world = build_setup(**options)
         self.threat, self.device = self.world.threat, self.world.device
         self.arrays = _checked(arrays)
         self._parts = observation_space(self.threat, self.world.shape, self.world.classes)
@@ -68,7 +71,7 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         self.action_space = action_space(self.threat, self.world.shape)
         self._seed, self._votes, self._listener = seed, votes, listener
         self._actions = Actions(self.threat, 1, self.world.shape, self.device)
-        self._table: Table | None = None
+        self._table: RollingGames | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -83,7 +86,7 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
             self._table.deal(np.arange(1))
         return self._observe(self._table), self._info(self._table)
 
-    def step(self, action: Any) -> Step:
+    def step(self, action: Any) -> StepResult:
         """Ask, or hand in.
 
         Raises:
@@ -104,12 +107,12 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         if self._table is not None:
             self._table.leave(np.arange(1))
 
-    def _observe(self, table: Table) -> dict[str, Any]:
+    def _observe(self, table: RollingGames) -> dict[str, Any]:
         observation = table.observe()
         parts = to_numpy(observation, self._parts) if self.arrays == "numpy" else observation
         return {name: part[0] for name, part in parts.items()}
 
-    def _info(self, table: Table) -> dict[str, Any]:
+    def _info(self, table: RollingGames) -> dict[str, Any]:
         return {"key": int(table.key[0]), "turn": int(table.turn[0])}
 
 
@@ -149,12 +152,12 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         seed: int | None = None,
         arrays: Arrays = "numpy",
         votes: int = 25,
-        listener: Listener | None = None,
-        **options: Unpack[WorldOptions],
+        listener: Recorder | None = None,
+        **options: Unpack[EnvOptions],
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; found {num_envs}")
-        self.world = build_world(**options)
+        self.world = build_setup(**options)
         self.threat, self.device, self.num_envs = self.world.threat, self.world.device, num_envs
         self.arrays = _checked(arrays)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
@@ -167,7 +170,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._seed, self._votes, self._listener = seed, votes, listener
         self._actions = Actions(self.threat, num_envs, shape, self.device)
-        self._table: Table | None = None
+        self._table: RollingGames | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -191,7 +194,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             self._table.deal(self._masked(mask))
         return self._observe(self._table), self._info(self._table)
 
-    def step(self, actions: Any) -> Step:
+    def step(self, actions: Any) -> StepResult:
         """Let the environments that send ask, or hand in.
 
         Raises:
@@ -222,7 +225,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         if self._table is not None:
             self._table.leave(np.arange(self.num_envs))
 
-    def _deal_at_once(self, table: Table, outcome: Outcome) -> Step:
+    def _deal_at_once(self, table: RollingGames, outcome: StepOutcome) -> StepResult:
         """The end of a step whose ended games make room for the next ones."""
         assert outcome.summary is not None
         last, ended = self._observe(table), outcome.summary.game
@@ -250,7 +253,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             raise ValueError(f"reset_mask must be a numpy array of bool [{self.num_envs}]; found {mask!r}")
         return np.flatnonzero(mask)
 
-    def _observe(self, table: Table) -> dict[str, Any]:
+    def _observe(self, table: RollingGames) -> dict[str, Any]:
         observation: Observation = table.observe()
         return dict(to_numpy(observation, self._parts)) if self.arrays == "numpy" else dict(observation)
 
@@ -262,19 +265,19 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         packed = torch.from_numpy(np.stack(signals)).to(self.device, torch.float32)
         return packed[0], packed[1] > 0, packed[2] > 0
 
-    def _info(self, table: Table) -> dict[str, Any]:
+    def _info(self, table: RollingGames) -> dict[str, Any]:
         everyone = np.ones(self.num_envs, dtype=bool)
         key, turn = table.key.copy(), table.turn.copy()
         return {"key": key, "_key": everyone, "turn": turn, "_turn": everyone.copy()}
 
-    def _add_endings(self, info: dict[str, Any], outcome: Outcome) -> None:
+    def _add_endings(self, info: dict[str, Any], outcome: StepOutcome) -> None:
         if outcome.summary is not None:
             for i, end in zip(outcome.summary.game.tolist(), ending(outcome.summary), strict=True):
                 self._add_info(info, end, i)
 
 
-def _table(world: World, games: int, seed: Any, listener: Listener | None, votes: int) -> Table:
-    return Table(world, games, cast(int, seed), listener=listener, votes=votes)
+def _table(world: EnvSetup, games: int, seed: Any, listener: Recorder | None, votes: int) -> RollingGames:
+    return RollingGames(world, games, cast(int, seed), listener=listener, votes=votes)
 
 
 def _checked(arrays: str) -> str:

@@ -15,10 +15,11 @@ from arena import draws
 from arena.envs.blackbox import BlackBoxVectorEnv
 from arena.game.checks import Checks
 from arena.game.driver import converse
-from arena.players import Attacker, generator_only
-from arena.players.seat import Games, Holdings
-from arena.records.reports import Bools, Floats, Ints
+from arena.players import Attacker
+from arena.players.attacker import generator_only
+from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.outcome import Bools, Floats, Ints
 
 MAX_ROWS = 4096
 """The longest volley of an attacker, as in a match; more games than that may ask all at once."""
@@ -30,7 +31,7 @@ def drive(
     *,
     seed: int | None = None,
     defense: dict[str, Any] | None = None,
-    holdings: Holdings | None = None,
+    resources: Resources | None = None,
 ) -> Floats:
     """Let `attacker` play the next N games of `env`; returns the sum of each game's rewards, [N].
 
@@ -41,7 +42,7 @@ def drive(
     Args:
         env: with autoreset disabled; it is reset here, without a seed.
         seed: of the attacker's draws; None: what `arena.play` derives from the environment's.
-        defense, holdings: what the attacker knows and owns, as in a match.
+        defense, resources: what the attacker knows and owns, as in a match.
 
     Raises:
         ValueError: if autoreset is not disabled, or the attacker cannot play the environment's threat.
@@ -54,7 +55,7 @@ def drive(
     host = EnvHost(env)
     if seed is None:
         seed = draws.derive(int(env.np_random_seed or 0), "attacker", 0)
-    play = generator_only(attacker.play(host.seat(seed, defense, holdings)))
+    play = generator_only(attacker.play(host.seat(seed, defense, resources)))
     try:
         converse(play, host)
     finally:
@@ -82,7 +83,7 @@ class EnvHost:
         self.now = self._tensors(observation)
         self.checks = Checks(self.now["image"], env.threat.accounts, max(env.num_envs, MAX_ROWS))
 
-    def seat(self, seed: int, defense: dict[str, Any] | None, holdings: Holdings | None) -> Games:
+    def seat(self, seed: int, defense: dict[str, Any] | None, resources: Resources | None) -> Games:
         """The attacker's seat."""
         threat = self.env.threat
         return Games(
@@ -96,7 +97,7 @@ class EnvHost:
             seed=seed,
             max_rows=self.checks.max_rows,
             defense=defense if threat.knowledge != "none" else None,
-            holdings=holdings,
+            resources=resources,
         )
 
     def serve(self, move: Move) -> Answers:

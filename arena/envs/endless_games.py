@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from arena import draws
-from arena.envs.setup import World
-from arena.game.openings import Deal, draw_targets
+from arena.envs.setup import EnvSetup
+from arena.game.openings import Openings, draw_targets
 
 
-class Course:
+class EndlessGames:
     """Deals the images that the classifier gets right, pass after pass, each pass in an order of its own.
 
     A game's number, to which all its draws are keyed, is its image's in the first pass, as in a match; in
@@ -18,14 +18,14 @@ class Course:
     meets other draws and another target. Orders and targets depend on the seed alone.
     """
 
-    def __init__(self, world: World, seed: int) -> None:
+    def __init__(self, world: EnvSetup, seed: int) -> None:
         self.world, self.seed = world, seed
         self._stride = int(world.split.index.max()) + 1
         self._passes = 0
         self._ahead = self._ready = torch.zeros(0, dtype=torch.int64)
         self._ready_numbers = self._ready
 
-    def take(self, count: int) -> Deal:
+    def take(self, count: int) -> Openings:
         """The next `count` games.
 
         Raises:
@@ -38,7 +38,7 @@ class Course:
         split, device = self.world.split, self.world.device
         label, key = split.labels[rows].to(device), number.to(device)
         target = draw_targets(self.world.threat, label, key, self.world.classes, self.seed)
-        return Deal(split.take(rows).to(device), label, key, target)
+        return Openings(split.take(rows).to(device), label, key, target)
 
     def _look_ahead(self, count: int) -> None:
         if not len(self._ahead):

@@ -13,20 +13,21 @@ from torch import Tensor
 
 from arena import draws
 from arena.envs.actions import Action
-from arena.envs.endless_games import Course
-from arena.envs.setup import World
+from arena.envs.endless_games import EndlessGames
+from arena.envs.setup import EnvSetup
 from arena.envs.spaces import LOGIT_LIMIT, farthest
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
-from arena.records.reports import Bools, Floats, GameRows, Ints, Listener
+from arena.records.reports import GameRows, Recorder
 from arena.rules.moves import Answers, Submit, Volley
+from arena.rules.outcome import Bools, Floats, Ints
 from arena.rules.threat import TOLERANCE
 
 Observation = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class StepOutcome:
     """What a step brought: [N] rewards, [N] whether the games ended in it, and how those did."""
 
     reward: Floats
@@ -34,7 +35,7 @@ class Outcome:
     summary: GameRows | None
 
 
-class Table:
+class RollingGames:
     """`games` games side by side; `key` [N] are their numbers, to which draws are keyed.
 
     The reward of a step is a function of the answers and the threat:
@@ -48,9 +49,11 @@ class Table:
       the best one (a hit before none, then the lowest margin).
     """
 
-    def __init__(self, world: World, games: int, seed: int, *, listener: Listener | None, votes: int) -> None:
+    def __init__(
+        self, world: EnvSetup, games: int, seed: int, *, listener: Recorder | None, votes: int
+    ) -> None:
         self.world, self.threat, self.games = world, world.threat, games
-        self.course = Course(world, seed)
+        self.course = EndlessGames(world, seed)
         oracle = Oracle(
             world.stack,
             seed=draws.derive(seed, "defender", 0),
@@ -87,7 +90,7 @@ class Table:
         if len(games := games[self.open[games]]):
             self.referee.end(games, "resigned")
 
-    def play(self, action: Action) -> Outcome:
+    def play(self, action: Action) -> StepOutcome:
         """Let the open games that send ask, or hand in their images.
 
         Raises:
@@ -108,7 +111,7 @@ class Table:
             referee.submit(Submit(action.image[place], place))
         ended = was_open & ~self.open
         reward = self._reward(before, ended, final_is_hit)
-        return Outcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
+        return StepOutcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
 
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""

@@ -14,11 +14,12 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.datasets.own_arrays import read_split
-from arena.game.oracle import Stack, labels_of, prepare
+from arena.game.oracle import Stack, prepare
 from arena.messages import fault
 from arena.players import Defender
 from arena.players.registry import Spec, build_stack
 from arena.rules.geometry import quantise
+from arena.rules.outcome import labels_of
 from arena.rules.threat import Threat, parse_threat
 
 Told = TypeVar("Told", bound=BaseModel)
@@ -26,7 +27,7 @@ DEFAULT_THREAT = Threat(norm="linf", epsilon=0.125, budget=100, feedback="logits
 """The rules where none are given; on the digits, epsilon is two of their 16 grey levels."""
 
 
-class WorldOptions(TypedDict, total=False):
+class EnvOptions(TypedDict, total=False):
     """What to play on; all may be left out.
 
     Attributes:
@@ -53,7 +54,7 @@ class WorldOptions(TypedDict, total=False):
     batch: int | None
 
 
-class World:
+class EnvSetup:
     """A defended classifier, the rules, and the images to deal.
 
     Attributes:
@@ -78,7 +79,7 @@ class World:
         return self.right[rows] > 0
 
 
-def build_world(
+def build_setup(
     *,
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
     defender: Spec | Sequence[Spec] = "none",
@@ -88,8 +89,8 @@ def build_world(
     threat: Threat | Mapping[str, Any] = DEFAULT_THREAT,
     device: str | torch.device = "auto",
     batch: int | None = None,
-) -> World:
-    """A world from its options (`WorldOptions`).
+) -> EnvSetup:
+    """A world from its options (`EnvOptions`).
 
     Raises:
         ValueError: if they do not fit together, with what is wrong.
@@ -114,7 +115,7 @@ def build_world(
             raise ValueError(
                 f"{type(d).__name__} keeps memory per {d.memory} and does not say how to forget a game"
             )
-    return World(stack, split, rules)
+    return EnvSetup(stack, split, rules)
 
 
 def _classifier(

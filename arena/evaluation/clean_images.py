@@ -16,8 +16,9 @@ from arena.classifiers import Classifier
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
-from arena.game.oracle import Oracle, Stack, labels_of
+from arena.game.oracle import Oracle, Stack
 from arena.players import Response
+from arena.rules.outcome import labels_of
 
 
 class Evaluation:

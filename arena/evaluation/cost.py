@@ -104,13 +104,13 @@ def _ask(stack: Stack, x: Tensor, seed: int) -> float:
     return time.perf_counter() - began
 
 
-def first_queries(n: int, device: torch.device, game: Tensor | None = None, slot: int = 0) -> Rows:
-    """Rows [n] that are the first queries of as many games, at the places from `slot` on; `game` [n] numbers
+def first_queries(n: int, device: torch.device, key: Tensor | None = None, first: int = 0) -> Rows:
+    """Rows [n] that are the first queries of as many games, at the places from `first` on; `key` [n] numbers
     them, from 0 where it is None."""
     place = torch.arange(n, device=device)
     return Rows(
-        slot=place + slot,
-        game=place if game is None else game,
+        game=place + first,
+        key=place if key is None else key,
         turn=torch.ones_like(place),
         account=torch.zeros_like(place),
         place=place,

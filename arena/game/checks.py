@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from arena.records.reports import Ints
 from arena.rules.moves import Note, VolleyError
+from arena.rules.outcome import Ints
 
 _FLAWS = (
     "images must be finite",

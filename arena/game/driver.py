@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import torch
 
 from arena.game.referee import Referee
-from arena.players import Attacker, generator_only
-from arena.players.seat import Holdings
-from arena.records.reports import Bools, GameRows, NoteRows, Reason
+from arena.players import Attacker
+from arena.players.attacker import generator_only
+from arena.players.seat import Resources
+from arena.records.reports import GameRows, NoteRows
 from arena.rules.moves import Answers, Consult, Move, Note, Play, Resign, Volley, VolleyError
+from arena.rules.outcome import Bools, Reason
 
 IDLE_VOLLEYS = 10
 """Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
@@ -30,7 +32,7 @@ def play_games(
     *,
     seed: int = 0,
     defense: dict[str, Any] | None = None,
-    holdings: Holdings | None = None,
+    resources: Resources | None = None,
 ) -> GameRows:
     """Let `attacker` play all of the referee's games to their end.
 
@@ -39,9 +41,9 @@ def play_games(
     Args:
         seed: of the attacker's draws.
         defense: the defender's name and parameters, shown where the threat's knowledge allows.
-        holdings: the attacker's own resources.
+        resources: the attacker's own resources.
     """
-    seat = referee.seat(seed=seed, defense=defense, holdings=holdings)
+    seat = referee.seat(seed=seed, defense=defense, resources=resources)
     try:
         play = generator_only(attacker.play(seat))
     except Exception as error:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena.records.reports import Bools, Floats, Ints, Reason
+from arena.rules.outcome import Bools, Floats, Ints, Reason
 from arena.rules.threat import TOLERANCE, Threat
 
 
 @dataclass(frozen=True)
-class Columns:
+class RowScalars:
     """The scalars of a volley's rows, [n] each.
 
     Attributes:
@@ -32,7 +32,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Step:
+class Segment:
     """Part of a volley up to a mark: rows that became the bests of `games`, then the games due there."""
 
     rows: Ints
@@ -58,7 +58,7 @@ class Ruling:
     turn: Ints
     labelled: bool
     better: Bools
-    steps: Iterator[Step]
+    steps: Iterator[Segment]
 
 
 class Ledger:
@@ -151,7 +151,7 @@ class Ledger:
         """[n] whether images at these distances lie in the ball."""
         return np.asarray((l2 if self.threat.norm == "l2" else linf) <= self.threat.epsilon + TOLERANCE)
 
-    def enter(self, c: Columns) -> Ruling:
+    def enter(self, c: RowScalars) -> Ruling:
         """Charge a volley's rows in order and enter what they brought."""
         granted = self.is_open[c.game] & (c.rank < self.left[c.game])
         refused = c.refused | c.banned | self.banned[c.game, c.account]
@@ -175,14 +175,14 @@ class Ledger:
         steps = self._steps(c, turn, kept, better, hit, inside, value, before)
         return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, steps)
 
-    def _last_account(self, c: Columns, ban: Bools) -> Bools:
+    def _last_account(self, c: RowScalars, ban: Bools) -> Bools:
         """[n] whether the row's ban closes the last account of its game that was not closed."""
         if not ban.any():
             return ban
         closed = self.banned[c.game].sum(axis=1) - self.banned[c.game, c.account]
         return np.asarray(ban & (closed == self.threat.accounts - 1))
 
-    def _not_after_end(self, c: Columns, ends: Bools) -> Bools:
+    def _not_after_end(self, c: RowScalars, ends: Bools) -> Bools:
         if not c.rank.any() or not ends.any():
             return np.ones(len(c.game), dtype=bool)
         last = np.full(len(self.is_open), np.iinfo(np.int64).max)
@@ -198,14 +198,14 @@ class Ledger:
             new = (self.hit_at == 0) & (first < np.iinfo(np.int64).max)
             self.hit_at[new] = first[new]
 
-    def _values(self, c: Columns, hit: Bools) -> Floats:
+    def _values(self, c: RowScalars, hit: Bools) -> Floats:
         """[n] by what rows are compared, hits with hits and others with others; the lowest is the best."""
         distance = c.l2 if self.threat.norm == "l2" else c.linf
         value = np.where(hit & (self.threat.objective == "minimum"), distance, c.margin)
         value[np.isnan(value)] = np.inf
         return value
 
-    def _better(self, c: Columns, candidate: Bools, hit: Bools, value: Floats) -> Bools:
+    def _better(self, c: RowScalars, candidate: Bools, hit: Bools, value: Floats) -> Bools:
         """[n] whether a candidate beats its game's best and all rows of the game before it.
 
         A hit beats what is none, then the lower value beats the higher; of equals the earlier stays.
@@ -229,7 +229,7 @@ class Ledger:
 
     def _steps(
         self,
-        c: Columns,
+        c: RowScalars,
         turn: Ints,
         kept: Bools,
         better: Bools,
@@ -237,7 +237,7 @@ class Ledger:
         inside: Bools,
         value: Floats,
         before: Ints,
-    ) -> Iterator[Step]:
+    ) -> Iterator[Segment]:
         """The volley cut at the marks that games pass in it, bests entered step by step."""
         segment = np.searchsorted(self.at, turn)
         for part in np.unique(segment[kept]).tolist():
@@ -248,9 +248,9 @@ class Ledger:
             self.best_l2[games], self.best_linf[games] = c.l2[rows], c.linf[rows]
             at = self.at[part]
             due = np.flatnonzero((before < at) & (self.queries >= at))
-            yield Step(rows, games, int(at) if len(due) else None, due)
+            yield Segment(rows, games, int(at) if len(due) else None, due)
 
-    def _last(self, rows: Ints, c: Columns) -> Ints:
+    def _last(self, rows: Ints, c: RowScalars) -> Ints:
         """Of `rows`, the last of each game."""
         if not c.rank[rows].any():
             return rows
@@ -258,7 +258,7 @@ class Ledger:
         _, leading = np.unique(c.game[rows], return_index=True)
         return np.asarray(rows[leading])
 
-    def _close_ended(self, c: Columns, kept: Bools, hit: Bools, ends: Bools) -> None:
+    def _close_ended(self, c: RowScalars, kept: Bools, hit: Bools, ends: Bools) -> None:
         if ends.any():
             if self.threat.objective == "first":
                 self.close(np.unique(c.game[kept & hit]), "hit")

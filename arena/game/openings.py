@@ -11,13 +11,13 @@ from torch import Tensor
 from arena import draws
 from arena.classifiers import Classifier
 from arena.datasets import Split
-from arena.game.oracle import labels_of
-from arena.players.seat import Holdings
+from arena.players.seat import Resources
+from arena.rules.outcome import labels_of
 from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True, eq=False)
-class Deal:
+class Openings:
     """The games of a shard.
 
     Attributes:
@@ -33,9 +33,9 @@ class Deal:
     def __len__(self) -> int:
         return len(self.x0)
 
-    def __getitem__(self, rows: Tensor | slice) -> Deal:
+    def __getitem__(self, rows: Tensor | slice) -> Openings:
         target = None if self.target is None else self.target[rows]
-        return Deal(self.x0[rows], self.label[rows], self.key[rows], target)
+        return Openings(self.x0[rows], self.label[rows], self.key[rows], target)
 
 
 def draw_targets(threat: Threat, label: Tensor, key: Tensor, classes: int, seed: int) -> Tensor | None:
@@ -48,7 +48,7 @@ def draw_targets(threat: Threat, label: Tensor, key: Tensor, classes: int, seed:
     return (label + offset) % classes
 
 
-class Reserve:
+class ResourcePool:
     """The images that attackers may be granted, and what a classifier answers on them.
 
     Attributes:
@@ -70,32 +70,32 @@ class Reserve:
         return torch.cat([labels_of(self.classifier(split.take(piece).to(device))) for piece in rows])
 
 
-def draw_holdings(threat: Threat, reserve: Reserve, deal: Deal, seed: int) -> Holdings:
-    """What the threat's resources grant the attacker. No other images of the reserve are held than these.
+def draw_resources(threat: Threat, pool: ResourcePool, deal: Openings, seed: int) -> Resources:
+    """What the threat's resources grant the attacker. No other images of the pool are held than these.
 
     Raises:
-        ValueError: if the reserve holds too few images.
+        ValueError: if the pool holds too few images.
     """
     wanted, device = threat.resources, deal.x0.device
     if not wanted.images and not wanted.starts:
-        return Holdings()
-    if reserve.split is None or len(reserve) < max(1, wanted.images):
-        found = len(reserve)
+        return Resources()
+    if pool.split is None or len(pool) < max(1, wanted.images):
+        found = len(pool)
         raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
     granted = slice(0, wanted.images)
-    images, labels = reserve.split.take(granted).to(device), reserve.split.labels[granted].to(device)
-    return Holdings(images, labels, _starts(reserve, deal, seed) if wanted.starts else None)
+    images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device)
+    return Resources(images, labels, _starts(pool, deal, seed) if wanted.starts else None)
 
 
-def _starts(reserve: Reserve, deal: Deal, seed: int) -> Tensor:
+def _starts(pool: ResourcePool, deal: Openings, seed: int) -> Tensor:
     """One image [G,C,H,W] for each game with a label that wins it; NaN where there is none."""
-    assert reserve.split is not None
-    label = reserve.answered.to(deal.x0.device)
+    assert pool.split is not None
+    label = pool.answered.to(deal.x0.device)
     if deal.target is None:
         fits = (label != deal.label.unsqueeze(1)) & (label >= 0)
     else:
         fits = label == deal.target.unsqueeze(1)
-    weight = draws.uniform(draws.derive(seed, "starts"), deal.key, 0, (len(reserve),))
+    weight = draws.uniform(draws.derive(seed, "starts"), deal.key, 0, (len(pool),))
     place = torch.where(fits, weight, -1.0).argmax(dim=1)
-    chosen = reserve.split.take(place.to(reserve.split.index.device)).to(deal.x0.device)
+    chosen = pool.split.take(place.to(pool.split.index.device)).to(deal.x0.device)
     return torch.where(fits.any(dim=1).view(-1, 1, 1, 1), chosen, torch.nan)

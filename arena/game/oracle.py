@@ -13,6 +13,7 @@ from arena import draws
 from arena.classifiers import Classifier
 from arena.players import Defender, Response, Rows, Splits
 from arena.rules.losses import Loss, attack_loss
+from arena.rules.outcome import labels_of, wins
 
 
 @dataclass(frozen=True)
@@ -101,15 +102,15 @@ class Oracle:
             self.stack.defenders[layer].remember(x[mine], rows[mine], pick(response, mine))
         self._heard.clear()
 
-    def forget(self, slots: Tensor) -> None:
-        """Let the defenders forget the games at `slots` [m], where new ones are dealt."""
+    def forget(self, games: Tensor) -> None:
+        """Let the defenders forget `games` [m], where new ones are dealt."""
         for defender, memory in zip(self.stack.defenders, self._memories, strict=True):
             if defender.memory in ("game", "account"):
-                defender.forget(memory, slots)
+                defender.forget(memory, games)
 
     def base_wrong(self, x: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
         """[n] bool: the hardened classifier alone is wrong on `x` (or answers the target)."""
-        return is_wrong(labels_of(self.base(x)), label, target)
+        return wins(labels_of(self.base(x)), label, target)
 
     def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor]:
         """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n]."""
@@ -190,16 +191,6 @@ def _check(defender: Defender, response: Response, n: int, base: Classifier) -> 
                 f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
                 f"found {value.dtype} {list(value.shape)} on {value.device}"
             )
-
-
-def labels_of(scores: Tensor) -> Tensor:
-    """The argmax of logits [n,K], ties to the lowest index; -1 where a row holds NaN. [n] int64."""
-    return torch.where(scores.isnan().any(dim=1), -1, scores.argmax(dim=1))
-
-
-def is_wrong(label: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
-    """[n] bool: labels answered that win for the attacker; -1 never does."""
-    return (label != y) & (label >= 0) if target is None else label == target
 
 
 def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:

@@ -12,17 +12,18 @@ import torch
 from torch import Tensor
 
 from arena.game.checks import Checks, word
-from arena.game.ledger import Columns, Ledger, Ruling
-from arena.game.openings import Deal
-from arena.game.oracle import Oracle, labels_of, shown
+from arena.game.ledger import Ledger, RowScalars, Ruling
+from arena.game.openings import Openings
+from arena.game.oracle import Oracle, shown
 from arena.game.verdicts import Judge
-from arena.game.waves import Pending, rank_within
+from arena.game.waves import Wave, rank_within
 from arena.players import Response, Rows
-from arena.players.seat import Games, Holdings
-from arena.records.reports import Bools, GameRows, Ints, Listener, NoteRows, QueryRows, Reason, Silent
+from arena.players.seat import Games, Resources
+from arena.records.reports import GameRows, NoteRows, QueryRows, Recorder, SilentRecorder
 from arena.rules.geometry import distances, quantise
 from arena.rules.losses import attack_loss
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.outcome import Bools, Ints, Reason, labels_of
 from arena.rules.threat import Threat
 
 LONGEST_VOLLEY, VOLLEY_PIXELS = 4096, 2**27
@@ -50,18 +51,18 @@ class Referee:
     def __init__(
         self,
         oracle: Oracle,
-        deal: Deal,
+        deal: Openings,
         threat: Threat,
         *,
         at: Sequence[int] = (),
         votes: int = 25,
-        listener: Listener | None = None,
+        listener: Recorder | None = None,
         max_rows: int | None = None,
     ) -> None:
         self.oracle, self.threat, self.listener, self.max_rows = (
             oracle,
             threat,
-            listener or Silent(),
+            listener or SilentRecorder(),
             max_rows or longest_volley(deal.x0.shape[1:]),
         )
         marks = sorted({a for a in at if 0 < a <= threat.budget})
@@ -88,7 +89,7 @@ class Referee:
         """[G] on the host."""
         return self.ledger.is_open
 
-    def redeal(self, games: Ints, deal: Deal) -> None:
+    def redeal(self, games: Ints, deal: Openings) -> None:
         """Put new games in the places `games` of finished ones."""
         place = torch.from_numpy(games).to(self.x0.device)
         self.x0[place] = quantise(deal.x0, self.threat.quantisation)
@@ -101,7 +102,7 @@ class Referee:
         self._open(games)
 
     def seat(
-        self, *, seed: int = 0, defense: dict[str, Any] | None = None, holdings: Holdings | None = None
+        self, *, seed: int = 0, defense: dict[str, Any] | None = None, resources: Resources | None = None
     ) -> Games:
         """An attacker's seat at these games."""
         return Games(
@@ -115,7 +116,7 @@ class Referee:
             seed=seed,
             max_rows=self.max_rows,
             defense=defense if self.threat.knowledge != "none" else None,
-            holdings=holdings,
+            resources=resources,
         )
 
     # Volleys
@@ -153,7 +154,7 @@ class Referee:
             return self._answer_in_turns(pending)
         return self.release(pending, self.oracle.respond(pending.x, pending.rows))
 
-    def receive(self, volley: Volley) -> Pending:
+    def receive(self, volley: Volley) -> Wave:
         """Check a volley and say what the defender has to answer."""
         self.checks.form(volley.x, volley.game, volley.account)
         word("purpose", volley.purpose)
@@ -167,9 +168,9 @@ class Referee:
         place = torch.arange(len(game), device=game.device)
         rows = Rows(game, self.key[game], self._turn[game] + rank + 1, account, place)
         sent = volley.x.detach().clone()
-        return Pending(quantise(sent, self.threat.quantisation), sent, rows, rank, volley.purpose, flaws)
+        return Wave(quantise(sent, self.threat.quantisation), sent, rows, rank, volley.purpose, flaws)
 
-    def release(self, pending: Pending, response: Response) -> Answers:
+    def release(self, pending: Wave, response: Response) -> Answers:
         """Charge pending rows, enter what the defender responded, and answer the attacker."""
         response = replace(response, scores=response.scores.detach())
         label = labels_of(response.scores)
@@ -190,10 +191,10 @@ class Referee:
         self._report(pending.purpose, columns, ruling)
         return self._answers(pending, response.scores, label, ruling)
 
-    def _answer_in_turns(self, pending: Pending) -> Answers:
+    def _answer_in_turns(self, pending: Wave) -> Answers:
         """Answer in waves of at most one row a game, so that memory is read and written in order."""
         rank = pending.rank.cpu().numpy()
-        game = pending.rows.slot.cpu().numpy()
+        game = pending.rows.game.cpu().numpy()
         waves: list[Answers] = []
         order: list[Ints] = []
         granted = 0
@@ -209,9 +210,9 @@ class Referee:
         self.granted = granted
         return self._assemble(pending, waves, order)
 
-    def _assemble(self, pending: Pending, waves: list[Answers], order: list[Ints]) -> Answers:
+    def _assemble(self, pending: Wave, waves: list[Answers], order: list[Ints]) -> Answers:
         """The answers of waves in the order of the volley; rows that never got a turn are not answered."""
-        game = pending.rows.slot
+        game = pending.rows.game
         label = torch.full_like(game, -1)
         answered = torch.zeros_like(game, dtype=torch.bool)
         refused = answered.clone()
@@ -229,9 +230,9 @@ class Referee:
             self.state(), game=game, label=label, scores=scores, answered=answered, refused=refused
         )
 
-    def _columns(self, pending: Pending, response: Response, label: Tensor) -> Columns:
+    def _columns(self, pending: Wave, response: Response, label: Tensor) -> RowScalars:
         """The rows' scalars on the host, by the one copy of a volley."""
-        game = pending.rows.slot
+        game = pending.rows.game
         target = self.target
         of = (self.label if target is None else target)[game]
         margin = attack_loss(response.scores, of, "margin", targeted=target is not None, logits=True)
@@ -245,9 +246,9 @@ class Referee:
         host = on_host[: packed.numel()].reshape(packed.shape).astype(np.float64)
         whole = host[:4].astype(np.int64)
         flags = host[7:] > 0
-        return Columns(*whole, *host[4:7], *flags)
+        return RowScalars(*whole, *host[4:7], *flags)
 
-    def _report(self, purpose: str, c: Columns, ruling: Ruling) -> None:
+    def _report(self, purpose: str, c: RowScalars, ruling: Ruling) -> None:
         kept = slice(None) if ruling.kept.all() else ruling.kept
         self.listener.queries(
             QueryRows(
@@ -360,8 +361,8 @@ class Referee:
         self.ledger.close(games[wrong.cpu().numpy()], "clean")
         self.judge.open(games)
 
-    def _answers(self, pending: Pending, scores: Tensor, label: Tensor, ruling: Ruling) -> Answers:
-        game = pending.rows.slot
+    def _answers(self, pending: Wave, scores: Tensor, label: Tensor, ruling: Ruling) -> Answers:
+        game = pending.rows.game
         answered_all = bool(ruling.kept.all()) and not ruling.refused.any()
         if answered_all:
             answered = torch.ones_like(game, dtype=torch.bool)

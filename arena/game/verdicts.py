@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from arena.game.oracle import is_wrong, labels_of
 from arena.players import Response, Rows
-from arena.records.reports import Floats, GameRows, Ints, MarkRows
+from arena.records.reports import GameRows, MarkRows
 from arena.rules.geometry import quantise
+from arena.rules.outcome import Floats, Ints, labels_of, wins
 
 if TYPE_CHECKING:
     from arena.game.referee import Referee
@@ -139,7 +139,7 @@ class Judge:
         rows = Rows(place, referee.key[place], turn, none, none).repeat(self.votes)
         k = self.votes
         response = referee.oracle.fresh(x.repeat_interleave(k, 0), rows)
-        wrong = is_wrong(
+        wrong = wins(
             labels_of(response.scores),
             label.repeat_interleave(k),
             None if target is None else target.repeat_interleave(k),

@@ -11,7 +11,7 @@ from arena.players import Rows
 
 
 @dataclass(frozen=True, eq=False)
-class Pending:
+class Wave:
     """Rows that were received and wait for the defender's response.
 
     Attributes:
@@ -28,7 +28,7 @@ class Pending:
     purpose: str
     flaws: Tensor
 
-    def wave(self, rows: Tensor) -> Pending:
+    def wave(self, rows: Tensor) -> Wave:
         """The rows at these places, of which no two are of one game, as a volley of their own."""
         place = torch.arange(len(rows), device=rows.device)
         return replace(

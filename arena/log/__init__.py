@@ -4,8 +4,6 @@
 """
 
 from arena.log.errors import LogError
-from arena.log.shard_writer import Shard
 from arena.log.writer import Log, open_log
-from arena.records.runs import Level, MatchInfo, RunInfo, Verdict
 
-__all__ = ["Level", "Log", "LogError", "MatchInfo", "RunInfo", "Shard", "Verdict", "open_log"]
+__all__ = ["Log", "LogError", "open_log"]

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.records.reports import Bools, Floats, Ints, Reason
 from arena.records.runs import MatchInfo, RunInfo
+from arena.rules.outcome import Bools, Floats, Ints, Reason
 
 
 @dataclass(frozen=True)
-class Run:
+class LoggedRun:
     """A scenario that was played; `ended` is None while it is not whole. Times are UTC."""
 
     id: int
@@ -24,7 +24,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Match:
+class LoggedMatch:
     """One attacker against one defended classifier."""
 
     id: int
@@ -53,7 +53,7 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Outcomes:
+class LoggedGames:
     """How a match's games ended, [n] each, ordered by repeat, shard and place in it.
 
     `target` is -1 when untargeted, `hit_at` and `accepted_at` are 0 for none, and `l2` and `linf` are
@@ -83,8 +83,8 @@ class Outcomes:
 
 
 @dataclass(frozen=True)
-class Marks:
-    """A match's verdicts at query counts, [n] each, ordered by `at`, then as `Outcomes`.
+class LoggedMarks:
+    """A match's verdicts at query counts, [n] each, ordered by `at`, then as `LoggedGames`.
 
     `l2` and `linf` are infinite where there was no hit yet.
     """
@@ -103,7 +103,7 @@ class Marks:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PurposeCounts:
     """What a match's queries of one purpose came to, over its finished shards, at every log level."""
 
     purpose: str
@@ -113,7 +113,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Transcript:
+class LoggedQueries:
     """A game's logged queries, [n] each, in order; `margin` is NaN where the defender declined."""
 
     turn: Ints
@@ -132,7 +132,7 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Game:
+class LoggedGame:
     """One game, with its final image.
 
     Attributes:

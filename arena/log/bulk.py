@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from sqlalchemy import BigInteger, Boolean, Connection, Double, Integer, LargeBinary, Table, Text
 from sqlalchemy.types import TypeEngine
 
-from arena.records.reports import Bools
+from arena.rules.outcome import Bools
 
-Columns = Mapping[str, "NDArray[Any] | list[Any]"]
+TableColumns = Mapping[str, "NDArray[Any] | list[Any]"]
 
 _SLICE = 5000
 """Rows that are Python objects at a time."""
@@ -33,7 +33,7 @@ _COPY_TYPES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
 )
 
 
-def append(connection: Connection, table: Table, columns: Columns) -> None:
+def append(connection: Connection, table: Table, columns: TableColumns) -> None:
     """Appends rows to `table` within the connection's transaction.
 
     Args:

@@ -14,7 +14,18 @@ from sqlalchemy import ColumnElement, Executable, Select, TableClause, func, sel
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import schema
-from arena.log.answers import Asked, Curve, Found, Game, Marks, Match, NoteOfGame, Outcomes, Run, Transcript
+from arena.log.answers import (
+    Curve,
+    Found,
+    LoggedGame,
+    LoggedGames,
+    LoggedMarks,
+    LoggedMatch,
+    LoggedQueries,
+    LoggedRun,
+    NoteOfGame,
+    PurposeCounts,
+)
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
 from arena.log.writer import Log
@@ -24,22 +35,22 @@ from arena.rules.threat import Threat
 games, marks = schema.finished_games, schema.finished_marks
 queries, notes = schema.finished_queries, schema.finished_notes
 
-Record = TypeVar("Record", Outcomes, Marks, Transcript)
+Columned = TypeVar("Columned", LoggedGames, LoggedMarks, LoggedQueries)
 
 
-def runs(log: Log) -> list[Run]:
+def runs(log: Log) -> list[LoggedRun]:
     """All runs, oldest first."""
     rows = ask(log, select(schema.runs).order_by(schema.runs.c.id))
-    return [Run(row.id, _info(RunInfo, row), row.started, row.ended) for row in rows]
+    return [LoggedRun(row.id, _info(RunInfo, row), row.started, row.ended) for row in rows]
 
 
-def matches(log: Log, run_id: int) -> list[Match]:
+def matches(log: Log, run_id: int) -> list[LoggedMatch]:
     """A run's matches, in the order of its scenario."""
     wanted = select(schema.matches).filter_by(run_id=run_id).order_by(schema.matches.c.number)
     return [_match(row) for row in ask(log, wanted)]
 
 
-def match(log: Log, match_id: int) -> Match:
+def match(log: Log, match_id: int) -> LoggedMatch:
     """One match.
 
     Raises:
@@ -57,24 +68,24 @@ def utility(log: Log, match_id: int) -> Utility | None:
     return utility_of(rows[0]) if rows else None
 
 
-def outcomes(log: Log, match_id: int) -> Outcomes:
+def outcomes(log: Log, match_id: int) -> LoggedGames:
     """How the match's games ended."""
-    wanted = select(*_columns(Outcomes, games, game=games.c.id)).where(games.c.match_id == match_id)
-    return _record(Outcomes, ask(log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id)))
+    wanted = select(*_columns(LoggedGames, games, game=games.c.id)).where(games.c.match_id == match_id)
+    return _record(LoggedGames, ask(log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id)))
 
 
-def verdicts(log: Log, match_id: int) -> Marks:
+def verdicts(log: Log, match_id: int) -> LoggedMarks:
     """The match's verdicts at each reported query count; at 0, on the clean images."""
     wanted = (
-        select(*_columns(Marks, marks, game=marks.c.game_id))
+        select(*_columns(LoggedMarks, marks, game=marks.c.game_id))
         .join(games, games.c.id == marks.c.game_id)
         .where(games.c.match_id == match_id)
         .order_by(marks.c.at, games.c.repeat, games.c.shard, games.c.id)
     )
-    return _record(Marks, ask(log, wanted))
+    return _record(LoggedMarks, ask(log, wanted))
 
 
-def asked(log: Log, match_id: int) -> list[Asked]:
+def asked(log: Log, match_id: int) -> list[PurposeCounts]:
     """What the match's queries came to by purpose, most queries first; logs of layouts before 0003 tell it of
     matches at level `queries` alone."""
     own, shards = schema.purposes.c, schema.shards.c
@@ -86,7 +97,7 @@ def asked(log: Log, match_id: int) -> list[Asked]:
         .group_by(own.purpose)
         .order_by(sums[0].desc(), own.purpose)
     )
-    return [Asked(purpose, *map(int, counts)) for purpose, *counts in ask(log, wanted)]
+    return [PurposeCounts(purpose, *map(int, counts)) for purpose, *counts in ask(log, wanted)]
 
 
 def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:
@@ -105,7 +116,7 @@ def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:
     return Curve(at, np.cumsum(count), all_games, played)
 
 
-def transcript(log: Log, game_id: int) -> Transcript:
+def transcript(log: Log, game_id: int) -> LoggedQueries:
     """The queries of a game that were logged, in order.
 
     Raises:
@@ -113,12 +124,12 @@ def transcript(log: Log, game_id: int) -> Transcript:
     """
     game(log, game_id)
     wanted = (
-        select(*_columns(Transcript, queries)).where(queries.c.game_id == game_id).order_by(queries.c.turn)
+        select(*_columns(LoggedQueries, queries)).where(queries.c.game_id == game_id).order_by(queries.c.turn)
     )
-    return _record(Transcript, ask(log, wanted))
+    return _record(LoggedQueries, ask(log, wanted))
 
 
-def game(log: Log, game_id: int) -> Game:
+def game(log: Log, game_id: int) -> LoggedGame:
     """One game, with its final image.
 
     Raises:
@@ -130,7 +141,7 @@ def game(log: Log, game_id: int) -> Game:
     return _game(rows[0])
 
 
-def samples(log: Log, match_id: int, count: int, won: bool) -> list[Game]:
+def samples(log: Log, match_id: int, count: int, won: bool) -> list[LoggedGame]:
     """The first games by image number in which a hit was answered (`won`), or was not."""
     wanted = _whole_games().where(
         games.c.match_id == match_id, games.c.answered == won, games.c.reason != "clean"
@@ -174,10 +185,10 @@ def _info(kind: type[Any], row: Any, **changed: Any) -> Any:
     return kind(**{name: getattr(row, name) for name in _names(kind)} | changed)
 
 
-def _match(row: Any) -> Match:
+def _match(row: Any) -> LoggedMatch:
     changed = {"threat": Threat(**row.threat), "image_shape": tuple(row.image_shape), "at": tuple(row.at)}
     changed["radii"] = tuple(map(float, row.radii or ()))  # JSON holds "inf" as text
-    return Match(row.id, row.run_id, _info(MatchInfo, row, **changed))
+    return LoggedMatch(row.id, row.run_id, _info(MatchInfo, row, **changed))
 
 
 def _whole_games() -> Select[Any]:
@@ -189,10 +200,10 @@ def _whole_games() -> Select[Any]:
     )
 
 
-def _game(row: Any) -> Game:
-    values = {name: getattr(row, name) for name in _names(Game)}
+def _game(row: Any) -> LoggedGame:
+    values = {name: getattr(row, name) for name in _names(LoggedGame)}
     far = {name: np.inf if values[name] is None else values[name] for name in ("l2", "linf")}
-    return Game(**values | far | {"final": unpack(row.final, tuple(row.image_shape))})
+    return LoggedGame(**values | far | {"final": unpack(row.final, tuple(row.image_shape))})
 
 
 def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
@@ -220,7 +231,7 @@ def _columns(kind: type[Any], view: TableClause, **other: ColumnElement[Any]) ->
     return [other[name] if name in other else view.c[name] for name in _names(kind)]
 
 
-def _record(kind: type[Record], rows: Sequence[Any]) -> Record:
+def _record(kind: type[Columned], rows: Sequence[Any]) -> Columned:
     """Columns in numpy from rows in the order of the fields; NULLs as the fields' docstrings say."""
     columns = list(zip(*rows, strict=True)) or [()] * len(fields(kind))
     return kind(**{f.name: _column(f.name, f.type, c) for f, c in zip(fields(kind), columns, strict=True)})

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.log.bulk import Columns, or_null
+from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
-from arena.records.reports import GameRows, Ints, MarkRows, NoteRows, QueryRows
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.rules.outcome import Ints
 
 
 def changes(rows: QueryRows) -> QueryRows:
@@ -25,7 +26,7 @@ def take(rows: QueryRows, i: Ints) -> QueryRows:
     return replace(rows, **columns)
 
 
-def query_columns(pieces: list[QueryRows], first_game: int) -> Columns:
+def query_columns(pieces: list[QueryRows], first_game: int) -> TableColumns:
     """Columns of `queries`, ordered by game and turn, as the table keeps them."""
     game = _joined(pieces, "game")
     order = np.argsort(game, kind="stable")
@@ -50,7 +51,7 @@ def query_columns(pieces: list[QueryRows], first_game: int) -> Columns:
     }
 
 
-def mark_columns(pieces: list[MarkRows], first_game: int) -> Columns:
+def mark_columns(pieces: list[MarkRows], first_game: int) -> TableColumns:
     """Columns of `marks`."""
     return {
         "game_id": _joined(pieces, "game") + first_game,
@@ -64,7 +65,7 @@ def mark_columns(pieces: list[MarkRows], first_game: int) -> Columns:
     }
 
 
-def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> Columns:
+def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> TableColumns:
     """Columns of `notes`; `place` is that of the first one within the shard."""
     values = [value for piece in pieces for value in piece.value]
     return {
@@ -84,7 +85,7 @@ def count_purposes(counts: dict[str, Ints], rows: QueryRows) -> None:
     counts[purpose] = counts[purpose] + told if purpose in counts else told
 
 
-def purpose_columns(counts: dict[str, Ints], shard_id: int) -> Columns:
+def purpose_columns(counts: dict[str, Ints], shard_id: int) -> TableColumns:
     """Columns of `purposes`."""
     queries, refused, flagged = np.array(list(counts.values()), np.int64).reshape(-1, 3).T
     return {
@@ -96,7 +97,7 @@ def purpose_columns(counts: dict[str, Ints], shard_id: int) -> Columns:
     }
 
 
-def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, repeat: int) -> Columns:
+def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, repeat: int) -> TableColumns:
     """Columns of `games`."""
     count = len(rows)
     return {

@@ -16,8 +16,9 @@ from arena.log import schema
 from arena.log.bulk import append
 from arena.log.database import insert_row, now
 from arena.log.errors import LogError
-from arena.records.reports import GameRows, Ints, MarkRows, NoteRows, QueryRows
-from arena.records.runs import Level
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.records.runs import LogLevel
+from arena.rules.outcome import Ints
 
 if TYPE_CHECKING:
     from arena.log.writer import Log
@@ -32,7 +33,7 @@ _BEGIN_LOCK = 0x61726E62
 Piece = QueryRows | MarkRows | NoteRows
 
 
-class Shard:
+class ShardWriter:
     """A `transcript.Listener` whose rows reach the log in chunks while the shard is played.
 
     It keeps the arrays that it hears, uncopied, until they are written. Made by `Log.shard`; used once, by
@@ -47,7 +48,7 @@ class Shard:
         repeat: int,
         fingerprint: str,
         keys: Ints,
-        level: Level,
+        level: LogLevel,
     ) -> None:
         self._log = log
         self._match_id, self._number, self._repeat = match_id, number, repeat
@@ -155,7 +156,7 @@ class Shard:
         finished = {"state": schema.FINISHED, "ended": now()}
         connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
 
-    def __enter__(self) -> Shard:
+    def __enter__(self) -> ShardWriter:
         self._log.submit(self._begin, durable=False).result()
         return self
 

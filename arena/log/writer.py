@@ -16,8 +16,8 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
 from arena.log.errors import LogError, told
-from arena.log.shard_writer import Shard, discard
-from arena.records.runs import Level, MatchInfo, RunInfo, utility_of
+from arena.log.shard_writer import ShardWriter, discard
+from arena.records.runs import LogLevel, MatchInfo, RunInfo, utility_of
 
 T = TypeVar("T")
 
@@ -109,8 +109,8 @@ class Log:
         repeat: int,
         fingerprint: str,
         keys: ArrayLike,
-        level: Level = "queries",
-    ) -> Shard:
+        level: LogLevel = "queries",
+    ) -> ShardWriter:
         """A `transcript.Listener` to play a shard under, in a `with` statement.
 
         If the statement ends well, the shard is finished, on disk, all at once. If it ends with an
@@ -123,7 +123,7 @@ class Log:
             LogError: on entering, if the shard is already finished; while playing and on leaving, if its rows
                 cannot be written.
         """
-        return Shard(self, match_id, number, repeat, fingerprint, np.asarray(keys, np.int64), level)
+        return ShardWriter(self, match_id, number, repeat, fingerprint, np.asarray(keys, np.int64), level)
 
     def discard_unfinished(self, run_id: int) -> int:
         """Removes what unfinished shards of the run left behind; returns how many there were.

@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.messages import near
-from arena.players import Attacker, Defender, parameters
+from arena.players import Attacker, Defender
+from arena.players.parameters import parameters
 
 Kind = Literal["attacker", "defender"]
 Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender

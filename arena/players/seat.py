@@ -17,7 +17,7 @@ from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True, eq=False)
-class Holdings:
+class Resources:
     """An attacker's own resources (D5).
 
     Attributes:
@@ -46,7 +46,7 @@ class Games:
         threat: the rules.
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
         defense: name and parameters of the defender where `knowledge` grants it, else None.
-        holdings: the attacker's own images and starting points.
+        resources: the attacker's own images and starting points.
     """
 
     def __init__(
@@ -62,12 +62,12 @@ class Games:
         seed: int = 0,
         max_rows: int = 4096,
         defense: dict[str, Any] | None = None,
-        holdings: Holdings | None = None,
+        resources: Resources | None = None,
     ) -> None:
         self.x0, self.label, self.target, self.threat, self.classes = x0, label, target, threat, classes
         self.key = torch.arange(len(x0), device=x0.device) if key is None else key
         self.seed, self.max_rows, self.defense = seed, max_rows, defense
-        self.holdings = holdings or Holdings()
+        self.resources = resources or Resources()
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
         self._drawn = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
@@ -283,7 +283,7 @@ class Games:
 
     def _seat(self, i: Tensor | slice, threat: Threat, state: Answers) -> Games:
         self._seats += 1
-        held = self.holdings
+        held = self.resources
         return Games(
             self.x0[i],
             self.label[i],
@@ -295,7 +295,7 @@ class Games:
             seed=draws.derive(self.seed, "seat", self._seats),
             max_rows=self.max_rows,
             defense=self.defense,
-            holdings=held if held.starts is None else replace(held, starts=held.starts[i]),
+            resources=held if held.starts is None else replace(held, starts=held.starts[i]),
         )
 
 

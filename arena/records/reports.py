@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Reason = Literal["hit", "submitted", "budget", "resigned", "banned", "no-start", "clean", "stalled", "error"]
-REASONS: tuple[Reason, ...] = (
-    "hit",
-    "submitted",
-    "budget",
-    "resigned",
-    "banned",
-    "no-start",
-    "clean",
-    "stalled",
-    "error",
-)
-
-Ints: TypeAlias = NDArray[np.int64]
-Floats: TypeAlias = NDArray[np.float64]
-Bools: TypeAlias = NDArray[np.bool_]
+from arena.rules.outcome import Bools, Floats, Ints, Reason
 
 
 @dataclass(frozen=True)
@@ -127,7 +112,7 @@ class GameRows:
         return len(self.key)
 
 
-class Listener(Protocol):
+class Recorder(Protocol):
     """Hears a shard as it is played; `games` is heard once, last.
 
     In an environment, where new games are dealt in the places of ended ones, it is heard whenever games have
@@ -143,7 +128,7 @@ class Listener(Protocol):
     def games(self, rows: GameRows) -> None: ...
 
 
-class Silent:
+class SilentRecorder:
     """A Listener that keeps nothing."""
 
     def queries(self, rows: QueryRows) -> None:
@@ -159,7 +144,7 @@ class Silent:
         pass
 
 
-class Record(Silent):
+class MemoryRecorder(SilentRecorder):
     """A Listener that keeps everything, in order."""
 
     def __init__(self) -> None:

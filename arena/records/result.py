@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from arena.records.reports import Bools, Floats, GameRows, Ints, MarkRows, QueryRows, Reason
+from arena.records.reports import GameRows, MarkRows, QueryRows
+from arena.rules.outcome import Bools, Floats, Ints, Reason, Verdict
 from arena.rules.threat import TOLERANCE, Threat
 from arena.statistics import median_interval, wilson
-
-Verdict = Literal["answered", "vote", "base"]
 
 
 @dataclass(frozen=True)

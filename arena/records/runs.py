@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from arena.evaluation.clean_utility import Utility
+from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat
 
-Level = Literal["queries", "changes", "games"]
+LogLevel = Literal["queries", "changes", "games"]
 """How much is logged of a shard's queries (D8): every row; rows that bettered a game's best image, hits,
 refused and flagged rows, and each game's first; or none."""
-
-Verdict = Literal["answered", "vote", "base"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class RunInfo:
     versions: Mapping[str, str]
     device: str
     fingerprint: str
-    level: Level = "queries"
+    level: LogLevel = "queries"
     batch: int | None = None
     resolved: Mapping[str, Any] = field(default_factory=dict)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from arena.log.answers import Asked
+from arena.log.answers import PurposeCounts
 
 ESTIMATION = ("gradient", "candidate")
 """The purposes of an estimate's queries, the attackers' words for them: what a detector is to tell."""
@@ -16,7 +16,7 @@ ESTIMATION = ("gradient", "candidate")
 class Detection:
     """Of a match: what its queries came to by purpose, most queries first."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[PurposeCounts, ...]
 
     @property
     def flagged(self) -> int:

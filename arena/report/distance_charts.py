@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from arena.log import Verdict
 from arena.report.charts import chart, grid, stroke
 from arena.report.distances import Distances
+from arena.rules.outcome import Verdict
 
 BAND = 0.13
 """Opacity of intervals."""

@@ -8,10 +8,9 @@ from typing import get_args
 
 import numpy as np
 
-from arena.log import Verdict
-from arena.log.answers import Marks, Match, Outcomes
-from arena.records.reports import Bools, Floats
+from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
 from arena.report.rates import Median, Rate, median_of, rate, standing
+from arena.rules.outcome import Bools, Floats, Verdict
 from arena.rules.threat import TOLERANCE
 
 
@@ -44,7 +43,9 @@ class Distances:
         return tuple(self.median)
 
 
-def distances(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> Distances | None:
+def distances(
+    match: LoggedMatch, outcomes: LoggedGames, marks: LoggedMarks, played: Bools
+) -> Distances | None:
     """The distances of a match; None under another objective than `minimum`."""
     info, threat = match.info, match.info.threat
     if threat.objective != "minimum":
@@ -77,7 +78,7 @@ def joined(parts: Sequence[Distances]) -> Distances:
 
 
 def _at(
-    norm: str, outcomes: Outcomes, marks: Marks, at: int
+    norm: str, outcomes: LoggedGames, marks: LoggedMarks, at: int
 ) -> tuple[Floats, Mapping[Verdict, Floats | Bools]]:
     """The games' distances and verdicts [n] by the marks that stood at query count `at`."""
     row = standing(outcomes.game, marks, at)

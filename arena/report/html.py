@@ -12,8 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from arena.log import Log
-from arena.log.answers import Run
-from arena.records.reports import REASONS
+from arena.log.answers import LoggedRun
 from arena.report import words
 from arena.report.charts import COLOURS, DASHES, curves
 from arena.report.detection import ESTIMATION
@@ -23,6 +22,7 @@ from arena.report.groups import Group, Side, flat, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.terminal import warning
+from arena.rules.outcome import REASONS
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str
     return f"Accuracy that {defender.label} has left (verdict answered), by queries. {left}."
 
 
-def _facts(run: Run, rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:
     """What was played, where and with what."""
     info = run.info
     ended = "not yet" if run.ended is None else f"{run.ended:%Y-%m-%d %H:%M:%S} UTC"

@@ -8,12 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
-from arena.log import Verdict
 from arena.report.distances import Distances
 from arena.report.groups import Group
 from arena.report.rates import Rate
 from arena.report.summary import VERDICTS, Row
 from arena.report.words import NORMS, NOTHING, between, number, percent, span
+from arena.rules.outcome import Verdict
 
 WIDEST_NAME = 24
 """Columns for agents' names, which are folded beyond, so that the numbers have room."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.log import Log, questions
-from arena.log.answers import Game, Match, Run
+from arena.log.answers import LoggedGame, LoggedMatch, LoggedRun
 from arena.report.summary import Row
 
 MOST = 30
@@ -40,7 +40,7 @@ class Picture:
         answered: the label answered for the adversarial image; None where it is no hit, or was not logged.
     """
 
-    game: Game
+    game: LoggedGame
     adversarial: str
     original: str | None
     difference: str | None
@@ -53,12 +53,12 @@ class Picture:
 class Originals:
     """The clean images of a run's matches, from the data sets that it was played on."""
 
-    def __init__(self, run: Run, data_dirs: Sequence[Path]) -> None:
+    def __init__(self, run: LoggedRun, data_dirs: Sequence[Path]) -> None:
         self._matches = run.info.resolved.get("matches", ())
         self._dirs = data_dirs
         self._known: dict[str, Dataset | str] = {}
 
-    def of(self, match: Match) -> Dataset | str:
+    def of(self, match: LoggedMatch) -> Dataset | str:
         """The data set of a match, or in one sentence why it is not at hand."""
         described = self._matches[match.info.number] if match.info.number < len(self._matches) else {}
         spec = described.get("world", {}).get("dataset")
@@ -96,12 +96,12 @@ def choose(rows: Sequence[Row]) -> dict[int, int]:
     return {row.match.id: each for row in won}
 
 
-def pictures(log: Log, match: Match, count: int, dataset: Dataset | str) -> list[Picture]:
+def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -> list[Picture]:
     """The first `count` games by image number in which a hit was answered."""
     return [_picture(log, match, game, dataset) for game in questions.samples(log, match.id, count, won=True)]
 
 
-def _picture(log: Log, match: Match, game: Game, dataset: Dataset | str) -> Picture:
+def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
     here = dataset if isinstance(dataset, Dataset) else None
     names = here.class_names if here and here.classes == match.info.classes else None
 
@@ -147,7 +147,7 @@ def _factor(difference: Pixels) -> int:
     return fits[-1] if fits and most > 0 else 1
 
 
-def _answered(log: Log, game: Game) -> int | None:
+def _answered(log: Log, game: LoggedGame) -> int | None:
     """The label answered for the final image: that of the logged hit at its distances."""
     asked = questions.transcript(log, game.id)
     near = np.isclose(asked.l2, game.l2, atol=1e-6) & np.isclose(asked.linf, game.linf, atol=1e-6)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from arena.log.answers import Marks
-from arena.records.reports import Bools, Floats, Ints
+from arena.log.answers import LoggedMarks
+from arena.rules.outcome import Bools, Floats, Ints
 from arena.statistics import median_interval, wilson
 
 
@@ -62,7 +62,7 @@ def mean(values: Ints | Floats) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def standing(game: Ints, marks: Marks, at: int) -> Ints:
+def standing(game: Ints, marks: LoggedMarks, at: int) -> Ints:
     """[n] the place in `marks` of each game's last mark up to query count `at`; -1 for none."""
     order = np.argsort(game)
     upto = np.flatnonzero(marks.at <= at)

@@ -12,12 +12,12 @@ import numpy as np
 from sqlalchemy import select
 
 from arena.evaluation.clean_utility import Utility
-from arena.log import Log, LogError, Verdict, questions, schema
-from arena.log.answers import Curve, Marks, Match, Outcomes, Run
-from arena.records.reports import Bools, Floats, Reason
+from arena.log import Log, LogError, questions, schema
+from arena.log.answers import Curve, LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.report.detection import Detection
 from arena.report.distances import Distances, distances
 from arena.report.rates import Rate, mean, median, rate, standing
+from arena.rules.outcome import Bools, Floats, Reason, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BROKEN: tuple[Reason, ...] = ("error", "stalled")
@@ -51,7 +51,7 @@ class Row:
         detection: what the defender flagged.
     """
 
-    match: Match
+    match: LoggedMatch
     shards: int
     begun: int
     seconds: float
@@ -104,7 +104,7 @@ class Progress:
     expected: int
 
 
-def read_run(log: Log, run_id: int | None = None) -> Run:
+def read_run(log: Log, run_id: int | None = None) -> LoggedRun:
     """A run by its id; the last one by default.
 
     Raises:
@@ -134,9 +134,9 @@ def read_rows(log: Log, run_id: int) -> list[Row]:
 
 
 def summarise(
-    match: Match,
-    outcomes: Outcomes,
-    marks: Marks,
+    match: LoggedMatch,
+    outcomes: LoggedGames,
+    marks: LoggedMarks,
     curve: Curve,
     shards: tuple[int, int, float],
     trouble: str = "",
@@ -174,7 +174,7 @@ def summarise(
     )
 
 
-def progress(run: Run, rows: list[Row]) -> Progress:
+def progress(run: LoggedRun, rows: list[Row]) -> Progress:
     """How far a run is."""
     expected = {row.match.info.number: row.begun for row in rows}
     for number, described in enumerate(run.info.resolved.get("matches", ())):
@@ -183,7 +183,9 @@ def progress(run: Run, rows: list[Row]) -> Progress:
     return Progress(sum(row.shards for row in rows), sum(expected.values()))
 
 
-def _left(match: Match, outcomes: Outcomes, marks: Marks, played: Bools) -> dict[int, dict[Verdict, Rate]]:
+def _left(
+    match: LoggedMatch, outcomes: LoggedGames, marks: LoggedMarks, played: Bools
+) -> dict[int, dict[Verdict, Rate]]:
     """At the budget by the final images, before it by those that stood at the marks."""
     budget = match.info.threat.budget
 

@@ -6,7 +6,7 @@ import math
 from datetime import timedelta
 
 from arena.evaluation.clean_utility import Utility
-from arena.log.answers import Run
+from arena.log.answers import LoggedRun
 from arena.report.rates import Median, Rate
 from arena.report.summary import Progress
 from arena.rules.threat import Threat
@@ -110,7 +110,7 @@ def duration(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
 
 
-def unfinished(run: Run, done: Progress) -> str:
+def unfinished(run: LoggedRun, done: Progress) -> str:
     """What a reader must know about a run that has not ended; "" for one that has."""
     if run.ended is not None:
         return ""

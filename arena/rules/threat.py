@@ -67,7 +67,7 @@ Epsilon = Annotated[
 Feedback = Annotated[str, BeforeValidator(parse_feedback)]
 
 
-class Resources(BaseModel):
+class GrantedResources(BaseModel):
     """What an attacker owns besides the answers (D5).
 
     Attributes:
@@ -112,7 +112,7 @@ class Threat(BaseModel):
     quantisation: Quantisation = "none"
     accounts: int = Field(default=1, ge=1, le=2**16)
     knowledge: Knowledge = "none"
-    resources: Resources = Resources()
+    resources: GrantedResources = GrantedResources()
 
     @model_validator(mode="after")
     def _ball_is_finite_where_needed(self) -> Threat:
@@ -157,4 +157,4 @@ def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:
 def _sentence(error: Mapping[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     where = "threat: " + "".join(f"{part}: " for part in [".".join(place)] if part)
-    return where + fault(error, Threat.model_fields if len(place) == 1 else Resources.model_fields)
+    return where + fault(error, Threat.model_fields if len(place) == 1 else GrantedResources.model_fields)

@@ -15,22 +15,25 @@ from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.driver import play_games
-from arena.game.openings import draw_holdings
+from arena.game.openings import draw_resources
 from arena.game.oracle import Oracle, Stack, prepare
 from arena.game.referee import Referee, longest_volley
-from arena.log import Level, Log, MatchInfo, RunInfo, Verdict
-from arena.players import Attacker, Defender, parameters
+from arena.log import Log
+from arena.players import Attacker, Defender
+from arena.players.parameters import parameters
 from arena.players.registry import name_of, told
 from arena.provenance import code_of, module_of, versions
-from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows, Recorder
+from arena.records.runs import LogLevel, MatchInfo, RunInfo
+from arena.rules.outcome import Verdict
 from arena.scenario.files import Match, Scenario
-from arena.scenario.loaded_worlds import Ground, Grounds
+from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 
-LOGGED_ROWS: dict[Level, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
+LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
 
 
-class Watcher(Protocol):
+class ProgressListener(Protocol):
     """Hears how far a run is."""
 
     def match(self, match: Match, games: int) -> None:
@@ -44,7 +47,7 @@ class Watcher(Protocol):
 
 
 @dataclass(frozen=True)
-class Shard:
+class ShardPlace:
     """A unit of work: places of the drawing order, and which replay of them."""
 
     number: int
@@ -52,12 +55,12 @@ class Shard:
     rows: slice
 
 
-def shards(ground: Ground, match: Match) -> Iterator[Shard]:
+def shards(ground: LoadedWorld, match: Match) -> Iterator[ShardPlace]:
     """The shards of a match, in the order in which they are played."""
     size = match.settings.shard
     for repeat in range(match.settings.repeats):
         for number, first in enumerate(range(0, len(ground), size)):
-            yield Shard(number, repeat, slice(first, min(first + size, len(ground))))
+            yield ShardPlace(number, repeat, slice(first, min(first + size, len(ground))))
 
 
 class Run:
@@ -71,7 +74,7 @@ class Run:
         exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
-        grounds = Grounds(scenario.folder, data_dirs, self.device)
+        grounds = LoadedWorlds(scenario.folder, data_dirs, self.device)
         self.grounds = [grounds.of(match) for match in scenario.matches]
         self.level = self._level()
 
@@ -80,7 +83,7 @@ class Run:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
-    def play(self, log: Log, watcher: Watcher, *, fresh: bool = False) -> tuple[int, bool]:
+    def play(self, log: Log, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
         Args:
@@ -148,7 +151,7 @@ class Run:
             for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
         ]
 
-    def _level(self) -> Level:
+    def _level(self) -> LogLevel:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
         for level in ("queries", "changes", "games"):
             if level in chosen:
@@ -160,10 +163,10 @@ class Run:
         log: Log,
         run_id: int,
         match: Match,
-        ground: Ground,
+        ground: LoadedWorld,
         stack: Stack,
         utilities: _Utilities,
-        watcher: Watcher,
+        watcher: ProgressListener,
     ) -> None:
         info = self._match_info(match, ground, stack)
         match_id = log.begin_match(run_id, info)
@@ -183,10 +186,10 @@ class Run:
         match_id: int,
         match_fingerprint: str,
         match: Match,
-        ground: Ground,
+        ground: LoadedWorld,
         stack: Stack,
-        shard: Shard,
-        watcher: Watcher,
+        shard: ShardPlace,
+        watcher: ProgressListener,
     ) -> None:
         seed = match.settings.seed
         deal = ground.deal(match, shard.rows)
@@ -212,10 +215,10 @@ class Run:
                 referee,
                 seed=draws.derive(seed, "attacker", shard.repeat),
                 defense=told(stack.defenders),
-                holdings=draw_holdings(match.threat, ground.reserve, deal, seed),
+                resources=draw_resources(match.threat, ground.pool, deal, seed),
             )
 
-    def _match_info(self, match: Match, ground: Ground, stack: Stack) -> MatchInfo:
+    def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
             fingerprint=fingerprint(self._decisive[match.number]),
@@ -283,7 +286,7 @@ class _Utilities:
         self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
         self._known: dict[tuple[int, Evaluation], Utility] = {}
 
-    def record(self, match_id: int, match: Match, ground: Ground, stack: Stack) -> None:
+    def record(self, match_id: int, match: Match, ground: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
         images, seed = match.settings.utility, match.settings.seed
         if not images:
@@ -303,7 +306,7 @@ class _Utilities:
 class _Counting:
     """Passes everything on to the log, and counts queries for the watcher."""
 
-    def __init__(self, listener: Listener, watcher: Watcher) -> None:
+    def __init__(self, listener: Recorder, watcher: ProgressListener) -> None:
         self.listener, self.watcher = listener, watcher
 
     def queries(self, rows: QueryRows) -> None:

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -22,13 +22,14 @@ from pydantic import (
 from arena.classifiers import ClassifierSpec
 from arena.datasets import DATASETS, DatasetSpec
 from arena.messages import fault, near
-from arena.players import Attacker, Defender, parameters
+from arena.players import Attacker, Defender
+from arena.players.parameters import parameters
 from arena.players.registry import AgentError, build_attacker, build_stack, name_of
+from arena.records.runs import LogLevel
+from arena.rules.outcome import Verdict
 from arena.rules.threat import TOLERANCE, Threat, parse_epsilon
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
-Level = Literal["queries", "changes", "games"]
-Verdict = Literal["answered", "vote", "base"]
 Count = Annotated[int, Field(strict=True, ge=1)]
 _PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user's folder may have one, too
 _SAID = {
@@ -111,7 +112,7 @@ class Block(BaseModel):
     radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
     votes: Count = 25
     verdict: Verdict | None = None
-    log: Level | None = None
+    log: LogLevel | None = None
     batch: Count | None = None
     utility: int = Field(default=1000, ge=0, strict=True)
 

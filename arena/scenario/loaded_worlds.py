@@ -13,60 +13,60 @@ from torch import Tensor
 from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.classifiers.devices import sized
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
-from arena.game.openings import Deal, Reserve, draw_targets
-from arena.game.oracle import labels_of
+from arena.game.openings import Openings, ResourcePool, draw_targets
+from arena.rules.outcome import labels_of
 from arena.scenario.files import Match, ScenarioError, World
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class LoadedWorld:
     """A world made ready for matches of one size and seed.
 
     Attributes:
-        reserve: the `attackers` split, from which the threats' resources are granted.
+        pool: the `resources` split, from which the threats' resources are granted.
         drawn: positions in the `games` split in drawing order, and which of them the classifier gets right.
     """
 
     dataset: Dataset
     classifier: Classifier
-    reserve: Reserve
+    pool: ResourcePool
     drawn: Drawn
 
     def __len__(self) -> int:
         return len(self.drawn.index)
 
-    def deal(self, match: Match, rows: slice) -> Deal:
+    def deal(self, match: Match, rows: slice) -> Openings:
         """The games of a match at places `rows` of the drawing order."""
         split, device = self.dataset.games, self.classifier.device
         place = self.drawn.index[rows]
         label, key = split.labels[place].to(device), split.index[place].to(device)
         target = draw_targets(match.threat, label, key, self.classifier.classes, match.settings.seed)
-        return Deal(split.take(place).to(device), label, key, target)
+        return Openings(split.take(place).to(device), label, key, target)
 
 
-class Grounds:
+class LoadedWorlds:
     """Grounds by match, each world loaded once and its images drawn once."""
 
     def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
         self.dirs = [folder, *data_dirs]
         self.device = device
-        self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, Reserve]] = {}
+        self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
         self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
 
-    def of(self, match: Match) -> Ground:
+    def of(self, match: Match) -> LoadedWorld:
         """The ground of `match`.
 
         Raises:
             ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
                 are classified right.
         """
-        dataset, classifier, reserve = self._world(match)
+        dataset, classifier, pool = self._world(match)
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
-        return Ground(dataset, classifier, reserve, self._drawn[key])
+        return LoadedWorld(dataset, classifier, pool, self._drawn[key])
 
-    def _world(self, match: Match) -> tuple[Dataset, Classifier, Reserve]:
+    def _world(self, match: Match) -> tuple[Dataset, Classifier, ResourcePool]:
         world, batch = match.world, match.settings.batch
         if (world, batch) not in self._worlds:
             with _placed(f"{match.where}dataset: "):
@@ -74,7 +74,7 @@ class Grounds:
             with _placed(f"{match.where}classifier: "):
                 loaded = load_classifier(world.classifier, dataset, self.device, data_dirs=self.dirs)
             classifier = sized(loaded, batch)
-            self._worlds[world, batch] = dataset, classifier, Reserve(dataset.attackers, classifier)
+            self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]
 
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:

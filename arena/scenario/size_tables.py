@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from arena.messages import near
 
-Table: TypeAlias = Mapping[str, Any]
+TomlTable: TypeAlias = Mapping[str, Any]
 _OUTSIDE = {
     "block": "a size holds no blocks; write [block.sizes.NAME] for a size of a block",
     "size": "a size names no other",
@@ -19,7 +19,7 @@ class SizeError(ValueError):
     """What is wrong with a scenario's sizes: the key, what was found, and what is allowed."""
 
 
-def read_sizes(top: Table, blocks: Sequence[Table]) -> tuple[str, ...]:
+def read_sizes(top: TomlTable, blocks: Sequence[TomlTable]) -> tuple[str, ...]:
     """The names of a file's sizes, the default first, then in the order of the file; none where it has none.
 
     Sizes are named at the top level, `[sizes.NAME]`, and `size` says there which one is the default; a block
@@ -65,13 +65,13 @@ def choose_size(sizes: Sequence[str], wanted: str | None) -> str:
     return wanted
 
 
-def in_size(table: Table, size: str) -> dict[str, Any]:
+def in_size(table: TomlTable, size: str) -> dict[str, Any]:
     """A top level or block with the words of `size` laid over its own."""
     own = {key: value for key, value in table.items() if key not in ("size", "sizes")}
     return merged(own, table.get("sizes", {}).get(size, {}))
 
 
-def merged(under: Table, over: Table) -> dict[str, Any]:
+def merged(under: TomlTable, over: TomlTable) -> dict[str, Any]:
     """The words of one table over another's: those of a block over the top level's, of a size over both
     alike; a threat is taken over key by key."""
     both = {**under, **over}
@@ -84,7 +84,7 @@ def merged(under: Table, over: Table) -> dict[str, Any]:
     return both
 
 
-def _tables(table: Table, where: str) -> dict[str, Table]:
+def _tables(table: TomlTable, where: str) -> dict[str, TomlTable]:
     """The sizes of a top level or block by name."""
     sizes = table.get("sizes", {})
     if not isinstance(sizes, dict):

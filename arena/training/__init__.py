@@ -4,7 +4,7 @@ from arena.training.card import card, measure, write_weights
 from arena.training.checkpoint import Checkpoint
 from arena.training.errors import Stopped, TrainingError
 from arena.training.job import Job
-from arena.training.loop import Listener, Trained, train
+from arena.training.loop import Trained, TrainingListener, train
 from arena.training.recipe import Recipe
 from arena.training.recipes import RECIPES, find_recipe
 
@@ -12,11 +12,11 @@ __all__ = [
     "RECIPES",
     "Checkpoint",
     "Job",
-    "Listener",
     "Recipe",
     "Stopped",
     "Trained",
     "TrainingError",
+    "TrainingListener",
     "card",
     "find_recipe",
     "measure",

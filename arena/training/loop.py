@@ -17,7 +17,7 @@ LOOK = 100
 """Steps between two looks at whether the loss is finite, each of which waits for the device."""
 
 
-class Listener:
+class TrainingListener:
     """Hears how a training goes; nothing that it does changes anything."""
 
     def begun(self, done: int, steps: int, epoch_steps: int) -> None:
@@ -47,7 +47,7 @@ class Trained:
 def train(
     job: Job,
     checkpoint: Checkpoint | None = None,
-    listener: Listener | None = None,
+    listener: TrainingListener | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train a job's network on its data set's train split, looking on at the calibration split.
@@ -61,7 +61,7 @@ def train(
     Raises TrainingError where network, data and checkpoint do not fit or the loss is not finite, and Stopped,
     between two steps, once `stop` says so.
     """
-    listener = listener or Listener()
+    listener = listener or TrainingListener()
     with own_draws(job.seed, job.device):
         session = Session(job)
         if checkpoint and (state := checkpoint.read()) is not None:
@@ -94,7 +94,7 @@ def _restore(session: Session, state: dict[str, Any], checkpoint: Checkpoint) ->
         raise checkpoint.unusable("its state is none of this training") from error
 
 
-def _keep(session: Session, checkpoint: Checkpoint, listener: Listener) -> None:
+def _keep(session: Session, checkpoint: Checkpoint, listener: TrainingListener) -> None:
     session.figures()  # nothing that is not finite is ever kept
     try:
         checkpoint.write(session.state())

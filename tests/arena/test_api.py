@@ -136,7 +136,7 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"labels": ["cat"] * 30}, "labels must be whole numbers .* found list of str"),
         ({"threat": 7}, "threat must be a Threat or a table"),
         ({"threat": {**RULES, "quantization": "round"}}, 'did you mean "quantisation"'),
-        ({"threat": {**RULES, "resources": {"starts": True}}}, "pass own_images="),
+        ({"threat": {**RULES, "resources": {"starts": True}}}, "pass resources="),
         ({"votes": 0}, "votes must be a whole number"),
         ({"shard": 0}, "shard must be a whole number"),
         ({"device": "nowhere"}, 'there is no device "nowhere"'),

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.game.driver import play_games
-from arena.game.openings import Deal
+from arena.game.openings import Openings
 from arena.game.oracle import Oracle, Stack
 from arena.game.referee import Referee
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
-from arena.records.reports import GameRows, Record
+from arena.records.reports import GameRows, MemoryRecorder
 from arena.rules.threat import Threat
 
 SHAPE = (1, 2, 2)
@@ -87,13 +87,13 @@ class Warden(Defender):
         )
 
     def _place(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        nothing = torch.zeros_like(rows.slot)
-        game = nothing if self.memory == "service" else rows.slot
+        nothing = torch.zeros_like(rows.game)
+        game = nothing if self.memory == "service" else rows.game
         return game, rows.account if self.memory == "account" else nothing
 
     def respond(self, x: Tensor, rows: Rows, inner: Callable[[Tensor, Rows], Response]) -> Response:
         scores = inner(x, rows).scores
-        count = torch.zeros_like(rows.slot) if rows.memory is None else rows.memory.count[self._place(rows)]
+        count = torch.zeros_like(rows.game) if rows.memory is None else rows.memory.count[self._place(rows)]
         code = (x.double().flatten(1).sum(dim=1) * 16).round().long()
         scores = scores + (torch.arange(scores.shape[1]) == 0) * (count % 3).unsqueeze(1)
         if self.random:
@@ -108,9 +108,9 @@ class Warden(Defender):
         )
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
-        rows.memory.count.index_put_(self._place(rows), torch.ones_like(rows.slot), accumulate=True)
+        rows.memory.count.index_put_(self._place(rows), torch.ones_like(rows.game), accumulate=True)
         code = (x.double().flatten(1).sum(dim=1) * 16).round().long()
-        kept = zip(rows.slot.tolist(), rows.turn.tolist(), rows.account.tolist(), code.tolist(), strict=True)
+        kept = zip(rows.game.tolist(), rows.turn.tolist(), rows.account.tolist(), code.tolist(), strict=True)
         rows.memory.trace += kept
 
 
@@ -155,9 +155,9 @@ class Scripted(Attacker):
 
 def deal(
     x0: Tensor, label: Sequence[int], *, key: Sequence[int] | None = None, target: Sequence[int] | None = None
-) -> Deal:
+) -> Openings:
     keys = torch.arange(len(x0)) if key is None else index(*key)
-    return Deal(x0, index(*label), keys, None if target is None else index(*target))
+    return Openings(x0, index(*label), keys, None if target is None else index(*target))
 
 
 def truth(x0: Tensor, of: Classifier) -> list[int]:
@@ -177,18 +177,18 @@ def referee(
     of: Classifier | None = None,
     seed: int = 0,
     **settings: Any,
-) -> tuple[Referee, Record]:
+) -> tuple[Referee, MemoryRecorder]:
     """A Referee over games on `x0` (two of them unless given), and what it reported."""
     of = of or classifier()
     x0 = images([(8, 4, 8, 4), (4, 12, 4, 8)]) if x0 is None else x0
     threat = threat or Threat(epsilon=4 / 16, budget=10)
     games = deal(x0, truth(x0, of) if label is None else label, key=key, target=target)
     oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
-    record = Record()
+    record = MemoryRecorder()
     return Referee(oracle, games, threat, listener=record, **settings), record
 
 
-def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, Record]:
+def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, MemoryRecorder]:
     """A match of a scripted attacker to its end."""
     own, record = referee(**settings)
     rows = play_games(Scripted(script), own)
@@ -197,7 +197,7 @@ def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, R
     return rows, record
 
 
-def log_of(record: Record) -> Iterator[dict[str, Any]]:
+def log_of(record: MemoryRecorder) -> Iterator[dict[str, Any]]:
     """The logged queries, one by one."""
     columns = (
         "game",
@@ -217,12 +217,12 @@ def log_of(record: Record) -> Iterator[dict[str, Any]]:
             yield {"purpose": rows.purpose} | {name: getattr(rows, name)[row].item() for name in columns}
 
 
-def marks_of(record: Record) -> dict[tuple[int, int], dict[str, Any]]:
+def marks_of(record: MemoryRecorder) -> dict[tuple[int, int], dict[str, Any]]:
     """The marks by game and query count; each may be reported once."""
     columns = ("turn", "answered", "vote", "base", "l2", "linf")
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for rows in record.mark_rows:
-        for row, game in enumerate(rows.game.tolist()):
+        for row, game in enumerate(rows.key.tolist()):
             assert (game, rows.at) not in found, f"mark {rows.at} of game {game} was reported twice"
             found[game, rows.at] = {name: getattr(rows, name)[row].item() for name in columns}
     return found

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.adaptive.bypass_fq import smallest_undetected
-from agents.attackers.decision.sign_flip import PERIOD, SignFlip, Walk
+from agents.attackers.decision.sign_flip import PERIOD, SignFlip, SignFlipWalk
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Games, Move, Needs, Play
@@ -39,7 +39,7 @@ class BypassFQSignFlip(SignFlip):
         i = games.open
         x[i] = yield from self.shrink(games, x[i], i)
         yield from stand_by(games, x[i], i)
-        walk, asked = Walk(self, games, x), torch.zeros_like(games.label)
+        walk, asked = SignFlipWalk(self, games, x), torch.zeros_like(games.label)
         for t in count(1):
             i = games.open
             stuck = i[t - asked[i] > BARREN]
@@ -55,20 +55,20 @@ class BypassFQSignFlip(SignFlip):
                 walk.adapt(i)
 
 
-Propose = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
+ProposePair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """Perturbations [m,C,H,W] of sizes [m] for rows [m], and the signs kept [m,C,h,w] if it flips some."""
-Proposal = tuple[tuple[Tensor, Tensor], Propose]
+Proposal = tuple[tuple[Tensor, Tensor], ProposePair]
 """The first and the largest size [n], and what is proposed."""
 
 
-def shorter(walk: Walk, i: Tensor, u: Tensor) -> Proposal:
+def shorter(walk: SignFlipWalk, i: Tensor, u: Tensor) -> Proposal:
     """The projection of games `i` [n] by uniform draws `u` [n,C,h,w]; its size is alpha."""
     alpha = walk.step(i)
     top = walk.length(walk.delta[i]) / 2 if walk.linf else torch.full_like(alpha, 0.5 / walk.shrink)
     return (alpha, top), lambda size, rows: (walk.project(i[rows], u[rows], size), None)
 
 
-def flipped(walk: Walk, i: Tensor, u: Tensor) -> Proposal:
+def flipped(walk: SignFlipWalk, i: Tensor, u: Tensor) -> Proposal:
     """The flip of games `i` [n] by uniform draws `u` [n,C,h,w]; its size multiplies the shares of flips."""
     due = 1 - walk.keep[i]
 
@@ -81,7 +81,7 @@ def flipped(walk: Walk, i: Tensor, u: Tensor) -> Proposal:
 
 
 def attempt(
-    walk: Walk, i: Tensor, which: int, sizes: tuple[Tensor, Tensor], propose: Propose
+    walk: SignFlipWalk, i: Tensor, which: int, sizes: tuple[Tensor, Tensor], propose: ProposePair
 ) -> Generator[Move, Answers, Tensor]:
     """Test the smallest proposals that are not detected; those of games `i` [n] in which there was one."""
     games = walk.games

@@ -103,7 +103,7 @@ class Boundary(Attacker):
         return x
 
 
-class Walk:
+class BoundaryWalk:
     """A walk of G games, and the points they stand by.
 
     Attributes:
@@ -125,7 +125,7 @@ class Walk:
         yield from stand_by(self.games, self.x[nearer], nearer)
 
 
-class CandidateWalk(Walk):
+class CandidateWalk(BoundaryWalk):
     """One candidate at a time, as in foolbox."""
 
     def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
@@ -154,7 +154,7 @@ class CandidateWalk(Walk):
             yield from games.resign(i[converged])
 
 
-class VolleyWalk(Walk):
+class VolleyWalk(BoundaryWalk):
     """Volleys of points on the sphere, then of all that were adversarial, inwards, as in ART."""
 
     def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:

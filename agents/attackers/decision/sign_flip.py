@@ -75,7 +75,7 @@ class SignFlip(Attacker):
         i = games.open
         x[i] = yield from self.shrink(games, x[i], i)
         yield from stand_by(games, x[i], i)
-        walk = Walk(self, games, x)
+        walk = SignFlipWalk(self, games, x)
         for t in count(1):
             if not len(i := games.open):
                 return
@@ -106,7 +106,7 @@ class SignFlip(Attacker):
         return torch.where((t < far).view(-1, 1, 1, 1), path(x0, x, t), x)
 
 
-class Walk:
+class SignFlipWalk:
     """Where the games stand, and their two steps.
 
     Attributes:

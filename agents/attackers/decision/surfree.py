@@ -71,7 +71,7 @@ class SurFree(Attacker):
         i = games.open
         x[i] = yield from blend_search(games, x[i], i, START_WIDTH)
         yield from stand_by(games, x[i], i)
-        directions = Directions(games, self.low, self.n_ortho)
+        directions = RandomDirections(games, self.low, self.n_ortho)
         theta_max = torch.full((len(games),), math.radians(self.theta_max), dtype=torch.float64)
         theta_max = theta_max.to(x.device)
         while len(i := games.open):
@@ -132,7 +132,7 @@ class SurFree(Attacker):
 
 
 @dataclass(eq=False)
-class Directions:
+class RandomDirections:
     """Random low-frequency directions for G games, each orthogonal to those before it.
 
     A frequency's amplitude is tanh of the clean image's there, its sign -1, 0 or +1 at random.

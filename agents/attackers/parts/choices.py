@@ -10,7 +10,7 @@ from torch import Tensor
 from arena.players import Games
 
 
-class Ahead:
+class ChoicesAhead:
     """The choices of games that step together, made `steps` steps at a time.
 
     `make(first, steps, i)` makes those of steps `first`, ..., `first + steps - 1` of games `i` [n]: tensors

@@ -100,7 +100,7 @@ def _towards_noise(games: Games, best: Directions, draws: int, wanted: Tensor) -
 
 def _towards_images(games: Games, best: Directions, draws: int) -> Play:
     """Towards images granted that have the target's label."""
-    images, labels = games.holdings.images, games.holdings.labels
+    images, labels = games.resources.images, games.resources.labels
     if images is None or labels is None:
         return
     order, count = nearest_images(games, images, labels)
@@ -115,7 +115,7 @@ def _towards_start(games: Games, best: Directions) -> Play:
     """Towards an adversarial image granted, where there is no direction yet."""
     x, found = games.x0.clone(), best.g.isfinite()
     before = found.clone()
-    if not games.threat.targeted and games.holdings.images is not None:
+    if not games.threat.targeted and games.resources.images is not None:
         yield from nearest_start(games, x, found)
     yield from given_start(games, x, found)
     i = (found & ~before).nonzero().squeeze(1)

@@ -34,7 +34,7 @@ _RESOLUTION = 2.0**32
 
 
 @dataclass(frozen=True, eq=False)
-class Boundary:
+class NoisyBoundary:
     """What was learnt of the boundaries on n paths.
 
     Attributes:
@@ -106,13 +106,13 @@ class Posterior:
         place, pair = best // len(self.grid.slope), best % len(self.grid.slope)
         return torch.stack([place, pair // len(FLIPS), pair % len(FLIPS)], dim=1)
 
-    def boundary(self) -> Boundary:
+    def boundary(self) -> NoisyBoundary:
         mode = self.mode(torch.arange(len(self.log), device=self.log.device))
         pair = mode[:, 1] * len(FLIPS) + mode[:, 2]
         below = self._cdf(self.log.flatten(1).softmax(dim=1).view_as(self.log))
         # A cell more: the boundary lies anywhere in the cell of the quantile.
         beyond = ((below < SAFE).sum(dim=1) + 1).double() / self.grid.cells
-        return Boundary(
+        return NoisyBoundary(
             t=mode[:, 0].double() / self.grid.cells,
             beyond=torch.where(beyond <= 1, beyond, torch.inf),
             slope=self.grid.slope[pair],
@@ -142,7 +142,7 @@ class Posterior:
 
 def sigmoid_search(
     games: Games, i: Tensor, path: Path, grid: Sigmoids, purpose: str = SEARCH
-) -> Generator[Move, Answers, Boundary]:
+) -> Generator[Move, Answers, NoisyBoundary]:
     """Find the boundaries on the paths of games `i` [n], benign at 0 and adversarial at 1."""
     posterior = Posterior(grid, len(i))
     every = torch.arange(len(i), device=i.device)

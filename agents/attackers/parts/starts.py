@@ -29,7 +29,7 @@ def find_start(games: Games, draws: int, *, fallback: bool = False, noise: Noise
     found = torch.zeros(len(games), dtype=torch.bool, device=x.device)
     if not games.threat.targeted:
         yield from _noise(games, x, found, draws, noise or (lambda k, i: games.uniform(x.shape[1:], i)))
-    if fallback and games.holdings.images is not None:
+    if fallback and games.resources.images is not None:
         yield from nearest_start(games, x, found)
     if fallback or games.threat.targeted:
         yield from given_start(games, x, found)
@@ -57,7 +57,7 @@ def stronger_noise(games: Games, step: float) -> Noise:
 
 def given_start(games: Games, x: Tensor, found: Tensor) -> Starting:
     """Enter the starting images granted into `x` and `found` where games have none yet and they win."""
-    starts = games.holdings.starts
+    starts = games.resources.starts
     if starts is not None:
         i = missing(games, found)
         i = i[starts[i].flatten(1).isfinite().all(dim=1)]
@@ -71,7 +71,7 @@ def nearest_start(games: Games, x: Tensor, found: Tensor, tries: int = NEAREST_T
     Raises:
         ValueError: if the attacker was granted no images.
     """
-    images, labels = games.holdings.images, games.holdings.labels
+    images, labels = games.resources.images, games.resources.labels
     if images is None or labels is None:
         raise ValueError("starting from the nearest image needs images (resources.images); none were granted")
     order, count = nearest_images(games, images, labels)

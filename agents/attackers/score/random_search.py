@@ -10,7 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.choices import Ahead
+from agents.attackers.parts.choices import ChoicesAhead
 from arena.players import Answers, Asking, Attacker, Games, Loss, Needs, Play
 
 Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
@@ -52,7 +52,7 @@ class RandomSearch(Attacker):
         def gaussian(first: int, steps: int, i: Tensor) -> tuple[Tensor]:
             return (games.normal((steps, *shape), i).transpose(0, 1),)
 
-        ahead = Ahead(games, max(1, 4096 // shape.numel()), gaussian)
+        ahead = ChoicesAhead(games, max(1, 4096 // shape.numel()), gaussian)
 
         def propose(t: int, x: Tensor, i: Tensor) -> Tensor:
             (u,) = ahead.at(t, i)

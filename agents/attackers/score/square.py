@@ -12,7 +12,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.choices import Ahead
+from agents.attackers.parts.choices import ChoicesAhead
 from agents.attackers.score.random_search import Accept, check_period, falls, freeze, search
 from arena.players import Attacker, Games, Loss, Needs, Play
 
@@ -92,7 +92,7 @@ class Squares(ABC):
     def __init__(self, games: Games, share: Callable[[int], float]) -> None:
         self.games, self.share, self.epsilon = games, share, games.epsilon
         self.channels, self.height, self.width = games.x0.shape[1:]
-        self.ahead = Ahead(games, STEPS_AHEAD, self.choose)
+        self.ahead = ChoicesAhead(games, STEPS_AHEAD, self.choose)
 
     @abstractmethod
     def start(self) -> Tensor:

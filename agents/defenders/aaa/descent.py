@@ -46,7 +46,7 @@ def descend(
     width = max(_LANES, _CELLS.get(logits.device.type, _CELLS_ELSEWHERE) // logits.shape[1])
     for cut in range(0, len(logits), width):
         piece = slice(cut, cut + width)
-        descent = Descent(logits[piece], top[piece], margin[piece], confidence[piece], beta)
+        descent = LogitDescent(logits[piece], top[piece], margin[piece], confidence[piece], beta)
         for _ in range(steps):
             descent.step(lr)
         result[piece] = logits[piece] + descent.change()
@@ -61,7 +61,7 @@ def top_probability(logits: Tensor, top: Tensor, temperature: float) -> Tensor:
     return _total(_folds(powers)).reciprocal()[0, : len(logits)]
 
 
-class Descent:
+class LogitDescent:
     """Adam on |m(z) - t| + beta |p_c(z) - p*|, summed over the rows of `logits` [n,K].
 
     Args:

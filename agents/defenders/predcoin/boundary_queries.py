@@ -9,7 +9,7 @@ from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.defenders.predcoin.rehearsal import rehearse
 from arena import draws
 from arena.classifiers import Classifier
-from arena.players import Claim, Holdings, Move, Volley
+from arena.players import Claim, Move, Resources, Volley
 from arena.rules.purposes import GRADIENT
 from arena.rules.threat import Norm
 
@@ -42,7 +42,7 @@ def boundary_queries(
     queries, key = x0.clone(), torch.arange(len(x0), device=x0.device)
     last = 1 + draws.integers(ITERATIONS, draws.derive(seed, "iteration"), key, 0, ())
     itself = draws.uniform(draws.derive(seed, "itself"), key, 0, ()) < BOUNDARY_POINTS
-    granted = Holdings(images=x0[:GRANTED], labels=label[:GRANTED])
+    granted = Resources(images=x0[:GRANTED], labels=label[:GRANTED])
     attacker = HopSkipJump(initial_probes=PROBES, init_draws=DRAWS, fallback=True)
     rows = max(1, _FLOATS // x0[0].numel())
     for shard in torch.split(key, max(1, rows // 8)):
@@ -56,7 +56,7 @@ def boundary_queries(
             stage.hear,
             seed=draws.derive(seed, "play"),
             key=shard,
-            holdings=granted,
+            resources=granted,
             max_rows=min(rows, 4096),
         )
         queries[shard], found[shard] = stage.queries, stage.found

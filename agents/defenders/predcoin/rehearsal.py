@@ -9,24 +9,13 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
-from arena.players import (
-    Answers,
-    Attacker,
-    Consult,
-    Games,
-    Holdings,
-    Move,
-    Resign,
-    Submit,
-    Threat,
-    Volley,
-)
+from arena.players import Answers, Attacker, Consult, Games, Move, Resign, Resources, Submit, Threat, Volley
 from arena.rules.threat import Norm
 
 BUDGET = 2**24
 """Queries a game: no end to the play but the listener's, or the attacker's own."""
 
-Listener = Callable[[Move], Tensor]
+MoveListener = Callable[[Move], Tensor]
 """Sees each move before it is answered; returns the games [m] int64 that end with it."""
 
 
@@ -36,11 +25,11 @@ def rehearse(
     x0: Tensor,
     label: Tensor,
     norm: Norm,
-    listener: Listener,
+    listener: MoveListener,
     *,
     seed: int = 0,
     key: Tensor | None = None,
-    holdings: Holdings | None = None,
+    resources: Resources | None = None,
     max_rows: int = 4096,
 ) -> None:
     """Play untargeted games around images `x0` [G,C,H,W] of the classes `label` [G], labels alone answered.
@@ -66,7 +55,7 @@ def rehearse(
         key=key,
         seed=seed,
         max_rows=max_rows,
-        holdings=holdings,
+        resources=resources,
     )
     play, reply = attacker.play(games), None
     while reply is None or bool(open_.any()):

@@ -36,7 +36,7 @@ def ask_as() -> Callable[..., Rows]:
         number = torch.as_tensor(game)
         place = torch.arange(len(number))
         zero = torch.zeros_like(number)
-        return Rows(slot=number, game=number, turn=zero + turn, account=zero, place=place, seed=seed)
+        return Rows(game=number, key=number, turn=zero + turn, account=zero, place=place, seed=seed)
 
     return make
 

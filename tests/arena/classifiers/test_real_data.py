@@ -29,7 +29,7 @@ def test_cifar10_is_read_in_its_official_order(cifar10: Dataset, official: Split
     assert {name: len(split) for name, split in cifar10.splits.items()} == {
         "train": 18_000,
         "calibration": 1_000,
-        "attackers": 2_000,
+        "resources": 2_000,
         "games": 9_000,
     }
     assert cifar10.games.source.dtype == torch.uint8
@@ -38,7 +38,7 @@ def test_cifar10_is_read_in_its_official_order(cifar10: Dataset, official: Split
 
 
 def test_cifar10_is_calibrated_and_played_on_its_test_images_alone(cifar10: Dataset, official: Split) -> None:
-    for trained in (cifar10.train, cifar10.attackers):
+    for trained in (cifar10.train, cifar10.resources):
         assert trained.index.max() < 20_000
     tested = torch.cat([cifar10.calibration.index, cifar10.games.index])
     assert torch.equal(tested.sort().values, official.index)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.conformance import ConformanceError, Outcome, attacker_checks, check_attacker, run_checks
+from arena.conformance import CheckResult, ConformanceError, attacker_checks, check_attacker, run_checks
 from arena.conformance.stand_in_agents import Steps
 from arena.players import Answers, Attacker, Games, Needs, Play, Volley
 
@@ -47,7 +47,7 @@ class Insider(Walk):
     needs = Needs(norms=("l2",), goals=("targeted",), knowledge="weights", images=50, starts="always")
 
     def play(self, games: Games) -> Play:
-        held = games.holdings
+        held = games.resources
         assert held.starts is not None and held.images is not None and len(held.images) == 50
         assert games.defense is not None
         yield from games.resign(games.open[held.starts[games.open].flatten(1).isnan().any(dim=1)], "no-start")
@@ -343,7 +343,7 @@ BROKEN: list[tuple[Callable[[], Attacker], str, str]] = [
 ]
 
 
-def failed(outcomes: list[Outcome]) -> dict[str, str]:
+def failed(outcomes: list[CheckResult]) -> dict[str, str]:
     return {outcome.name: outcome.sentence for outcome in outcomes if outcome.verdict == "failed"}
 
 

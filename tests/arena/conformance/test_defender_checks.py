@@ -14,8 +14,8 @@ from torch import Tensor
 
 from arena import draws
 from arena.classifiers import Classifier
-from arena.conformance import ConformanceError, Outcome, check_defender, defender_checks, run_checks
-from arena.conformance.stand_in_agents import Detector, Noise, Several
+from arena.conformance import CheckResult, ConformanceError, check_defender, defender_checks, run_checks
+from arena.conformance.stand_in_agents import Detector, NoisyInput, Several
 from arena.players import Defender, Inner, Response, Rows, Splits
 
 
@@ -39,13 +39,13 @@ class Flagger(Defender):
         count: Tensor = rows.memory
         if self.memory == "service":
             return count.sum().expand(len(rows))
-        return count.sum(dim=1)[rows.slot] if self.memory == "game" else count[rows.slot, rows.account]
+        return count.sum(dim=1)[rows.game] if self.memory == "game" else count[rows.game, rows.account]
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
         return replace(response, flagged=self.sent(rows) >= self.after)
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
-        rows.memory.index_put_((rows.slot, rows.account), torch.ones_like(rows.slot), accumulate=True)
+        rows.memory.index_put_((rows.game, rows.account), torch.ones_like(rows.game), accumulate=True)
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,16 @@ class Calibrated(Defender):
         return scores * self.scale
 
 
-SOUND = [Plain(), Noise(), Several(), Flagger(), AccountFlagger(), ServiceFlagger(), Calibrated(), Detector()]
+SOUND = [
+    Plain(),
+    NoisyInput(),
+    Several(),
+    Flagger(),
+    AccountFlagger(),
+    ServiceFlagger(),
+    Calibrated(),
+    Detector(),
+]
 
 
 # What they declare
@@ -163,7 +172,7 @@ class Doubles(Plain):
 @dataclass(frozen=True)
 class IntegerFlags(Plain):
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
-        return replace(response, refused=torch.zeros_like(rows.game))
+        return replace(response, refused=torch.zeros_like(rows.key))
 
 
 @dataclass(frozen=True)
@@ -245,12 +254,12 @@ class FitsAtRandom(Plain):
 
 
 @dataclass(frozen=True)
-class Undeclared(Noise):
+class Undeclared(NoisyInput):
     random = False
 
 
 @dataclass(frozen=True)
-class Keyless(Noise):
+class Keyless(NoisyInput):
     """Draws by hand, and leaves out part of the key."""
 
     without: str = "seed"
@@ -259,7 +268,7 @@ class Keyless(Noise):
         seed = 0 if self.without == "seed" else rows.seed
         turn = torch.zeros_like(rows.turn) if self.without == "turn" else rows.turn
         stream = 0 if self.without == "draw" else rows.draw
-        return x + self.sigma * draws.normal(seed, rows.game, turn, x.shape[1:], stream=stream)
+        return x + self.sigma * draws.normal(seed, rows.key, turn, x.shape[1:], stream=stream)
 
 
 @dataclass(frozen=True)
@@ -309,7 +318,7 @@ class KeepsToItself(Plain):
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
         self.seen.append(len(x))
-        return replace(response, flagged=torch.full_like(rows.game, len(self.seen) > 5, dtype=torch.bool))
+        return replace(response, flagged=torch.full_like(rows.key, len(self.seen) > 5, dtype=torch.bool))
 
 
 @dataclass(frozen=True)
@@ -323,7 +332,7 @@ class AllGames(Flagger):
 class AllAccounts(AccountFlagger):
     def sent(self, rows: Rows) -> Tensor:
         count: Tensor = rows.memory
-        return count.sum(dim=1)[rows.slot]
+        return count.sum(dim=1)[rows.game]
 
 
 # What they do not stand
@@ -403,7 +412,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
 ]
 
 
-def failed(outcomes: list[Outcome]) -> dict[str, str]:
+def failed(outcomes: list[CheckResult]) -> dict[str, str]:
     return {outcome.name: outcome.sentence for outcome in outcomes if outcome.verdict == "failed"}
 
 
@@ -432,7 +441,7 @@ def test_what_a_fault_hides_is_skipped() -> None:
 
 
 def test_a_random_defender_that_never_draws_is_remarked_on() -> None:
-    outcome = next(o for o in run_checks(Noise(sigma=0.0)) if o.name == "draws")
+    outcome = next(o for o in run_checks(NoisyInput(sigma=0.0)) if o.name == "draws")
     assert outcome.verdict == "passed"
     assert outcome.sentence.startswith("it declares random = True, but 8 draws")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from arena.conformance import agents_of, example
-from arena.conformance.stand_in_agents import Noise, Steps
+from arena.conformance.stand_in_agents import NoisyInput, Steps
 from arena.players import Attacker, Defender, Games, Play, registry
 from arena.players.registry import AgentError
 
@@ -53,18 +53,18 @@ def test_a_name_of_both_kinds_means_both(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("name", ["Steps", "Noise"])
 def test_a_class_is_found_by_its_module(name: str) -> None:
     (agent,) = agents_of(f"arena.conformance.stand_in_agents:{name}")
-    assert agent == {"Steps": Steps(), "Noise": Noise()}[name]
+    assert agent == {"Steps": Steps(), "Noise": NoisyInput()}[name]
 
 
 def test_parameters_are_taken_from_a_table_and_an_instance_as_it_is() -> None:
     assert agents_of({"name": "arena.conformance.stand_in_agents:Steps", "mu": 0.5}) == [Steps(0.5)]
-    assert agents_of(noise := Noise(0.1)) == [noise]
+    assert agents_of(noise := NoisyInput(0.1)) == [noise]
 
 
 def test_required_agents_are_filled_with_standins_unless_given() -> None:
-    assert example("attacker", f"{HERE}:Around") == Around(Steps(), (Noise(),))
+    assert example("attacker", f"{HERE}:Around") == Around(Steps(), (NoisyInput(),))
     given = {"name": f"{HERE}:Around", "of": {"name": "arena.conformance.stand_in_agents:Steps", "mu": 0.5}}
-    assert example("attacker", given) == Around(Steps(0.5), (Noise(),))
+    assert example("attacker", given) == Around(Steps(0.5), (NoisyInput(),))
 
 
 @pytest.mark.parametrize(

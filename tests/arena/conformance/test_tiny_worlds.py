@@ -5,14 +5,14 @@ import copy
 import pytest
 import torch
 
-from arena.conformance.tiny_worlds import WORLDS, constant_world, world
+from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
 
 NUMBERS = range(len(WORLDS))
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_logits_of_an_image_are_the_same_bits_in_any_batch(number: int) -> None:
-    place = world(number, "cpu")
+    place = tiny_world(number, "cpu")
     x = place.split("games", 33).images
     whole = place.classifier(x)
     order = torch.randperm(33, generator=torch.Generator().manual_seed(0))
@@ -22,7 +22,7 @@ def test_logits_of_an_image_are_the_same_bits_in_any_batch(number: int) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_the_network_is_a_network_of_one_hidden_layer(number: int) -> None:
-    place = world(number, "cpu")
+    place = tiny_world(number, "cpu")
     net, x = copy.deepcopy(place.classifier.module).double(), place.split("games", 8).images
     hidden = ((x.double().flatten(1) - 0.5) @ net.first[:, : x[0].numel()].T).relu()
     logits = (hidden @ net.second[:, : hidden.shape[1]].T - net.mean) * net.scale
@@ -31,7 +31,7 @@ def test_the_network_is_a_network_of_one_hidden_layer(number: int) -> None:
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_images_lie_on_8_bit_levels_and_are_classified_right_and_variously(number: int) -> None:
-    place = world(number, "cpu")
+    place = tiny_world(number, "cpu")
     split = place.split("games", 200)
     x = split.images
     assert x.shape[1:] == place.shape == WORLDS[number][0]
@@ -41,7 +41,7 @@ def test_images_lie_on_8_bit_levels_and_are_classified_right_and_variously(numbe
 
 
 def test_splits_of_other_names_hold_other_images_and_longer_ones_begin_alike() -> None:
-    place = world(0, "cpu")
+    place = tiny_world(0, "cpu")
     games = place.split("games", 9).images
     assert torch.equal(place.split("games", 4).images, games[:4])
     assert not (games[:, None] == place.split("train", 9).images).flatten(2).all(dim=2).any()

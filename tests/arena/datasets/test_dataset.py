@@ -10,7 +10,7 @@ from arena.datasets.dataset import SPLITS
 
 
 def cut(images: torch.Tensor | None = None, labels: list[int] | None = None, **index: list[int]) -> Dataset:
-    numbers = {"train": [3, 0], "calibration": [1], "attackers": [2], "games": [5, 4]} | index
+    numbers = {"train": [3, 0], "calibration": [1], "resources": [2], "games": [5, 4]} | index
     x = torch.arange(6 * 4, dtype=torch.uint8).view(6, 1, 2, 2) if images is None else images
     y = torch.tensor([0, 1, 2, 0, 1, 2] if labels is None else labels)
     return Dataset.cut("six", x, y, {name: torch.tensor(rows).long() for name, rows in numbers.items()})
@@ -94,10 +94,10 @@ def test_images_need_not_be_a_tensor() -> None:
 
 
 def test_splits_must_be_filled_and_disjoint() -> None:
-    with pytest.raises(DatasetError, match="6 images are too few to fill split 'attackers'"):
-        cut(attackers=[])
+    with pytest.raises(DatasetError, match="6 images are too few to fill split 'resources'"):
+        cut(resources=[])
     with pytest.raises(AssertionError, match="disjoint"):
-        cut(attackers=[0])
+        cut(resources=[0])
 
 
 def test_digits_are_a_fixed_stratified_split() -> None:

@@ -168,7 +168,7 @@ def test_an_unreadable_image_is_named_when_it_is_read(tmp_path: Path, what: str,
 
 
 def data_of(folder: Path, names: list[str], size: int = 16) -> Dataset:
-    index = {s: torch.tensor([n]) for n, s in enumerate(("train", "calibration", "attackers", "games"))}
+    index = {s: torch.tensor([n]) for n, s in enumerate(("train", "calibration", "resources", "games"))}
     return Dataset.cut("four", ImageFiles(folder, names, size), torch.zeros(4, dtype=torch.int64), index)
 
 

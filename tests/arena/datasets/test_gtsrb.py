@@ -108,15 +108,15 @@ def test_numbering_labels_and_names(made: Path) -> None:
     assert torch.equal(tested.sort().values, torch.arange(N, N + TESTS))
     for part in (data.calibration, data.games):
         assert torch.equal(part.labels, 7 * (part.index - N) % 43)
-    for part in (data.train, data.attackers):
+    for part in (data.train, data.resources):
         assert torch.equal(part.labels, part.index // (TRACKS * PICTURES))
-    assert (len(data.train), len(data.attackers)) == (43 * 2 * PICTURES, 43 * PICTURES)
+    assert (len(data.train), len(data.resources)) == (43 * 2 * PICTURES, 43 * PICTURES)
     assert (len(CLASS_NAMES), len(set(CLASS_NAMES)), CLASS_NAMES[14]) == (43, 43, "stop")
 
 
 def test_no_track_is_in_two_splits(made: Path) -> None:
     data = load(made)
-    train, attackers = ((part.index // PICTURES).unique() for part in (data.train, data.attackers))
+    train, attackers = ((part.index // PICTURES).unique() for part in (data.train, data.resources))
     assert torch.equal(torch.cat([train, attackers]).sort().values, torch.arange(43 * TRACKS))
     for kept, tracks in ((2, train), (1, attackers)):
         assert (tracks // TRACKS).bincount().tolist() == [kept] * 43

@@ -61,10 +61,10 @@ def test_parts_hold_a_class_alike_where_they_are_large() -> None:
 
 
 def test_shares_sum_up() -> None:
-    assert shares(17, train=0.8, calibration=0.1, attackers=0.1) == {
+    assert shares(17, train=0.8, calibration=0.1, resources=0.1) == {
         "train": 15,
         "calibration": 1,
-        "attackers": 1,
+        "resources": 1,
     }
 
 
@@ -73,14 +73,14 @@ def test_without_test_images_four_splits_cover_all(n: int) -> None:
     parts = from_one(torch.arange(n) % 3)
     assert torch.equal(torch.cat(list(parts.values())).sort().values, torch.arange(n))
     assert len(parts["games"]) == n * 4 // 10
-    assert len(parts["calibration"]) == len(parts["attackers"]) == n // 10
+    assert len(parts["calibration"]) == len(parts["resources"]) == n // 10
 
 
 def test_test_images_are_for_calibration_and_games_alone() -> None:
     """Five classes of ten images for training, three of ten for testing: a tenth of each class is cut off."""
     train, test = torch.arange(50) % 5, torch.arange(30) % 3
     parts = from_two(train, test)
-    assert parts["attackers"].tolist() == [15, 17, 21, 34, 43]
+    assert parts["resources"].tolist() == [15, 17, 21, 34, 43]
     assert parts["calibration"].tolist() == [59, 78, 79]
     assert parts["train"].tolist() == [n for n in range(50) if n not in (15, 17, 21, 34, 43)]
     assert parts["games"].tolist() == [n for n in range(50, 80) if n not in (59, 78, 79)]
@@ -116,9 +116,9 @@ def test_training_and_test_images_are_cut_evenly_over_the_classes(train: list[in
     y, z = torch.tensor(train), torch.tensor(test)
     parts = from_two(y, z)
     assert parts.keys() == set(SPLITS)
-    assert len(parts["attackers"]) == len(y) // 10
+    assert len(parts["resources"]) == len(y) // 10
     assert len(parts["calibration"]) == max(1, len(z) // 10)
-    check_shares(y, parts["train"], parts["attackers"])
+    check_shares(y, parts["train"], parts["resources"])
     check_shares(z, parts["calibration"] - len(y), parts["games"] - len(y))
 
 
@@ -129,9 +129,9 @@ def test_no_track_is_in_two_splits(images: list[tuple[int, int]], test: list[int
     parts = from_tracks(labels, labels * 100 + track, z)
     check_shares(z, parts["calibration"] - len(images), parts["games"] - len(images))
     assert len(parts["calibration"]) == max(1, len(z) // 10)
-    trained = torch.cat([parts["train"], parts["attackers"]])
+    trained = torch.cat([parts["train"], parts["resources"]])
     assert torch.equal(trained.sort().values, torch.arange(len(images)))
-    train, attackers = ({images[i] for i in parts[name].tolist()} for name in ("train", "attackers"))
+    train, attackers = ({images[i] for i in parts[name].tolist()} for name in ("train", "resources"))
     assert not train & attackers
     for label in {label for label, _ in images}:
         kept, lent = (sum(c == label for c, _ in found) for found in (train, attackers))
@@ -145,8 +145,8 @@ def test_no_track_is_in_two_splits(images: list[tuple[int, int]], test: list[int
 def test_a_tenth_of_a_class_of_tracks_is_rounded_but_one_at_least_of_two(tracks: int, lent: int) -> None:
     track = torch.arange(tracks).repeat_interleave(3)
     parts = from_tracks(torch.zeros_like(track), track, torch.arange(20) % 2)
-    assert len(parts["attackers"]) == 3 * lent
-    assert len(track[parts["attackers"]].unique()) == lent
+    assert len(parts["resources"]) == 3 * lent
+    assert len(track[parts["resources"]].unique()) == lent
 
 
 def test_tracks_are_dealt_in_an_order_of_their_own() -> None:
@@ -154,11 +154,11 @@ def test_tracks_are_dealt_in_an_order_of_their_own() -> None:
     parts = from_tracks(torch.zeros_like(tracks), tracks, torch.arange(20) % 2)
     assert {name: len(part) for name, part in parts.items()} == {
         "train": 1350,
-        "attackers": 150,
+        "resources": 150,
         "calibration": 2,
         "games": 18,
     }
-    assert tracks[parts["attackers"]].unique().tolist() == [7, 32, 40, 45, 47]
+    assert tracks[parts["resources"]].unique().tolist() == [7, 32, 40, 45, 47]
     for part in parts.values():
         assert torch.equal(part, part.sort().values)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from arena.envs import BlackBoxVectorEnv
 from arena.players import Defender, Response, Rows
-from arena.records.reports import GameRows, MarkRows, QueryRows, Silent
+from arena.records.reports import GameRows, MarkRows, QueryRows, SilentRecorder
 
 SHAPE = (1, 8, 8)
 CLASSES = 10
@@ -54,14 +54,14 @@ class Patience(Defender):
         return torch.zeros(games, dtype=torch.int64, device=device)
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
-        over = rows.memory[rows.slot] >= self.queries
+        over = rows.memory[rows.game] >= self.queries
         return Response(response.scores, refused=over, banned=over if self.ban else None)
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
-        rows.memory[rows.slot] += 1
+        rows.memory[rows.game] += 1
 
-    def forget(self, memory: Tensor, slots: Tensor) -> None:
-        memory[slots] = 0
+    def forget(self, memory: Tensor, games: Tensor) -> None:
+        memory[games] = 0
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Stubborn(Patience):
     forget = Defender.forget
 
 
-class Tape(Silent):
+class Tape(SilentRecorder):
     """Keeps what was heard by the number of the game; what is open is kept by its place.
 
     `clean` tells of every game that began whether the classifier was right.

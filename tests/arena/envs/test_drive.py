@@ -11,7 +11,7 @@ from arena import draws
 from arena.classifiers import Classifier
 from arena.envs import BlackBoxVectorEnv, drive
 from arena.game.driver import AttackerError, play_games
-from arena.game.openings import Deal, draw_targets
+from arena.game.openings import Openings, draw_targets
 from arena.game.oracle import Oracle, Stack
 from arena.game.referee import Referee
 from arena.players import Attacker, Needs
@@ -47,7 +47,7 @@ def match_tape(ground, threat, defenders, tape, attacker, seed=5):
     base = Classifier.of(ground.model, sample=ground.images[:1])
     key = torch.tensor(ground.right)
     label = ground.labels[key]
-    deal = Deal(ground.images[key], label, key, draw_targets(threat, label, key, 10, seed))
+    deal = Openings(ground.images[key], label, key, draw_targets(threat, label, key, 10, seed))
     oracle = Oracle(
         Stack(base, tuple(defenders)),
         seed=draws.derive(seed, "defender", 0),

@@ -231,7 +231,7 @@ def test_a_random_defenders_draws_depend_on_the_image_and_the_seed_alone(digits)
         random: ClassVar[bool] = True
 
         def transform(self, x, rows):
-            drawn.append(dict(zip(rows.game.tolist(), rows.uniform(()).tolist(), strict=True)))
+            drawn.append(dict(zip(rows.key.tolist(), rows.uniform(()).tolist(), strict=True)))
             return x
 
     for images, seed in ((40, 0), (30, 0), (40, 1)):
@@ -256,12 +256,12 @@ def test_every_image_is_a_game_of_its_own_and_a_service_remembers_them_all(memor
             return torch.zeros(games, dtype=torch.int64)
 
         def watch(self, x, rows, response):
-            before = rows.memory.sum() if kind == "service" else rows.memory[rows.slot].max()
+            before = rows.memory.sum() if kind == "service" else rows.memory[rows.game].max()
             self.most.append(int(before))
             return response
 
         def remember(self, x, rows, response):
-            rows.memory[rows.slot] += 1
+            rows.memory[rows.game] += 1
 
     classifier, split = world([[1.0, 0.0]] * 12, [0] * 12, batch=1)
     defender = Remembers()

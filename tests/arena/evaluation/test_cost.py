@@ -57,7 +57,7 @@ def test_both_sides_answer_one_row_and_a_batch(worlds):
     class Counts(Defender):
         def transform(self, x, rows):
             assert (rows.turn == 1).all()
-            assert len(rows.slot.unique()) == len(x)
+            assert len(rows.game.unique()) == len(x)
             asked["defended"].add(len(x))
             return x
 
@@ -79,8 +79,8 @@ def test_both_sides_answer_one_row_and_a_batch(worlds):
 
 
 def test_first_queries_are_of_games_of_their_own():
-    rows = first_queries(3, CPU, torch.tensor([9, 4, 7]), slot=5)
-    assert rows.slot.tolist() == [5, 6, 7]
-    assert rows.game.tolist() == [9, 4, 7]
+    rows = first_queries(3, CPU, torch.tensor([9, 4, 7]), first=5)
+    assert rows.game.tolist() == [5, 6, 7]
+    assert rows.key.tolist() == [9, 4, 7]
     assert rows.place.tolist() == [0, 1, 2]
     assert rows.turn.tolist() == [1, 1, 1]

@@ -14,7 +14,7 @@ from arena.game.driver import play_games
 from arena.game.oracle import Oracle, Stack
 from arena.game.referee import Referee
 from arena.players import Games, Play
-from arena.players.seat import Holdings
+from arena.players.seat import Resources
 from arena.rules.moves import Consult, Note, Submit, Volley
 from arena.rules.threat import Knowledge, Threat
 
@@ -150,7 +150,7 @@ def test_seed_and_holdings_reach_the_seat_and_the_defense_where_it_may_be_known(
     seen = []
 
     def script(games: Games) -> Play:
-        seen.append((games.uniform((2,)).tolist(), games.holdings.images, games.defense))
+        seen.append((games.uniform((2,)).tolist(), games.resources.images, games.defense))
         return
         yield
 
@@ -159,7 +159,7 @@ def test_seed_and_holdings_reach_the_seat_and_the_defense_where_it_may_be_known(
     for knowledge, seed in granted:
         referee, _ = worlds.referee(threat=Threat(epsilon=1, budget=1, knowledge=knowledge))
         play_games(
-            worlds.Scripted(script), referee, seed=seed, defense={"name": "none"}, holdings=Holdings(images)
+            worlds.Scripted(script), referee, seed=seed, defense={"name": "none"}, resources=Resources(images)
         )
     assert seen[0][0] == seen[1][0] != seen[2][0]
     assert all(held is images for _, held, _ in seen)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.game.ledger import Columns, Ledger, Ruling
+from arena.game.ledger import Ledger, RowScalars, Ruling
 from arena.rules.threat import Threat
 
 NAN = math.nan
@@ -29,13 +29,13 @@ class Row:
     account: int = 0
 
 
-def columns(rows: list[Row]) -> Columns:
+def columns(rows: list[Row]) -> RowScalars:
     def of(name: str, dtype: Any) -> Any:
         return np.array([getattr(row, name) for row in rows], dtype=dtype)
 
     rank = [sum(before.game == row.game for before in rows[:n]) for n, row in enumerate(rows)]
     linf = of("linf", np.float64)
-    return Columns(
+    return RowScalars(
         game=of("game", np.int64),
         rank=np.array(rank, dtype=np.int64),
         account=of("account", np.int64),

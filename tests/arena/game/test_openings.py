@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from arena.datasets import Split
-from arena.game.openings import Reserve, draw_holdings, draw_targets
-from arena.rules.threat import Resources, Threat
+from arena.game.openings import ResourcePool, draw_resources, draw_targets
+from arena.rules.threat import GrantedResources, Threat
 
 RANDOM = Threat(epsilon=1, budget=1, goal="targeted")
 NEXT = Threat(epsilon=1, budget=1, goal="targeted", targets="next")
@@ -68,7 +68,7 @@ def test_untargeted_games_have_no_targets() -> None:
 
 
 def granting(images: int = 0, starts: bool = False, goal: Any = "untargeted") -> Threat:
-    return Threat(epsilon=1, budget=1, goal=goal, resources=Resources(images=images, starts=starts))
+    return Threat(epsilon=1, budget=1, goal=goal, resources=GrantedResources(images=images, starts=starts))
 
 
 @pytest.fixture
@@ -80,13 +80,13 @@ def split(worlds: ModuleType) -> Split:
 
 def test_nothing_granted_is_nothing_held(worlds: ModuleType) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
-    held = draw_holdings(granting(), Reserve(None, worlds.classifier()), deal, 0)
+    held = draw_resources(granting(), ResourcePool(None, worlds.classifier()), deal, 0)
     assert (held.images, held.labels, held.starts) == (None, None, None)
 
 
 def test_images_come_from_the_split_with_their_labels(worlds: ModuleType, split: Split) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
-    held = draw_holdings(granting(images=5), Reserve(split, worlds.classifier()), deal, 0)
+    held = draw_resources(granting(images=5), ResourcePool(split, worlds.classifier()), deal, 0)
     assert held.starts is None
     assert held.images is not None
     assert held.labels is not None
@@ -99,9 +99,9 @@ def test_images_come_from_the_split_with_their_labels(worlds: ModuleType, split:
 def test_a_split_that_is_too_small_is_named(worlds: ModuleType, split: Split, images: int) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
     with pytest.raises(ValueError, match=f"grant the attacker {images} images; its split holds 12"):
-        draw_holdings(granting(images=images), Reserve(split, worlds.classifier()), deal, 0)
+        draw_resources(granting(images=images), ResourcePool(split, worlds.classifier()), deal, 0)
     with pytest.raises(ValueError, match="its split holds 0"):
-        draw_holdings(granting(starts=True), Reserve(None, worlds.classifier()), deal, 0)
+        draw_resources(granting(starts=True), ResourcePool(None, worlds.classifier()), deal, 0)
 
 
 @pytest.mark.parametrize("goal", ["untargeted", "targeted"])
@@ -112,17 +112,18 @@ def test_starts_win_their_games_and_depend_on_the_number_alone(
     label = [0, 1, 2, 0, 1, 2]
     target = [1, 2, 0, 2, 0, 1] if goal == "targeted" else None
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 6), label, key=range(40, 46), target=target)
-    starts = draw_holdings(granting(starts=True, goal=goal), Reserve(split, of), deal, 3).starts
+    starts = draw_resources(granting(starts=True, goal=goal), ResourcePool(split, of), deal, 3).starts
     assert starts is not None
     found = of(starts).argmax(dim=1).tolist()
     assert found == target if target else all(f != y for f, y in zip(found, label, strict=True))
-    alone = draw_holdings(
-        granting(starts=True, goal=goal), Reserve(split, of), deal[worlds.index(4, 1)], 3
+    alone = draw_resources(
+        granting(starts=True, goal=goal), ResourcePool(split, of), deal[worlds.index(4, 1)], 3
     ).starts
     assert alone is not None
     assert torch.equal(alone, starts[worlds.index(4, 1)])
     seeds = [
-        draw_holdings(granting(starts=True, goal=goal), Reserve(split, of), deal, s).starts for s in range(8)
+        draw_resources(granting(starts=True, goal=goal), ResourcePool(split, of), deal, s).starts
+        for s in range(8)
     ]
     assert len({str(found) for found in seeds}) > 1
 
@@ -133,7 +134,7 @@ def test_a_game_without_a_start_gets_nan(worlds: ModuleType) -> None:
     split = Split(x, torch.arange(3), torch.zeros(3, dtype=torch.int64))
     y = worlds.truth(x, of)[1]
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 2), [y, (y + 1) % 3])
-    starts = draw_holdings(granting(starts=True), Reserve(split, of), deal, 0).starts
+    starts = draw_resources(granting(starts=True), ResourcePool(split, of), deal, 0).starts
     assert starts is not None
     assert starts[0].isnan().all()
     assert not starts[1].isnan().any()
@@ -153,21 +154,21 @@ class Shelf:
 
 def test_images_that_are_not_granted_are_not_read(worlds: ModuleType, split: Split) -> None:
     shelf = Shelf(split.images)
-    reserve = Reserve(Split(shelf, split.index, split.labels), worlds.classifier())
+    pool = ResourcePool(Split(shelf, split.index, split.labels), worlds.classifier())
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
-    draw_holdings(granting(images=3), reserve, deal, 0)
+    draw_resources(granting(images=3), pool, deal, 0)
     assert shelf.taken == [[0, 1, 2]]
 
 
-def test_the_reserve_is_classified_once_in_pieces(worlds: ModuleType, split: Split) -> None:
+def test_the_pool_is_classified_once_in_pieces(worlds: ModuleType, split: Split) -> None:
     """Two shards; no more than a batch of the images is held at a time."""
     shelf = Shelf(split.images)
-    reserve = Reserve(Split(shelf, split.index, split.labels), worlds.classifier(batch=5))
-    whole = Reserve(split, worlds.classifier())
+    pool = ResourcePool(Split(shelf, split.index, split.labels), worlds.classifier(batch=5))
+    whole = ResourcePool(split, worlds.classifier())
     for key in (3, 4):
         deal = worlds.deal(worlds.images([(8, 8, 8, 8)] * 2), [0, 1], key=[key, 10 + key])
-        found = draw_holdings(granting(starts=True), reserve, deal, 0).starts
-        expected = draw_holdings(granting(starts=True), whole, deal, 0).starts
+        found = draw_resources(granting(starts=True), pool, deal, 0).starts
+        expected = draw_resources(granting(starts=True), whole, deal, 0).starts
         assert found is not None
         assert expected is not None
         assert torch.equal(found, expected)

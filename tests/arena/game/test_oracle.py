@@ -15,19 +15,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import (
-    DefenderError,
-    Oracle,
-    Stack,
-    concatenate,
-    is_wrong,
-    labels_of,
-    pick,
-    prepare,
-    shown,
-)
+from arena.game.oracle import DefenderError, Oracle, Stack, concatenate, pick, prepare, shown
 from arena.players import Defender, Response, Rows
 from arena.rules.losses import attack_loss
+from arena.rules.outcome import labels_of, wins
 
 NAN, INF = math.nan, math.inf
 
@@ -78,7 +69,7 @@ class Diary(Defender):
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
         draws = torch.as_tensor(rows.draw).expand(len(rows))
-        lines = zip(rows.slot.tolist(), rows.turn.tolist(), draws.tolist(), strict=True)
+        lines = zip(rows.game.tolist(), rows.turn.tolist(), draws.tolist(), strict=True)
         rows.memory.extend(
             (*line, x[n].sum().item(), response.scores[n, 0].item()) for n, line in enumerate(lines)
         )
@@ -92,7 +83,7 @@ def x(worlds: ModuleType) -> Tensor:
 
 def rows_for(x: Tensor, turn: int = 1) -> Rows:
     n = torch.arange(len(x))
-    return Rows(slot=n, game=n + 100, turn=torch.full_like(n, turn), account=n * 0, place=n)
+    return Rows(game=n, key=n + 100, turn=torch.full_like(n, turn), account=n * 0, place=n)
 
 
 def oracle(of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024) -> Oracle:
@@ -301,8 +292,8 @@ def test_other_feedback_shows_all_or_nothing() -> None:
 
 def test_a_declined_answer_never_wins() -> None:
     label, y = torch.tensor([-1, 0, 1, 2]), torch.tensor([1, 1, 1, 1])
-    assert is_wrong(label, y, None).tolist() == [False, True, False, True]
-    assert is_wrong(label, y, torch.tensor([2, 2, 2, 2])).tolist() == [False, False, False, True]
+    assert wins(label, y, None).tolist() == [False, True, False, True]
+    assert wins(label, y, torch.tensor([2, 2, 2, 2])).tolist() == [False, False, False, True]
 
 
 def test_responses_are_cut_and_joined_with_their_flags() -> None:

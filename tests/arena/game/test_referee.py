@@ -119,7 +119,7 @@ def test_rows_of_closed_games_are_not_put_to_a_defender_with_memory(worlds: Modu
 
     class Counting(type(worlds.warden("game"))):  # type: ignore[misc]
         def respond(self, x: Tensor, rows: Any, inner: Any) -> Any:
-            asked.append(rows.slot.tolist())
+            asked.append(rows.game.tolist())
             return super().respond(x, rows, inner)
 
     referee, _ = worlds.referee([Counting()], threat=Threat(epsilon=2 / 16, budget=2))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from arena.game.oracle import Oracle, Stack
 from arena.game.referee import Referee
-from arena.records.reports import GameRows, Record
+from arena.records.reports import GameRows, MemoryRecorder
 from arena.rules.geometry import quantise
 from arena.rules.moves import Answers, Claim, Note, Resign, Submit, Volley
 from arena.rules.threat import Threat
@@ -110,7 +110,7 @@ class Both:
         self.oracle = Oracle(
             Stack(of, defenders), seed=play.seed, games=len(play.x0), accounts=self.threat.accounts
         )
-        self.record = Record()
+        self.record = MemoryRecorder()
         self.referee = Referee(
             self.oracle,
             worlds.deal(self.x0, label, key=play.key, target=target),

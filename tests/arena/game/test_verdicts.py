@@ -38,10 +38,10 @@ class Closing(Defender):
         return torch.zeros(games, dtype=torch.int64)
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
-        return torch.where((rows.memory[rows.slot] > 1).unsqueeze(1), scores.roll(1, dims=1), scores)
+        return torch.where((rows.memory[rows.game] > 1).unsqueeze(1), scores.roll(1, dims=1), scores)
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
-        rows.memory[rows.slot] += 1
+        rows.memory[rows.game] += 1
 
 
 def many(worlds: ModuleType, n: int) -> Tensor:

@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arena.log import Log, MatchInfo, RunInfo, open_log
-from arena.records.reports import REASONS, GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.log import Log, open_log
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows, Recorder
+from arena.records.runs import MatchInfo, RunInfo
+from arena.rules.outcome import REASONS
 from arena.rules.threat import Threat
 
 RUN = RunInfo(
@@ -64,7 +66,7 @@ class Shard:
     def keys(self) -> Any:
         return self.games.key
 
-    def tell(self, listener: Listener) -> None:
+    def tell(self, listener: Recorder) -> None:
         for piece in self.pieces:
             if isinstance(piece, QueryRows):
                 listener.queries(piece)

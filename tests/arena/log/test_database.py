@@ -20,9 +20,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, MetaData, Text, create_engine, inspect, text
 
-from arena.log import LogError, RunInfo, migrations, open_log, questions, schema
+from arena.log import LogError, migrations, open_log, questions, schema
 from arena.log.database import VERSION_TABLE, Database, head, migrate, parse_address, scripts_config
 from arena.log.migrations.__main__ import revise
+from arena.records.runs import RunInfo
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(where: str) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from arena.log import Log, LogError, MatchInfo, RunInfo, open_log, questions
+from arena.log import Log, LogError, open_log, questions
+from arena.records.runs import MatchInfo, RunInfo
 
 
 def test_runs_come_back(log: Log, run_info: RunInfo) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 import torch
+from arena.players.parameters.parameters import parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from arena import draws
-from arena.players import Attacker, Defender, Games, Needs, Response, Rows, generator_only, parameters, relay
+from arena.players import Attacker, Defender, Games, Needs, Response, Rows, relay
+from arena.players.attacker import generator_only
 from arena.rules.moves import Answers, Asking, Move, Note, Play, Volley, VolleyError
-from arena.rules.threat import Resources, Threat
+from arena.rules.threat import GrantedResources, Threat
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ from arena.rules.threat import Resources, Threat
         ),
         (
             {"images": 3},
-            {"resources": Resources(images=2)},
+            {"resources": GrantedResources(images=2)},
             "it needs 3 images of its own; the threat grants 2",
         ),
         ({"starts": "always"}, {}, "it needs starting images; the threat grants none (resources.starts)"),
@@ -68,7 +70,7 @@ def test_what_a_threat_does_not_grant_is_said_in_a_sentence(
         ({"feedback": "logits"}, {"feedback": "logits"}),
         ({"knowledge": "defense"}, {"knowledge": "weights"}),
         ({"knowledge": "weights"}, {"knowledge": "weights"}),
-        ({"images": 3, "starts": "always"}, {"resources": Resources(images=3, starts=True)}),
+        ({"images": 3, "starts": "always"}, {"resources": GrantedResources(images=3, starts=True)}),
     ],
 )
 def test_what_a_threat_grants_is_enough(needs: dict[str, Any], rules: dict[str, Any]) -> None:
@@ -165,7 +167,7 @@ def test_relay_of_an_attacker_without_moves_has_none() -> None:
 
 def some_rows(n: int = 4, **given_: Any) -> Rows:
     i = torch.arange(n)
-    return Rows(slot=i, game=i * 7 + 3, turn=i + 1, account=i * 0, place=i, seed=11, **given_)
+    return Rows(game=i, key=i * 7 + 3, turn=i + 1, account=i * 0, place=i, seed=11, **given_)
 
 
 @given(st.integers(1, 4), st.integers(0, 15))
@@ -178,7 +180,7 @@ def test_rows_draw_by_seed_game_turn_and_stream(n: int, stream: int) -> None:
             alone = one.uniform(shape, stream), one.normal(shape, stream), one.integers(5, shape, stream)
             assert all(torch.equal(t[k : k + 1], a) for t, a in zip(together, alone, strict=True))
     assert torch.equal(
-        rows.uniform((2,), stream), draws.uniform(11, rows.game, rows.turn, (2,), stream=stream)
+        rows.uniform((2,), stream), draws.uniform(11, rows.key, rows.turn, (2,), stream=stream)
     )
 
 
@@ -206,7 +208,7 @@ def test_rows_are_selected_by_index_mask_and_slice() -> None:
     rows = some_rows().repeat(2)
     for chosen in (torch.tensor([5, 2]), torch.arange(8) % 3 == 0, slice(2, 5)):
         part = rows[chosen]
-        for name in ("slot", "game", "turn", "account", "place", "draw"):
+        for name in ("game", "key", "turn", "account", "place", "draw"):
             assert torch.equal(getattr(part, name), getattr(rows, name)[chosen]), name
         assert part.seed == 11
         assert len(part) == len(part.game)
@@ -215,7 +217,7 @@ def test_rows_are_selected_by_index_mask_and_slice() -> None:
 
 def test_repeats_of_a_row_stand_side_by_side_with_draws_of_their_own() -> None:
     rows = some_rows(2).repeat(3)
-    assert rows.game.tolist() == [3, 3, 3, 10, 10, 10]
+    assert rows.key.tolist() == [3, 3, 3, 10, 10, 10]
     assert rows.place.tolist() == [0, 0, 0, 1, 1, 1]
     assert torch.as_tensor(rows.draw).tolist() == [0, 1, 2, 0, 1, 2]
     again = rows.repeat(2)

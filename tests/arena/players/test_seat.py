@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.players.seat import Games, Holdings, join, restrict
+from arena.players.seat import Games, Resources, join, restrict
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
 from arena.rules.threat import Threat
 
@@ -372,7 +372,7 @@ def test_a_seat_of_some_games_numbers_them_from_0() -> None:
         state=state,
         target=target,
         key=torch.tensor([5, 6, 7, 8]),
-        holdings=Holdings(starts=starts),
+        resources=Resources(starts=starts),
         defense={"name": "d"},
     )
     i = torch.tensor([3, 1])
@@ -386,8 +386,8 @@ def test_a_seat_of_some_games_numbers_them_from_0() -> None:
     assert inner.left.tolist() == [1, 3]
     assert inner.open.tolist() == [0]
     assert inner.state.banned.tolist() == [[True], [True]]
-    assert inner.holdings.starts is not None
-    assert inner.holdings.starts.equal(starts[i])
+    assert inner.resources.starts is not None
+    assert inner.resources.starts.equal(starts[i])
     assert (inner.classes, inner.max_rows, inner.defense) == (K, 4, {"name": "d"})
     inner.x0.zero_()
     assert games.x0.min() > 0

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from arena.evaluation.clean_utility import Utility
-from arena.log import Log, MatchInfo, RunInfo, open_log
+from arena.log import Log, open_log
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario

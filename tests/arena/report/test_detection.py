@@ -6,12 +6,16 @@ import math
 
 import pytest
 
-from arena.log.answers import Asked
+from arena.log.answers import PurposeCounts
 from arena.report.detection import ESTIMATION, Detection, purposes_of
 from arena.rules import purposes
 
 ONE = Detection(
-    (Asked("gradient", 80, 0, 60), Asked("boundary-search", 15, 0, 3), Asked("candidate", 5, 0, 1))
+    (
+        PurposeCounts("gradient", 80, 0, 60),
+        PurposeCounts("boundary-search", 15, 0, 3),
+        PurposeCounts("candidate", 5, 0, 1),
+    )
 )
 
 
@@ -28,5 +32,5 @@ def test_shares_are_of_the_queries_with_a_purpose() -> None:
 
 
 def test_purposes_come_by_their_queries() -> None:
-    other = Detection((Asked("boundary-search", 70, 0, 0), Asked("start", 5, 0, 0)))
+    other = Detection((PurposeCounts("boundary-search", 70, 0, 0), PurposeCounts("start", 5, 0, 0)))
     assert purposes_of([ONE, other]) == ["boundary-search", "gradient", "candidate", "start"]

@@ -9,10 +9,10 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from arena.log import Verdict
 from arena.report.distance_charts import distance_curves, success_curves
 from arena.report.distances import Distances
 from arena.report.rates import Median, Rate
+from arena.rules.outcome import Verdict
 
 COUNTS = (10, 100, 1000)
 MEDIANS = (Median(4.0, 2.0, math.inf), Median(2.0, 1.5, 3.0), Median(0.5, 0.25, 1.0))

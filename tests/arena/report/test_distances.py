@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from arena.log.answers import Marks, Match, Outcomes
+from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
 from arena.report.distances import Distances, distances, joined
 from arena.rules.threat import Threat
 from arena.statistics import wilson
@@ -31,16 +31,16 @@ def told(info):
         far = [np.array(l2) for l2 in FAR]
         hit = [np.isfinite(l2) for l2 in far]
         base = [np.array([True, False, True, True, True]), np.array([False, False, True, True, True])]
-        outcomes = Outcomes(
+        outcomes = LoggedGames(
             n + 1, zeros, zeros, np.array(image), zeros, zeros - 1, ["budget"] * 4 + ["clean"], zeros, zeros,
             zeros, hit[1], vote[1], base[1], zeros, zeros, far[1], far[1] / 10,
         )  # fmt: skip
-        marks = Marks(
+        marks = LoggedMarks(
             np.repeat([0, 10], 5), np.tile(n + 1, 2), np.tile(zeros, 2), np.append(np.zeros(5, bool), hit[0]),
             np.append(np.zeros(5), vote[0]), np.append(np.zeros(5, bool), base[0]),
             np.append(np.full(5, INF), far[0]), np.append(np.full(5, INF), far[0] / 10),
         )  # fmt: skip
-        played = Match(1, 1, replace(info, threat=rules, radii=radii))
+        played = LoggedMatch(1, 1, replace(info, threat=rules, radii=radii))
         return distances(played, outcomes, marks, np.array([True] * 4 + [False]))
 
     return told

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from arena.log import LogError, open_log, questions
-from arena.log.answers import Marks
+from arena.log.answers import LoggedMarks
 from arena.report.rates import rate, standing
 from arena.report.summary import VERDICTS, progress, read_rows, read_run
 
@@ -175,7 +175,7 @@ def test_a_verdict_holds_until_the_next():
     marks = [(at, game) for at in (0, 3, 6, 9) for game in range(30) if at == 0 or rng.random() < 0.5]
     at, game = np.array(marks).T
     nothing = np.zeros(len(marks))
-    told = Marks(at, game, at, nothing > 0, rng.random(len(marks)), nothing > 0, nothing, nothing)
+    told = LoggedMarks(at, game, at, nothing > 0, rng.random(len(marks)), nothing > 0, nothing, nothing)
     standing_now: dict[int, float] = {}
     for upto in (0, 3, 6, 9):
         standing_now |= {g: v for a, g, v in zip(at, game, told.vote, strict=True) if a == upto}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arena.rules.threat import Resources, Threat, parse_epsilon, parse_feedback, parse_threat
+from arena.rules.threat import GrantedResources, Threat, parse_epsilon, parse_feedback, parse_threat
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,11 @@ def test_infinite_ball_needs_objective_minimum(objective: Any) -> None:
 )
 def test_json_comes_back_the_same(epsilon: Any, feedback: str, images: int) -> None:
     threat = Threat(
-        epsilon=epsilon, budget=5, feedback=feedback, objective="minimum", resources=Resources(images=images)
+        epsilon=epsilon,
+        budget=5,
+        feedback=feedback,
+        objective="minimum",
+        resources=GrantedResources(images=images),
     )
     assert Threat.model_validate_json(threat.model_dump_json()) == threat
     assert Threat(**threat.model_dump()) == threat

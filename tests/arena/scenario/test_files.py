@@ -15,7 +15,7 @@ import torch
 import scenarios
 from arena.players import Attacker, Games, Needs, Play
 from arena.scenario.files import ScenarioError, load_scenario, parse_scenario
-from arena.scenario.loaded_worlds import Grounds
+from arena.scenario.loaded_worlds import LoadedWorlds
 
 MINIMAL = """
 attackers = ["square"]
@@ -280,7 +280,7 @@ def test_a_world_that_cannot_be_loaded_is_told_by_file_and_block(tmp_path):
         ("games = 9999", "games: found 9999; classifier digits-cnn gets"),
     ):
         scenario = read(tmp_path, f"{text}{own}\n")
-        grounds = Grounds(tmp_path, [], torch.device("cpu"))
+        grounds = LoadedWorlds(tmp_path, [], torch.device("cpu"))
         with pytest.raises(ScenarioError) as caught:
             [grounds.of(match) for match in scenario.matches]
         assert str(caught.value).startswith(f"{tmp_path / 'x.toml'}: block 2: {said}")

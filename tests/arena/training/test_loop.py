@@ -56,7 +56,7 @@ def test_the_recipe_gives_the_packaged_classifier(data: Dataset) -> None:
     trained = train(Job("digits-cnn", data, RECIPES["digits"].recipe))
     assert (trained.mean, trained.std, trained.epochs, trained.steps) == ([0.0], [1.0], 60, 960)
     ours = Classifier(trained.network, shape=data.shape, classes=10)
-    for split in (data.calibration, data.attackers, data.games):
+    for split in (data.calibration, data.resources, data.games):
         mine, theirs = ours(split.images), packaged(split.images)
         assert (mine.argmax(1) == theirs.argmax(1)).double().mean() >= 0.98
         assert (mine.softmax(1) - theirs.softmax(1)).abs().sum(1).mean() <= 0.06

@@ -24,7 +24,7 @@ def test_targeted_it_goes_straight_after_the_circle(flat_boundary):
     labels = (plane.side(own) > plane.b).long()
     assert labels.sum() >= 5
     rules = {"goal": "targeted", "resources": {"starts": True}}
-    found, result = plane.ratios(CGBA(), budget=800, at=(250,), rules=rules, own_images=(own, labels))
+    found, result = plane.ratios(CGBA(), budget=800, at=(250,), rules=rules, resources=(own, labels))
     assert 1 - 1e-5 <= found[1] < 1.3 and found[1] < found[0], found
     assert result.base.all()
 

@@ -10,7 +10,7 @@ from agents.attackers.decision.guessing_smart import GuessingSmart
 from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec
 from arena.datasets.loading import load_dataset
-from arena.players.seat import Holdings
+from arena.players.seat import Resources
 from arena.rules.threat import Threat
 
 SHAPE = (3, 6, 8)
@@ -65,7 +65,7 @@ def shell(x, game, turn):
 
 def seated(referee, model, x0, images, labels, threat=FAR):
     table = referee(model, x0, torch.zeros(len(x0), dtype=torch.int64), threat)
-    table.seat.holdings = Holdings(images=images, labels=labels)
+    table.seat.resources = Resources(images=images, labels=labels)
     return table
 
 
@@ -147,7 +147,7 @@ def test_success_on_digits_rises_with_queries():
         classifier=classifier,
         images=data.games.take(slice(0, 24)),
         labels=data.games.labels[:24],
-        own_images=(data.train.take(slice(0, 400)), data.train.labels[:400]),
+        resources=(data.train.take(slice(0, 400)), data.train.labels[:400]),
         threat=threat | {"resources": {"images": 400}},
         at=[20],
     )

@@ -8,7 +8,7 @@ import arena
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.parts.claims import stand_by
-from arena.players.seat import Holdings
+from arena.players.seat import Resources
 from arena.rules.threat import Threat
 
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=1000, objective="minimum", feedback="label")
@@ -138,7 +138,7 @@ def test_targeted_the_image_granted_is_searched_once(referee, linear, images):
     table = referee(
         model, x0[i], label[i], THREAT.model_copy(update={"goal": "targeted"}), target=1 - label[i]
     )
-    table.seat.holdings = Holdings(starts=start.expand(len(i), -1, -1, -1))
+    table.seat.resources = Resources(starts=start.expand(len(i), -1, -1, -1))
     table.play(HopSkipJump())
     purposes = table.purposes(0)
     # One query of the image, then as many as halve a bracket to d^(-3/2), then probes.

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import arena
-from agents.attackers.decision.sign_flip import SignFlip, Walk
+from agents.attackers.decision.sign_flip import SignFlip, SignFlipWalk
 from arena.rules.threat import Threat
 
 SHAPE = (1, 10, 10)
@@ -74,7 +74,7 @@ def walk(referee, linear):
         shape = tuple(delta.shape)
         x0 = torch.full((1, *shape), 0.5)
         table = referee(linear(shape), x0, torch.zeros(1).long(), rules(norm))
-        return Walk(SignFlip(**options), table.seat, x0 + delta)
+        return SignFlipWalk(SignFlip(**options), table.seat, x0 + delta)
 
     return make
 
@@ -158,7 +158,7 @@ def test_targeted_it_starts_from_the_image_given(flat_boundary):
         classifier=boundary,
         images=boundary.images,
         labels=torch.zeros(4).long(),
-        own_images=(own, torch.ones(3).long()),
+        resources=(own, torch.ones(3).long()),
         threat=rules(budget=300, goal="targeted", resources={"starts": True}),
         at=(1,),
     )

@@ -93,7 +93,7 @@ def _digits(attacker, threat, games=30, **more):
     classifier = load_classifier(ClassifierSpec(network="digits-cnn"), data, torch.device("cpu"))
     x, y = data.games.take(slice(0, games)), data.games.labels[:games]
     if more.pop("own", False):
-        more["own_images"] = data.train.take(slice(0, 300)), data.train.labels[:300]
+        more["resources"] = data.train.take(slice(0, 300)), data.train.labels[:300]
     return arena.play(attacker, classifier=classifier, images=x, labels=y, threat=threat, **more)
 
 

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from agents.attackers.decision.surfree import Directions, SurFree, lowest
+from agents.attackers.decision.surfree import RandomDirections, SurFree, lowest
 from agents.attackers.parts.dct import to_frequencies
 from arena.rules.threat import Threat
 
@@ -21,13 +21,13 @@ def test_directions_are_orthogonal_and_of_low_frequencies(referee, flat_boundary
     threat = Threat(norm="l2", epsilon=math.inf, budget=9, objective="minimum", feedback="label")
     seat = referee(plane.answer, plane.images, torch.zeros(4).long(), threat).seat
     x, i = torch.rand(4, *SHAPE), torch.arange(4)
-    directions = Directions(seat, 0.5, 5)
+    directions = RandomDirections(seat, 0.5, 5)
     drawn = [directions.draw(x, i) for _ in range(9)]
     for k, v in enumerate(drawn):
         assert torch.allclose(v.flatten(1).norm(dim=1), torch.ones(4), atol=1e-5)
         for before in [x - seat.x0, *drawn[max(0, k - 5) : k]]:
             assert (v * before).flatten(1).sum(dim=1).abs().max() < 1e-5
-    spectrum = to_frequencies(Directions(seat, 0.5, 0).draw(seat.x0, i), 12, 12)
+    spectrum = to_frequencies(RandomDirections(seat, 0.5, 0).draw(seat.x0, i), 12, 12)
     outside = lowest(12, 12, 0.5, x.device) == 0
     assert outside.sum() == 72 and spectrum[:, :, outside].abs().max() < 1e-5
     assert spectrum.abs().max() > 1e-2

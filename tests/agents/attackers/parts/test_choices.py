@@ -1,6 +1,6 @@
 import torch
 
-from agents.attackers.parts.choices import Ahead
+from agents.attackers.parts.choices import ChoicesAhead
 from arena.rules.threat import Threat
 
 
@@ -15,7 +15,7 @@ def make_ahead(referee, linear, images, games, steps=4):
         step = torch.arange(first, first + count).view(-1, 1).expand(-1, len(i))
         return step * 100 + i, seat.uniform((count,), i).T
 
-    return Ahead(seat, steps, make), calls
+    return ChoicesAhead(seat, steps, make), calls
 
 
 def test_every_open_game_gets_the_choices_of_its_step(referee, linear, images):

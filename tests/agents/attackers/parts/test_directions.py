@@ -11,7 +11,7 @@ from agents.attackers.parts.directions import (
     normed,
     place,
 )
-from arena.players.seat import Holdings
+from arena.players.seat import Resources
 from arena.rules.threat import Threat
 
 SHAPE = (1, 8, 8)
@@ -192,7 +192,7 @@ def test_targeted_it_goes_towards_the_given_start_and_images_of_the_target(refer
     # One image of the target class straight ahead, one of the other class, one that the service calls 0.
     own = torch.stack([boundary.images[0] + towards, boundary.images[0] + towards, boundary.images[0]])
     table = table_of(referee, boundary, rules(goal="targeted"), target=torch.ones(2).long())
-    table.seat.holdings = Holdings(images=own, labels=torch.tensor([1, 0, 1]), starts=starts)
+    table.seat.resources = Resources(images=own, labels=torch.tensor([1, 0, 1]), starts=starts)
     run = procedure(lambda games: find_direction(games, 100))
     table.play(run)
     for game, x0 in enumerate(boundary.images):
@@ -206,7 +206,7 @@ def test_the_fallback_starts_towards_an_image_granted(referee, flat_boundary, pr
     boundary.b += 2.0 * boundary.w.norm()  # far beyond noise
     image = (0.5 + 0.5 * boundary.w.sign()).float()
     table = table_of(referee, boundary, rules())
-    table.seat.holdings = Holdings(images=image.unsqueeze(0), labels=torch.ones(1).long())
+    table.seat.resources = Resources(images=image.unsqueeze(0), labels=torch.ones(1).long())
     run = procedure(lambda games: find_direction(games, 3, fallback=True))
     table.play(run)
     for game, x0 in enumerate(boundary.images):

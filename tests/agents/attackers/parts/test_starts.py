@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agents.attackers.parts.starts import find_start, nearest_images
-from arena.players.seat import Holdings
-from arena.rules.threat import Resources, Threat
+from arena.players.seat import Resources
+from arena.rules.threat import GrantedResources, Threat
 
 SHAPE = (1, 4, 4)
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=50, objective="minimum", feedback="label")
@@ -57,7 +57,7 @@ def test_the_fallback_is_the_nearest_image_granted_of_another_label(referee, ima
     owned[:, 0, 0, 0] = torch.tensor([1.0, 0.0, 1.0, 1.0, 1.0])  # the service calls [1] class 0
     x0 = (owned[[1]] + 0.01 * images(1, SHAPE, seed=4)).clamp(0, 0.99)
     table, attacker = referee(stubborn(0), x0, torch.zeros(1).long(), THREAT), Only(draws=3, fallback=True)
-    table.seat.holdings = Holdings(owned, torch.tensor([1, 1, 1, 0, 1]))
+    table.seat.resources = Resources(owned, torch.tensor([1, 1, 1, 0, 1]))
     table.play(attacker)
     far = (owned - x0).flatten(1).norm(dim=1)
     expected = min((0, 2, 4), key=lambda n: far[n])  # [1] is nearer, but not answered so; [3] is of class y
@@ -66,13 +66,13 @@ def test_the_fallback_is_the_nearest_image_granted_of_another_label(referee, ima
 
 
 def test_targeted_games_start_from_the_image_given_or_not_at_all(referee, images):
-    threat = THREAT.model_copy(update={"goal": "targeted", "resources": Resources(starts=True)})
+    threat = THREAT.model_copy(update={"goal": "targeted", "resources": GrantedResources(starts=True)})
     starts = images(3, SHAPE, seed=5)
     starts[1] = torch.nan  # none was found
     starts[:, 0, 0, 0] = torch.tensor([1.0, torch.nan, 0.5])  # the third is no longer answered as its target
     target = torch.ones(3, dtype=torch.int64)
     table = referee(stubborn(0, 1, 2), images(3, SHAPE), torch.zeros(3).long(), threat, target=target)
-    table.seat.holdings = Holdings(starts=starts)
+    table.seat.resources = Resources(starts=starts)
     attacker = Only()
     table.play(attacker)
     assert [len(asked) for asked in table.asked] == [1, 0, 1]

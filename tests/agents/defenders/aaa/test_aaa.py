@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from arena.players.parameters.parameters import parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -23,7 +24,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.calibration import ece, temperature_grid
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
-from arena.players import Defender, Response, Rows, parameters
+from arena.players import Defender, Response, Rows
 from arena.rules.losses import margin
 
 BOTH = pytest.mark.parametrize("kind", [AAALinear, AAASine])
@@ -166,7 +167,7 @@ class Flags(Defender):
     """Flags the first game and declines to answer the second."""
 
     def respond(self, x: Tensor, rows: Rows, inner: Any) -> Response:
-        return Response(inner(x, rows).scores, declined=rows.game == 1, flagged=rows.game == 0)
+        return Response(inner(x, rows).scores, declined=rows.key == 1, flagged=rows.key == 0)
 
 
 @BOTH

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from agents.defenders.aaa.aaa import descent
-from agents.defenders.aaa.descent import Descent, descend, top_probability
+from agents.defenders.aaa.descent import LogitDescent, descend, top_probability
 
 SETTINGS = {"beta": 5.0, "steps": 100, "lr": 0.1}
 
@@ -56,7 +56,7 @@ def test_gradient_is_that_of_autograd(classes: int) -> None:
     top = torch.arange(50) % classes  # not only the largest
     point = z.clone().requires_grad_(True)
     (expected,) = torch.autograd.grad(loss(point, top, t, confidence, 5.0), point)
-    found = Descent(z, top, t, confidence, 5.0).gradient()
+    found = LogitDescent(z, top, t, confidence, 5.0).gradient()
     assert (found - expected).abs().max() < 1e-12
 
 
@@ -64,15 +64,15 @@ def test_gradient_is_that_of_autograd(classes: int) -> None:
 def test_sign_of_zero_is_zero(beta: float) -> None:
     z = torch.tensor([[2.0, 0.0, 0.0, 0.0]])
     top, p = torch.tensor([0]), z.softmax(1)[:, 0]
-    on_margin = Descent(z, top, torch.tensor([2.0]), p + 0.1, beta).gradient()
+    on_margin = LogitDescent(z, top, torch.tensor([2.0]), p + 0.1, beta).gradient()
     assert torch.equal(on_margin.sign(), torch.tensor([[-1.0, 1, 1, 1]]) * (beta > 0))
-    on_both = Descent(torch.zeros(1, 4), top, torch.zeros(1), torch.tensor([0.25]), beta).gradient()
+    on_both = LogitDescent(torch.zeros(1, 4), top, torch.zeros(1), torch.tensor([0.25]), beta).gradient()
     assert torch.equal(on_both, torch.zeros(1, 4))
 
 
 def test_ties_go_to_the_lowest_index() -> None:
     z = torch.tensor([[0.0, 3, 3, 3], [3, 1, 2, 2], [1, 1, 1, 1]])
-    found = Descent(z, z.argmax(1), torch.full((3,), 9.0), torch.full((3,), 0.5), 0.0).gradient()
+    found = LogitDescent(z, z.argmax(1), torch.full((3,), 9.0), torch.full((3,), 0.5), 0.0).gradient()
     assert torch.equal(found, torch.tensor([[0.0, -1, 1, 0], [-1, 0, 1, 0], [-1, 1, 0, 0]]))
 
 

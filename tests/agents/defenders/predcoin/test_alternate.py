@@ -10,7 +10,7 @@ from agents.defenders.predcoin.alternate import PredCoinAlternate
 from agents.defenders.predcoin.conv_parity import ConvParity
 from agents.defenders.predcoin.predcoin import PredCoin
 from arena.conformance.defender_checks import check_defender
-from arena.conformance.tiny_worlds import world
+from arena.conformance.tiny_worlds import tiny_world
 
 
 def test_conforms() -> None:
@@ -19,7 +19,7 @@ def test_conforms() -> None:
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_every_nth_query_of_a_game_goes_by_parity(n: int, ask_as: Callable[..., Any]) -> None:
-    place = world(0, "cpu")
+    place = tiny_world(0, "cpu")
     defender = PredCoinAlternate(gamma=0.0, parity_every=n).fit(place.classifier, place)
     parity = ConvParity(gamma=0.0).fit(place.classifier, place)
     x = place.split("games", 40).images

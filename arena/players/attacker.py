@@ -1,0 +1,119 @@
+"""What an attacker is: what it needs, and how it plays."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from arena.players.seat import Games
+from arena.rules.moves import Asking, Move, Play, VolleyError
+from arena.rules.threat import Goal, Knowledge, Norm, Objective, Threat
+
+if TYPE_CHECKING:
+    from arena.players.defender import Defender
+
+_KNOWLEDGE: tuple[Knowledge, ...] = ("none", "defense", "detector", "weights")
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an attacker must be granted by a threat (D6).
+
+    Attributes:
+        feedback: `label` is content with any feedback, `scores` needs scores, `logits` needs logits.
+        norms, goals, objectives: those it can play.
+        knowledge: the least knowledge it needs.
+        images: how many images of its own it needs.
+        starts: when it needs a starting image for each game.
+        prefix: whether the first q queries of its run are as good as a run with budget q.
+    """
+
+    feedback: Literal["label", "scores", "logits"] = "label"
+    norms: tuple[Norm, ...] = ("l2", "linf")
+    goals: tuple[Goal, ...] = ("untargeted", "targeted")
+    objectives: tuple[Objective, ...] = ("first", "submit", "minimum")
+    knowledge: Knowledge = "none"
+    images: int = 0
+    starts: Literal["never", "targeted", "always"] = "never"
+    prefix: bool = True
+
+    def needs_starts(self, targeted: bool) -> bool:
+        """Whether it needs a starting image for each game, targeted or not."""
+        return self.starts == "always" or (self.starts == "targeted" and targeted)
+
+    def unmet(self, threat: Threat) -> str | None:
+        """One sentence on what `threat` does not grant, or None where it grants all."""
+        if self.feedback != "label" and threat.feedback == "label":
+            return f'it needs scores; the threat\'s feedback is "{threat.feedback}"'
+        if self.feedback == "logits" and threat.feedback != "logits":
+            return f'it needs logits; the threat\'s feedback is "{threat.feedback}"'
+        for name, allowed in (("norm", self.norms), ("goal", self.goals), ("objective", self.objectives)):
+            if (found := getattr(threat, name)) not in allowed:
+                options = ", ".join(f'"{a}"' for a in allowed)
+                return f'it plays {name} {options}; the threat\'s {name} is "{found}"'
+        if _KNOWLEDGE.index(threat.knowledge) < _KNOWLEDGE.index(self.knowledge):
+            return f'it needs knowledge "{self.knowledge}"; the threat grants "{threat.knowledge}"'
+        if threat.resources.images < self.images:
+            return f"it needs {self.images} images of its own; the threat grants {threat.resources.images}"
+        if self.needs_starts(threat.targeted) and not threat.resources.starts:
+            return "it needs starting images; the threat grants none (resources.starts)"
+        return None
+
+    def unmet_by(self, defenders: Sequence[Defender]) -> str | None:
+        """One sentence on what a stack of `defenders` does not have, or None where it has all: a detector."""
+        if self.knowledge != "detector" or any(d.has_detector() for d in defenders):
+            return None
+        return 'it needs knowledge "detector"; no defender of this stack has a detector'
+
+
+class Attacker(ABC):
+    """A strategy. Its parameters are the fields of a frozen dataclass; it keeps no state between plays."""
+
+    across_games: ClassVar[bool] = False
+    """Whether what it learns in one game of a shard may change how it plays another."""
+
+    @property
+    def needs(self) -> Needs:
+        """What a threat must grant; most attackers override this with a plain class attribute."""
+        return Needs()
+
+    @property
+    def budget_factor(self) -> int:
+        """By how much this attacker's convention multiplies the threat's budget."""
+        return 1
+
+    @abstractmethod
+    def play(self, games: Games) -> Play:
+        """Play all `games` at once: yield moves, receive answers, return when nothing is left to do."""
+
+
+def relay(play: Play, answer: Callable[[Move], Asking]) -> Play:
+    """Let an inner attacker play behind a wrapper.
+
+    Every move of `play` is answered by the generator function `answer`, which makes moves of its own, or
+    passes the move on (`yield move`), and returns what the inner attacker is to hear at its own seat.
+    """
+    try:
+        move = next(play)
+        while True:
+            try:
+                reply = yield from answer(move)
+            except VolleyError as error:
+                move = play.throw(error)
+            else:
+                move = play.send(reply)
+    except StopIteration:
+        return
+
+
+def generator_only(play: object) -> Play:
+    """`play` if it is a generator.
+
+    Raises:
+        TypeError: if `play` of an attacker returned something else.
+    """
+    if not isinstance(play, Generator):
+        raise TypeError(f"play() must be a generator that yields moves; it returned {type(play).__name__}")
+    return play

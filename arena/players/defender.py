@@ -1,0 +1,195 @@
+"""What a defender is: who asks it, what it answers, and the places where it may act."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
+
+import torch
+from torch import Tensor
+
+from arena import draws
+
+if TYPE_CHECKING:
+    from arena.classifiers import Classifier
+    from arena.datasets import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Who asks: one entry [n] for each row of a batch, and the draws keyed to it (D4).
+
+    Attributes:
+        game: [n] int64, the game's index in the shard, by which memory is kept.
+        key: [n] int64, the game's number, to which draws are keyed.
+        turn: [n] int64, the query's number within its game, from 1.
+        account: [n] int64.
+        place: [n] int64, the row's place in the batch that the Referee sent.
+        seed: this defender's.
+        draw: which of the repeats of this row it is; 0 unless a defender asks several times.
+        memory: this defender's memory as `start` made it, None for one without.
+    """
+
+    game: Tensor
+    key: Tensor
+    turn: Tensor
+    account: Tensor
+    place: Tensor
+    seed: int = 0
+    draw: Tensor | int = 0
+    memory: Any = None
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    def __getitem__(self, rows: Tensor | slice) -> Rows:
+        """The rows selected by an index, a mask or a slice."""
+        draw = self.draw[rows] if isinstance(self.draw, Tensor) else self.draw
+        return replace(
+            self,
+            game=self.game[rows],
+            key=self.key[rows],
+            turn=self.turn[rows],
+            account=self.account[rows],
+            place=self.place[rows],
+            draw=draw,
+        )
+
+    def repeat(self, times: int) -> Rows:
+        """Each row `times` times, repeats of a row side by side, with draws of their own."""
+        n = len(self)
+        index = torch.arange(n, device=self.game.device).repeat_interleave(times)
+        count = torch.arange(times, device=self.game.device).repeat(n)
+        rows = self[index]
+        return replace(rows, draw=rows.draw * times + count)
+
+    def uniform(self, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Uniform on [0,1), [n,*shape]; another `stream` (0 to 15) gives other draws for the same row."""
+        return draws.uniform(self.seed, self.key, self.turn, shape, stream=self._stream(stream))
+
+    def normal(self, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Standard normal, [n,*shape]."""
+        return draws.normal(self.seed, self.key, self.turn, shape, stream=self._stream(stream))
+
+    def integers(self, high: int, shape: Sequence[int], stream: int = 0) -> Tensor:
+        """Uniform on {0, ..., high - 1}, int64 [n,*shape]."""
+        return draws.integers(high, self.seed, self.key, self.turn, shape, stream=self._stream(stream))
+
+    def _stream(self, stream: int) -> Tensor | int:
+        if not 0 <= stream < 16:
+            raise ValueError(f"stream must be from 0 to 15; found {stream}")
+        return self.draw * 16 + stream
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """A defended answer, [n] rows; None stands for False everywhere.
+
+    Attributes:
+        scores: [n,K] logits. The label answered is their argmax, ties to the lowest index.
+        declined: [n] bool: no label is given (-1), which is never a hit.
+        refused: [n] bool: nothing is answered, and the attacker is told so; charged.
+        flagged: [n] bool: marked by the defender, for the log; the attacker is not told.
+        banned: [n] bool: refused, and the account is closed.
+    """
+
+    scores: Tensor
+    declined: Tensor | None = None
+    refused: Tensor | None = None
+    flagged: Tensor | None = None
+    banned: Tensor | None = None
+
+
+Inner: TypeAlias = Callable[[Tensor, Rows], Response]
+
+
+class Splits(Protocol):
+    """What a defender may prepare itself on; disjoint from the games and from the attackers' images."""
+
+    @property
+    def train(self) -> Split: ...
+
+    @property
+    def calibration(self) -> Split: ...
+
+
+class Defender:
+    """A policy around a classifier. Its parameters are the fields of a frozen dataclass.
+
+    Simple defenders override `transform` (input only), `rewrite` (scores only) or `watch` (history only);
+    others override `respond`. An answer to a row depends on the row, the memory and the keyed draws of
+    `rows` alone, never on the other rows of the batch.
+    """
+
+    random: ClassVar[bool] = False
+    """Whether the same row may be answered differently by another draw."""
+    memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
+    """By what earlier rows an answer may be influenced: those of its game, its account, or all."""
+    secrets: ClassVar[tuple[str, ...]] = ("seed",)
+    """Parameters shown to no attacker, whatever it may know of the defense: keys, salts and seeds (D5)."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        """Another classifier in place of `classifier`."""
+        return classifier
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Self:
+        """This defender prepared for the (hardened) `classifier`: tuned, trained."""
+        return self
+
+    def facts(self) -> dict[str, Any]:
+        """What `fit` found, for the log; JSON values."""
+        return {}
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        """Answer images `x` [n,C,H,W]; `inner` is the rest of the stack, the classifier at its core."""
+        response = inner(self.transform(x, rows), rows)
+        if type(self).rewrite is not Defender.rewrite:
+            finite = response.scores.isfinite().all(dim=1, keepdim=True)
+            scores = torch.where(finite, self.rewrite(response.scores, rows), response.scores)
+            response = replace(response, scores=scores)
+        return self.watch(x, rows, response)
+
+    def transform(self, x: Tensor, rows: Rows) -> Tensor:
+        """The images to pass on in place of `x` [n,C,H,W]."""
+        return x
+
+    def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
+        """The logits to answer in place of `scores` [n,K]; rows that are not finite pass by unchanged."""
+        return scores
+
+    def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
+        """`response` with rows refused, flagged or banned in view of `rows.memory`."""
+        return response
+
+    def start(self, games: int, accounts: int, device: torch.device) -> Any:
+        """Fresh memory for a shard of `games` games with `accounts` accounts each."""
+        return None
+
+    def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
+        """Commit rows that the Referee kept to `rows.memory`, in place. `x` is as `respond` received it."""
+
+    def forget(self, memory: Any, games: Tensor) -> None:
+        """Make `memory` of `games` [m] as `start` made it, in place: new games are dealt there.
+
+        Asked of defenders with memory per game or account, where an environment deals game after game.
+
+        Raises:
+            NotImplementedError: if this defender does not say how.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} keeps memory per {self.memory}: in an environment, where new games "
+            f"take the places of ended ones, it must override forget(memory, games)"
+        )
+
+    def has_detector(self) -> bool:
+        """Whether `detector` is one that an insider may evaluate."""
+        return type(self).detector is not Defender.detector
+
+    def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
+        """The detector's scores [n] of `x` for an insider, less its threshold: from 0 on `x` is flagged.
+
+        Raises:
+            NotImplementedError: if this defender has no detector.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no detector")
