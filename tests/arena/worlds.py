@@ -222,7 +222,7 @@ def marks_of(record: MemoryRecorder) -> dict[tuple[int, int], dict[str, Any]]:
     columns = ("turn", "answered", "vote", "base", "l2", "linf")
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for rows in record.mark_rows:
-        for row, game in enumerate(rows.key.tolist()):
+        for row, game in enumerate(rows.game.tolist()):
             assert (game, rows.at) not in found, f"mark {rows.at} of game {game} was reported twice"
             found[game, rows.at] = {name: getattr(rows, name)[row].item() for name in columns}
     return found

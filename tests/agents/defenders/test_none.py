@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import torch
-from arena.players.parameters.parameters import parameters
 from torch import Tensor
 
 from agents.defenders.none import NoDefense
 from arena.conformance.defender_checks import check_defender
+from arena.players.parameters import parameters
 
 
 def test_conforms() -> None:

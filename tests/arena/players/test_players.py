@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from arena.players.parameters.parameters import parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -18,6 +17,7 @@ from torch import Tensor
 from arena import draws
 from arena.players import Attacker, Defender, Games, Needs, Response, Rows, relay
 from arena.players.attacker import generator_only
+from arena.players.parameters import parameters
 from arena.rules.moves import Answers, Asking, Move, Note, Play, Volley, VolleyError
 from arena.rules.threat import GrantedResources, Threat
 

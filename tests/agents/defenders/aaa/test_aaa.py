@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from arena.players.parameters.parameters import parameters
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -25,6 +24,7 @@ from arena.classifiers.calibration import ece, temperature_grid
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
 from arena.players import Defender, Response, Rows
+from arena.players.parameters import parameters
 from arena.rules.losses import margin
 
 BOTH = pytest.mark.parametrize("kind", [AAALinear, AAASine])
