@@ -140,9 +140,7 @@ class Posterior:
         return place.unsqueeze(1) - self.places + self.grid.cells
 
 
-def sigmoid_search(
-    games: Games, i: Tensor, path: Path, grid: Sigmoids, purpose: str = SEARCH
-) -> Generator[Move, Answers, Boundary]:
+def sigmoid_search(games: Games, i: Tensor, path: Path, grid: Sigmoids) -> Generator[Move, Answers, Boundary]:
     """Find the boundaries on the paths of games `i` [n], benign at 0 and adversarial at 1."""
     posterior = Posterior(grid, len(i))
     every = torch.arange(len(i), device=i.device)
@@ -152,7 +150,7 @@ def sigmoid_search(
         if not len(rows):
             break
         place = posterior.most_informative(rows)
-        answers = yield from games.ask(path(place.double() / grid.cells, rows), i[rows], purpose)
+        answers = yield from games.ask(path(place.double() / grid.cells, rows), i[rows], SEARCH)
         known = answers.answered
         told = rows[known]
         posterior.update(told, place[known], games.wrong(answers)[known])
