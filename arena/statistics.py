@@ -121,19 +121,6 @@ def ece_quantile(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> f
     return _gap(p, right, np.quantile(p, np.arange(1, bins) / bins, method="inverted_cdf"))
 
 
-def nll(logits: ArrayLike, labels: ArrayLike) -> float:
-    """Mean negative log-likelihood, in nats, of labels [n] under logits [n,K] (or log-probabilities).
-
-    Raises ValueError where the shapes do not fit, n is 0 or a label is none of 0..K-1.
-    """
-    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
-    if z.ndim != 2 or len(z) == 0 or y.shape != z.shape[:1]:
-        raise ValueError(f"nll needs logits [n,K] and labels [n] with n > 0, not {z.shape} and {y.shape}")
-    if y.min() < 0 or y.max() >= z.shape[1]:
-        raise ValueError(f"labels must lie in 0..{z.shape[1] - 1}, not in {y.min()}..{y.max()}")
-    return float(np.mean(np.logaddexp.reduce(z, axis=1) - z[np.arange(len(y)), y]))
-
-
 def _gap(p: NDArray[np.float64], right: NDArray[np.float64], ends: NDArray[np.float64]) -> float:
     """sum_b |sum of (correct - confidence) in bin b| / n; `ends` close all bins but the last."""
     bin_of = np.searchsorted(ends, p, side="left")

@@ -64,9 +64,9 @@ class Plane(nn.Module):
         far: Tensor = self.b - (x.double() - 0.5).flatten(1) @ self.w
         return far
 
-    def images(self, games: int, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    def images(self, games: int, shape: tuple[int, ...]) -> Tensor:
         """Images near grey, at distance b but for float32's rounding."""
-        u = torch.rand(games, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        u = torch.rand(games, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         u = (u.flatten(1) - 0.5) / 10
         u -= (u @ self.w).unsqueeze(1) * self.w
         return (u + 0.5).view(games, *shape).float()

@@ -22,9 +22,9 @@ from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
 
 
-def volleys(games: int, rows: int, seed: int = 0) -> Iterator[QueryRows]:
+def volleys(games: int, rows: int) -> Iterator[QueryRows]:
     """Volleys of one query of each of `games` games, `rows` in all; every 50th row is declined."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     for turn in range(1, rows // games + 1):
         margin = rng.normal(size=games)
         margin[turn % 50 :: 50] = np.nan

@@ -249,7 +249,7 @@ def _end(attack: Attack, meter: Meter, x: Tensor, y: Tensor) -> str:
     return "ended"
 
 
-def paired_ratio(ours: Floats, theirs: Floats, resamples: int = 4000) -> tuple[float, float, float]:
+def paired_ratio(ours: Floats, theirs: Floats) -> tuple[float, float, float]:
     """Ours over theirs in the median distance, with the 95 % percentile interval over images.
 
     Distances [P,G] of P plays of G images: images are resampled, each with all of its plays on both sides. A
@@ -270,7 +270,7 @@ def paired_ratio(ours: Floats, theirs: Floats, resamples: int = 4000) -> tuple[f
         return over
 
     every = np.arange(ours.shape[1], dtype=np.float64)
-    return (float(ratio(every, 0)), *bootstrap(every, ratio, resamples=resamples))
+    return (float(ratio(every, 0)), *bootstrap(every, ratio, resamples=4000))
 
 
 def distances(name: str, ours: Side, theirs: Side, plays: int = 1) -> list[dict[str, object]]:

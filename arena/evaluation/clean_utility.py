@@ -67,17 +67,3 @@ class Utility:
         if self.batch is not None:
             said += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
         return said
-
-
-MEASURED = (
-    "cost_1",
-    "cost_1_low",
-    "cost_1_high",
-    "cost_batch",
-    "cost_batch_low",
-    "cost_batch_high",
-    "seconds_1",
-    "seconds_batch",
-    "peak_bytes",
-)
-"""The fields that depend on the moment, not on the scenario alone; no comparison of logs may ask for them."""

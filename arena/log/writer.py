@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -66,11 +66,6 @@ class Log:
             LogError: if the run has another match under that number.
         """
         return self._do(lambda c: _begin_match(c, run_id, info))
-
-    def record_facts(self, match_id: int, facts: Mapping[str, Any]) -> None:
-        """Records what the match's defender found as it was fitted."""
-        values = {"facts": dict(facts)}
-        self._do(lambda c: c.execute(update(schema.matches).filter_by(id=match_id).values(values)))
 
     def record_radii(self, run_id: int, radii: Mapping[int, Sequence[float]]) -> None:
         """Records the radii of a run's matches by their numbers, in place of those that they had."""

@@ -26,7 +26,6 @@ Targets = Literal["random", "next"]
 Objective = Literal["first", "submit", "minimum"]
 Quantisation = Literal["none", "round", "floor"]
 Knowledge = Literal["none", "defense", "detector", "weights"]
-FeedbackKind = Literal["logits", "probabilities", "topk", "label"]
 
 TOLERANCE = 1e-6
 """Slack of the ball: a distance up to epsilon + TOLERANCE is inside (DESIGN.md, D3)."""
@@ -119,10 +118,6 @@ class Threat(BaseModel):
         if self.objective != "minimum" and math.isinf(self.epsilon):
             raise ValueError(f'epsilon "inf" needs objective "minimum"; found objective "{self.objective}"')
         return self
-
-    @property
-    def feedback_kind(self) -> FeedbackKind:
-        return self.feedback.partition(":")[0]  # type: ignore[return-value]
 
     @property
     def top_k(self) -> int | None:

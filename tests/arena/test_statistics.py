@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from arena.statistics import bootstrap, ece, ece_quantile, median_interval, nll, wilson
+from arena.statistics import bootstrap, ece, ece_quantile, median_interval, wilson
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
@@ -164,24 +164,6 @@ def test_ece_quantile_keeps_equal_confidences_together() -> None:
 def test_ece_refuses_what_is_no_confidence(metric: Any, p: Any, right: Any) -> None:
     with pytest.raises(ValueError, match="confidence"):
         metric(p, right)
-
-
-def test_nll_of_known_probabilities() -> None:
-    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    expected = -(math.log(0.2) + math.log(0.8)) / 2
-    assert nll(np.log(p), [1, 2]) == pytest.approx(expected)
-    assert nll(np.log(p) + 1000, [1, 2]) == pytest.approx(expected)
-    assert nll(np.zeros((1, 4), np.float32), [3]) == pytest.approx(math.log(4))
-    assert nll([[0.0, -math.inf]], [1]) == math.inf
-    assert nll([[300.0, -300.0]], [1]) == pytest.approx(600)
-
-
-@pytest.mark.parametrize(
-    ("logits", "labels"), [([[0.0, 1.0]], [2]), ([[0.0, 1.0]], [-1]), ([[0.0, 1.0]], [0, 1]), ([0.0], [0])]
-)
-def test_nll_refuses_what_does_not_fit(logits: Any, labels: Any) -> None:
-    with pytest.raises(ValueError, match=r"labels"):
-        nll(logits, labels)
 
 
 @given(n=st.integers(1, 400), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))

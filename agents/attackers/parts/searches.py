@@ -74,21 +74,21 @@ def clip_to(x0: Tensor, x: Tensor, r: Tensor) -> Tensor:
     return (start + (x - start).clamp(-radius, radius)).float().clamp_(0, 1)
 
 
-def blend_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str = SEARCH) -> Searching:
+def blend_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
     """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary, the blend known to `width`.
 
     Returns the images [n,C,H,W] on the adversarial side; l2.
     """
-    return (yield from _straight(games, x, i, width, halvings(width), purpose))
+    return (yield from _straight(games, x, i, width, halvings(width)))
 
 
-def gap_search(games: Games, x: Tensor, i: Tensor, gap: float, purpose: str = SEARCH) -> Searching:
+def gap_search(games: Games, x: Tensor, i: Tensor, gap: float) -> Searching:
     """`blend_search` until the boundary is at most `gap` ahead in l2, whatever the distance from x0."""
     far = distance(x, games.x0[i], "l2").double()
-    return (yield from _straight(games, x, i, gap / far.clamp_min(1e-30), HALVINGS, purpose))
+    return (yield from _straight(games, x, i, gap / far.clamp_min(1e-30), HALVINGS))
 
 
-def clip_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str = SEARCH) -> Searching:
+def clip_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
     """From adversarial `x` [n,C,H,W] to the smallest radius of a box around x0 that it may be clipped to.
 
     Until the radius r, from D = max |x - x0|, is known to min(D `width`, `width`). Returns the images
@@ -104,20 +104,17 @@ def clip_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str =
         far,
         width=(far * width).clamp_max(width),
         steps=halvings(width),
-        purpose=purpose,
     )
     return torch.where(_rows(r) < _rows(far), clip_to(x0, x, r), x)
 
 
-def boundary_search(games: Games, x: Tensor, i: Tensor, width: float, purpose: str = SEARCH) -> Searching:
+def boundary_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
     """`blend_search` in l2, `clip_search` in linf."""
     search = blend_search if games.threat.norm == "l2" else clip_search
-    return (yield from search(games, x, i, width, purpose))
+    return (yield from search(games, x, i, width))
 
 
-def _straight(
-    games: Games, x: Tensor, i: Tensor, width: Tensor | float, steps: int, purpose: str
-) -> Searching:
+def _straight(games: Games, x: Tensor, i: Tensor, width: Tensor | float, steps: int) -> Searching:
     x0 = games.x0[i]
     ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
     t = yield from bisect(
@@ -128,7 +125,6 @@ def _straight(
         ones,
         width=width,
         steps=steps,
-        purpose=purpose,
     )
     return torch.where(_rows(t) < 1, blend(x0, x, t), x)
 

@@ -141,7 +141,7 @@ class Posterior:
 
 
 def sigmoid_search(
-    games: Games, i: Tensor, path: Path, grid: Sigmoids, purpose: str = SEARCH
+    games: Games, i: Tensor, path: Path, grid: Sigmoids
 ) -> Generator[Move, Answers, NoisyBoundary]:
     """Find the boundaries on the paths of games `i` [n], benign at 0 and adversarial at 1."""
     posterior = Posterior(grid, len(i))
@@ -152,7 +152,7 @@ def sigmoid_search(
         if not len(rows):
             break
         place = posterior.most_informative(rows)
-        answers = yield from games.ask(path(place.double() / grid.cells, rows), i[rows], purpose)
+        answers = yield from games.ask(path(place.double() / grid.cells, rows), i[rows], SEARCH)
         known = answers.answered
         told = rows[known]
         posterior.update(told, place[known], games.wrong(answers)[known])

@@ -65,7 +65,7 @@ def given_start(games: Games, x: Tensor, found: Tensor) -> Starting:
     return found
 
 
-def nearest_start(games: Games, x: Tensor, found: Tensor, tries: int = NEAREST_TRIES) -> Starting:
+def nearest_start(games: Games, x: Tensor, found: Tensor) -> Starting:
     """Enter the nearest (l2) of the images granted whose label wins, here and before the service.
 
     Raises:
@@ -75,7 +75,7 @@ def nearest_start(games: Games, x: Tensor, found: Tensor, tries: int = NEAREST_T
     if images is None or labels is None:
         raise ValueError("starting from the nearest image needs images (resources.images); none were granted")
     order, count = nearest_images(games, images, labels)
-    for rank in range(min(tries, len(images))):
+    for rank in range(min(NEAREST_TRIES, len(images))):
         i = missing(games, found)
         i = i[rank < count[i]]
         yield from take_adversarial(games, x, found, images[order[i, rank]], i)

@@ -18,10 +18,23 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.datasets import load_dataset
 from arena.datasets.own_arrays import read_split
 from arena.evaluation.clean_images import Evaluation, log_probabilities, read
-from arena.evaluation.clean_utility import MEASURED, Utility
+from arena.evaluation.clean_utility import Utility
 from arena.game.oracle import Stack, prepare
 from arena.players import Defender, Response
 from arena.players.registry import build_stack
+
+MEASURED = (
+    "cost_1",
+    "cost_1_low",
+    "cost_1_high",
+    "cost_batch",
+    "cost_batch_low",
+    "cost_batch_high",
+    "seconds_1",
+    "seconds_batch",
+    "peak_bytes",
+)
+"""The fields that depend on the moment, not on the scenario alone."""
 
 
 def told(utility: Utility) -> dict[str, object]:

@@ -66,7 +66,6 @@ def test_a_match_is_found_again_and_another_is_refused(
 
 
 def test_facts_may_hold_what_json_lacks(log: Log, run_info: RunInfo, match_info: MatchInfo) -> None:
-    match = log.begin_match(log.begin_run(run_info), match_info)
     facts = {
         "threshold": np.float32(0.5),
         "bound": float("inf"),
@@ -75,7 +74,7 @@ def test_facts_may_hold_what_json_lacks(log: Log, run_info: RunInfo, match_info:
         "center": torch.tensor([1.0, 2.0]),
         7: (1, None, True, "π"),
     }
-    log.record_facts(match, facts)  # type: ignore[arg-type]
+    match = log.begin_match(log.begin_run(run_info), replace(match_info, facts=facts))
     assert questions.match(log, match).info.facts == {
         "threshold": 0.5,
         "bound": "inf",

@@ -59,18 +59,12 @@ def test_epsilon_is_positive_or_a_value_error(written: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("feedback", "kind", "k"),
-    [
-        ("logits", "logits", None),
-        ("probabilities", "probabilities", None),
-        ("label", "label", None),
-        ("topk:1", "topk", 1),
-        ("topk:10", "topk", 10),
-    ],
+    ("feedback", "k"),
+    [("logits", None), ("probabilities", None), ("label", None), ("topk:1", 1), ("topk:10", 10)],
 )
-def test_feedback_is_read(feedback: str, kind: str, k: int | None) -> None:
+def test_feedback_is_read(feedback: str, k: int | None) -> None:
     threat = Threat(epsilon=1, budget=1, feedback=feedback)
-    assert (threat.feedback, threat.feedback_kind, threat.top_k) == (feedback, kind, k)
+    assert (threat.feedback, threat.top_k) == (feedback, k)
 
 
 @pytest.mark.parametrize(
