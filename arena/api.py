@@ -19,11 +19,12 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.driver import play_games
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
-from arena.game.oracle import Oracle, Stack, prepare
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack, prepare
 from arena.players import Attacker
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
-from arena.records.reports import GameRows, MarkRows, MemoryRecorder, QueryRows
+from arena.records.reports import GameRows, MarkRows, MemoryListener, QueryRows
 from arena.records.result import Result, join_games, join_marks
 from arena.rules.threat import Threat, parse_threat
 
@@ -215,7 +216,7 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
     return goal
 
 
-class _Tape(MemoryRecorder):
+class _Tape(MemoryListener):
     """Keeps a match played shard by shard, games counted over the match; `first` is the shard's first."""
 
     def __init__(self, keep_rows: bool) -> None:

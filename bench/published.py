@@ -37,11 +37,12 @@ from torch import Tensor, nn
 from arena.classifiers import Classifier
 from arena.game.driver import play_games
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack
 from arena.players import Attacker
 from arena.players.registry import build_attacker, names
-from arena.records.reports import GameRows, MemoryRecorder
+from arena.records.reports import GameRows, MemoryListener
 from arena.rules.threat import Threat, parse_threat
 from arena.statistics import bootstrap
 from bench.replay import counted, forward
@@ -206,7 +207,7 @@ def _played(
     player: Attacker, classifier: Classifier, deal: Openings, threat: Threat, at: Sequence[int]
 ) -> tuple[GameRows, dict[int, Floats]]:
     """How the games ended, and their distances by query count."""
-    tape = MemoryRecorder()
+    tape = MemoryListener()
     referee = Referee(Oracle(Stack(classifier), games=len(deal)), deal, threat, at=at, listener=tape)
     ended = play_games(player, referee)
     marks = {q: np.full(len(deal), np.inf) for q in at}

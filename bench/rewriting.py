@@ -16,7 +16,8 @@ from agents.defenders.aaa.linear import AAALinear
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.networks import NETWORKS
 from arena.datasets import load_dataset
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Rows
 
 ROWS = 256

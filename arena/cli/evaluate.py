@@ -23,7 +23,7 @@ from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
-from arena.game.oracle import prepare
+from arena.game.stack import prepare
 from arena.messages import fault, near, one_line
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of

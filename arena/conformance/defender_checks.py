@@ -26,8 +26,10 @@ from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.stand_in_agents import NoisyInput, Several
 from arena.conformance.surroundings import AMBIENT
-from arena.game.oracle import Oracle, Stack, pick
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Defender, Response, Rows
+from arena.players.defender import pick
 from arena.players.registry import name_of
 
 _MEMORIES = ("none", "game", "account", "service")

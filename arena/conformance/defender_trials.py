@@ -21,7 +21,7 @@ from arena.classifiers.classifier import fingerprint
 from arena.conformance.results import ConformanceError, Skip, said
 from arena.conformance.surroundings import AMBIENT, global_generators
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
-from arena.game.oracle import prepare
+from arena.game.stack import prepare
 from arena.players import Defender, Response, Rows
 
 FLAGS = ("declined", "refused", "flagged", "banned")

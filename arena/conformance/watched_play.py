@@ -14,8 +14,9 @@ from arena.conformance.surroundings import AMBIENT, Hang, global_generators, tim
 from arena.conformance.tiny_worlds import TinyWorld
 from arena.game.driver import play_games
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
-from arena.game.oracle import Oracle, prepare
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import prepare
 from arena.players import Attacker, Defender, Games
 from arena.players.attacker import generator_only
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError

@@ -17,7 +17,7 @@ from arena.envs.actions import Action, Actions
 from arena.envs.rolling_games import Observation, RollingGames, StepOutcome, ending, to_numpy
 from arena.envs.setup import EnvOptions, EnvSetup, build_setup
 from arena.envs.spaces import action_space, observation_space, vector_action_space
-from arena.records.reports import Recorder
+from arena.records.reports import Listener
 from arena.rules.outcome import Ints
 
 Arrays = Literal["numpy", "torch"]
@@ -60,7 +60,7 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         seed: int | None = None,
         arrays: Arrays = "numpy",
         votes: int = 25,
-        listener: Recorder | None = None,
+        listener: Listener | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
         self.world = build_setup(**options)
@@ -152,7 +152,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         seed: int | None = None,
         arrays: Arrays = "numpy",
         votes: int = 25,
-        listener: Recorder | None = None,
+        listener: Listener | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
         if num_envs < 1:
@@ -276,7 +276,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
                 self._add_info(info, end, i)
 
 
-def _table(world: EnvSetup, games: int, seed: Any, listener: Recorder | None, votes: int) -> RollingGames:
+def _table(world: EnvSetup, games: int, seed: Any, listener: Listener | None, votes: int) -> RollingGames:
     return RollingGames(world, games, cast(int, seed), listener=listener, votes=votes)
 
 

@@ -18,7 +18,7 @@ from arena.envs.setup import EnvSetup
 from arena.envs.spaces import LOGIT_LIMIT, farthest
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
-from arena.records.reports import GameRows, Recorder
+from arena.records.reports import GameRows, Listener
 from arena.rules.moves import Answers, Submit, Volley
 from arena.rules.outcome import Bools, Floats, Ints
 from arena.rules.threat import TOLERANCE
@@ -50,7 +50,7 @@ class RollingGames:
     """
 
     def __init__(
-        self, world: EnvSetup, games: int, seed: int, *, listener: Recorder | None, votes: int
+        self, world: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
     ) -> None:
         self.world, self.threat, self.games = world, world.threat, games
         self.course = EndlessGames(world, seed)

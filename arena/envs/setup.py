@@ -14,7 +14,7 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.datasets.own_arrays import read_split
-from arena.game.oracle import Stack, prepare
+from arena.game.stack import Stack, prepare
 from arena.messages import fault
 from arena.players import Defender
 from arena.players.registry import Spec, build_stack

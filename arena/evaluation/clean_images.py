@@ -16,7 +16,8 @@ from arena.classifiers import Classifier
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Response
 from arena.rules.outcome import labels_of
 

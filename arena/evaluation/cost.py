@@ -14,7 +14,8 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.devices import cuda_peak
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Rows
 
 SECONDS = (0.1, 5.0)

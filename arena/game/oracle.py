@@ -2,60 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from arena import draws
-from arena.classifiers import Classifier
-from arena.players import Defender, Response, Rows, Splits
+from arena.game.stack import Stack, check_response
+from arena.players import Response, Rows
+from arena.players.defender import concatenated, pick
 from arena.rules.losses import Loss, attack_loss
 from arena.rules.outcome import labels_of, wins
-
-
-@dataclass(frozen=True)
-class Stack:
-    """A stack of prepared defenders around a classifier.
-
-    Attributes:
-        base: the classifier after hardening.
-        defenders: outermost first.
-    """
-
-    base: Classifier
-    defenders: tuple[Defender, ...] = ()
-
-    @property
-    def random(self) -> bool:
-        return any(d.random for d in self.defenders)
-
-    @property
-    def stateful(self) -> bool:
-        return any(d.memory != "none" for d in self.defenders)
-
-
-def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
-    """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
-
-    Raises:
-        DefenderError: if one returns something else than it must.
-    """
-    for defender in reversed(defenders):
-        classifier = defender.harden(classifier, splits)
-        if not isinstance(classifier, Classifier):
-            found = type(classifier).__name__
-            raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
-    fitted: list[Defender] = []
-    for defender in reversed(defenders):
-        fitted.append(defender.fit(classifier, splits))
-        if not isinstance(fitted[-1], Defender):
-            found = type(fitted[-1]).__name__
-            raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    return Stack(classifier, tuple(reversed(fitted)))
-
 
 ROWS = 1024
 """The rows that pass through the defenders at a time, where the classifier takes no more in one pass."""
@@ -150,7 +107,7 @@ class Oracle:
             self._layer(0, x[cut : cut + size], rows[cut : cut + size], seeds, record)
             for cut in range(0, len(x), size)
         ]
-        return concatenate(parts)
+        return concatenated(parts)
 
     def _layer(self, layer: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
         if layer == len(self.stack.defenders):
@@ -162,80 +119,7 @@ class Oracle:
 
         response = self.stack.defenders[layer].respond(x, own, inner)
         if layer == 0:
-            _check(self.stack.defenders[0], response, len(x), self.base)
+            check_response(self.stack.defenders[0], response, len(x), self.base)
         if record and self.stack.defenders[layer].memory != "none":
             self._heard.append((layer, x, own, response))
         return response
-
-
-class DefenderError(TypeError):
-    """A defender prepared itself or answered in a form that no answer has: one sentence."""
-
-
-def _check(defender: Defender, response: Response, n: int, base: Classifier) -> None:
-    """The form of an answer, by what can be told without looking at the device."""
-    name = type(defender).__name__
-    if not isinstance(response, Response):
-        raise DefenderError(f"defender {name} must answer a Response; found {type(response).__name__}")
-    wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
-        ("scores", response.scores, torch.float32, (n, base.classes))
-    ]
-    for flag in ("declined", "refused", "flagged", "banned"):
-        if (value := getattr(response, flag)) is not None:
-            wanted.append((flag, value, torch.bool, (n,)))
-    for what, value, dtype, shape in wanted:
-        if not isinstance(value, Tensor):
-            raise DefenderError(f"defender {name}: {what} must be a tensor; found {type(value).__name__}")
-        if value.dtype != dtype or value.shape != shape or value.device != base.device:
-            raise DefenderError(
-                f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
-                f"found {value.dtype} {list(value.shape)} on {value.device}"
-            )
-
-
-def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
-    """What the attacker sees of logits [n,K] under a feedback (D6); hidden classes of `topk` carry 0."""
-    if feedback == "label":
-        return None
-    if feedback == "logits":
-        return scores
-    p = scores.softmax(dim=1)
-    if top_k is None or top_k >= p.shape[1]:
-        return p
-    # Not topk: among equals it keeps any, so that the label answered could be hidden.
-    kept = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
-    return torch.zeros_like(p).scatter_(1, kept, p.gather(1, kept))
-
-
-def pick(response: Response, rows: Tensor) -> Response:
-    """The rows of a response selected by an index or a mask."""
-
-    def of(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value[rows]
-
-    return Response(
-        response.scores[rows],
-        of(response.declined),
-        of(response.refused),
-        of(response.flagged),
-        of(response.banned),
-    )
-
-
-def concatenate(parts: Sequence[Response]) -> Response:
-    """Responses to consecutive rows as one."""
-
-    def of(name: str) -> Tensor | None:
-        values = [getattr(p, name) for p in parts]
-        if all(v is None for v in values):
-            return None
-        device = parts[0].scores.device
-        return torch.cat(
-            [
-                torch.zeros(len(p.scores), dtype=torch.bool, device=device) if v is None else v
-                for p, v in zip(parts, values, strict=True)
-            ]
-        )
-
-    columns: dict[str, Any] = {name: of(name) for name in ("declined", "refused", "flagged", "banned")}
-    return Response(torch.cat([p.scores for p in parts]), **columns)

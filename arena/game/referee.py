@@ -14,12 +14,13 @@ from torch import Tensor
 from arena.game.checks import Checks, word
 from arena.game.ledger import Ledger, RowScalars, Ruling
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle, shown
+from arena.game.oracle import Oracle
 from arena.game.verdicts import Judge
 from arena.game.waves import Wave, rank_within
 from arena.players import Response, Rows
 from arena.players.seat import Games, Resources
-from arena.records.reports import GameRows, NoteRows, QueryRows, Recorder, SilentRecorder
+from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
+from arena.rules.feedback import shown
 from arena.rules.geometry import distances, quantise
 from arena.rules.losses import attack_loss
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
@@ -56,13 +57,13 @@ class Referee:
         *,
         at: Sequence[int] = (),
         votes: int = 25,
-        listener: Recorder | None = None,
+        listener: Listener | None = None,
         max_rows: int | None = None,
     ) -> None:
         self.oracle, self.threat, self.listener, self.max_rows = (
             oracle,
             threat,
-            listener or SilentRecorder(),
+            listener or SilentListener(),
             max_rows or longest_volley(deal.x0.shape[1:]),
         )
         marks = sorted({a for a in at if 0 < a <= threat.budget})

@@ -101,6 +101,40 @@ class Response:
     banned: Tensor | None = None
 
 
+def pick(response: Response, rows: Tensor) -> Response:
+    """The rows of a response selected by an index or a mask."""
+
+    def of(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value[rows]
+
+    return Response(
+        response.scores[rows],
+        of(response.declined),
+        of(response.refused),
+        of(response.flagged),
+        of(response.banned),
+    )
+
+
+def concatenated(parts: Sequence[Response]) -> Response:
+    """Responses to consecutive rows as one."""
+
+    def of(name: str) -> Tensor | None:
+        values = [getattr(p, name) for p in parts]
+        if all(v is None for v in values):
+            return None
+        device = parts[0].scores.device
+        return torch.cat(
+            [
+                torch.zeros(len(p.scores), dtype=torch.bool, device=device) if v is None else v
+                for p, v in zip(parts, values, strict=True)
+            ]
+        )
+
+    columns: dict[str, Any] = {name: of(name) for name in ("declined", "refused", "flagged", "banned")}
+    return Response(torch.cat([p.scores for p in parts]), **columns)
+
+
 Inner: TypeAlias = Callable[[Tensor, Rows], Response]
 
 

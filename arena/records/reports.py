@@ -112,7 +112,7 @@ class GameRows:
         return len(self.key)
 
 
-class Recorder(Protocol):
+class Listener(Protocol):
     """Hears a shard as it is played; `games` is heard once, last.
 
     In an environment, where new games are dealt in the places of ended ones, it is heard whenever games have
@@ -128,7 +128,7 @@ class Recorder(Protocol):
     def games(self, rows: GameRows) -> None: ...
 
 
-class SilentRecorder:
+class SilentListener:
     """A Listener that keeps nothing."""
 
     def queries(self, rows: QueryRows) -> None:
@@ -144,7 +144,7 @@ class SilentRecorder:
         pass
 
 
-class MemoryRecorder(SilentRecorder):
+class MemoryListener(SilentListener):
     """A Listener that keeps everything, in order."""
 
     def __init__(self) -> None:

@@ -16,14 +16,15 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.driver import play_games
 from arena.game.openings import draw_resources
-from arena.game.oracle import Oracle, Stack, prepare
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee, longest_volley
+from arena.game.stack import Stack, prepare
 from arena.log import Log
 from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 from arena.players.registry import name_of, told
 from arena.provenance import code_of, module_of, versions
-from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows, Recorder
+from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.records.runs import LogLevel, MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.scenario.files import Match, Scenario
@@ -306,7 +307,7 @@ class _Utilities:
 class _Counting:
     """Passes everything on to the log, and counts queries for the watcher."""
 
-    def __init__(self, listener: Recorder, watcher: ProgressListener) -> None:
+    def __init__(self, listener: Listener, watcher: ProgressListener) -> None:
         self.listener, self.watcher = listener, watcher
 
     def queries(self, rows: QueryRows) -> None:

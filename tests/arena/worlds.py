@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from arena.classifiers import Classifier
 from arena.game.driver import play_games
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
-from arena.records.reports import GameRows, MemoryRecorder
+from arena.records.reports import GameRows, MemoryListener
 from arena.rules.threat import Threat
 
 SHAPE = (1, 2, 2)
@@ -177,18 +178,18 @@ def referee(
     of: Classifier | None = None,
     seed: int = 0,
     **settings: Any,
-) -> tuple[Referee, MemoryRecorder]:
+) -> tuple[Referee, MemoryListener]:
     """A Referee over games on `x0` (two of them unless given), and what it reported."""
     of = of or classifier()
     x0 = images([(8, 4, 8, 4), (4, 12, 4, 8)]) if x0 is None else x0
     threat = threat or Threat(epsilon=4 / 16, budget=10)
     games = deal(x0, truth(x0, of) if label is None else label, key=key, target=target)
     oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
-    record = MemoryRecorder()
+    record = MemoryListener()
     return Referee(oracle, games, threat, listener=record, **settings), record
 
 
-def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, MemoryRecorder]:
+def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, MemoryListener]:
     """A match of a scripted attacker to its end."""
     own, record = referee(**settings)
     rows = play_games(Scripted(script), own)
@@ -197,7 +198,7 @@ def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, M
     return rows, record
 
 
-def log_of(record: MemoryRecorder) -> Iterator[dict[str, Any]]:
+def log_of(record: MemoryListener) -> Iterator[dict[str, Any]]:
     """The logged queries, one by one."""
     columns = (
         "game",
@@ -217,7 +218,7 @@ def log_of(record: MemoryRecorder) -> Iterator[dict[str, Any]]:
             yield {"purpose": rows.purpose} | {name: getattr(rows, name)[row].item() for name in columns}
 
 
-def marks_of(record: MemoryRecorder) -> dict[tuple[int, int], dict[str, Any]]:
+def marks_of(record: MemoryListener) -> dict[tuple[int, int], dict[str, Any]]:
     """The marks by game and query count; each may be reported once."""
     columns = ("turn", "answered", "vote", "base", "l2", "linf")
     found: dict[tuple[int, int], dict[str, Any]] = {}

@@ -10,8 +10,9 @@ from agents.attackers.score.square import Square
 from arena.classifiers import Classifier
 from arena.game.driver import play_games
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack
 from arena.rules.threat import Threat
 
 ATTACKERS = [

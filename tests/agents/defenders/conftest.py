@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Defender, Rows
 
 SHAPE = (3, 8, 8)

@@ -4,7 +4,8 @@ import torch
 from agents.defenders.disagreement import Disagreement
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
-from arena.game.oracle import Oracle, prepare
+from arena.game.oracle import Oracle
+from arena.game.stack import prepare
 from arena.players import Defender, Response, Rows
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from arena.envs import BlackBoxVectorEnv
 from arena.players import Defender, Response, Rows
-from arena.records.reports import GameRows, MarkRows, QueryRows, SilentRecorder
+from arena.records.reports import GameRows, MarkRows, QueryRows, SilentListener
 
 SHAPE = (1, 8, 8)
 CLASSES = 10
@@ -71,7 +71,7 @@ class Stubborn(Patience):
     forget = Defender.forget
 
 
-class Tape(SilentRecorder):
+class Tape(SilentListener):
     """Keeps what was heard by the number of the game; what is open is kept by its place.
 
     `clean` tells of every game that began whether the classifier was right.

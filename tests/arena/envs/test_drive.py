@@ -12,8 +12,9 @@ from arena.classifiers import Classifier
 from arena.envs import BlackBoxVectorEnv, drive
 from arena.game.driver import AttackerError, play_games
 from arena.game.openings import Openings, draw_targets
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack
 from arena.players import Attacker, Needs
 from arena.rules.moves import Consult, VolleyError
 from arena.rules.threat import Threat

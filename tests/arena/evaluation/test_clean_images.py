@@ -19,7 +19,7 @@ from arena.datasets import load_dataset
 from arena.datasets.own_arrays import read_split
 from arena.evaluation.clean_images import Evaluation, log_probabilities, read
 from arena.evaluation.clean_utility import Utility
-from arena.game.oracle import Stack, prepare
+from arena.game.stack import Stack, prepare
 from arena.players import Defender, Response
 from arena.players.registry import build_stack
 

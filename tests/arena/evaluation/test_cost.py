@@ -11,7 +11,7 @@ import torch
 
 from arena.classifiers import Classifier
 from arena.evaluation.cost import MOST_PAIRS, first_queries, measure, paired, peak_bytes
-from arena.game.oracle import Stack
+from arena.game.stack import Stack
 from arena.players import Defender
 
 CPU = torch.device("cpu")

@@ -13,14 +13,14 @@ import torch
 
 from arena.game.driver import IDLE_VOLLEYS, play_games
 from arena.players import Games, Play
-from arena.records.reports import MemoryRecorder
+from arena.records.reports import MemoryListener
 from arena.rules.moves import Consult, Note, Resign, Submit, Volley, VolleyError
 from arena.rules.threat import Threat
 
 Script = Callable[[Games], Any]
 
 
-def errors(record: MemoryRecorder) -> list[str]:
+def errors(record: MemoryListener) -> list[str]:
     notes = [n for n in record.note_rows if n.key == "error"]
     assert len(notes) == 1
     return [str(v) for v in notes[0].value]

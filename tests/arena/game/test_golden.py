@@ -20,7 +20,7 @@ import torch
 
 from arena.game.driver import play_games
 from arena.players import Games, Play
-from arena.records.reports import MemoryRecorder
+from arena.records.reports import MemoryListener
 from arena.rules.threat import Threat
 
 FOLDER = Path(__file__).parent / "golden"
@@ -113,7 +113,7 @@ def transcript(
     }
 
 
-def notes(record: MemoryRecorder) -> list[list[Any]]:
+def notes(record: MemoryListener) -> list[list[Any]]:
     return [
         [note.key, game, turn, value]
         for note in record.note_rows

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from arena.game.driver import play_games
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.stack import Stack
 from arena.players import Games, Play
 from arena.players.seat import Resources
 from arena.rules.moves import Consult, Note, Submit, Volley

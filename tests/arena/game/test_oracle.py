@@ -15,8 +15,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import DefenderError, Oracle, Stack, concatenate, pick, prepare, shown
+from arena.game.oracle import Oracle
+from arena.game.stack import DefenderError, Stack, prepare
 from arena.players import Defender, Response, Rows
+from arena.players.defender import concatenated, pick
+from arena.rules.feedback import shown
 from arena.rules.losses import attack_loss
 from arena.rules.outcome import labels_of, wins
 
@@ -298,7 +301,7 @@ def test_a_declined_answer_never_wins() -> None:
 
 def test_responses_are_cut_and_joined_with_their_flags() -> None:
     some = torch.tensor([True, False, True])
-    whole = concatenate(
+    whole = concatenated(
         [
             Response(torch.zeros(3, 2), refused=some),
             Response(torch.ones(2, 2), flagged=some[:2]),

@@ -13,9 +13,10 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
 from arena.game.referee import Referee
-from arena.records.reports import GameRows, MemoryRecorder
+from arena.game.stack import Stack
+from arena.records.reports import GameRows, MemoryListener
 from arena.rules.geometry import quantise
 from arena.rules.moves import Answers, Claim, Note, Resign, Submit, Volley
 from arena.rules.threat import Threat
@@ -110,7 +111,7 @@ class Both:
         self.oracle = Oracle(
             Stack(of, defenders), seed=play.seed, games=len(play.x0), accounts=self.threat.accounts
         )
-        self.record = MemoryRecorder()
+        self.record = MemoryListener()
         self.referee = Referee(
             self.oracle,
             worlds.deal(self.x0, label, key=play.key, target=target),

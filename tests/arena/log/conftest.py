@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from arena.log import Log, open_log
-from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows, Recorder
+from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import REASONS
 from arena.rules.threat import Threat
@@ -66,7 +66,7 @@ class Shard:
     def keys(self) -> Any:
         return self.games.key
 
-    def tell(self, listener: Recorder) -> None:
+    def tell(self, listener: Listener) -> None:
         for piece in self.pieces:
             if isinstance(piece, QueryRows):
                 listener.queries(piece)

@@ -17,7 +17,8 @@ from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
-from arena.game.oracle import Oracle, Stack
+from arena.game.oracle import Oracle
+from arena.game.stack import Stack
 from arena.players import Response
 
 SHAPE = (1, 6, 6)

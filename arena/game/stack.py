@@ -1,0 +1,78 @@
+"""A stack of prepared defenders around a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from arena.classifiers import Classifier
+from arena.players.defender import Defender, Response, Splits
+
+
+class DefenderError(TypeError):
+    """A defender prepared itself or answered in a form that no answer has: one sentence."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack of prepared defenders around a classifier.
+
+    Attributes:
+        base: the classifier after hardening.
+        defenders: outermost first.
+    """
+
+    base: Classifier
+    defenders: tuple[Defender, ...] = ()
+
+    @property
+    def random(self) -> bool:
+        return any(d.random for d in self.defenders)
+
+    @property
+    def stateful(self) -> bool:
+        return any(d.memory != "none" for d in self.defenders)
+
+
+def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
+    """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
+
+    Raises:
+        DefenderError: if one returns something else than it must.
+    """
+    for defender in reversed(defenders):
+        classifier = defender.harden(classifier, splits)
+        if not isinstance(classifier, Classifier):
+            found = type(classifier).__name__
+            raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
+    fitted: list[Defender] = []
+    for defender in reversed(defenders):
+        fitted.append(defender.fit(classifier, splits))
+        if not isinstance(fitted[-1], Defender):
+            found = type(fitted[-1]).__name__
+            raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
+    return Stack(classifier, tuple(reversed(fitted)))
+
+
+def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
+    """The form of an answer, by what can be told without looking at the device."""
+    name = type(defender).__name__
+    if not isinstance(response, Response):
+        raise DefenderError(f"defender {name} must answer a Response; found {type(response).__name__}")
+    wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
+        ("scores", response.scores, torch.float32, (n, base.classes))
+    ]
+    for flag in ("declined", "refused", "flagged", "banned"):
+        if (value := getattr(response, flag)) is not None:
+            wanted.append((flag, value, torch.bool, (n,)))
+    for what, value, dtype, shape in wanted:
+        if not isinstance(value, Tensor):
+            raise DefenderError(f"defender {name}: {what} must be a tensor; found {type(value).__name__}")
+        if value.dtype != dtype or value.shape != shape or value.device != base.device:
+            raise DefenderError(
+                f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
+                f"found {value.dtype} {list(value.shape)} on {value.device}"
+            )

@@ -1,0 +1,20 @@
+"""What an attacker sees of the scores that were answered."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
+    """What the attacker sees of logits [n,K] under a feedback (D6); hidden classes of `topk` carry 0."""
+    if feedback == "label":
+        return None
+    if feedback == "logits":
+        return scores
+    p = scores.softmax(dim=1)
+    if top_k is None or top_k >= p.shape[1]:
+        return p
+    # Not topk: among equals it keeps any, so that the label answered could be hidden.
+    kept = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
+    return torch.zeros_like(p).scatter_(1, kept, p.gather(1, kept))
