@@ -18,7 +18,9 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,16 +38,33 @@ _LANES_ELSEWHERE = 1 << 22
 
 # Tensors without dimensions live on the host and act on any device; on small tensors an operation with one
 # takes half of the time of the same operation with a Python number.
-_M0, _M1, _MASK, _LOW, _SHIFT = (
-    torch.tensor(value, dtype=torch.int64, device="cpu") for value in (*_MULTIPLIERS, _WORD, _GRID - 1, 32)
-)
 _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
     torch.tensor(value, dtype=torch.float32, device="cpu")
     for value in (1 / _GRID, -1 / _GRID, -2, 2 * math.pi / _GRID)
 )
 
-_Round = tuple[Tensor, Tensor]  # multipliers and round keys, both [2, 1, 1]
+_Words = Any  # words of a counter, as the library has them that works on them: an array, or an integer
+_Round = tuple[
+    _Words, _Words
+]  # multipliers and round keys, both [2, 1, 1]; keys are None where already applied
 _Finish = Callable[[Tensor, Tensor], None]  # from scratch (with unmasked words in [1:]) to results
+
+
+class _Library(NamedTuple):
+    """What works on words. Both libraries give these operations the same names.
+
+    On the host numpy multiplies and narrows 64-bit integers in half of torch's time, and its words are
+    unsigned: what is shifted down has zeros above it. Elsewhere torch's words are int64.
+    """
+
+    xp: Any
+    unsigned: bool
+    mask: _Words
+    shift: _Words
+
+
+_NUMPY = _Library(np, True, np.uint64(_WORD), np.uint64(32))
+_TORCH = _Library(torch, False, torch.tensor(_WORD, device="cpu"), torch.tensor(32, device="cpu"))
 
 
 def derive(seed: int, *words: str | int) -> int:
@@ -68,13 +87,12 @@ def uniform(
     """Uniform draws in [0, 1), multiples of 2^-24: float32 [n, *shape] on the device of `game`.
 
     `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All are in
-    [0, 2^32), which is checked of integers and taken on trust of tensors, lest a device be waited for. `seed`
+    [0, 2^32). Integers are checked; the values of tensors are not, because that would wait for the device. `seed`
     counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
     def finish(scratch: Tensor, result: Tensor) -> None:
-        result.copy_(scratch[1:].bitwise_and_(_LOW))
-        result.mul_(_STEP)
+        torch.mul(_floats(scratch), _STEP, out=result)
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
 
@@ -89,9 +107,8 @@ def normal(
     """
 
     def finish(scratch: Tensor, result: Tensor) -> None:
-        words = scratch[1:].bitwise_and_(_LOW)
-        radius, angle = scratch[0].view(torch.float32).view(words.shape).copy_(words)
-        cosine = scratch[1, 0].view(torch.float32).view(angle.shape)
+        radius, angle = _floats(scratch)
+        cosine = scratch[2, 0].view(torch.float32).view(angle.shape)
         angle.mul_(_TURN)
         radius.mul_(_MINUS_STEP).log1p_().mul_(_MINUS_TWO).sqrt_()
         torch.mul(torch.cos(angle, out=cosine), radius, out=result[0])
@@ -113,7 +130,11 @@ def integers(
         raise ValueError(f"high is {high}; it must be in [1, 2^31]")
 
     def finish(scratch: Tensor, result: Tensor) -> None:
-        torch.bitwise_right_shift(scratch[1:].bitwise_and_(_MASK).mul_(high), _SHIFT, out=result)
+        xp, _, mask, shift = _library(result.device)
+        words = _words(scratch[1:])
+        xp.bitwise_and(words, mask, out=words)
+        xp.multiply(words, high, out=words)
+        xp.bitwise_right_shift(words, shift, out=_words(result))
 
     return _draw(torch.int64, finish, seed, game, turn, shape, stream)
 
@@ -126,7 +147,8 @@ def bits(seed: int, game: Tensor, turn: Tensor | int, count: int, *, stream: Ten
     """
 
     def finish(scratch: Tensor, result: Tensor) -> None:
-        result.copy_(scratch[1:].bitwise_and_(_MASK))
+        xp, _, mask, _ = _library(result.device)
+        xp.bitwise_and(_words(scratch[1:]), mask, out=_words(result))
 
     return _draw(torch.int64, finish, seed, game, turn, (count,), stream)
 
@@ -144,8 +166,9 @@ def philox(
     x0, x1, x2, x3 = (counter[i ^ last].reshape(1, -1) for i in range(4))
     scratch = torch.empty(3, 2, 1, x0.numel(), dtype=torch.int64, device=x0.device)
     torch.stack((x0, x2), out=scratch[1])
-    _rounds(scratch, (x1, x3), _schedule(key[0] | key[1] << 32, rounds, x0.device))
-    even, odd = scratch[1:].bitwise_and_(_MASK)
+    odd = _words(x1), _words(x3)
+    _rounds(_words(scratch), odd, _schedule(key[0] | key[1] << 32, rounds, x0.device), _library(x0.device))
+    even, odd = scratch[1:].bitwise_and_(_WORD)
     return even[0].view(shape), odd[0].view(shape), even[1].view(shape), odd[1].view(shape)
 
 
@@ -163,55 +186,131 @@ def _draw(
         raise ValueError(f"game is {_found(game)}; it must be a torch.int64 tensor [n]")
     if min(shape, default=0) < 0:
         raise ValueError(f"shape is {tuple(shape)}; its sizes must not be negative")
-    turns, streams, games = _column("turn", turn, game), _column("stream", stream, game), game[:, None]
+    games, turns, streams = (
+        _words(game[:, None]),
+        _column("turn", turn, game),
+        _column("stream", stream, game),
+    )
     n, count, seed = len(game), math.prod(shape), operator.index(seed) % (1 << 64)
     blocks = -(-count // 4)
     result = torch.empty(n, 2, 2, blocks, dtype=dtype, device=game.device)
     lanes = max(1, min(n * blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)))
     memory = torch.empty(6 * lanes, dtype=torch.int64, device=game.device)
+    by_row = _rows(seed, games, turns)
+    by_block = _blocks(seed, torch.arange(blocks, device=game.device)[None], streams)
     for rows, columns in _pieces(n, blocks, lanes):
         scratch = memory[: 6 * (rows.stop - rows.start) * (columns.stop - columns.start)]
         scratch = scratch.view(3, 2, rows.stop - rows.start, columns.stop - columns.start)
-        _fill(scratch, seed, games[rows], _take(turns, rows), _take(streams, rows), columns.start)
+        of_rows = [words if isinstance(words, int) else words[rows] for words in (*by_row, streams)]
+        _fill(scratch, seed, of_rows, [words[:, columns] for words in by_block])
         finish(scratch, result[rows, :, :, columns].permute(2, 1, 0, 3))
     return result.view(n, 4 * blocks)[:, :count].reshape(n, *shape)
 
 
-def _fill(
-    scratch: Tensor, seed: int, game: Tensor, turn: Tensor | int, stream: Tensor | int, block: int
+def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words]:
+    """What two rounds make of game and turn: words [n, 1] to xor into lanes 1 and 0, and odd words of lane 0.
+
+    The first round multiplies the block and the turn alone and the second what the first made of each, so
+    that these are products per row and per block; the third is the first to multiply every element. Keys
+    are xored into the shorter of two words: those of round i in `_keys(seed, i)`, also in `_blocks`.
+    """
+    (k0, _), (l0, l1), (_, m1) = (_keys(seed, i) for i in range(3))
+    product = turn * _MULTIPLIERS[1]
+    second = ((product >> 32 ^ game ^ k0) & _WORD) * _MULTIPLIERS[0]
+    return product & _WORD ^ l0, second >> 32 ^ l1, second & _WORD ^ m1
+
+
+def _blocks(seed: int, block: Tensor, stream: _Words) -> tuple[_Words, ...]:
+    """What two rounds make of the block: words [1, b] to xor into lane 0, then what lane 1 needs.
+
+    Where rows have one stream that is words to xor into the lane and its odd words, otherwise what is to be
+    xored with the stream.
+    """
+    (_, k1), _, (m0, _) = (_keys(seed, i) for i in range(3))
+    product = _words(block) * _MULTIPLIERS[0]
+    first = (product >> 32 ^ k1) & _WORD
+    if not isinstance(stream, int):
+        return product & _WORD, first
+    second = (first ^ stream) * _MULTIPLIERS[1]
+    return product & _WORD, second >> 32, second & _WORD ^ m0
+
+
+def _fill(scratch: Tensor, seed: int, by_row: Sequence[_Words], by_block: Sequence[_Words]) -> None:
+    """Words, not masked, for the rows and blocks of scratch [3, 2, n, b]: word 2 l + o is in [1 + o, l].
+
+    `by_row` is a piece of `_rows` and the streams, `by_block` a piece of `_blocks`.
+    """
+    library, words = _library(scratch.device), _words(scratch)
+    xp, _, mask, shift = library
+    (spare, odd), (lane0, lane1), _ = words
+    into_lane1, into_lane0, odd0, stream = by_row
+    xp.bitwise_xor(into_lane0, by_block[0], out=lane0)
+    if isinstance(stream, int):
+        _, high, odd = by_block
+    else:
+        high = spare
+        xp.bitwise_xor(by_block[1], stream & _WORD, out=odd)
+        xp.multiply(odd, _MULTIPLIERS[1], out=odd)
+        xp.bitwise_right_shift(odd, shift, out=high)
+        xp.bitwise_and(odd, mask, out=odd)
+        xp.bitwise_xor(odd, _keys(seed, 2)[0], out=odd)
+    xp.bitwise_xor(into_lane1, high, out=lane1)
+    _, _, (multipliers, _), *schedule = _schedule(seed, ROUNDS, scratch.device)
+    _rounds(words, (odd0, odd), [(multipliers, None), *schedule], library)
+
+
+def _rounds(
+    scratch: _Words, odd: tuple[_Words, _Words], schedule: Sequence[_Round], library: _Library
 ) -> None:
-    """Words, not masked, for the rows and blocks of scratch [3, 2, n, b]: word 2 l + o is in [1 + o, l]."""
-    _, even, _ = scratch.unbind()
-    lane0, lane1 = even.unbind()
-    # The first round multiplies the block and the turn alone: one product per column and one per row.
-    p0 = torch.arange(block, block + scratch.shape[3], device=game.device).mul_(_M0)
-    p1 = turn * (_M1 if isinstance(turn, Tensor) else _MULTIPLIERS[1])
-    torch.bitwise_xor(game.expand_as(lane0), p1 >> 32, out=lane0)
-    torch.bitwise_xor((p0 >> _SHIFT).expand_as(lane1), stream, out=lane1)
-    schedule = _schedule(seed, ROUNDS, game.device)
-    even.bitwise_xor_(schedule[0][1])
-    _rounds(scratch, (p1 if isinstance(p1, Tensor) else p1 & _WORD, p0), schedule[1:])
-
-
-def _rounds(scratch: Tensor, odd: tuple[Tensor | int, Tensor], schedule: Sequence[_Round]) -> None:
     """Rounds on the even words scratch[1] and the odd words `odd`, to scratch[1] and scratch[2], not masked.
 
-    A round crosses the two lanes over. Instead of crossing them back, every second round works on lanes in
-    the other order, which its multipliers and keys follow; after the last round they are in natural order.
+    The words given are masked. A round crosses the two lanes over. Instead of crossing them back, every
+    second round works on lanes in the other order, which its multipliers and keys follow; after the last
+    round they are in natural order.
     """
-    other, even, last = scratch.unbind()
-    buffers = [(products, *products.unbind()) for products in (other, last)]
-    lane0, lane1 = even.unbind()
+    xp, unsigned, mask, shift = library
+    other, even, last = scratch
+    lane0, lane1 = even
     x0, x1 = odd
-    for i, (multipliers, keys) in enumerate(schedule, start=len(schedule) % 2):
-        products, low0, low1 = buffers[i % 2]
-        even.bitwise_and_(_MASK)  # an int64 product wraps into the sign: what is above a word is not zeros
-        torch.mul(even, multipliers, out=products)
-        torch.bitwise_right_shift(products, _SHIFT, out=even)
-        even.bitwise_xor_(keys)
-        lane0.bitwise_xor_(x1)
-        lane1.bitwise_xor_(x0)
-        x0, x1 = low0, low1
+    for i, (multipliers, keys) in enumerate(schedule):
+        products = last if (len(schedule) - i) % 2 else other
+        # Odd words are whole products, whose upper halves come into the even words one round later.
+        if i > 1 or not unsigned:
+            xp.bitwise_and(even, mask, out=even)
+        xp.multiply(even, multipliers, out=products)
+        xp.bitwise_right_shift(products, shift, out=even)
+        if keys is not None:
+            xp.bitwise_xor(even, keys, out=even)
+        xp.bitwise_xor(lane0, x1, out=lane0)
+        xp.bitwise_xor(lane1, x0, out=lane1)
+        x0, x1 = products
+
+
+def _floats(scratch: Tensor) -> Tensor:
+    """The lower 24 bits of the words in scratch[1:], as float32 [2, 2, n, b] in memory other than scratch[2]."""
+    if not _library(scratch.device).unsigned:
+        words = scratch[1:].bitwise_and_(_GRID - 1)
+        return scratch[0].view(torch.float32).view(words.shape).copy_(words)
+    words = _words(scratch[1:])
+    narrow = scratch[0].numpy().view(np.int32).reshape(words.shape)
+    np.copyto(narrow, words, casting="unsafe")
+    np.bitwise_and(narrow, np.int32(_GRID - 1), out=narrow)
+    floats = scratch[1].view(torch.float32).view(words.shape)
+    np.copyto(floats.numpy(), narrow, casting="unsafe")
+    return floats
+
+
+def _library(device: torch.device) -> _Library:
+    return _NUMPY if device.type == "cpu" else _TORCH
+
+
+def _words(words: Tensor) -> _Words:
+    """Words of int64 for the library of their device, in the same memory."""
+    return words.numpy().view(np.uint64) if _library(words.device).unsigned else words
+
+
+def _keys(seed: int, i: int) -> tuple[int, int]:
+    return (seed + i * _WEYL[0]) & _WORD, ((seed >> 32) + i * _WEYL[1]) & _WORD
 
 
 @lru_cache(maxsize=256)
@@ -219,10 +318,9 @@ def _schedule(seed: int, rounds: int, device: torch.device) -> tuple[_Round, ...
     """Multipliers and keys of each round, for lanes in the order that leads to the natural one at the end."""
     steps = []
     for i in range(rounds):
-        keys = [((seed >> 32 * lane) + i * _WEYL[lane]) & _WORD for lane in (0, 1)]
-        crossed = (rounds - i) % 2
+        keys, crossed = _keys(seed, i), (rounds - i) % 2
         steps.append([_MULTIPLIERS[::-1] if crossed else _MULTIPLIERS, keys if crossed else keys[::-1]])
-    table = torch.tensor(steps, device=device).view(rounds, 2, 2, 1, 1)
+    table = _words(torch.tensor(steps, device=device).view(rounds, 2, 2, 1, 1))
     return tuple((multipliers, keys) for multipliers, keys in table)
 
 
@@ -235,11 +333,7 @@ def _pieces(n: int, blocks: int, lanes: int) -> Iterator[tuple[slice, slice]]:
             yield slice(top, min(top + height, n)), slice(left, min(left + width, blocks))
 
 
-def _take(words: Tensor | int, rows: slice) -> Tensor | int:
-    return words[rows] if isinstance(words, Tensor) else words
-
-
-def _column(name: str, words: Tensor | int, game: Tensor) -> Tensor | int:
+def _column(name: str, words: Tensor | int, game: Tensor) -> _Words:
     """The words of a counter as a plain integer or as [n, 1]; only what the host knows is checked."""
     if not isinstance(words, Tensor):
         words = operator.index(words)
@@ -249,7 +343,7 @@ def _column(name: str, words: Tensor | int, game: Tensor) -> Tensor | int:
     if words.dtype != torch.int64 or words.shape != game.shape or words.device != game.device:
         allowed = f"an integer or torch.int64 [{len(game)}] on {game.device}, one for each row of game"
         raise ValueError(f"{name} is {_found(words)}; it must be {allowed}")
-    return words[:, None]
+    return _words(words[:, None])
 
 
 def _found(words: object) -> str:
