@@ -33,7 +33,7 @@ _WORD = 0xFFFFFFFF
 _GRID = 1 << 24  # a float32 in [0, 1) holds the lower 24 bits of a word without rounding
 # Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are
 # too few (below 32768) for torch to fork threads, which wait for each other after every operation.
-_LANES = {"cpu": 16_000}
+_LANES = {"cpu": (1 << 14) - 1}
 _LANES_ELSEWHERE = 1 << 22
 
 # Tensors without dimensions live on the host and act on any device; on small tensors an operation with one
@@ -43,18 +43,16 @@ _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
     for value in (1 / _GRID, -1 / _GRID, -2, 2 * math.pi / _GRID)
 )
 
-_Words = Any  # words of a counter, as the library has them that works on them: an array, or an integer
-_Round = tuple[
-    _Words, _Words
-]  # multipliers and round keys, both [2, 1, 1]; keys are None where already applied
-_Finish = Callable[[Tensor, Tensor], None]  # from scratch (with unmasked words in [1:]) to results
+_Words = Any  # words of a counter as the library has them that works on them: an array, or an integer
+_Round = tuple[_Words, _Words]  # multipliers and keys of a round, both [2, 1, 1]; no keys: already applied
+_Finish = Callable[["_Piece", Tensor], None]  # from unmasked words to results [o, l, n, b]
 
 
 class _Library(NamedTuple):
     """What works on words. Both libraries give these operations the same names.
 
-    On the host numpy multiplies and narrows 64-bit integers in half of torch's time, and its words are
-    unsigned: what is shifted down has zeros above it. Elsewhere torch's words are int64.
+    On the host numpy multiplies 64-bit integers in half of torch's time, and its words are unsigned: what is
+    shifted down has zeros above it. Elsewhere torch's words are int64.
     """
 
     xp: Any
@@ -63,8 +61,21 @@ class _Library(NamedTuple):
     shift: _Words
 
 
+_LOW = np.int32(_GRID - 1)
 _NUMPY = _Library(np, True, np.uint64(_WORD), np.uint64(32))
 _TORCH = _Library(torch, False, torch.tensor(_WORD, device="cpu"), torch.tensor(32, device="cpu"))
+
+
+class _Piece(NamedTuple):
+    """Memory for n rows and b blocks, under the names that the steps of a draw have for it."""
+
+    library: _Library
+    scratch: _Words  # [3, 2, n, b]
+    words: _Words  # [2, 2, n, b], scratch[1:]: word 2 l + o is in [o, l]
+    narrow: _Words  # the same words as int32, in scratch[0]; None for torch
+    floats: Tensor  # the same words as float32, in scratch[1], or in scratch[0] for torch
+    halves: tuple[Tensor, Tensor]  # floats[0] and floats[1]
+    spare: Tensor  # float32 [2, n, b], in scratch[2]
 
 
 def derive(seed: int, *words: str | int) -> int:
@@ -87,12 +98,13 @@ def uniform(
     """Uniform draws in [0, 1), multiples of 2^-24: float32 [n, *shape] on the device of `game`.
 
     `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All are in
-    [0, 2^32). Integers are checked; the values of tensors are not, because that would wait for the device. `seed`
-    counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
+    [0, 2^32), which is checked of integers; tensors are not looked into, because that would wait for the
+    device. `seed` counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        torch.mul(_floats(scratch), _STEP, out=result)
+    def finish(piece: _Piece, result: Tensor) -> None:
+        _to_floats(piece)
+        torch.mul(piece.floats, _STEP, out=result)
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
 
@@ -106,12 +118,12 @@ def normal(
     and sqrt(-2 ln u) sin(2 pi v). No draw is farther from 0 than sqrt(48 ln 2) = 5.77.
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        radius, angle = _floats(scratch)
-        cosine = scratch[2, 0].view(torch.float32).view(angle.shape)
+    def finish(piece: _Piece, result: Tensor) -> None:
+        _to_floats(piece)
+        radius, angle = piece.halves
         angle.mul_(_TURN)
         radius.mul_(_MINUS_STEP).log1p_().mul_(_MINUS_TWO).sqrt_()
-        torch.mul(torch.cos(angle, out=cosine), radius, out=result[0])
+        torch.mul(torch.cos(angle, out=piece.spare), radius, out=result[0])
         torch.mul(angle.sin_(), radius, out=result[1])
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
@@ -129,9 +141,8 @@ def integers(
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high is {high}; it must be in [1, 2^31]")
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        xp, _, mask, shift = _library(result.device)
-        words = _words(scratch[1:])
+    def finish(piece: _Piece, result: Tensor) -> None:
+        (xp, _, mask, shift), words = piece.library, piece.words
         xp.bitwise_and(words, mask, out=words)
         xp.multiply(words, high, out=words)
         xp.bitwise_right_shift(words, shift, out=_words(result))
@@ -146,9 +157,8 @@ def bits(seed: int, game: Tensor, turn: Tensor | int, count: int, *, stream: Ten
     (k, game, turn, stream) under the key (seed mod 2^32, seed >> 32 mod 2^32).
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        xp, _, mask, _ = _library(result.device)
-        xp.bitwise_and(_words(scratch[1:]), mask, out=_words(result))
+    def finish(piece: _Piece, result: Tensor) -> None:
+        piece.library.xp.bitwise_and(piece.words, piece.library.mask, out=_words(result))
 
     return _draw(torch.int64, finish, seed, game, turn, (count,), stream)
 
@@ -186,25 +196,33 @@ def _draw(
         raise ValueError(f"game is {_found(game)}; it must be a torch.int64 tensor [n]")
     if min(shape, default=0) < 0:
         raise ValueError(f"shape is {tuple(shape)}; its sizes must not be negative")
-    games, turns, streams = (
-        _words(game[:, None]),
-        _column("turn", turn, game),
-        _column("stream", stream, game),
-    )
+    turns, streams = _column("turn", turn, game), _column("stream", stream, game)
     n, count, seed = len(game), math.prod(shape), operator.index(seed) % (1 << 64)
     blocks = -(-count // 4)
     result = torch.empty(n, 2, 2, blocks, dtype=dtype, device=game.device)
+    by_word = result.permute(2, 1, 0, 3)
     lanes = max(1, min(n * blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)))
     memory = torch.empty(6 * lanes, dtype=torch.int64, device=game.device)
-    by_row = _rows(seed, games, turns)
+    by_row = (*_rows(seed, _words(game[:, None]), turns), streams)
     by_block = _blocks(seed, torch.arange(blocks, device=game.device)[None], streams)
+    piece, size = None, (0, 0)
     for rows, columns in _pieces(n, blocks, lanes):
-        scratch = memory[: 6 * (rows.stop - rows.start) * (columns.stop - columns.start)]
-        scratch = scratch.view(3, 2, rows.stop - rows.start, columns.stop - columns.start)
-        of_rows = [words if isinstance(words, int) else words[rows] for words in (*by_row, streams)]
-        _fill(scratch, seed, of_rows, [words[:, columns] for words in by_block])
-        finish(scratch, result[rows, :, :, columns].permute(2, 1, 0, 3))
+        before, size = size, (rows.stop - rows.start, columns.stop - columns.start)
+        if piece is None or size != before:
+            piece = _piece(memory, *size)
+        of_rows = [words if isinstance(words, int) else words[rows] for words in by_row]
+        _fill(piece, seed, of_rows, [words[:, columns] for words in by_block])
+        finish(piece, by_word[:, :, rows, columns])
     return result.view(n, 4 * blocks)[:, :count].reshape(n, *shape)
+
+
+def _piece(memory: Tensor, n: int, b: int) -> _Piece:
+    scratch = memory[: 6 * n * b].view(3, 2, n, b)
+    library, words = _library(memory.device), _words(scratch)
+    narrow = words[0].view(np.int32).reshape(2, 2, n, b) if library is _NUMPY else None
+    floats = scratch[0 if narrow is None else 1].view(torch.float32).view(2, 2, n, b)
+    spare = scratch[2, 0].view(torch.float32).view(2, n, b)
+    return _Piece(library, words, words[1:], narrow, floats, (floats[0], floats[1]), spare)
 
 
 def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words]:
@@ -235,28 +253,23 @@ def _blocks(seed: int, block: Tensor, stream: _Words) -> tuple[_Words, ...]:
     return product & _WORD, second >> 32, second & _WORD ^ m0
 
 
-def _fill(scratch: Tensor, seed: int, by_row: Sequence[_Words], by_block: Sequence[_Words]) -> None:
-    """Words, not masked, for the rows and blocks of scratch [3, 2, n, b]: word 2 l + o is in [1 + o, l].
-
-    `by_row` is a piece of `_rows` and the streams, `by_block` a piece of `_blocks`.
-    """
-    library, words = _library(scratch.device), _words(scratch)
-    xp, _, mask, shift = library
-    (spare, odd), (lane0, lane1), _ = words
+def _fill(piece: _Piece, seed: int, by_row: Sequence[_Words], by_block: Sequence[_Words]) -> None:
+    """The words of a piece, not masked. `by_row`: of `_rows`, and the streams; `by_block`: of `_blocks`."""
+    xp, _, mask, shift = piece.library
+    (high, odd), (lane0, lane1), _ = piece.scratch
     into_lane1, into_lane0, odd0, stream = by_row
     xp.bitwise_xor(into_lane0, by_block[0], out=lane0)
     if isinstance(stream, int):
         _, high, odd = by_block
     else:
-        high = spare
         xp.bitwise_xor(by_block[1], stream & _WORD, out=odd)
         xp.multiply(odd, _MULTIPLIERS[1], out=odd)
         xp.bitwise_right_shift(odd, shift, out=high)
         xp.bitwise_and(odd, mask, out=odd)
         xp.bitwise_xor(odd, _keys(seed, 2)[0], out=odd)
     xp.bitwise_xor(into_lane1, high, out=lane1)
-    _, _, (multipliers, _), *schedule = _schedule(seed, ROUNDS, scratch.device)
-    _rounds(words, (odd0, odd), [(multipliers, None), *schedule], library)
+    _, _, (multipliers, _), *schedule = _schedule(seed, ROUNDS, piece.floats.device)
+    _rounds(piece.scratch, (odd0, odd), [(multipliers, None), *schedule], piece.library)
 
 
 def _rounds(
@@ -286,18 +299,14 @@ def _rounds(
         x0, x1 = products
 
 
-def _floats(scratch: Tensor) -> Tensor:
-    """The lower 24 bits of the words in scratch[1:], as float32 [2, 2, n, b] in memory other than scratch[2]."""
-    if not _library(scratch.device).unsigned:
-        words = scratch[1:].bitwise_and_(_GRID - 1)
-        return scratch[0].view(torch.float32).view(words.shape).copy_(words)
-    words = _words(scratch[1:])
-    narrow = scratch[0].numpy().view(np.int32).reshape(words.shape)
-    np.copyto(narrow, words, casting="unsafe")
-    np.bitwise_and(narrow, np.int32(_GRID - 1), out=narrow)
-    floats = scratch[1].view(torch.float32).view(words.shape)
-    np.copyto(floats.numpy(), narrow, casting="unsafe")
-    return floats
+def _to_floats(piece: _Piece) -> None:
+    """The lower 24 bits of each word to `piece.floats`; on the host through int32, which is faster."""
+    if piece.narrow is None:
+        piece.floats.copy_(piece.words.bitwise_and_(_GRID - 1))
+    else:
+        np.copyto(piece.narrow, piece.words, casting="unsafe")
+        np.bitwise_and(piece.narrow, _LOW, out=piece.narrow)
+        piece.floats.copy_(torch.from_numpy(piece.narrow))
 
 
 def _library(device: torch.device) -> _Library:
