@@ -32,7 +32,8 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 _GRID = 1 << 24  # a float32 in [0, 1) holds the lower 24 bits of a word without rounding
 # Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are
-# too few (below 32768) for torch to fork threads, which wait for each other after every operation.
+# too few (below 32768) for torch to fork threads, which wait for each other after every operation. Fewer
+# counters would not pay for the calls: about 60 microseconds a piece.
 _LANES = {"cpu": (1 << 14) - 1}
 _LANES_ELSEWHERE = 1 << 22
 
@@ -44,7 +45,7 @@ _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
 )
 
 _Words = Any  # words of a counter as the library has them that works on them: an array, or an integer
-_Round = tuple[_Words, _Words]  # multipliers and keys of a round, both [2, 1, 1]; no keys: already applied
+_Round = tuple[_Words, _Words]  # multipliers of a round and its keys, if not yet applied: [2, 1, 1]
 _Finish = Callable[["_Piece", Tensor], None]  # from unmasked words to results [o, l, n, b]
 
 
@@ -203,6 +204,7 @@ def _draw(
     by_word = result.permute(2, 1, 0, 3)
     lanes = max(1, min(n * blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)))
     memory = torch.empty(6 * lanes, dtype=torch.int64, device=game.device)
+    turns = _words(torch.full_like(game, turns)[:, None]) if isinstance(turns, int) else turns
     by_row = (*_rows(seed, _words(game[:, None]), turns), streams)
     by_block = _blocks(seed, torch.arange(blocks, device=game.device)[None], streams)
     piece, size = None, (0, 0)
@@ -241,8 +243,8 @@ def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words
 def _blocks(seed: int, block: Tensor, stream: _Words) -> tuple[_Words, ...]:
     """What two rounds make of the block: words [1, b] to xor into lane 0, then what lane 1 needs.
 
-    Where rows have one stream that is words to xor into the lane and its odd words, otherwise what is to be
-    xored with the stream.
+    Where the rows share a stream, lane 1 needs words to xor into it and its odd words; where they do not, it
+    needs what the second round multiplies, to be xored with the stream first.
     """
     (_, k1), _, (m0, _) = (_keys(seed, i) for i in range(3))
     product = _words(block) * _MULTIPLIERS[0]
