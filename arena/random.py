@@ -105,7 +105,8 @@ def uniform(
 
     def finish(piece: _Piece, result: Tensor) -> None:
         _to_floats(piece)
-        torch.mul(piece.floats, _STEP, out=result)
+        for half, part in zip(piece.halves, result, strict=True):
+            torch.mul(half, _STEP, out=part)
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
 
@@ -308,7 +309,7 @@ def _to_floats(piece: _Piece) -> None:
     else:
         np.copyto(piece.narrow, piece.words, casting="unsafe")
         np.bitwise_and(piece.narrow, _LOW, out=piece.narrow)
-        piece.floats.copy_(torch.from_numpy(piece.narrow))
+        np.copyto(piece.floats.numpy(), piece.narrow, casting="same_kind")
 
 
 def _library(device: torch.device) -> _Library:
