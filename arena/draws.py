@@ -18,7 +18,9 @@ import math
 import operator
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,22 +32,51 @@ _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 _GRID = 1 << 24  # a float32 in [0, 1) holds the lower 24 bits of a word without rounding
 # Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are
-# too few (below 32768) for torch to fork threads, which wait for each other after every operation.
-_LANES = {"cpu": 16_000}
+# too few (below 32768) for torch to fork threads, which wait for each other after every operation. Fewer
+# counters would not pay for the calls: about 60 microseconds a piece.
+_LANES = {"cpu": (1 << 14) - 1}
 _LANES_ELSEWHERE = 1 << 22
 
 # Tensors without dimensions live on the host and act on any device; on small tensors an operation with one
 # takes half of the time of the same operation with a Python number.
-_M0, _M1, _MASK, _LOW, _SHIFT = (
-    torch.tensor(value, dtype=torch.int64, device="cpu") for value in (*_MULTIPLIERS, _WORD, _GRID - 1, 32)
-)
 _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
     torch.tensor(value, dtype=torch.float32, device="cpu")
     for value in (1 / _GRID, -1 / _GRID, -2, 2 * math.pi / _GRID)
 )
 
-_Round = tuple[Tensor, Tensor]  # multipliers and round keys, both [2, 1, 1]
-_Finish = Callable[[Tensor, Tensor], None]  # from scratch (with unmasked words in [1:]) to results
+_Words = Any  # words of a counter as the library has them that works on them: an array, or an integer
+_Round = tuple[_Words, _Words]  # multipliers of a round and its keys, if not yet applied: [2, 1, 1]
+_Finish = Callable[["_Piece", Tensor], None]  # from unmasked words to results [o, l, n, b]
+
+
+class _Library(NamedTuple):
+    """What works on words. Both libraries give these operations the same names.
+
+    On the host numpy multiplies 64-bit integers in half of torch's time, and its words are unsigned: what is
+    shifted down has zeros above it. Elsewhere torch's words are int64.
+    """
+
+    xp: Any
+    unsigned: bool
+    mask: _Words
+    shift: _Words
+
+
+_LOW = np.int32(_GRID - 1)
+_NUMPY = _Library(np, True, np.uint64(_WORD), np.uint64(32))
+_TORCH = _Library(torch, False, torch.tensor(_WORD, device="cpu"), torch.tensor(32, device="cpu"))
+
+
+class _Piece(NamedTuple):
+    """Memory for n rows and b blocks, under the names that the steps of a draw have for it."""
+
+    library: _Library
+    scratch: _Words  # [3, 2, n, b]
+    words: _Words  # [2, 2, n, b], scratch[1:]: word 2 l + o is in [o, l]
+    narrow: _Words  # the same words as int32, in scratch[0]; None for torch
+    floats: Tensor  # the same words as float32, in scratch[1], or in scratch[0] for torch
+    halves: tuple[Tensor, Tensor]  # floats[0] and floats[1]
+    spare: Tensor  # float32 [2, n, b], in scratch[2]
 
 
 def derive(seed: int, *words: str | int) -> int:
@@ -68,13 +99,14 @@ def uniform(
     """Uniform draws in [0, 1), multiples of 2^-24: float32 [n, *shape] on the device of `game`.
 
     `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All are in
-    [0, 2^32), which is checked of integers and taken on trust of tensors, lest a device be waited for. `seed`
-    counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
+    [0, 2^32), which is checked of integers; tensors are not looked into, because that would wait for the
+    device. `seed` counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        result.copy_(scratch[1:].bitwise_and_(_LOW))
-        result.mul_(_STEP)
+    def finish(piece: _Piece, result: Tensor) -> None:
+        _to_floats(piece)
+        for half, part in zip(piece.halves, result, strict=True):
+            torch.mul(half, _STEP, out=part)
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
 
@@ -88,13 +120,12 @@ def normal(
     and sqrt(-2 ln u) sin(2 pi v). No draw is farther from 0 than sqrt(48 ln 2) = 5.77.
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        words = scratch[1:].bitwise_and_(_LOW)
-        radius, angle = scratch[0].view(torch.float32).view(words.shape).copy_(words)
-        cosine = scratch[1, 0].view(torch.float32).view(angle.shape)
+    def finish(piece: _Piece, result: Tensor) -> None:
+        _to_floats(piece)
+        radius, angle = piece.halves
         angle.mul_(_TURN)
         radius.mul_(_MINUS_STEP).log1p_().mul_(_MINUS_TWO).sqrt_()
-        torch.mul(torch.cos(angle, out=cosine), radius, out=result[0])
+        torch.mul(torch.cos(angle, out=piece.spare), radius, out=result[0])
         torch.mul(angle.sin_(), radius, out=result[1])
 
     return _draw(torch.float32, finish, seed, game, turn, shape, stream)
@@ -112,8 +143,11 @@ def integers(
     if not 1 <= high <= 1 << 31:
         raise ValueError(f"high is {high}; it must be in [1, 2^31]")
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        torch.bitwise_right_shift(scratch[1:].bitwise_and_(_MASK).mul_(high), _SHIFT, out=result)
+    def finish(piece: _Piece, result: Tensor) -> None:
+        (xp, _, mask, shift), words = piece.library, piece.words
+        xp.bitwise_and(words, mask, out=words)
+        xp.multiply(words, high, out=words)
+        xp.bitwise_right_shift(words, shift, out=_words(result))
 
     return _draw(torch.int64, finish, seed, game, turn, shape, stream)
 
@@ -125,8 +159,8 @@ def bits(seed: int, game: Tensor, turn: Tensor | int, count: int, *, stream: Ten
     (k, game, turn, stream) under the key (seed mod 2^32, seed >> 32 mod 2^32).
     """
 
-    def finish(scratch: Tensor, result: Tensor) -> None:
-        result.copy_(scratch[1:].bitwise_and_(_MASK))
+    def finish(piece: _Piece, result: Tensor) -> None:
+        piece.library.xp.bitwise_and(piece.words, piece.library.mask, out=_words(result))
 
     return _draw(torch.int64, finish, seed, game, turn, (count,), stream)
 
@@ -144,8 +178,9 @@ def philox(
     x0, x1, x2, x3 = (counter[i ^ last].reshape(1, -1) for i in range(4))
     scratch = torch.empty(3, 2, 1, x0.numel(), dtype=torch.int64, device=x0.device)
     torch.stack((x0, x2), out=scratch[1])
-    _rounds(scratch, (x1, x3), _schedule(key[0] | key[1] << 32, rounds, x0.device))
-    even, odd = scratch[1:].bitwise_and_(_MASK)
+    odd = _words(x1), _words(x3)
+    _rounds(_words(scratch), odd, _schedule(key[0] | key[1] << 32, rounds, x0.device), _library(x0.device))
+    even, odd = scratch[1:].bitwise_and_(_WORD)
     return even[0].view(shape), odd[0].view(shape), even[1].view(shape), odd[1].view(shape)
 
 
@@ -163,55 +198,131 @@ def _draw(
         raise ValueError(f"game is {_found(game)}; it must be a torch.int64 tensor [n]")
     if min(shape, default=0) < 0:
         raise ValueError(f"shape is {tuple(shape)}; its sizes must not be negative")
-    turns, streams, games = _column("turn", turn, game), _column("stream", stream, game), game[:, None]
+    turns, streams = _column("turn", turn, game), _column("stream", stream, game)
     n, count, seed = len(game), math.prod(shape), operator.index(seed) % (1 << 64)
     blocks = -(-count // 4)
     result = torch.empty(n, 2, 2, blocks, dtype=dtype, device=game.device)
+    by_word = result.permute(2, 1, 0, 3)
     lanes = max(1, min(n * blocks, _LANES.get(game.device.type, _LANES_ELSEWHERE)))
     memory = torch.empty(6 * lanes, dtype=torch.int64, device=game.device)
+    turns = _words(torch.full_like(game, turns)[:, None]) if isinstance(turns, int) else turns
+    by_row = (*_rows(seed, _words(game[:, None]), turns), streams)
+    by_block = _blocks(seed, torch.arange(blocks, device=game.device)[None], streams)
+    piece, size = None, (0, 0)
     for rows, columns in _pieces(n, blocks, lanes):
-        scratch = memory[: 6 * (rows.stop - rows.start) * (columns.stop - columns.start)]
-        scratch = scratch.view(3, 2, rows.stop - rows.start, columns.stop - columns.start)
-        _fill(scratch, seed, games[rows], _take(turns, rows), _take(streams, rows), columns.start)
-        finish(scratch, result[rows, :, :, columns].permute(2, 1, 0, 3))
+        before, size = size, (rows.stop - rows.start, columns.stop - columns.start)
+        if piece is None or size != before:
+            piece = _piece(memory, *size)
+        of_rows = [words if isinstance(words, int) else words[rows] for words in by_row]
+        _fill(piece, seed, of_rows, [words[:, columns] for words in by_block])
+        finish(piece, by_word[:, :, rows, columns])
     return result.view(n, 4 * blocks)[:, :count].reshape(n, *shape)
 
 
-def _fill(
-    scratch: Tensor, seed: int, game: Tensor, turn: Tensor | int, stream: Tensor | int, block: int
+def _piece(memory: Tensor, n: int, b: int) -> _Piece:
+    scratch = memory[: 6 * n * b].view(3, 2, n, b)
+    library, words = _library(memory.device), _words(scratch)
+    narrow = words[0].view(np.int32).reshape(2, 2, n, b) if library is _NUMPY else None
+    floats = scratch[0 if narrow is None else 1].view(torch.float32).view(2, 2, n, b)
+    spare = scratch[2, 0].view(torch.float32).view(2, n, b)
+    return _Piece(library, words, words[1:], narrow, floats, (floats[0], floats[1]), spare)
+
+
+def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words]:
+    """What two rounds make of game and turn: words [n, 1] to xor into lanes 1 and 0, and odd words of lane 0.
+
+    The first round multiplies the block and the turn alone and the second what the first made of each, so
+    that these are products per row and per block; the third is the first to multiply every element. Keys
+    are xored into the shorter of two words: those of round i in `_keys(seed, i)`, also in `_blocks`.
+    """
+    (k0, _), (l0, l1), (_, m1) = (_keys(seed, i) for i in range(3))
+    product = turn * _MULTIPLIERS[1]
+    second = ((product >> 32 ^ game ^ k0) & _WORD) * _MULTIPLIERS[0]
+    return product & _WORD ^ l0, second >> 32 ^ l1, second & _WORD ^ m1
+
+
+def _blocks(seed: int, block: Tensor, stream: _Words) -> tuple[_Words, ...]:
+    """What two rounds make of the block: words [1, b] to xor into lane 0, then what lane 1 needs.
+
+    Where the rows share a stream, lane 1 needs words to xor into it and its odd words; where they do not, it
+    needs what the second round multiplies, to be xored with the stream first.
+    """
+    (_, k1), _, (m0, _) = (_keys(seed, i) for i in range(3))
+    product = _words(block) * _MULTIPLIERS[0]
+    first = (product >> 32 ^ k1) & _WORD
+    if not isinstance(stream, int):
+        return product & _WORD, first
+    second = (first ^ stream) * _MULTIPLIERS[1]
+    return product & _WORD, second >> 32, second & _WORD ^ m0
+
+
+def _fill(piece: _Piece, seed: int, by_row: Sequence[_Words], by_block: Sequence[_Words]) -> None:
+    """The words of a piece, not masked. `by_row`: of `_rows`, and the streams; `by_block`: of `_blocks`."""
+    xp, _, mask, shift = piece.library
+    (high, odd), (lane0, lane1), _ = piece.scratch
+    into_lane1, into_lane0, odd0, stream = by_row
+    xp.bitwise_xor(into_lane0, by_block[0], out=lane0)
+    if isinstance(stream, int):
+        _, high, odd = by_block
+    else:
+        xp.bitwise_xor(by_block[1], stream & _WORD, out=odd)
+        xp.multiply(odd, _MULTIPLIERS[1], out=odd)
+        xp.bitwise_right_shift(odd, shift, out=high)
+        xp.bitwise_and(odd, mask, out=odd)
+        xp.bitwise_xor(odd, _keys(seed, 2)[0], out=odd)
+    xp.bitwise_xor(into_lane1, high, out=lane1)
+    _, _, (multipliers, _), *schedule = _schedule(seed, ROUNDS, piece.floats.device)
+    _rounds(piece.scratch, (odd0, odd), [(multipliers, None), *schedule], piece.library)
+
+
+def _rounds(
+    scratch: _Words, odd: tuple[_Words, _Words], schedule: Sequence[_Round], library: _Library
 ) -> None:
-    """Words, not masked, for the rows and blocks of scratch [3, 2, n, b]: word 2 l + o is in [1 + o, l]."""
-    _, even, _ = scratch.unbind()
-    lane0, lane1 = even.unbind()
-    # The first round multiplies the block and the turn alone: one product per column and one per row.
-    p0 = torch.arange(block, block + scratch.shape[3], device=game.device).mul_(_M0)
-    p1 = turn * (_M1 if isinstance(turn, Tensor) else _MULTIPLIERS[1])
-    torch.bitwise_xor(game.expand_as(lane0), p1 >> 32, out=lane0)
-    torch.bitwise_xor((p0 >> _SHIFT).expand_as(lane1), stream, out=lane1)
-    schedule = _schedule(seed, ROUNDS, game.device)
-    even.bitwise_xor_(schedule[0][1])
-    _rounds(scratch, (p1 if isinstance(p1, Tensor) else p1 & _WORD, p0), schedule[1:])
-
-
-def _rounds(scratch: Tensor, odd: tuple[Tensor | int, Tensor], schedule: Sequence[_Round]) -> None:
     """Rounds on the even words scratch[1] and the odd words `odd`, to scratch[1] and scratch[2], not masked.
 
-    A round crosses the two lanes over. Instead of crossing them back, every second round works on lanes in
-    the other order, which its multipliers and keys follow; after the last round they are in natural order.
+    The words given are masked. A round crosses the two lanes over. Instead of crossing them back, every
+    second round works on lanes in the other order, which its multipliers and keys follow; after the last
+    round they are in natural order.
     """
-    other, even, last = scratch.unbind()
-    buffers = [(products, *products.unbind()) for products in (other, last)]
-    lane0, lane1 = even.unbind()
+    xp, unsigned, mask, shift = library
+    other, even, last = scratch
+    lane0, lane1 = even
     x0, x1 = odd
-    for i, (multipliers, keys) in enumerate(schedule, start=len(schedule) % 2):
-        products, low0, low1 = buffers[i % 2]
-        even.bitwise_and_(_MASK)  # an int64 product wraps into the sign: what is above a word is not zeros
-        torch.mul(even, multipliers, out=products)
-        torch.bitwise_right_shift(products, _SHIFT, out=even)
-        even.bitwise_xor_(keys)
-        lane0.bitwise_xor_(x1)
-        lane1.bitwise_xor_(x0)
-        x0, x1 = low0, low1
+    for i, (multipliers, keys) in enumerate(schedule):
+        products = last if (len(schedule) - i) % 2 else other
+        # Odd words are whole products, whose upper halves come into the even words one round later.
+        if i > 1 or not unsigned:
+            xp.bitwise_and(even, mask, out=even)
+        xp.multiply(even, multipliers, out=products)
+        xp.bitwise_right_shift(products, shift, out=even)
+        if keys is not None:
+            xp.bitwise_xor(even, keys, out=even)
+        xp.bitwise_xor(lane0, x1, out=lane0)
+        xp.bitwise_xor(lane1, x0, out=lane1)
+        x0, x1 = products
+
+
+def _to_floats(piece: _Piece) -> None:
+    """The lower 24 bits of each word to `piece.floats`; on the host through int32, which is faster."""
+    if piece.narrow is None:
+        piece.floats.copy_(piece.words.bitwise_and_(_GRID - 1))
+    else:
+        np.copyto(piece.narrow, piece.words, casting="unsafe")
+        np.bitwise_and(piece.narrow, _LOW, out=piece.narrow)
+        np.copyto(piece.floats.numpy(), piece.narrow, casting="same_kind")
+
+
+def _library(device: torch.device) -> _Library:
+    return _NUMPY if device.type == "cpu" else _TORCH
+
+
+def _words(words: Tensor) -> _Words:
+    """Words of int64 for the library of their device, in the same memory."""
+    return words.numpy().view(np.uint64) if _library(words.device).unsigned else words
+
+
+def _keys(seed: int, i: int) -> tuple[int, int]:
+    return (seed + i * _WEYL[0]) & _WORD, ((seed >> 32) + i * _WEYL[1]) & _WORD
 
 
 @lru_cache(maxsize=256)
@@ -219,10 +330,9 @@ def _schedule(seed: int, rounds: int, device: torch.device) -> tuple[_Round, ...
     """Multipliers and keys of each round, for lanes in the order that leads to the natural one at the end."""
     steps = []
     for i in range(rounds):
-        keys = [((seed >> 32 * lane) + i * _WEYL[lane]) & _WORD for lane in (0, 1)]
-        crossed = (rounds - i) % 2
+        keys, crossed = _keys(seed, i), (rounds - i) % 2
         steps.append([_MULTIPLIERS[::-1] if crossed else _MULTIPLIERS, keys if crossed else keys[::-1]])
-    table = torch.tensor(steps, device=device).view(rounds, 2, 2, 1, 1)
+    table = _words(torch.tensor(steps, device=device).view(rounds, 2, 2, 1, 1))
     return tuple((multipliers, keys) for multipliers, keys in table)
 
 
@@ -235,11 +345,7 @@ def _pieces(n: int, blocks: int, lanes: int) -> Iterator[tuple[slice, slice]]:
             yield slice(top, min(top + height, n)), slice(left, min(left + width, blocks))
 
 
-def _take(words: Tensor | int, rows: slice) -> Tensor | int:
-    return words[rows] if isinstance(words, Tensor) else words
-
-
-def _column(name: str, words: Tensor | int, game: Tensor) -> Tensor | int:
+def _column(name: str, words: Tensor | int, game: Tensor) -> _Words:
     """The words of a counter as a plain integer or as [n, 1]; only what the host knows is checked."""
     if not isinstance(words, Tensor):
         words = operator.index(words)
@@ -249,7 +355,7 @@ def _column(name: str, words: Tensor | int, game: Tensor) -> Tensor | int:
     if words.dtype != torch.int64 or words.shape != game.shape or words.device != game.device:
         allowed = f"an integer or torch.int64 [{len(game)}] on {game.device}, one for each row of game"
         raise ValueError(f"{name} is {_found(words)}; it must be {allowed}")
-    return words[:, None]
+    return _words(words[:, None])
 
 
 def _found(words: object) -> str:

@@ -291,6 +291,34 @@ def test_devices_agree(device: str) -> None:
             assert torch.equal(there.cpu(), here)
 
 
+@pytest.mark.parametrize("by_row", [False, True])
+def test_both_libraries_give_the_same_bits(by_row: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library for other devices, here on the host, on more words than one piece holds."""
+    game = torch.randint(0, 1 << 32, (40,), generator=torch.Generator().manual_seed(1))
+    turn, stream = (game.flip(0), game.roll(1)) if by_row else (WORD, 7)
+    high = 1 << 31
+    draws: list[Draw] = [
+        random.uniform,
+        random.normal,
+        lambda *a, **k: random.integers(high, *a, **k),
+        lambda *a, **k: random.bits(*a[:3], math.prod(a[3]), **k).view(-1, *a[3]),
+    ]
+
+    def drawn() -> list[Tensor]:
+        random._schedule.cache_clear()
+        return [draw(-9, game, turn, (3, 801), stream=stream) for draw in draws]
+
+    host = drawn()
+    assert len(list(random._pieces(40, 601, random._LANES["cpu"]))) > 1
+    monkeypatch.setattr(random, "_library", lambda device: random._TORCH)
+    assert random._words(game) is game
+    elsewhere = drawn()
+    monkeypatch.undo()
+    random._schedule.cache_clear()
+    for a, b in zip(host, elsewhere, strict=True):
+        assert torch.equal(a, b)
+
+
 def test_empty_draws() -> None:
     none = torch.empty(0, dtype=torch.int64)
     assert draws.normal(0, none, 0, (3, 4)).shape == (0, 3, 4)
