@@ -175,13 +175,13 @@ def test_normals_of_any_selection(rows: list[tuple[int, int]], count: int, data:
 def test_threads_and_repeats_change_nothing() -> None:
     game = torch.arange(100)
     before = torch.get_num_threads()
-    draws = []
+    drawn = []
     for number in (1, 2, 1):
         torch.set_num_threads(number)
-        draws.append(draws.normal(2, game, 3, (3, 32, 32)))
+        drawn.append(draws.normal(2, game, 3, (3, 32, 32)))
     torch.set_num_threads(before)
-    assert torch.equal(draws[0], draws[1])
-    assert torch.equal(draws[0], draws[2])
+    assert torch.equal(drawn[0], draws[1])
+    assert torch.equal(drawn[0], draws[2])
 
 
 def test_draws_mix_with_inference_mode_and_gradients() -> None:
@@ -297,24 +297,24 @@ def test_both_libraries_give_the_same_bits(by_row: bool, monkeypatch: pytest.Mon
     game = torch.randint(0, 1 << 32, (40,), generator=torch.Generator().manual_seed(1))
     turn, stream = (game.flip(0), game.roll(1)) if by_row else (WORD, 7)
     high = 1 << 31
-    draws: list[Draw] = [
-        random.uniform,
-        random.normal,
-        lambda *a, **k: random.integers(high, *a, **k),
-        lambda *a, **k: random.bits(*a[:3], math.prod(a[3]), **k).view(-1, *a[3]),
+    kinds: list[Draw] = [
+        draws.uniform,
+        draws.normal,
+        lambda *a, **k: draws.integers(high, *a, **k),
+        lambda *a, **k: draws.bits(*a[:3], math.prod(a[3]), **k).view(-1, *a[3]),
     ]
 
     def drawn() -> list[Tensor]:
-        random._schedule.cache_clear()
-        return [draw(-9, game, turn, (3, 801), stream=stream) for draw in draws]
+        draws._schedule.cache_clear()
+        return [draw(-9, game, turn, (3, 801), stream=stream) for draw in kinds]
 
     host = drawn()
-    assert len(list(random._pieces(40, 601, random._LANES["cpu"]))) > 1
-    monkeypatch.setattr(random, "_library", lambda device: random._TORCH)
-    assert random._words(game) is game
+    assert len(list(draws._pieces(40, 601, draws._LANES["cpu"]))) > 1
+    monkeypatch.setattr(draws, "_library", lambda device: draws._TORCH)
+    assert draws._words(game) is game
     elsewhere = drawn()
     monkeypatch.undo()
-    random._schedule.cache_clear()
+    draws._schedule.cache_clear()
     for a, b in zip(host, elsewhere, strict=True):
         assert torch.equal(a, b)
 
