@@ -127,7 +127,9 @@ def test_links_lead_somewhere(name: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_commands_exist_and_take_these_options(name: str) -> None:
     commands = get_command(app).commands  # type: ignore[attr-defined]
-    for line in re.findall(r"^    arena (.+)$", page(name).replace("\\\n", " "), re.M):
+    text = re.sub(r"```.*?```", "", page(name).replace("\\\n", " "), flags=re.S)
+    for line in re.findall(r"^    arena (.+)$|`arena\s([^`]+)`", text, re.M):
+        line = " ".join("".join(line).split())
         command = commands[line.split()[0]]
         known = {option for parameter in command.params for option in parameter.opts}
         assert {*re.findall(r"--[a-z-]+", line.partition("#")[0])} <= known, line
