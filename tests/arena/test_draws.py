@@ -180,8 +180,8 @@ def test_threads_and_repeats_change_nothing() -> None:
         torch.set_num_threads(number)
         drawn.append(draws.normal(2, game, 3, (3, 32, 32)))
     torch.set_num_threads(before)
-    assert torch.equal(drawn[0], draws[1])
-    assert torch.equal(drawn[0], draws[2])
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
 
 
 def test_draws_mix_with_inference_mode_and_gradients() -> None:
