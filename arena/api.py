@@ -10,22 +10,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arena import draws
 from arena.classifiers import Classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
-from arena.game.driver import play_games
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
-from arena.game.oracle import Oracle
-from arena.game.referee import Referee
+from arena.game.shard import Job, play_shard, seed_of
 from arena.game.stack import Stack, prepare
 from arena.players import Attacker
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
-from arena.records.reports import GameRows, MarkRows, MemoryListener, QueryRows
+from arena.records.pieces import Piece
+from arena.records.reports import GameRows, MarkRows, QueryRows
 from arena.records.result import Result, join_games, join_marks
+from arena.rules.geometry import quantise
 from arena.rules.threat import Threat, parse_threat
 
 Pair = tuple[Any, Any]
@@ -158,16 +157,23 @@ def _played(
     seed: int,
 ) -> Result:
     """The games of a deal, shard by shard; `own` holds the attacker's own images."""
-    defense = told(stack.defenders)
-    seed_of_attacker, seed_of_defender = (draws.derive(seed, who, 0) for who in ("attacker", "defender"))
     for first in range(0, len(whole), shard):
-        deal = whole[first : first + shard]
-        oracle = Oracle(stack, seed=seed_of_defender, games=len(deal), accounts=rules.accounts)
-        tape.first = first
-        referee = Referee(oracle, deal, rules, at=marks, votes=votes, listener=tape)
-        resources = draw_resources(rules, own, deal, seed)
-        play_games(player, referee, seed=seed_of_attacker, defense=defense, resources=resources)
-        tape.originals.append(referee.x0.cpu().numpy())
+        openings = whole[first : first + shard]
+        job = Job(
+            stack=stack,
+            openings=openings,
+            threat=rules,
+            defender_seed=seed_of("defender", seed, 0),
+            at=marks,
+            votes=votes,
+            attacker=player,
+            attacker_seed=seed_of("attacker", seed, 0),
+            resources=draw_resources(rules, own, openings, seed),
+            defense=told(stack.defenders),
+            level="queries" if tape.keep_rows else "games",
+        )
+        play_shard(job, tape)
+        tape.originals.append(quantise(openings.x0, rules.quantisation).cpu().numpy())
     return tape.result(rules)
 
 
@@ -216,27 +222,27 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
     return goal
 
 
-class _Tape(MemoryListener):
-    """Keeps a match played shard by shard, games counted over the match; `first` is the shard's first."""
+class _Tape:
+    """Keeps a match played shard by shard, games counted over the match."""
 
     def __init__(self, keep_rows: bool) -> None:
-        super().__init__()
-        self.keep_rows, self.first = keep_rows, 0
+        self.keep_rows = keep_rows
         self.originals: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-        self.parts: list[GameRows] = []
+        self.games: list[GameRows] = []
+        self.query_rows: list[QueryRows] = []
+        self.mark_rows: list[MarkRows] = []
+        self._first = 0
 
-    def queries(self, rows: QueryRows) -> None:
-        if self.keep_rows:
-            super().queries(replace(rows, game=rows.game + self.first))
-
-    def marks(self, rows: MarkRows) -> None:
-        super().marks(replace(rows, game=rows.game + self.first))
-
-    def games(self, rows: GameRows) -> None:
-        self.parts.append(rows)
+    def record(self, piece: Piece) -> None:
+        first = self._first
+        self.query_rows += [replace(rows, game=rows.game + first) for rows in piece.queries]
+        self.mark_rows += [replace(rows, game=rows.game + first) for rows in piece.marks]
+        if piece.games is not None:
+            self.games.append(piece.games)
+            self._first += len(piece.games)
 
     def result(self, threat: Threat) -> Result:
-        games = join_games(self.parts)
+        games = join_games(self.games)
         by_count: dict[int, list[MarkRows]] = {}
         for rows in self.mark_rows:
             by_count.setdefault(rows.at, []).append(rows)

@@ -35,10 +35,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.driver import play_games
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
-from arena.game.referee import Referee
+from arena.game.shard import GameSetup, play_games, seat_games
 from arena.game.stack import Stack
 from arena.players import Attacker
 from arena.players.registry import build_attacker, names
@@ -208,8 +206,9 @@ def _played(
 ) -> tuple[GameRows, dict[int, Floats]]:
     """How the games ended, and their distances by query count."""
     tape = MemoryListener()
-    referee = Referee(Oracle(Stack(classifier), games=len(deal)), deal, threat, at=at, listener=tape)
-    ended = play_games(player, referee)
+    setup = GameSetup(Stack(classifier), deal, threat, defender_seed=0, at=at)
+    referee = seat_games(setup, tape)
+    ended = play_games(player, referee, referee.seat())
     marks = {q: np.full(len(deal), np.inf) for q in at}
     for rows in tape.mark_rows:
         if rows.at in marks:

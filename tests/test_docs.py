@@ -170,7 +170,7 @@ def test_every_key_of_a_scenario_is_documented() -> None:
 def test_documented_defaults_are_the_models() -> None:
     text = page("docs/scenarios.md")
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| `([^`]*)` \|", text, re.M))
-    simple = (Block, Threat, Resources, ClassifierSpec)
+    simple = (Block, Threat, GrantedResources, ClassifierSpec)
     checked = 0
     for model in simple:
         for key, field in model.model_fields.items():

@@ -27,8 +27,9 @@ from arena.cli.scenarios import read_scenario
 from arena.datasets import DatasetError
 from arena.log import LogError, open_log
 from arena.report import print_results
-from arena.running.runner import Run, shards
+from arena.running.runner import Run
 from arena.scenario.files import Match
+from arena.scenario.jobs import shard_count
 
 BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""
@@ -156,7 +157,7 @@ def expect(run: Run) -> None:
         table.add_row(
             escape(match.name),
             str(match.settings.games * match.settings.repeats),
-            str(sum(1 for _ in shards(ground, match))),
+            str(shard_count(match, ground)),
             f"{queries:,}",
             _duration(own),
         )

@@ -12,13 +12,13 @@ from torch import Tensor
 from arena.conformance.results import said
 from arena.conformance.surroundings import AMBIENT, Hang, global_generators, time_limit
 from arena.conformance.tiny_worlds import TinyWorld
-from arena.game.driver import play_games
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
-from arena.game.oracle import Oracle
-from arena.game.referee import Referee
+from arena.game.shard import Job, play_shard
 from arena.game.stack import prepare
 from arena.players import Attacker, Defender, Games
 from arena.players.attacker import generator_only
+from arena.records.pieces import Piece
+from arena.records.reports import GameRows
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Reason
 from arena.rules.threat import Threat
@@ -54,7 +54,7 @@ class AttackerTrial:
     saturated: bool = False
     max_rows: int = LONG
 
-    def deal(self) -> Openings:
+    def openings(self) -> Openings:
         split = self.world.split("games", max(self.games) + 1)
         number = torch.tensor(self.games, device=split.labels.device)
         x0, classes = split.images[number], self.world.classes
@@ -177,23 +177,25 @@ def watch(
         patience: seconds of processor time that it may take for one move.
     """
     recording = WatchedPlay(trial)
-    deal, world, threat = trial.deal(), trial.world, trial.threat
-    stack = prepare(world.classifier, trial.defenders, world)
-    oracle = Oracle(stack, seed=1, games=len(deal), accounts=threat.accounts)
-    referee = Referee(oracle, deal, threat, votes=1, max_rows=trial.max_rows)
+    openings, world, threat = trial.openings(), trial.world, trial.threat
     owned = threat.resources
     own = world.split("resources", max(40, owned.images)) if owned.images or owned.starts else None
-    resources = draw_resources(threat, ResourcePool(own, world.classifier), deal, seed=1)
-    defense = {"defenders": [{"name": "none"}]}
+    job = Job(
+        stack=prepare(world.classifier, trial.defenders, world),
+        openings=openings,
+        threat=threat,
+        defender_seed=1,
+        votes=1,
+        max_rows=trial.max_rows,
+        attacker=_Watched(attacker, recording, patience),
+        attacker_seed=seed,
+        resources=draw_resources(threat, ResourcePool(own, world.classifier), openings, seed=1),
+        defense={"defenders": [{"name": "none"}]},
+        level="games",
+    )
     with global_generators(ambient) as used:
         try:
-            played = play_games(
-                _Watched(attacker, recording, patience),
-                referee,
-                seed=seed,
-                defense=defense,
-                resources=resources,
-            )
+            played = _played(job)
         except Hang:
             recording.add("hang", f"computed for more than {patience:g} s without a move")
         else:
@@ -202,6 +204,25 @@ def watch(
                 recording.add("stalled", "went on with moves of which none was granted, until it was stopped")
     recording.used = used
     return recording
+
+
+def _played(job: Job) -> GameRows:
+    """How the games of a job end."""
+    pieces: list[Piece] = []
+    play_shard(job, _Last(pieces))
+    games = pieces[-1].games
+    assert games is not None
+    return games
+
+
+@dataclass(frozen=True)
+class _Last:
+    """A recorder that keeps what it is given."""
+
+    pieces: list[Piece]
+
+    def record(self, piece: Piece) -> None:
+        self.pieces.append(piece)
 
 
 class _Watched(Attacker):

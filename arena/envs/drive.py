@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch import Tensor
 from arena import draws
 from arena.envs.blackbox import BlackBoxVectorEnv
 from arena.game.checks import Checks
-from arena.game.driver import converse
+from arena.game.driver import Host
+from arena.game.driver import drive as run
 from arena.players import Attacker
-from arena.players.attacker import generator_only
 from arena.players.seat import Games, Resources
-from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.moves import Answers, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Floats, Ints
 
 MAX_ROWS = 4096
@@ -55,16 +54,11 @@ def drive(
     host = EnvHost(env)
     if seed is None:
         seed = draws.derive(int(env.np_random_seed or 0), "attacker", 0)
-    play = generator_only(attacker.play(host.seat(seed, defense, resources)))
-    try:
-        converse(play, host)
-    finally:
-        with suppress(Exception):
-            play.close()
+    run(attacker, host.seat(seed, defense, resources), host)
     return host.returns
 
 
-class EnvHost:
+class EnvHost(Host):
     """Serves an attacker's moves from a vector environment, by its public interface alone.
 
     An environment's rewards go by answers: notes and claims are heard and change nothing.
@@ -77,7 +71,7 @@ class EnvHost:
     def __init__(self, env: BlackBoxVectorEnv) -> None:
         self.env, self.granted = env, 0
         self.returns = np.zeros(env.num_envs)
-        self.open: Bools = np.ones(env.num_envs, dtype=bool)
+        self._open: Bools = np.ones(env.num_envs, dtype=bool)
         observation, info = env.reset()
         self.key = torch.from_numpy(info["key"]).to(env.device)
         self.now = self._tensors(observation)
@@ -100,26 +94,24 @@ class EnvHost:
             resources=resources,
         )
 
-    def serve(self, move: Move) -> Answers:
-        """Answer any move.
+    @property
+    def open(self) -> Bools:
+        return self._open
 
-        Raises:
-            VolleyError: if it is malformed, or an insider's.
-        """
-        if isinstance(move, Volley):
-            return self._ask(move)
-        if isinstance(move, Submit):
-            self._hand_in(move)
-        elif isinstance(move, Resign):
-            self.open[self.checks.games(move.game)] = False
-        elif not isinstance(move, Note | Claim):
-            what = "insider moves" if isinstance(move, Consult) else type(move).__name__
-            raise VolleyError(f"an environment serves Volley, Submit, Claim, Resign and Note, not {what}")
-        return self.state()
+    def resign(self, move: Resign) -> None:
+        """Leave games; they are over at the next reset."""
+        self._open[move.game.cpu().numpy()] = False
+
+    def submit(self, move: Submit) -> None:
+        """Hand in images, in one step."""
+        if self.env.threat.objective != "submit":
+            raise VolleyError(f'nothing is handed in to an environment under "{self.env.threat.objective}"')
+        mine = torch.from_numpy(self._open).to(move.game.device)[move.game]
+        self._step(move.game[mine], move.x[mine], submit=True)
 
     def state(self) -> Answers:
         """How the games stand, without rows."""
-        is_open = torch.from_numpy(self.open.copy()).to(self.env.device)
+        is_open = torch.from_numpy(self._open.copy()).to(self.env.device)
         accounts = self.env.threat.accounts
         banned = self.now["banned"] > 0 if accounts > 1 else ~is_open.new_ones(len(is_open), 1)
         nobody = self.key[:0]
@@ -135,16 +127,8 @@ class EnvHost:
             banned=banned,
         )
 
-    def _hand_in(self, move: Submit) -> None:
-        self.checks.whole(move.x, move.game, once=True)
-        if self.env.threat.objective != "submit":
-            raise VolleyError(f'nothing is handed in to an environment under "{self.env.threat.objective}"')
-        mine = torch.from_numpy(self.open).to(move.game.device)[move.game]
-        self._step(move.game[mine], move.x[mine], submit=True)
-
-    def _ask(self, volley: Volley) -> Answers:
-        self.checks.form(volley.x, volley.game, volley.account)
-        self.checks.reject(self.checks.flaws(volley.x, volley.game, volley.account).tolist())
+    def ask(self, volley: Volley) -> Answers:
+        self.checks.volley(volley)
         game = volley.game.cpu().numpy()
         n, self.granted = len(game), 0
         label = torch.full_like(volley.game, -1)
@@ -154,7 +138,7 @@ class EnvHost:
         if self.env.threat.feedback != "label":
             scores = volley.x.new_full((n, self.env.world.classes), torch.nan)
         for rows in _waves(game):
-            rows = rows[self.open[game[rows]]]
+            rows = rows[self._open[game[rows]]]
             if not len(rows):
                 break
             place = torch.from_numpy(rows).to(volley.game.device)
@@ -182,7 +166,7 @@ class EnvHost:
         observation, reward, terminated, _, _ = self.env.step(action)
         self.now = self._tensors(observation)
         self.returns += np.asarray(torch.as_tensor(reward).cpu(), dtype=np.float64)
-        self.open &= ~np.asarray(torch.as_tensor(terminated).cpu())
+        self._open &= ~np.asarray(torch.as_tensor(terminated).cpu())
 
     def _tensors(self, observation: dict[str, Any]) -> dict[str, Tensor]:
         return {name: torch.as_tensor(part, device=self.env.device) for name, part in observation.items()}

@@ -11,13 +11,12 @@ from gymnasium.spaces import Dict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arena import draws
 from arena.envs.actions import Action
 from arena.envs.endless_games import EndlessGames
 from arena.envs.setup import EnvSetup
 from arena.envs.spaces import LOGIT_LIMIT, farthest
-from arena.game.oracle import Oracle
-from arena.game.referee import Referee
+from arena.game.referee import LONGEST_VOLLEY
+from arena.game.shard import GameSetup, seat_games, seed_of
 from arena.records.reports import GameRows, Listener
 from arena.rules.moves import Answers, Submit, Volley
 from arena.rules.outcome import Bools, Floats, Ints
@@ -54,16 +53,18 @@ class RollingGames:
     ) -> None:
         self.world, self.threat, self.games = world, world.threat, games
         self.course = EndlessGames(world, seed)
-        oracle = Oracle(
-            world.stack,
-            seed=draws.derive(seed, "defender", 0),
-            games=games,
-            accounts=self.threat.accounts,
+        setup = GameSetup(
+            stack=world.stack,
+            openings=self.course.take(games),
+            threat=self.threat,
+            defender_seed=seed_of("defender", seed, 0),
+            votes=votes,
+            max_rows=max(games, LONGEST_VOLLEY),
         )
-        deal, rows = self.course.take(games), max(games, 4096)
-        self.referee = Referee(oracle, deal, self.threat, votes=votes, listener=listener, max_rows=rows)
+        self.referee = seat_games(setup, listener)
+        self.board = self.referee.board
         self._everyone = torch.arange(games, device=world.device)
-        self._last = self.referee.x0.clone() if self.threat.objective == "submit" else None
+        self._last = self.board.x0.clone() if self.threat.objective == "submit" else None
         self._none = farthest(self.threat.norm, world.shape)
         self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
         self._heard = self._silence(games)
@@ -77,7 +78,7 @@ class RollingGames:
     @property
     def turn(self) -> Ints:
         """[N] queries charged so far."""
-        return self.referee.ledger.queries
+        return self.board.ledger.queries
 
     def deal(self, games: Ints) -> None:
         """New games in these places; what still went on there is over (`resigned`)."""
@@ -105,7 +106,7 @@ class RollingGames:
             referee.checks.whole(action.image[place], place, once=True)
         if len(asks):
             self._ask(action, asks)
-        final_is_hit = referee.ledger.best_hit.copy()
+        final_is_hit = self.board.ledger.best_hit.copy()
         if len(hands_in):
             final_is_hit[hands_in] = self._answered_with_a_hit(action.image, hands_in)
             referee.submit(Submit(action.image[place], place))
@@ -115,15 +116,17 @@ class RollingGames:
 
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
-        referee, ledger = self.referee, self.referee.ledger
+        ledger = self.board.ledger
         host = np.stack([ledger.left, self._best, self._best_is_hit])
         left, distance, is_hit = torch.from_numpy(host).to(self.world.device, torch.float32).unbind()
-        has_target = int(referee.target is not None)
+        has_target = int(self.board.target is not None)
         observation = {
-            "image": referee.x0.clone(),
-            "label": referee.label.clone(),
-            "target": torch.zeros_like(referee.label) if referee.target is None else referee.target.clone(),
-            "has_target": torch.full_like(referee.label, has_target),
+            "image": self.board.x0.clone(),
+            "label": self.board.label.clone(),
+            "target": torch.zeros_like(self.board.label)
+            if self.board.target is None
+            else self.board.target.clone(),
+            "has_target": torch.full_like(self.board.label, has_target),
             **{name: part.clone() for name, part in self._heard.items()},
             "left": left.unsqueeze(1),
             "best_distance": distance.unsqueeze(1),
@@ -137,10 +140,10 @@ class RollingGames:
         place, everyone = self._place(asks), len(asks) == self.games
         x = action.image if everyone else action.image[place]
         account = action.account if action.account is None or everyone else action.account[place]
-        self._hear(place, self.referee.answer(Volley(x, place, account)))
+        self._hear(place, self.referee.ask(Volley(x, place, account)))
         if self._last is not None:
             self._last[place] = x
-        ledger = self.referee.ledger
+        ledger = self.board.ledger
         distance = ledger.best_l2 if self.threat.norm == "l2" else ledger.best_linf
         hit = asks[ledger.best_hit[asks]]
         self._best[hit], self._best_is_hit[hit] = distance[hit], True
@@ -171,9 +174,9 @@ class RollingGames:
     def _answered_with_a_hit(self, image: Tensor, games: Ints) -> Bools:
         """[n] whether what `games` [n] hand in is the last image asked or the best, and that was a hit."""
         assert self._last is not None
-        place, ledger = self._place(games), self.referee.ledger
+        place, ledger = self._place(games), self.board.ledger
         given = image[place]
-        same = [(given == kept[place]).flatten(1).all(dim=1) for kept in (self._last, self.referee.best)]
+        same = [(given == kept[place]).flatten(1).all(dim=1) for kept in (self._last, self.board.best)]
         last, best = torch.stack(same).cpu().numpy()
         return np.asarray((last & ledger.last_hit[games]) | (best & ledger.best_hit[games]))
 
@@ -186,9 +189,9 @@ class RollingGames:
         for name, part in self._silence(len(games)).items():
             self._heard[name][place] = part
         if self._last is not None:
-            self._last[place] = self.referee.x0[place]
+            self._last[place] = self.board.x0[place]
         self._best[games], self._best_is_hit[games] = self._none, False
-        self.key = np.array(self.referee.key.cpu().numpy())
+        self.key = np.array(self.board.key.cpu().numpy())
 
     def _redeal(self, games: Ints) -> None:
         self.referee.redeal(games, self.course.take(len(games)))

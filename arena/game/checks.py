@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from arena.rules.moves import Note, VolleyError
+from arena.rules.moves import Note, Volley, VolleyError
 from arena.rules.outcome import Ints
 
 _FLAWS = (
@@ -34,6 +34,12 @@ class Checks:
         """
         self.form(x, game, limited=not once)
         self.reject(self.flaws(x, game, once=once).tolist())
+
+    def volley(self, volley: Volley) -> None:
+        """All checks of a volley."""
+        self.form(volley.x, volley.game, volley.account)
+        word("purpose", volley.purpose)
+        self.reject(self.flaws(volley.x, volley.game, volley.account).tolist())
 
     def form(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, limited: bool = True) -> None:
         """What can be told without looking at values on the device; `limited`: to `max_rows` rows."""

@@ -1,21 +1,18 @@
-"""A match: an attacker's generator driven against a Referee."""
+"""An attacker's generator driven against whoever hosts its games: a Referee, an environment, a rehearsal."""
 
 from __future__ import annotations
 
-import traceback
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
 
 import torch
 
-from arena.game.referee import Referee
-from arena.players import Attacker
-from arena.players.attacker import generator_only
-from arena.players.seat import Resources
-from arena.records.reports import GameRows, NoteRows
-from arena.rules.moves import Answers, Consult, Move, Note, Play, Resign, Volley, VolleyError
+from arena.game.checks import Checks, word
+from arena.players.attacker import Attacker, generator_only
+from arena.players.seat import Games
+from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Reason
 
 IDLE_VOLLEYS = 10
@@ -26,36 +23,85 @@ IDLE_CONSULTS = 1_000_000
 """Consults in a row after which an attacker is stopped: a white box makes many before its only query."""
 
 
-def play_games(
-    attacker: Attacker,
-    referee: Referee,
-    *,
-    seed: int = 0,
-    defense: dict[str, Any] | None = None,
-    resources: Resources | None = None,
-) -> GameRows:
-    """Let `attacker` play all of the referee's games to their end.
+class Host(ABC):
+    """Who serves an attacker's moves. What is malformed is rejected here, alike by all hosts.
 
-    An attacker that fails ends its open games with reason `error`, and the log gets a note that says why.
+    Those that override `ask` check the volley themselves, by `checks.volley` or so that its values are read
+    with the answers.
 
-    Args:
-        seed: of the attacker's draws.
-        defense: the defender's name and parameters, shown where the threat's knowledge allows.
-        resources: the attacker's own resources.
+    Attributes:
+        checks: what moves must be like.
+        granted: how many rows of the last volley were charged.
     """
-    seat = referee.seat(seed=seed, defense=defense, resources=resources)
-    try:
-        play = generator_only(attacker.play(seat))
-    except Exception as error:
-        return _fail(referee, error)
-    with _own_modes():
-        try:
-            reason = converse(play, referee)
-        except AttackerError as failure:
-            return _fail(referee, failure.error)
-        finally:
-            _close(play)
-        return referee.finish(reason)
+
+    checks: Checks
+    granted: int = 0
+
+    @property
+    @abstractmethod
+    def open(self) -> Bools:
+        """[G] on the host: the games that go on."""
+
+    @abstractmethod
+    def state(self) -> Answers:
+        """How the games stand, without rows."""
+
+    @abstractmethod
+    def ask(self, volley: Volley) -> Answers:
+        """Answer a volley.
+
+        Raises:
+            VolleyError: if it is malformed; nothing is charged then.
+        """
+
+    def serve(self, move: Move) -> Answers:
+        """Answer any move.
+
+        Raises:
+            VolleyError: if it is malformed, not a move, or not served here; nothing is charged then.
+        """
+        if isinstance(move, Volley):
+            return self.ask(move)
+        if isinstance(move, Submit | Claim):
+            self.checks.whole(move.x, move.game, once=True)
+            self.submit(move) if isinstance(move, Submit) else self.claim(move)
+        elif isinstance(move, Resign):
+            word("a reason to resign", move.reason, ("resigned", "no-start"))
+            self.checks.games(move.game)
+            self.resign(move)
+        elif isinstance(move, Note):
+            self.checks.games(move.game)
+            self.checks.note(move)
+            self.note(move)
+        elif isinstance(move, Consult):
+            word("what to consult", move.what, ("detector", "gradient"))
+            word("a loss", move.loss, ("margin", "cross-entropy"))
+            return self.consult(move)
+        else:
+            raise VolleyError(
+                f"a move is a Volley, Submit, Claim, Resign, Note or Consult; found {type(move).__name__}"
+            )
+        return self.state()
+
+    def submit(self, move: Submit) -> None:
+        """Take the final images of games, which end."""
+        raise VolleyError("nothing is handed in here")
+
+    @abstractmethod
+    def resign(self, move: Resign) -> None:
+        """End games."""
+
+    def claim(self, move: Claim) -> None:
+        """Hear what the attacker stands by; a host that judges nothing has no use for it."""
+        return
+
+    def note(self, move: Note) -> None:
+        """Hear a remark; a host that keeps no log has no use for it."""
+        return
+
+    def consult(self, move: Consult) -> Answers:
+        """Serve an insider's evaluation, where the host has one to offer."""
+        raise VolleyError("no insider's evaluations are served here")
 
 
 class AttackerError(Exception):
@@ -66,21 +112,21 @@ class AttackerError(Exception):
         self.error = error
 
 
-class Host(Protocol):
-    """Who serves an attacker's moves: a Referee, or what stands for one.
+def drive(attacker: Attacker, seat: Games, host: Host) -> Reason:
+    """Let `attacker` play from `seat`; the reason for which its games that are still open are to end.
 
-    Attributes:
-        open: [G] bool, the games that go on.
-        granted: how many rows of the last volley were charged.
+    Raises:
+        AttackerError: if the attacker's own code fails.
     """
-
-    @property
-    def open(self) -> Bools: ...
-
-    @property
-    def granted(self) -> int: ...
-
-    def serve(self, move: Move) -> Answers: ...
+    try:
+        play = generator_only(attacker.play(seat))
+    except Exception as error:
+        raise AttackerError(error) from error
+    with _default_modes():
+        try:
+            return converse(play, host)
+        finally:
+            _close(play)
 
 
 def converse(play: Play, host: Host) -> Reason:
@@ -101,10 +147,10 @@ def converse(play: Play, host: Host) -> Reason:
         if not host.open.any() and not isinstance(move, Note | Resign):
             return "resigned"
         try:
-            with _own_modes():
+            with _default_modes():
                 reply = host.serve(move)
         except VolleyError as error:
-            # Without the Referee's own frames, so that the note of an uncaught one names the attacker's line.
+            # Without the host's own frames, so that the note of an uncaught one names the attacker's line.
             step, volleys = partial(play.throw, error.with_traceback(None)), volleys + 1
         else:
             step = partial(play.send, reply)
@@ -118,21 +164,10 @@ def converse(play: Play, host: Host) -> Reason:
 
 
 @contextmanager
-def _own_modes() -> Iterator[None]:
+def _default_modes() -> Iterator[None]:
     """Torch's default modes: an attacker that stops within `with torch.no_grad():` leaves its own behind."""
     with torch.inference_mode(False), torch.enable_grad():
         yield
-
-
-def _fail(referee: Referee, error: Exception) -> GameRows:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename]
-    place = (own or frames)[-1]
-    where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-    said = f"{type(error).__name__}: {error} ({where})"
-    games = referee.open.nonzero()[0]
-    referee.listener.notes(NoteRows("error", games, referee.ledger.queries[games], [said] * len(games)))
-    return referee.finish("error")
 
 
 def _close(play: Play) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ class RowScalars:
 
     Attributes:
         rank: how many earlier rows of the volley are of the same game.
+        wins: the label wins the game.
     """
 
     game: Ints
@@ -26,6 +27,7 @@ class RowScalars:
     margin: Floats
     l2: Floats
     linf: Floats
+    wins: Bools
     refused: Bools
     flagged: Bools
     banned: Bools
@@ -33,23 +35,36 @@ class RowScalars:
 
 @dataclass(frozen=True)
 class Segment:
-    """Part of a volley up to a mark: rows that became the bests of `games`, then the games due there."""
+    """Part of a volley up to a mark: rows that became the bests of their games, then the games due there.
+
+    Attributes:
+        rows: [m] the rows of the volley; game [m] their games, each once; the others describe them, [m] each.
+        value: by what bests are compared; the lowest is the best.
+        mark: the query count to report after these rows; None where no game passes one.
+        due: the games that pass it.
+    """
 
     rows: Ints
-    games: Ints
+    game: Ints
+    turn: Ints
+    hit: Bools
+    inside: Bools
+    value: Floats
+    l2: Floats
+    linf: Floats
     mark: int | None
     due: Ints
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """What the books say of a volley, [n] each but `steps` and `closed`.
+    """What the books say of a volley, [n] each but `segments`.
 
     Attributes:
         kept: charged: of a game that was open, within its budget, not after its end.
         labelled: every row got a label.
         better: the row became its game's best when it came, in row order.
-        steps: to be taken in order; the books of bests move on with each.
+        segments: in order; `Ledger.settle` enters the bests of each.
     """
 
     kept: Bools
@@ -58,21 +73,14 @@ class Ruling:
     turn: Ints
     labelled: bool
     better: Bools
-    steps: Iterator[Segment]
+    segments: list[Segment]
 
 
 class Ledger:
     """Books of G games under a threat. `at` are the query counts to report, ascending, without 0."""
 
-    def __init__(
-        self,
-        threat: Threat,
-        label: Ints,
-        target: Ints | None,
-        at: Sequence[int] = (),
-    ) -> None:
-        games = len(label)
-        self.threat, self.label, self.target = threat, label.copy(), None if target is None else target.copy()
+    def __init__(self, threat: Threat, games: int, at: Sequence[int] = ()) -> None:
+        self.threat = threat
         self.at = np.asarray([*at, np.iinfo(np.int64).max], dtype=np.int64)
         self.is_open = np.zeros(games, dtype=bool)
         self.reason: list[Reason | None] = [None] * games
@@ -107,11 +115,8 @@ class Ledger:
         """[G] queries left."""
         return self.threat.budget - self.queries
 
-    def reset(self, games: Ints, label: Ints, target: Ints | None) -> None:
-        """Open new books for `games`, whose true labels (and targets) are these."""
-        self.label[games] = label
-        if self.target is not None and target is not None:
-            self.target[games] = target
+    def reset(self, games: Ints) -> None:
+        """Open new books for `games`."""
         for zeroed in (
             self.queries,
             self.refused,
@@ -141,12 +146,6 @@ class Ledger:
             self.reason[game] = reason
         return ended
 
-    def wins(self, game: Ints, label: Ints) -> Bools:
-        """[n] whether these labels win these games."""
-        if self.target is not None:
-            return np.asarray(label == self.target[game])
-        return np.asarray((label != self.label[game]) & (label >= 0))
-
     def inside(self, l2: Floats, linf: Floats) -> Bools:
         """[n] whether images at these distances lie in the ball."""
         return np.asarray((l2 if self.threat.norm == "l2" else linf) <= self.threat.epsilon + TOLERANCE)
@@ -156,7 +155,7 @@ class Ledger:
         granted = self.is_open[c.game] & (c.rank < self.left[c.game])
         refused = c.refused | c.banned | self.banned[c.game, c.account]
         inside = self.inside(c.l2, c.linf)
-        hit = granted & ~refused & inside & self.wins(c.game, c.label)
+        hit = granted & ~refused & inside & c.wins
         ban = granted & c.banned
         ends = (hit if self.threat.objective == "first" else False) | self._last_account(c, ban)
         kept = granted & self._not_after_end(c, ends)
@@ -172,8 +171,15 @@ class Ledger:
         value = self._values(c, hit)
         better = self._better(c, candidate, hit, value)
         self._close_ended(c, kept, hit, ends)
-        steps = self._steps(c, turn, kept, better, hit, inside, value, before)
-        return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, steps)
+        segments = self._segments(c, turn, kept, better, hit, inside, value, before)
+        return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, segments)
+
+    def settle(self, segment: Segment) -> None:
+        """Enter the bests of a segment."""
+        games = segment.game
+        self.best_hit[games], self.best_value[games] = segment.hit, segment.value
+        self.best_turn[games], self.best_inside[games] = segment.turn, segment.inside
+        self.best_l2[games], self.best_linf[games] = segment.l2, segment.linf
 
     def _last_account(self, c: RowScalars, ban: Bools) -> Bools:
         """[n] whether the row's ban closes the last account of its game that was not closed."""
@@ -227,7 +233,7 @@ class Ledger:
         better[rows] = True
         return better
 
-    def _steps(
+    def _segments(
         self,
         c: RowScalars,
         turn: Ints,
@@ -237,18 +243,29 @@ class Ledger:
         inside: Bools,
         value: Floats,
         before: Ints,
-    ) -> Iterator[Segment]:
-        """The volley cut at the marks that games pass in it, bests entered step by step."""
-        segment = np.searchsorted(self.at, turn)
-        for part in np.unique(segment[kept]).tolist():
-            rows = self._last(np.flatnonzero(better & (segment == part)), c)
-            games = c.game[rows]
-            self.best_hit[games], self.best_value[games] = hit[rows], value[rows]
-            self.best_turn[games], self.best_inside[games] = turn[rows], inside[rows]
-            self.best_l2[games], self.best_linf[games] = c.l2[rows], c.linf[rows]
-            at = self.at[part]
+    ) -> list[Segment]:
+        """The volley cut at the marks that games pass in it."""
+        segments = []
+        mark = np.searchsorted(self.at, turn)
+        for part in np.unique(mark[kept]).tolist():
+            rows = self._last(np.flatnonzero(better & (mark == part)), c)
+            at = int(self.at[part])
             due = np.flatnonzero((before < at) & (self.queries >= at))
-            yield Segment(rows, games, int(at) if len(due) else None, due)
+            segments.append(
+                Segment(
+                    rows,
+                    c.game[rows],
+                    turn[rows],
+                    hit[rows],
+                    inside[rows],
+                    value[rows],
+                    c.l2[rows],
+                    c.linf[rows],
+                    at if len(due) else None,
+                    due,
+                )
+            )
+        return segments
 
     def _last(self, rows: Ints, c: RowScalars) -> Ints:
         """Of `rows`, the last of each game."""

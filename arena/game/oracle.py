@@ -12,7 +12,7 @@ from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
 from arena.players.defender import concatenated, pick
 from arena.rules.losses import Loss, attack_loss
-from arena.rules.outcome import labels_of, wins
+from arena.rules.outcome import labels_of
 
 ROWS = 1024
 """The rows that pass through the defenders at a time, where the classifier takes no more in one pass."""
@@ -34,7 +34,7 @@ class Oracle:
     def __init__(
         self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
     ) -> None:
-        self.stack, self.base = stack, stack.base
+        self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
@@ -65,21 +65,24 @@ class Oracle:
             if defender.memory in ("game", "account"):
                 defender.forget(memory, games)
 
-    def base_wrong(self, x: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
-        """[n] bool: the hardened classifier alone is wrong on `x` (or answers the target)."""
-        return wins(labels_of(self.base(x)), label, target)
+    def base_labels(self, x: Tensor) -> Tensor:
+        """[n] int64: the labels that the hardened classifier alone gives `x`."""
+        return labels_of(self.base(x))
 
-    def gradient(self, x: Tensor, label: Tensor, target: Tensor | None, loss: Loss) -> tuple[Tensor, Tensor]:
-        """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n]."""
+    def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
+        """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n].
+
+        Args:
+            goal: [n] the targets if `targeted`, else the labels to get away from.
+        """
         gradient, value = torch.zeros_like(x), x.new_zeros(len(x))
         size = min(self.base.batch, GRADIENT_ROWS)
         for cut in range(0, len(x), size):
             piece = slice(cut, cut + size)
             point = x[piece].detach().clone().requires_grad_(True)
-            of = (label if target is None else target)[piece]
             with torch.enable_grad():
                 scores = self.base.differentiable(point)
-                losses = attack_loss(scores, of, loss, targeted=target is not None, logits=True)
+                losses = attack_loss(scores, goal[piece], loss, targeted=targeted, logits=True)
                 total = losses.sum()
             gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
         return gradient, value

@@ -1,20 +1,17 @@
-"""The Referee's own evaluations: three verdicts on the games' final images (DESIGN.md, D3)."""
+"""The Referee's own evaluations: three verdicts on the games' final images (docs/design.md, D3)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from arena.players import Response, Rows
-from arena.records.reports import GameRows, MarkRows
+from arena.game.board import Board
+from arena.game.oracle import Oracle
+from arena.players.defender import Response, Rows
+from arena.records.reports import GameRows, Listener, MarkRows
 from arena.rules.geometry import quantise
-from arena.rules.outcome import Floats, Ints, labels_of, wins
-
-if TYPE_CHECKING:
-    from arena.game.referee import Referee
+from arena.rules.outcome import Floats, Ints, labels_of
 
 
 class Judge:
@@ -25,11 +22,15 @@ class Judge:
     Args:
         marks: query counts to report, ascending, without 0.
         votes: fresh answers per vote.
+        max_rows: the most rows of one evaluation.
     """
 
-    def __init__(self, referee: Referee, marks: list[int], votes: int) -> None:
-        self.referee, self.marks, self.votes = referee, marks, votes
-        games = len(referee.x0)
+    def __init__(
+        self, board: Board, oracle: Oracle, marks: list[int], votes: int, listener: Listener, max_rows: int
+    ) -> None:
+        self.board, self.oracle, self.listener = board, oracle, listener
+        self.marks, self.votes, self.max_rows = marks, votes, max_rows
+        games = len(board)
         self.vote = np.zeros(games)
         self.base = np.zeros(games, dtype=bool)
         self.rows = 0
@@ -37,7 +38,7 @@ class Judge:
         self._marked = np.zeros(games, dtype=np.int64)
 
     def open(self, games: Ints) -> None:
-        """Judge the clean images of newly dealt `games`: the mark at 0."""
+        """Judge the clean images of games that begin at these places: the mark at 0."""
         self._judged[games] = -1
         self._marked[games] = -1
         self.mark(0, games)
@@ -54,17 +55,19 @@ class Judge:
 
     def sum_up(self, games: Ints) -> GameRows:
         """Judge the final images of ended `games`, report the marks they did not live to see, and sum up."""
-        referee, ledger = self.referee, self.referee.ledger
+        board, ledger = self.board, self.board.ledger
         self._judge(games)
         for at in self.marks:
             self._report(at, games[self._marked[games] < at])
         l2, linf = self._distances(games)
-        place = torch.from_numpy(games).to(referee.x0.device)
+        place = board.place(games)
+        target = torch.full_like(place, -1) if board.target is None else board.target[place]
+        numbers = torch.stack([board.key[place], board.label[place], target]).cpu().numpy()
         return GameRows(
             game=games.copy(),
-            key=referee.key[place].cpu().numpy(),
-            label=ledger.label[games],
-            target=np.full(len(games), -1) if ledger.target is None else ledger.target[games],
+            key=numbers[0],
+            label=numbers[1],
+            target=numbers[2],
             reason=[ledger.reason[game] or "error" for game in games.tolist()],
             queries=ledger.queries[games],
             insider_queries=ledger.insider[games],
@@ -76,15 +79,15 @@ class Judge:
             accepted_at=ledger.accepted_at[games],
             l2=l2,
             linf=linf,
-            final=referee.best[place].cpu().numpy(),
+            final=board.best[place].cpu().numpy(),
         )
 
     def _report(self, at: int, games: Ints) -> None:
         if not len(games):
             return
-        ledger = self.referee.ledger
+        ledger = self.board.ledger
         l2, linf = self._distances(games, at)
-        self.referee.listener.marks(
+        self.listener.marks(
             MarkRows(
                 at,
                 games,
@@ -99,51 +102,41 @@ class Judge:
 
     def _distances(self, games: Ints, at: int | None = None) -> tuple[Floats, Floats]:
         """l2 and linf of the final images: of hits, and of an attacker's choice where that wins a vote."""
-        ledger = self.referee.ledger
+        ledger = self.board.ledger
         lost = ledger.chosen[games] & (self.vote[games] == 0)
         l2, linf = (np.where(lost, np.nan, d) for d in ledger.distances_of(games, at))
         return l2, linf
 
     def _judge(self, games: Ints) -> None:
         """Enter vote and base of the best images of `games` that were not judged yet."""
-        referee = self.referee
-        turn = referee.ledger.best_turn[games]
-        if not referee.oracle.stateful:
-            games = games[self._judged[games] != turn]
+        turn = self.board.ledger.best_turn
+        if not self.oracle.stateful:
+            games = games[self._judged[games] != turn[games]]
         if not len(games):
             return
-        size = max(1, referee.max_rows // self.votes)
+        size = max(1, self.max_rows // self.votes)
         for cut in range(0, len(games), size):
             self._judge_piece(games[cut : cut + size])
-        self._judged[games] = referee.ledger.best_turn[games]
+        self._judged[games] = turn[games]
 
     def _judge_piece(self, games: Ints) -> None:
-        referee = self.referee
-        place = torch.from_numpy(games).to(referee.x0.device)
-        x = quantise(referee.best[place], referee.threat.quantisation)
-        label = referee.label[place]
-        target = None if referee.target is None else referee.target[place]
-        base = referee.oracle.base_wrong(x, label, target)
-        votes = self._votes(x, place, label, target)
-        host = torch.stack([base.to(torch.int64), votes]).cpu().numpy()
-        inside = referee.ledger.best_inside[games]
+        board = self.board
+        place = board.place(games)
+        x = quantise(board.best[place], board.threat.quantisation)
+        base = board.wins(self.oracle.base_labels(x), place)
+        host = torch.stack([base.to(torch.int64), self._votes(x, place)]).cpu().numpy()
+        inside = board.ledger.best_inside[games]
         self.base[games] = (host[0] > 0) & inside
         self.vote[games] = np.where(inside, host[1] / self.votes, 0)
         self.rows += len(games) * (1 + self.votes)
 
-    def _votes(self, x: Tensor, place: Tensor, label: Tensor, target: Tensor | None) -> Tensor:
+    def _votes(self, x: Tensor, place: Tensor) -> Tensor:
         """How many [n] of the fresh answers to `x` [n,C,H,W] win; refused and declined ones do not."""
-        referee = self.referee
-        turn = torch.from_numpy(referee.ledger.best_turn).to(place.device)[place]
-        none = torch.zeros_like(place)
-        rows = Rows(place, referee.key[place], turn, none, none).repeat(self.votes)
-        k = self.votes
-        response = referee.oracle.fresh(x.repeat_interleave(k, 0), rows)
-        wrong = wins(
-            labels_of(response.scores),
-            label.repeat_interleave(k),
-            None if target is None else target.repeat_interleave(k),
-        )
+        board, k = self.board, self.votes
+        turn, none = board.place(board.ledger.best_turn)[place], torch.zeros_like(place)
+        rows = Rows(place, board.key[place], turn, none, none).repeat(k)
+        response = self.oracle.fresh(x.repeat_interleave(k, 0), rows)
+        wrong = board.wins(labels_of(response.scores), place.repeat_interleave(k))
         return (wrong & ~_withheld(response)).view(-1, k).sum(dim=1)
 
 

@@ -28,8 +28,9 @@ from arena.log.answers import (
 )
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
+from arena.log.rows import utility_of
 from arena.log.writer import Log
-from arena.records.runs import MatchInfo, RunInfo, utility_of
+from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
 
 games, marks = schema.finished_games, schema.finished_marks

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+import math
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.evaluation.clean_utility import Utility
 from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.rules.outcome import Ints
-
-
-def changes(rows: QueryRows) -> QueryRows:
-    """The rows of level `changes`: the best images, hits, refused and flagged rows, each game's first."""
-    kept = rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1)
-    return take(rows, np.flatnonzero(kept))
-
-
-def take(rows: QueryRows, i: Ints) -> QueryRows:
-    """Rows `i` of a volley."""
-    columns = {f.name: getattr(rows, f.name)[i] for f in fields(rows) if f.name != "purpose"}
-    return replace(rows, **columns)
 
 
 def query_columns(pieces: list[QueryRows], first_game: int) -> TableColumns:
@@ -78,19 +69,15 @@ def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> TableCo
     }
 
 
-def count_purposes(counts: dict[str, Ints], rows: QueryRows) -> None:
-    """Adds a volley to the numbers [3] of queries, refused and flagged ones in `counts`, by purpose."""
-    told = np.array([len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)], np.int64)
-    purpose = _text(rows.purpose)
-    counts[purpose] = counts[purpose] + told if purpose in counts else told
-
-
-def purpose_columns(counts: dict[str, Ints], shard_id: int) -> TableColumns:
-    """Columns of `purposes`."""
-    queries, refused, flagged = np.array(list(counts.values()), np.int64).reshape(-1, 3).T
+def purpose_columns(counts: Mapping[str, Ints], shard_id: int) -> TableColumns:
+    """Columns of `purposes`, from the numbers [3] of queries, refused and flagged ones by purpose."""
+    told: dict[str, Ints] = {}
+    for purpose, numbers in counts.items():
+        told[_text(purpose)] = told.get(_text(purpose), 0) + numbers
+    queries, refused, flagged = np.array(list(told.values()), np.int64).reshape(-1, 3).T
     return {
-        "shard_id": np.full(len(counts), shard_id),
-        "purpose": list(counts),
+        "shard_id": np.full(len(told), shard_id),
+        "purpose": list(told),
         "queries": queries,
         "refused": refused,
         "flagged": flagged,
@@ -130,3 +117,13 @@ def _joined(pieces: list[Any], name: str) -> NDArray[Any]:
 def _text(value: str) -> str:
     """Text that every database takes: without NUL and lone surrogates."""
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def utility_of(row: Any) -> Utility:
+    """A row of `utilities`; NULL for NaN, but None where a field is a whole number."""
+    whole = ("batch", "peak_bytes")
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(Utility)):
+        value = getattr(row, name)
+        values[name] = math.nan if value is None and name not in whole else value
+    return Utility(**values)

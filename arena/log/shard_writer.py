@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from threading import BoundedSemaphore
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from sqlalchemy import Connection, delete, select, text, update
@@ -16,33 +17,35 @@ from arena.log import schema
 from arena.log.bulk import append
 from arena.log.database import insert_row, now
 from arena.log.errors import LogError
-from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
-from arena.records.runs import LogLevel
+from arena.records.pieces import LogLevel, Piece
+from arena.records.reports import GameRows
 from arena.rules.outcome import Ints
 
-if TYPE_CHECKING:
-    from arena.log.writer import Log
-
-CHUNK = 100_000
-"""Rows that are gathered before they are handed to the writing thread."""
 WAITING = 4
-"""Chunks that may wait for the writing thread before the playing thread waits for it."""
+"""Pieces that may wait for the writing thread before the playing thread waits for it."""
 
 _BEGIN_LOCK = 0x61726E62
 
-Piece = QueryRows | MarkRows | NoteRows
+
+class Writing(Protocol):
+    """The log's writing thread, as a shard's writer needs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def submit(self, job: Callable[[Connection], None], durable: bool = True) -> Future[None]: ...
 
 
 class ShardWriter:
-    """A `transcript.Listener` whose rows reach the log in chunks while the shard is played.
+    """A `records.pieces.Recorder` whose pieces reach the log while the shard is played.
 
-    It keeps the arrays that it hears, uncopied, until they are written. Made by `Log.shard`; used once, by
+    It keeps the arrays that it is given, uncopied, until they are written. Made by `Log.shard`; used once, by
     one thread.
     """
 
     def __init__(
         self,
-        log: Log,
+        log: Writing,
         match_id: int,
         number: int,
         repeat: int,
@@ -55,62 +58,51 @@ class ShardWriter:
         self._fingerprint = fingerprint
         self._keys = keys
         self._level = level
-        self._id = self._first_game = self._notes = self._rows = 0
-        self._pieces: list[Piece] = []
-        self._purposes: dict[str, Ints] = {}
-        self._games: GameRows | None = None
+        self._id = self._first_game = self._notes = 0
+        self._last: Piece | None = None
         self._room = BoundedSemaphore(WAITING)
         self._error: BaseException | None = None
 
-    def queries(self, rows: QueryRows) -> None:
-        as_columns.count_purposes(self._purposes, rows)
-        if self._level == "changes":
-            rows = as_columns.changes(rows)
-        if self._level != "games":
-            self._hear(rows)
+    def record(self, piece: Piece) -> None:
+        """Have a piece written; the one with the games closes the shard once the `with` statement ends.
 
-    def marks(self, rows: MarkRows) -> None:
-        self._hear(rows)
-
-    def notes(self, rows: NoteRows) -> None:
-        self._hear(rows)
-
-    def games(self, rows: GameRows) -> None:
-        whole = np.array_equal(np.sort(rows.game), np.arange(len(self._keys)))
-        if self._games is not None or not whole or not np.array_equal(rows.key, self._keys[rows.game]):
-            raise ValueError("a shard must end, once, with the games that it began with, all of them")
-        self._games = rows
-
-    def _hear(self, piece: Piece) -> None:
+        Raises:
+            LogError: if an earlier one could not be written.
+            ValueError: if the shard was closed already, or closes with other games than it began with.
+        """
         if self._error is not None:
             raise self._error
-        if len(piece.game):
-            self._pieces.append(piece)
-            self._rows += len(piece.game)
-        if self._rows >= CHUNK:
+        if self._last is not None:
+            raise ValueError("a shard must end once; another piece came after its last")
+        if piece.games is not None:
+            self._check(piece.games)
+            self._last = piece
+        elif piece.queries or piece.marks or piece.notes:
             self._room.acquire()
-            job = partial(self._write, self._pieces)
-            self._pieces, self._rows = [], 0
+            job = partial(self._write, piece)
             self._log.submit(job, durable=False).add_done_callback(self._written)
+
+    def _check(self, rows: GameRows) -> None:
+        whole = np.array_equal(np.sort(rows.game), np.arange(len(self._keys)))
+        if not whole or not np.array_equal(rows.key, self._keys[rows.game]):
+            raise ValueError("a shard must end with the games that it began with, all of them")
 
     def _written(self, chunk: Future[None]) -> None:
         self._error = self._error or chunk.exception()
         self._room.release()
 
-    def _write(self, pieces: list[Piece], connection: Connection) -> None:
+    def _write(self, piece: Piece, connection: Connection) -> None:
         if self._error is not None:
             return
         self._claim(connection)
-        queries = [piece for piece in pieces if isinstance(piece, QueryRows)]
-        marks = [piece for piece in pieces if isinstance(piece, MarkRows)]
-        notes = [piece for piece in pieces if isinstance(piece, NoteRows)]
-        if queries:
-            append(connection, schema.queries, as_columns.query_columns(queries, self._first_game))
-        if marks:
-            append(connection, schema.marks, as_columns.mark_columns(marks, self._first_game))
-        if notes:
-            append(connection, schema.notes, as_columns.note_columns(notes, self._first_game, self._notes))
-            self._notes += sum(len(piece.game) for piece in notes)
+        if piece.queries:
+            append(connection, schema.queries, as_columns.query_columns(piece.queries, self._first_game))
+        if piece.marks:
+            append(connection, schema.marks, as_columns.mark_columns(piece.marks, self._first_game))
+        if piece.notes:
+            columns = as_columns.note_columns(piece.notes, self._first_game, self._notes)
+            append(connection, schema.notes, columns)
+            self._notes += sum(len(rows.game) for rows in piece.notes)
 
     def _claim(self, connection: Connection) -> None:
         """Holds the shard's row for this transaction, so that nobody discards the shard meanwhile."""
@@ -145,14 +137,15 @@ class ShardWriter:
         }
         self._id = insert_row(connection, schema.shards, values)
 
-    def _finish(self, games: GameRows, connection: Connection) -> None:
+    def _finish(self, last: Piece, connection: Connection) -> None:
         if self._error is not None:
             raise self._error
-        self._write(self._pieces, connection)
+        assert last.games is not None
+        self._write(last, connection)
         place = (self._first_game, self._match_id, self._number, self._repeat)
-        append(connection, schema.games, as_columns.game_columns(games, *place))
-        if self._purposes:
-            append(connection, schema.purposes, as_columns.purpose_columns(self._purposes, self._id))
+        append(connection, schema.games, as_columns.game_columns(last.games, *place))
+        if last.purposes:
+            append(connection, schema.purposes, as_columns.purpose_columns(last.purposes, self._id))
         finished = {"state": schema.FINISHED, "ended": now()}
         connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
 
@@ -165,10 +158,10 @@ class ShardWriter:
     ) -> None:
         if error is not None:
             self._error = self._error or error
-        elif self._games is None:
-            raise ValueError("a shard must end with its games; none were reported")
+        elif self._last is None:
+            raise ValueError("a shard must end with its games; none were recorded")
         else:
-            self._log.submit(partial(self._finish, self._games)).result()
+            self._log.submit(partial(self._finish, self._last)).result()
 
 
 def _next_game(connection: Connection) -> int:

@@ -16,8 +16,10 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
 from arena.log.errors import LogError, told
+from arena.log.rows import utility_of
 from arena.log.shard_writer import ShardWriter, discard
-from arena.records.runs import LogLevel, MatchInfo, RunInfo, utility_of
+from arena.records.pieces import LogLevel
+from arena.records.runs import MatchInfo, RunInfo
 
 T = TypeVar("T")
 
@@ -106,7 +108,7 @@ class Log:
         keys: ArrayLike,
         level: LogLevel = "queries",
     ) -> ShardWriter:
-        """A `transcript.Listener` to play a shard under, in a `with` statement.
+        """A `records.pieces.Recorder` to play a shard into, in a `with` statement.
 
         If the statement ends well, the shard is finished, on disk, all at once. If it ends with an
         exception, no question sees anything of the shard.

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
-from arena.evaluation.clean_utility import Utility
+from arena.records.pieces import LogLevel
 from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat
-
-LogLevel = Literal["queries", "changes", "games"]
-"""How much is logged of a shard's queries (D8): every row; rows that bettered a game's best image, hits,
-refused and flagged rows, and each game's first; or none."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +78,3 @@ class MatchInfo:
     attacker_title: str = ""
     defender_title: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def utility_of(row: Any) -> Utility:
-    """A row of `utilities`; NULL for NaN, but None where a field is a whole number."""
-    whole = ("batch", "peak_bytes")
-    values: dict[str, Any] = {}
-    for name in (f.name for f in fields(Utility)):
-        value = getattr(row, name)
-        values[name] = math.nan if value is None and name not in whole else value
-    return Utility(**values)

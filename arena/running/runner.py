@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from arena import draws
 from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
-from arena.game.driver import play_games
-from arena.game.openings import draw_resources
-from arena.game.oracle import Oracle
-from arena.game.referee import Referee, longest_volley
+from arena.game.referee import longest_volley
+from arena.game.shard import play_shard
 from arena.game.stack import Stack, prepare
 from arena.log import Log
 from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
-from arena.players.registry import name_of, told
+from arena.players.registry import name_of
 from arena.provenance import code_of, module_of, versions
-from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
-from arena.records.runs import LogLevel, MatchInfo, RunInfo
+from arena.records.pieces import LogLevel, Piece, Recorder
+from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.scenario.files import Match, Scenario
+from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
@@ -45,23 +42,6 @@ class ProgressListener(Protocol):
 
     def ended(self, games: int, skipped: bool) -> None:
         """A shard of `games` games ended, or lay finished in the log."""
-
-
-@dataclass(frozen=True)
-class ShardPlace:
-    """A unit of work: places of the drawing order, and which replay of them."""
-
-    number: int
-    repeat: int
-    rows: slice
-
-
-def shards(ground: LoadedWorld, match: Match) -> Iterator[ShardPlace]:
-    """The shards of a match, in the order in which they are played."""
-    size = match.settings.shard
-    for repeat in range(match.settings.repeats):
-        for number, first in enumerate(range(0, len(ground), size)):
-            yield ShardPlace(number, repeat, slice(first, min(first + size, len(ground))))
 
 
 class Run:
@@ -174,50 +154,16 @@ class Run:
         watcher.match(match, len(ground) * match.settings.repeats)
         utilities.record(match_id, match, ground, stack)
         finished = log.finished_shards(match_id)
-        for shard in shards(ground, match):
-            games = shard.rows.stop - shard.rows.start
-            skipped = (shard.number, shard.repeat) in finished
+        for task in tasks(match, ground, stack, self.level):
+            games = task.rows.stop - task.rows.start
+            skipped = (task.number, task.repeat) in finished
             if not skipped:
-                self._play_shard(log, match_id, info.fingerprint, match, ground, stack, shard, watcher)
+                job = task.open(ground, stack)
+                own = fingerprint([info.fingerprint, task.number, task.repeat])
+                keys = job.openings.key.cpu().numpy()
+                with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
+                    play_shard(job, _Progress(recorder, watcher))
             watcher.ended(games, skipped)
-
-    def _play_shard(
-        self,
-        log: Log,
-        match_id: int,
-        match_fingerprint: str,
-        match: Match,
-        ground: LoadedWorld,
-        stack: Stack,
-        shard: ShardPlace,
-        watcher: ProgressListener,
-    ) -> None:
-        seed = match.settings.seed
-        deal = ground.deal(match, shard.rows)
-        oracle = Oracle(
-            stack,
-            seed=draws.derive(seed, "defender", shard.repeat),
-            games=len(deal),
-            accounts=match.threat.accounts,
-        )
-        own = fingerprint([match_fingerprint, shard.number, shard.repeat])
-        keys = deal.key.cpu().numpy()
-        with log.shard(match_id, shard.number, shard.repeat, own, keys, self.level) as listener:
-            referee = Referee(
-                oracle,
-                deal,
-                match.threat,
-                at=match.at,
-                votes=match.settings.votes,
-                listener=_Counting(listener, watcher),
-            )
-            play_games(
-                match.attacker,
-                referee,
-                seed=draws.derive(seed, "attacker", shard.repeat),
-                defense=told(stack.defenders),
-                resources=draw_resources(match.threat, ground.pool, deal, seed),
-            )
 
     def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
@@ -304,21 +250,12 @@ class _Utilities:
         self._known[key] = found
 
 
-class _Counting:
-    """Passes everything on to the log, and counts queries for the watcher."""
+class _Progress:
+    """Passes a shard's pieces on to the log, and says how many queries were answered."""
 
-    def __init__(self, listener: Listener, watcher: ProgressListener) -> None:
-        self.listener, self.watcher = listener, watcher
+    def __init__(self, recorder: Recorder, watcher: ProgressListener) -> None:
+        self.recorder, self.watcher = recorder, watcher
 
-    def queries(self, rows: QueryRows) -> None:
-        self.listener.queries(rows)
-        self.watcher.played(len(rows))
-
-    def marks(self, rows: MarkRows) -> None:
-        self.listener.marks(rows)
-
-    def notes(self, rows: NoteRows) -> None:
-        self.listener.notes(rows)
-
-    def games(self, rows: GameRows) -> None:
-        self.listener.games(rows)
+    def record(self, piece: Piece) -> None:
+        self.recorder.record(piece)
+        self.watcher.played(piece.answered)

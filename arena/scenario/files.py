@@ -25,7 +25,7 @@ from arena.messages import fault, near
 from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 from arena.players.registry import AgentError, build_attacker, build_stack, name_of
-from arena.records.runs import LogLevel
+from arena.records.pieces import LogLevel
 from arena.rules.outcome import Verdict
 from arena.rules.threat import TOLERANCE, Threat, parse_epsilon
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes

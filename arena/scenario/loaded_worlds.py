@@ -35,7 +35,7 @@ class LoadedWorld:
     def __len__(self) -> int:
         return len(self.drawn.index)
 
-    def deal(self, match: Match, rows: slice) -> Openings:
+    def openings(self, match: Match, rows: slice) -> Openings:
         """The games of a match at places `rows` of the drawing order."""
         split, device = self.dataset.games, self.classifier.device
         place = self.drawn.index[rows]

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.driver import play_games
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.shard import play_games
 from arena.game.stack import Stack
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
 from arena.records.reports import GameRows, MemoryListener
@@ -192,7 +192,7 @@ def referee(
 def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, MemoryListener]:
     """A match of a scripted attacker to its end."""
     own, record = referee(**settings)
-    rows = play_games(Scripted(script), own)
+    rows = play_games(Scripted(script), own, own.seat())
     assert record.game_rows is rows
     assert not own.open.any()
     return rows, record

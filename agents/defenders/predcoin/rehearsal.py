@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
-from arena.players import Answers, Attacker, Consult, Games, Move, Resign, Resources, Submit, Threat, Volley
+from arena.game.checks import Checks
+from arena.game.driver import Host, drive
+from arena.players import Answers, Attacker, Games, Move, Resign, Resources, Submit, Threat, Volley
+from arena.rules.outcome import Bools, labels_of
 from arena.rules.threat import Norm
 
 BUDGET = 2**24
@@ -40,59 +44,78 @@ def rehearse(
         key: [G] int64, what the games' draws are keyed to; None: their places.
 
     Raises:
-        TypeError: if the attacker asks for an insider's knowledge.
+        AttackerError: if the attacker's code fails, or asks for an insider's knowledge.
     """
+    host = Rehearsal(classifier, x0, listener, max_rows)
     threat = Threat(norm=norm, epsilon=math.inf, budget=BUDGET, feedback="label", objective="minimum")
-    open_ = torch.ones(len(x0), dtype=torch.bool, device=x0.device)
-    left = torch.full_like(label, BUDGET)
-    none = label[:0]
-    games = Games(
+    seat = Games(
         x0,
         label,
         threat,
         classes=classifier.classes,
-        state=_standing(none, none, none.bool(), left, open_),
+        state=host.state(),
         key=key,
         seed=seed,
         max_rows=max_rows,
         resources=resources,
     )
-    play, reply = attacker.play(games), None
-    while reply is None or bool(open_.any()):
-        try:
-            move = next(play) if reply is None else play.send(reply)
-        except StopIteration:
-            return
-        open_[listener(move)] = False
-        if isinstance(move, Submit | Resign):
-            open_[move.game] = False
-        if isinstance(move, Consult):
-            raise TypeError(f"{type(attacker).__name__} consults an insider; a rehearsal has none")
+    drive(attacker, seat, host)
+
+
+class Rehearsal(Host):
+    """Answers labels of a classifier, and lets a listener end games."""
+
+    def __init__(self, classifier: Classifier, x0: Tensor, listener: MoveListener, max_rows: int) -> None:
+        self.classifier, self.listener = classifier, listener
+        self.checks = Checks(x0, accounts=1, max_rows=max_rows)
+        self.queries = np.zeros(len(x0), dtype=np.int64)
+        self._open = np.ones(len(x0), dtype=bool)
+        self._none = torch.zeros(0, dtype=torch.int64, device=x0.device)
+
+    @property
+    def open(self) -> Bools:
+        return self._open
+
+    def serve(self, move: Move) -> Answers:
+        """Let the listener see the move, then answer it; a malformed one it does not see."""
         if isinstance(move, Volley):
-            game, asked = move.game, open_[move.game]
-            found = torch.full_like(game, -1)
-            found[asked] = _labels(classifier(move.x[asked]))
-            left.index_add_(0, game, -asked.long())
-            open_ &= left > 0
-            reply = _standing(game, found, asked, left, open_)
-        else:
-            reply = _standing(none, none, none.bool(), left, open_)
+            self.checks.volley(move)
+        self._end(self.listener(move))
+        return super().serve(move)
 
+    def ask(self, volley: Volley) -> Answers:
+        game = volley.game
+        asked = torch.from_numpy(self._open).to(game.device)[game]
+        label = torch.full_like(game, -1)
+        label[asked] = labels_of(self.classifier(volley.x[asked]))
+        self.granted = int(asked.sum())
+        self.queries += np.bincount(game[asked].cpu().numpy(), minlength=len(self.queries))
+        self._open &= self.queries < BUDGET
+        return self._standing(game, label, asked)
 
-def _standing(game: Tensor, label: Tensor, answered: Tensor, left: Tensor, open_: Tensor) -> Answers:
-    return Answers(
-        game=game,
-        label=label,
-        scores=None,
-        answered=answered,
-        refused=torch.zeros_like(answered),
-        left=left.clone(),
-        open=open_.clone(),
-        playing=open_.nonzero().squeeze(1),
-        banned=torch.zeros_like(open_).unsqueeze(1),
-    )
+    def submit(self, move: Submit) -> None:
+        """End games: nothing is judged."""
+        self._end(move.game)
 
+    def resign(self, move: Resign) -> None:
+        self._end(move.game)
 
-def _labels(logits: Tensor) -> Tensor:
-    """The argmax of logits [n,K]; -1 where a row holds NaN."""
-    return torch.where(logits.isnan().any(dim=1), -1, logits.argmax(dim=1))
+    def state(self) -> Answers:
+        return self._standing(self._none, self._none, self._none.bool())
+
+    def _end(self, games: Tensor) -> None:
+        self._open[games.cpu().numpy()] = False
+
+    def _standing(self, game: Tensor, label: Tensor, answered: Tensor) -> Answers:
+        is_open = torch.from_numpy(self._open.copy()).to(game.device)
+        return Answers(
+            game=game,
+            label=label,
+            scores=None,
+            answered=answered,
+            refused=torch.zeros_like(answered),
+            left=torch.from_numpy(BUDGET - self.queries).to(game.device),
+            open=is_open,
+            playing=is_open.nonzero().squeeze(1),
+            banned=torch.zeros_like(is_open).unsqueeze(1),
+        )

@@ -8,10 +8,10 @@ from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.score.random_search import RandomSearch
 from agents.attackers.score.square import Square
 from arena.classifiers import Classifier
-from arena.game.driver import play_games
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.shard import play_games
 from arena.game.stack import Stack
 from arena.rules.threat import Threat
 
@@ -39,7 +39,7 @@ def test_the_same_queries_hits_and_notes_as_with_the_real_referee(
 
     classifier = Classifier.of(lambda x: model(x, every, every), sample=x0[:1], device="cpu", batch=64)
     real = Referee(Oracle(Stack(classifier), games=12), Openings(x0, label, every), threat)
-    found = play_games(attacker, real, seed=5)
+    found = play_games(attacker, real, real.seat(seed=5))
 
     assert found.queries.tolist() == [len(asked) for asked in scripted.asked]
     assert found.hit_at.tolist() == [hits[0] if hits else 0 for hits in scripted.hits]

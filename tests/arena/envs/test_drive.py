@@ -10,10 +10,11 @@ from agents.attackers.score.square import Square
 from arena import draws
 from arena.classifiers import Classifier
 from arena.envs import BlackBoxVectorEnv, drive
-from arena.game.driver import AttackerError, play_games
+from arena.game.driver import AttackerError
 from arena.game.openings import Openings, draw_targets
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.shard import play_games
 from arena.game.stack import Stack
 from arena.players import Attacker, Needs
 from arena.rules.moves import Consult, VolleyError
@@ -56,7 +57,7 @@ def match_tape(ground, threat, defenders, tape, attacker, seed=5):
         accounts=threat.accounts,
     )
     referee = Referee(oracle, deal, threat, listener=tape)
-    play_games(attacker, referee, seed=draws.derive(seed, "attacker", 0))
+    play_games(attacker, referee, referee.seat(seed=draws.derive(seed, "attacker", 0)))
     return tape
 
 

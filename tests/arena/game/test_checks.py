@@ -138,18 +138,18 @@ def seat(worlds: ModuleType, *defenders: Any, **rules: Any) -> tuple[Referee, An
 def test_malformed_move_is_rejected_whole_in_one_sentence(worlds: ModuleType, kind: str) -> None:
     move, sentence = ALL[kind]
     referee, record = seat(worlds, worlds.warden("account"))
-    referee.serve(Volley(referee.x0, torch.arange(2)))
+    referee.serve(Volley(referee.board.x0, torch.arange(2)))
     before, trace = referee.state(), list(referee.oracle._memories[0].trace)
     with pytest.raises(VolleyError, match=f"^{re.escape(sentence)}$"):
         referee.serve(move)
     after = referee.state()
     assert after.left.tolist() == before.left.tolist() == [4, 4]
     assert after.open.tolist() == before.open.tolist()
-    assert referee.ledger.insider.tolist() == [0, 0]
+    assert referee.board.ledger.insider.tolist() == [0, 0]
     assert sum(len(q) for q in record.query_rows) == 2
     assert record.note_rows == []
     assert referee.oracle._memories[0].trace == trace
-    referee.serve(Volley(referee.x0, torch.arange(2)))
+    referee.serve(Volley(referee.board.x0, torch.arange(2)))
     assert referee.state().left.tolist() == [3, 3]
 
 
@@ -187,7 +187,7 @@ def test_a_move_about_nothing_changes_nothing(
     worlds: ModuleType, move: Callable[[Tensor, Tensor], Move], rules: dict[str, Any]
 ) -> None:
     referee, record = seat(worlds, **rules)
-    x, none = referee.x0[:0], torch.zeros(0, dtype=torch.int64)
+    x, none = referee.board.x0[:0], torch.zeros(0, dtype=torch.int64)
     answers = referee.serve(move(x, none))
     assert answers.open.tolist() == [True, True]
     assert answers.left.tolist() == [5, 5]
@@ -197,19 +197,19 @@ def test_a_move_about_nothing_changes_nothing(
 
 def test_a_volley_of_the_greatest_length_is_answered(worlds: ModuleType) -> None:
     referee, _ = seat(worlds, accounts=1)
-    answers = referee.serve(Volley(referee.x0.repeat(4, 1, 1, 1), torch.arange(2).repeat(4)))
+    answers = referee.serve(Volley(referee.board.x0.repeat(4, 1, 1, 1), torch.arange(2).repeat(4)))
     assert answers.answered.tolist() == [True] * 8
 
 
 def test_more_games_than_the_longest_volley_may_be_submitted(worlds: ModuleType) -> None:
     referee, _ = worlds.referee(max_rows=1)
-    answers = referee.serve(Submit(referee.x0, torch.arange(2)))
+    answers = referee.serve(Submit(referee.board.x0, torch.arange(2)))
     assert answers.open.tolist() == [False, False]
 
 
 def test_images_with_gradients_are_taken_as_they_are(worlds: ModuleType) -> None:
     referee, record = seat(worlds, accounts=1)
-    x = (referee.x0 + 1 / 16).requires_grad_(True)
+    x = (referee.board.x0 + 1 / 16).requires_grad_(True)
     twice = referee.serve(Volley(x * 1.0, torch.arange(2)))
     assert twice.answered.tolist() == [True, True]
     assert twice.scores is not None
@@ -231,6 +231,6 @@ def test_defender_that_answers_with_gradients_is_cut_off(worlds: ModuleType) -> 
             return scores * weight
 
     referee, _ = worlds.referee([Differentiating()])
-    answers = referee.serve(Volley(referee.x0, torch.arange(2)))
+    answers = referee.serve(Volley(referee.board.x0, torch.arange(2)))
     assert not answers.scores.requires_grad
     assert referee.finish().vote.tolist() == [0, 0]

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from arena.game.driver import IDLE_VOLLEYS, play_games
+from arena.game.driver import IDLE_VOLLEYS
+from arena.game.shard import play_games
 from arena.players import Games, Play
 from arena.records.reports import MemoryListener
 from arena.rules.moves import Consult, Note, Resign, Submit, Volley, VolleyError
@@ -133,7 +134,7 @@ def test_a_malformed_volley_that_is_not_caught_is_an_error_at_the_attackers_line
     assert rows.reason == ["error", "error"]
     assert rows.queries.tolist() == [1, 1]
     line = inner.__code__.co_firstlineno + 1
-    assert errors(record) == [f"VolleyError: images must be finite (test_match.py:{line})"] * 2
+    assert errors(record) == [f"VolleyError: images must be finite (test_driver.py:{line})"] * 2
     assert record.note_rows[0].turn.tolist() == [1, 1]
     assert len(worlds.marks_of(record)) == 4
 
@@ -147,7 +148,7 @@ def test_any_other_exception_is_an_error_of_the_games_still_open(worlds: ModuleT
     rows, record = worlds.played(script)
     assert rows.reason == ["resigned", "error"]
     line = script.__code__.co_firstlineno + 3
-    assert errors(record) == [f"ZeroDivisionError: one over none (test_match.py:{line})"]
+    assert errors(record) == [f"ZeroDivisionError: one over none (test_driver.py:{line})"]
     assert record.note_rows[0].game.tolist() == [1]
 
 
@@ -179,7 +180,7 @@ def test_a_play_that_fails_before_its_first_move_is_an_error(worlds: ModuleType)
     for each in (script, later):
         rows, record = worlds.played(each)
         assert rows.reason == ["error", "error"]
-        assert errors(record)[0].startswith("RuntimeError: no (test_match.py:")
+        assert errors(record)[0].startswith("RuntimeError: no (test_driver.py:")
 
 
 @pytest.mark.parametrize("move", ["ask", None, 3, Volley, torch.zeros(1)])
@@ -214,7 +215,7 @@ def test_a_defenders_failure_is_not_blamed_on_the_attacker(worlds: ModuleType) -
 
     referee, record = worlds.referee([Failing()])
     with pytest.raises(ArithmeticError, match="defender"):
-        play_games(worlds.Scripted(script), referee)
+        play_games(worlds.Scripted(script), referee, referee.seat())
     assert closed == [True]
     assert record.game_rows is None
 
@@ -226,7 +227,7 @@ def test_an_interrupt_is_no_error_of_the_attacker(worlds: ModuleType) -> None:
 
     referee, record = worlds.referee()
     with pytest.raises(KeyboardInterrupt):
-        play_games(worlds.Scripted(script), referee)
+        play_games(worlds.Scripted(script), referee, referee.seat())
     assert record.game_rows is None
 
 

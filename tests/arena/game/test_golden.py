@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from arena.game.driver import play_games
+from arena.game.shard import play_games
 from arena.players import Games, Play
 from arena.records.reports import MemoryListener
 from arena.rules.threat import Threat
@@ -99,7 +99,7 @@ def transcript(
         votes=5,
         seed=1,
     )
-    rows = play_games(worlds.Scripted(walk), referee, seed=4)
+    rows = play_games(worlds.Scripted(walk), referee, referee.seat(seed=4))
     ends = {name: list(map(plain, getattr(rows, name))) for name in ENDS + VERDICTS}
     return {
         "queries": [[plain(row[name]) for name in QUERIES] for row in worlds.log_of(record)],

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from arena.game.driver import play_games
 from arena.game.oracle import Oracle
 from arena.game.referee import Referee
+from arena.game.shard import play_games
 from arena.game.stack import Stack
 from arena.players import Games, Play
 from arena.players.seat import Resources
@@ -137,9 +137,13 @@ def test_what_is_done_to_the_deal_afterwards_changes_no_game(worlds: ModuleType)
     seat = referee.seat()
     for tensor in (deal.x0, deal.label, deal.key, deal.target):
         tensor.zero_()
-    assert referee.x0.min() > 0
-    assert referee.target is not None
-    assert (referee.label.tolist(), referee.target.tolist(), referee.key.tolist()) == ([0, 1], [1, 2], [0, 1])
+    assert referee.board.x0.min() > 0
+    assert referee.board.target is not None
+    assert (referee.board.label.tolist(), referee.board.target.tolist(), referee.board.key.tolist()) == (
+        [0, 1],
+        [1, 2],
+        [0, 1],
+    )
     assert seat.target is not None
     assert (seat.label.tolist(), seat.target.tolist()) == ([0, 1], [1, 2])
     rows = referee.finish()
@@ -159,9 +163,8 @@ def test_seed_and_holdings_reach_the_seat_and_the_defense_where_it_may_be_known(
     granted: list[tuple[Knowledge, int]] = [("none", 1), ("defense", 1), ("weights", 2)]
     for knowledge, seed in granted:
         referee, _ = worlds.referee(threat=Threat(epsilon=1, budget=1, knowledge=knowledge))
-        play_games(
-            worlds.Scripted(script), referee, seed=seed, defense={"name": "none"}, resources=Resources(images)
-        )
+        seat = referee.seat(seed=seed, defense={"name": "none"}, resources=Resources(images))
+        play_games(worlds.Scripted(script), referee, seat)
     assert seen[0][0] == seen[1][0] != seen[2][0]
     assert all(held is images for _, held, _ in seen)
     assert [defense for _, _, defense in seen] == [None, {"name": "none"}, {"name": "none"}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arena.game.ledger import Ledger, RowScalars, Ruling
+from arena.game.ledger import Ledger, RowScalars, Ruling, Segment
+from arena.rules.outcome import wins
 from arena.rules.threat import Threat
 
 NAN = math.nan
-LABELS = np.zeros(3, dtype=np.int64)
 
 
 @dataclass
@@ -29,12 +30,15 @@ class Row:
     account: int = 0
 
 
-def columns(rows: list[Row]) -> RowScalars:
+def columns(rows: list[Row], target: list[int] | None = None) -> RowScalars:
+    """What the host is told of rows of games on class 0, with these targets by game, or none."""
+
     def of(name: str, dtype: Any) -> Any:
         return np.array([getattr(row, name) for row in rows], dtype=dtype)
 
     rank = [sum(before.game == row.game for before in rows[:n]) for n, row in enumerate(rows)]
     linf = of("linf", np.float64)
+    goal = None if target is None else np.array(target)[of("game", np.int64)]
     return RowScalars(
         game=of("game", np.int64),
         rank=np.array(rank, dtype=np.int64),
@@ -43,27 +47,34 @@ def columns(rows: list[Row]) -> RowScalars:
         margin=of("margin", np.float64),
         l2=linf * 2,
         linf=linf,
+        wins=wins(of("label", np.int64), np.zeros(len(rows), np.int64), goal),
         refused=of("refused", bool),
         flagged=np.zeros(len(rows), dtype=bool),
         banned=of("banned", bool),
     )
 
 
-def ledger(
-    at: list[int] | None = None, target: list[int] | None = None, games: int = 3, **rules: Any
-) -> Ledger:
+def ledger(at: list[int] | None = None, games: int = 3, **rules: Any) -> Ledger:
     threat = Threat(**{"epsilon": 1, "budget": 6, **rules})
-    targets = None if target is None else np.array(target)
-    found = Ledger(threat, LABELS[:games], targets, at or [])
-    found.reset(np.arange(games), LABELS[:games], targets)
+    found = Ledger(threat, games, at or [])
+    found.reset(np.arange(games))
     return found
 
 
-def enter(books: Ledger, rows: list[Row]) -> tuple[Ruling, list[tuple[int | None, list[int], list[int]]]]:
-    """Enter a volley; its ruling, and its steps as (mark, games due, turns of all games' bests then)."""
+def settled(books: Ledger, ruling: Ruling) -> Iterator[Segment]:
+    """The segments of a ruling, each as soon as its bests are entered."""
+    for segment in ruling.segments:
+        books.settle(segment)
+        yield segment
+
+
+def enter(
+    books: Ledger, rows: list[Row], target: list[int] | None = None
+) -> tuple[Ruling, list[tuple[int | None, list[int], list[int]]]]:
+    """Enter a volley; its ruling, and its segments as (mark, games due, turns of all games' bests then)."""
     books.begin_volley()
-    ruling = books.enter(columns(rows))
-    return ruling, [(s.mark, s.due.tolist(), books.best_turn.tolist()) for s in ruling.steps]
+    ruling = books.enter(columns(rows, target))
+    return ruling, [(s.mark, s.due.tolist(), books.best_turn.tolist()) for s in settled(books, ruling)]
 
 
 @dataclass
@@ -177,8 +188,9 @@ def test_l2_games_are_measured_in_l2() -> None:
 
 
 def test_only_the_targets_label_wins_a_targeted_game() -> None:
-    books = ledger(goal="targeted", target=[2, 1, 2])
-    ruling, _ = enter(books, [Row(0, label=1), Row(0, label=-1), Row(0, label=2), Row(1, label=1)])
+    books = ledger(goal="targeted")
+    rows = [Row(0, label=1), Row(0, label=-1), Row(0, label=2), Row(1, label=1)]
+    ruling, _ = enter(books, rows, [2, 1, 2])
     assert ruling.hit.tolist() == [False, False, True, True]
     assert books.hit_at.tolist() == [3, 1, 0]
 
@@ -308,15 +320,13 @@ def test_books_are_opened_anew_for_some_games() -> None:
     enter(books, [Row(g, banned=True, account=1) for g in range(3)])
     books.accept(np.arange(3))
     books.close(np.arange(3), "resigned")
-    books.reset(np.array([1]), np.array([2]), None)
+    books.reset(np.array([1]))
     fresh = ledger(objective="submit", accounts=2)
-    assert books.label.tolist() == [0, 2, 0]
     assert books.reason == ["resigned", None, "resigned"]
     for name, value in vars(fresh).items():
-        if isinstance(value, np.ndarray) and name not in ("label", "at"):
+        if isinstance(value, np.ndarray) and name != "at":
             assert getattr(books, name)[1].tolist() == value[1].tolist(), name
     assert books.queries.tolist() == [2, 0, 2]
-    assert LABELS.tolist() == [0, 0, 0]
 
 
 def test_closing_ends_only_open_games() -> None:

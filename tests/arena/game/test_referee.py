@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.game.driver import play_games
 from arena.game.referee import longest_volley
+from arena.game.shard import play_games
+from arena.game.waves import Wave
 from arena.players import Defender, Games, Play
 from arena.rules.moves import Consult, Resign, Volley, VolleyError
 from arena.rules.threat import Threat
@@ -43,7 +44,7 @@ def transcripts(
     settings = {"threat": Threat(epsilon=2 / 16, budget=25, objective="submit"), "at": [4, 9], **settings}
     x0 = worlds.images([WORLD[place] for place in places])
     referee, record = worlds.referee(stack, x0=x0, key=[10 + place for place in places], seed=4, **settings)
-    rows = play_games(worlds.Scripted(random_search), referee, seed=7)
+    rows = play_games(worlds.Scripted(random_search), referee, referee.seat(seed=7))
     found: dict[int, list[Any]] = {10 + place: [] for place in places}
     number = rows.key.tolist()
     for row in worlds.log_of(record):
@@ -93,7 +94,7 @@ def test_receive_and_release_are_an_answer_in_two_halves(worlds: ModuleType, qua
     whole, record = worlds.referee([worlds.Noise()], threat=threat)
     halves, in_halves = worlds.referee([worlds.Noise()], threat=threat)
     x, game = worlds.images([(8, 5, 8, 4), (4, 12, 5, 8), (7, 5, 8, 4)]), torch.tensor([0, 1, 0])
-    expected = whole.answer(Volley(x.clone(), game.clone(), None, "p"))
+    expected = whole.ask(Volley(x.clone(), game.clone(), None, "p"))
     pending = halves.receive(Volley(x, game, None, "p"))
     x.zero_()  # the attacker may go on writing to its own
     game.zero_()
@@ -107,10 +108,15 @@ def test_receive_and_release_are_an_answer_in_two_halves(worlds: ModuleType, qua
 def test_halves_let_a_defender_remember_only_what_was_kept(worlds: ModuleType) -> None:
     referee, _ = worlds.referee([worlds.warden("game")], threat=Threat(epsilon=2 / 16, budget=2))
     x, game = worlds.images([(8, 4, 8, 4), (4, 12, 4, 8)])[[0, 0, 1, 0, 0]], torch.tensor([0, 0, 1, 0, 0])
-    pending = referee.receive(Volley(x, game))
-    answers = referee.release(pending, referee.oracle.respond(pending.x, pending.rows))
+    pending, waves = referee.receive(Volley(x, game)), []
+    while isinstance(pending, Wave):
+        waves.append(pending.rows.game.tolist())
+        pending = referee.release(pending, referee.oracle.respond(pending.x, pending.rows))
+    assert waves == [[0, 1], [0]]
     assert referee.granted == 3
-    assert answers.left.tolist() == [0, 1]
+    assert pending.left.tolist() == [0, 1]
+    charged = pending.answered | pending.refused
+    assert charged.tolist() == [True, True, True, False, False]
     assert [line[:2] for line in referee.oracle._memories[0].trace] == [(0, 1), (0, 2), (1, 1)]
 
 
@@ -125,7 +131,7 @@ def test_rows_of_closed_games_are_not_put_to_a_defender_with_memory(worlds: Modu
     referee, _ = worlds.referee([Counting()], threat=Threat(epsilon=2 / 16, budget=2))
     referee.serve(Resign(torch.tensor([1])))
     asked.clear()
-    referee.serve(Volley(referee.x0[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 0, 1, 0])))
+    referee.serve(Volley(referee.board.x0[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 0, 1, 0])))
     assert asked == [[0], [0]]
 
 
@@ -139,12 +145,12 @@ def test_a_defender_that_writes_to_its_images_does_not_write_to_the_attackers(wo
     before = seat.x0.clone()
     referee.serve(Volley(seat.x0, torch.arange(2)))
     assert seat.x0.equal(before)
-    assert referee.x0.equal(before)
+    assert referee.board.x0.equal(before)
 
 
 def test_a_clean_image_is_charged(worlds: ModuleType) -> None:
     referee, _ = worlds.referee()
-    answers = referee.serve(Volley(referee.x0, torch.arange(2)))
+    answers = referee.serve(Volley(referee.board.x0, torch.arange(2)))
     assert answers.left.tolist() == [9, 9]
 
 
@@ -194,7 +200,7 @@ def test_an_insiders_gradient_is_that_of_its_games_loss(worlds: ModuleType, targ
         target=[1, 0] if targeted else None,
         of=worlds.smooth(),
     )
-    answers = referee.serve(Consult(referee.x0, torch.arange(2), "gradient"))
+    answers = referee.serve(Consult(referee.board.x0, torch.arange(2), "gradient"))
     assert answers.insight is not None
     own = torch.tensor([[8.0, -8, 0, 0], [-8, 8, 0, 0]])
     assert answers.insight.flatten(1).equal(own)
@@ -208,7 +214,7 @@ def test_an_insiders_gradient_is_that_of_its_games_loss(worlds: ModuleType, targ
 def test_a_game_dealt_anew_begins_anew(worlds: ModuleType) -> None:
     threat = Threat(epsilon=2 / 16, budget=3, goal="targeted", objective="submit")
     referee, record = worlds.referee([worlds.Flip(0.5)], threat=threat, target=[2, 2], key=[7, 8], at=[2])
-    referee.serve(Volley(referee.x0.repeat(3, 1, 1, 1), torch.arange(2).repeat(3)))
+    referee.serve(Volley(referee.board.x0.repeat(3, 1, 1, 1), torch.arange(2).repeat(3)))
     first = referee.end(torch.tensor([0]).numpy())
     heard = len(record.mark_rows)
     dealt = worlds.deal(worlds.images([(4, 10, 8, 8)]), [1], key=[99], target=[0])

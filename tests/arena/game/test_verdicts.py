@@ -54,7 +54,7 @@ def ask_clean(referee: Referee, times: int = 1) -> None:
     for _ in range(times):
         i = torch.from_numpy(referee.open.nonzero()[0])
         if len(i):
-            referee.serve(Volley(referee.x0[i], i))
+            referee.serve(Volley(referee.board.x0[i], i))
 
 
 THREAT = Threat(epsilon=4 / 16, budget=10)
@@ -144,7 +144,7 @@ def test_verdicts_leave_no_trace_and_cost_nothing(worlds: ModuleType) -> None:
     referee, record = worlds.referee([worlds.warden("service", random=True)], threat=THREAT, at=[1, 2])
     assert referee.oracle._memories[0].trace == []
     ask_clean(referee)
-    referee.serve(Submit(referee.x0, torch.arange(2)))
+    referee.serve(Submit(referee.board.x0, torch.arange(2)))
     rows = referee.finish()
     assert (
         len(referee.oracle._memories[0].trace) == 2 == rows.queries.sum() == sum(map(len, record.query_rows))
@@ -233,7 +233,7 @@ def test_a_claim_stands_instead_of_the_luckiest_answer_of_a_random_defender(worl
     near = (x0 + x) / 2
     referee.serve(Claim(x, torch.arange(2)))
     ask_clean(referee)
-    assert referee.ledger.best_turn.tolist() == [1, 1]
+    assert referee.board.ledger.best_turn.tolist() == [1, 1]
     referee.serve(Claim(near, torch.arange(2)))
     ask_clean(referee, 4)
     rows = referee.finish()
@@ -358,5 +358,5 @@ def test_some_games_may_be_summed_up_before_others(worlds: ModuleType) -> None:
     assert worlds.marks_of(record).keys() == {(0, 0), (1, 0), (1, 4)}
     assert referee.open.tolist() == [True, False]
     kept = rows.final.copy()
-    referee.best.zero_()
+    referee.board.best.zero_()
     assert (rows.final == kept).all()

@@ -1,0 +1,108 @@
+"""What a shard leaves behind, in pieces of a stated size: from whoever plays it to whoever keeps it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal, Protocol
+
+import numpy as np
+
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.rules.outcome import Ints
+
+LogLevel = Literal["queries", "changes", "games"]
+"""How much is recorded of a shard's queries: every row; rows that bettered a game's best image, hits, refused
+and flagged rows, and each game's first; or none."""
+
+PIECE_ROWS = 100_000
+"""Rows of all kinds in a piece, and those of one more volley at most."""
+PIECE_SECONDS = 1.0
+"""After so long a piece leaves with what it holds, so that whoever waits sees how far a shard is."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a shard's record, in the order in which it happened.
+
+    Attributes:
+        answered: how many queries were charged since the piece before, recorded or not.
+        games: how all of the shard's games ended: in the last piece alone.
+        purposes: by purpose, [3] of all of the shard's queries, those refused, those flagged: in the last.
+    """
+
+    queries: list[QueryRows] = field(default_factory=list)
+    marks: list[MarkRows] = field(default_factory=list)
+    notes: list[NoteRows] = field(default_factory=list)
+    answered: int = 0
+    games: GameRows | None = None
+    purposes: Mapping[str, Ints] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """Keeps a shard's record: takes its pieces, in order. The piece that has `games` closes it."""
+
+    def record(self, piece: Piece) -> None: ...
+
+
+class Pieces:
+    """A `Listener` that cuts what a Referee reports of a shard into pieces for a recorder."""
+
+    def __init__(self, recorder: Recorder, level: LogLevel = "queries") -> None:
+        self.recorder, self.level = recorder, level
+        self._piece, self._rows, self._answered = Piece(), 0, 0
+        self._since = time.monotonic()
+        self._purposes: dict[str, Ints] = {}
+        self._games: GameRows | None = None
+
+    def queries(self, rows: QueryRows) -> None:
+        told = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
+        self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(told, np.int64)
+        self._answered += len(rows)
+        if self.level == "changes":
+            rows = _changes(rows)
+        if self.level != "games" and len(rows):
+            self._piece.queries.append(rows)
+            self._rows += len(rows)
+        self._cut()
+
+    def marks(self, rows: MarkRows) -> None:
+        if len(rows.game):
+            self._piece.marks.append(rows)
+            self._rows += len(rows.game)
+            self._cut()
+
+    def notes(self, rows: NoteRows) -> None:
+        if len(rows.game):
+            self._piece.notes.append(rows)
+            self._rows += len(rows.game)
+            self._cut()
+
+    def games(self, rows: GameRows) -> None:
+        if self._games is not None:
+            raise ValueError("a shard's games end together, once")
+        self._games = rows
+
+    def close(self) -> None:
+        """Let the last piece leave."""
+        if self._games is None:
+            raise ValueError("a shard must end with its games; none were reported")
+        self._leave(games=self._games, purposes=self._purposes)
+
+    def _cut(self) -> None:
+        if self._rows >= PIECE_ROWS or time.monotonic() - self._since >= PIECE_SECONDS:
+            self._leave()
+
+    def _leave(self, games: GameRows | None = None, purposes: Mapping[str, Ints] | None = None) -> None:
+        piece = replace(self._piece, answered=self._answered, games=games, purposes=purposes or {})
+        self._piece, self._rows, self._answered = Piece(), 0, 0
+        self._since = time.monotonic()
+        self.recorder.record(piece)
+
+
+def _changes(rows: QueryRows) -> QueryRows:
+    """The rows of level `changes`."""
+    kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
+    columns = {f.name: getattr(rows, f.name)[kept] for f in fields(rows) if f.name != "purpose"}
+    return replace(rows, **columns)

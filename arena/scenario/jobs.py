@@ -1,0 +1,108 @@
+"""The shards of a validated match, as jobs that any process can play (docs/design.md, D7)."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from arena.game.openings import draw_resources
+from arena.game.shard import Job, seed_of
+from arena.game.stack import Stack
+from arena.players.registry import told
+from arena.records.pieces import LogLevel
+from arena.scenario.files import Match, ScenarioError
+from arena.scenario.loaded_worlds import LoadedWorld
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """A unit of work: a match, places of its drawing order, and which replay of them.
+
+    It holds no data and no weights: who plays it opens it with a world and a stack of its own, whose SHAs
+    have to be these.
+
+    Attributes:
+        number: the shard's place in the match; repeat: which replay of its games.
+        rows: the places of the drawing order.
+    """
+
+    match: Match
+    number: int
+    repeat: int
+    rows: slice
+    level: LogLevel
+    dataset_sha: str
+    classifier_sha: str
+    hardened_sha: str
+
+    def open(self, world: LoadedWorld, stack: Stack) -> Job:
+        """The job, ready to be played.
+
+        Raises:
+            ScenarioError: if data, weights or the hardened classifier are others than the task was made for,
+                or the split of the attackers' resources holds too few images.
+        """
+        for what, found, wanted in (
+            ("data set", world.dataset.sha, self.dataset_sha),
+            ("classifier", world.classifier.sha, self.classifier_sha),
+            ("hardened classifier", stack.base.sha, self.hardened_sha),
+        ):
+            if found != wanted:
+                raise ScenarioError(
+                    f"{self.match.where}the {what} here is another than the shard was cut for "
+                    f"(SHA {found[:12]}; it must be {wanted[:12]})"
+                )
+        match, seed = self.match, self.match.settings.seed
+        openings = world.openings(match, self.rows)
+        return Job(
+            stack=stack,
+            openings=openings,
+            threat=match.threat,
+            defender_seed=seed_of("defender", seed, self.repeat),
+            at=match.at,
+            votes=match.settings.votes,
+            attacker=match.attacker,
+            attacker_seed=seed_of("attacker", seed, self.repeat),
+            resources=draw_resources(match.threat, world.pool, openings, seed),
+            defense=told(stack.defenders),
+            level=self.level,
+        )
+
+    def packed(self) -> bytes:
+        """The task as another process can take it.
+
+        Raises:
+            ScenarioError: if an agent cannot leave this process: a lambda, a class made within a function.
+        """
+        try:
+            return pickle.dumps(self)
+        except Exception as error:  # pickle raises whatever an agent's own parts do
+            said = " ".join(str(error).split())
+            raise ScenarioError(
+                f"{self.match.where}{self.match.name} cannot be played in another process: {said}; agents "
+                f"must be classes of importable modules, their parameters values that pickle takes"
+            ) from error
+
+
+def tasks(match: Match, world: LoadedWorld, stack: Stack, level: LogLevel) -> Iterator[ShardTask]:
+    """The shards of a match, in the order in which they are played."""
+    size = match.settings.shard
+    for repeat in range(match.settings.repeats):
+        for number, first in enumerate(range(0, len(world), size)):
+            rows = slice(first, min(first + size, len(world)))
+            yield ShardTask(
+                match,
+                number,
+                repeat,
+                rows,
+                level,
+                world.dataset.sha,
+                world.classifier.sha,
+                stack.base.sha,
+            )
+
+
+def shard_count(match: Match, world: LoadedWorld) -> int:
+    """How many shards a match has."""
+    return match.settings.repeats * -(-len(world) // match.settings.shard)
