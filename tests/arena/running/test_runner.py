@@ -16,7 +16,9 @@ from arena.evaluation.clean_images import Evaluation
 from arena.log import open_log
 from arena.log import questions as ask
 from arena.report.summary import progress, read_rows, read_run
-from arena.running.runner import Run, shards
+from arena.running.runner import Run
+from arena.game.stack import Stack
+from arena.scenario.jobs import shard_count, tasks
 from arena.scenario.files import ScenarioError, parse_scenario
 
 TABLE = {
@@ -263,7 +265,10 @@ def test_kill_loses_no_finished_shard(whole, tmp_path):
 def test_shards_are_cut_by_the_scenario_alone():
     prepared = run()
     (match, _), (ground, _) = prepared.scenario.matches, prepared.grounds
-    cut = [(s.number, s.repeat, s.rows.start, s.rows.stop) for s in shards(ground, match)]
+    stack = Stack(ground.classifier, match.defenders)
+    shards = list(tasks(match, ground, stack, "queries"))
+    cut = [(s.number, s.repeat, s.rows.start, s.rows.stop) for s in shards]
+    assert len(shards) == shard_count(match, ground)
     drawn = len(ground)
     assert cut[:2] == [(0, 0, 0, 5), (1, 0, 5, 10)]
     assert cut[-1][3] == drawn
