@@ -46,7 +46,7 @@ def device_in_words(device: torch.device) -> str:
     """What computes, for logs and model cards."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} threads)"
+    return f"{device} ({platform.machine()})"
 
 
 def default_batch(device: torch.device) -> int:

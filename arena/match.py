@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from arena.classifiers.threads import computing_threads
 from arena.games import Holdings
 from arena.moves import Answers, Consult, Move, Note, Play, Resign, Volley, VolleyError
 from arena.players import Attacker, generator_only
@@ -24,6 +25,7 @@ IDLE_CONSULTS = 1_000_000
 """Consults in a row after which an attacker is stopped: a white box makes many before its only query."""
 
 
+@computing_threads(1)
 def play_games(
     attacker: Attacker,
     referee: Referee,
@@ -33,6 +35,8 @@ def play_games(
     holdings: Holdings | None = None,
 ) -> GameRows:
     """Let `attacker` play all of the referee's games to their end.
+
+    Beside the classifier all is computed in one thread.
 
     An attacker that fails ends its open games with reason `error`, and the log gets a note that says why.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arena import random
 from arena.classifiers import Classifier
+from arena.classifiers.threads import computing_threads
 from arena.losses import Loss, attack_loss
 from arena.players import Defender, Response, Rows, Splits
 
@@ -36,8 +37,11 @@ class Stack:
         return any(d.memory != "none" for d in self.defenders)
 
 
+@computing_threads(1)
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
     """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
+
+    What they compute themselves runs in one thread: training in more would give other bits.
 
     Raises:
         DefenderError: if one returns something else than it must.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arena import random
+from arena.classifiers.threads import computing_threads
 from arena.deal import draw_holdings
 from arena.device import device_in_words, exact_arithmetic, resolve_device
 from arena.evaluation import Evaluation
@@ -80,6 +81,7 @@ class Run:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
+    @computing_threads(1)
     def play(self, log: Log, watcher: Watcher, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
@@ -139,6 +141,7 @@ class Run:
                 "classifier_sha": ground.classifier.sha,
                 "drawn": len(ground),
                 "batch": ground.classifier.batch,
+                "threads": ground.classifier.threads,
                 "forward": ground.classifier.forward.steps,
                 "max_rows": longest_volley(ground.dataset.shape),
                 "device": self.device.type,

@@ -19,7 +19,7 @@ NAMES = ("attackers", "draws", "forward", "linear", "log", "match", "published",
 
 def every() -> None:
     """Run them one after the other."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
+    os.environ.setdefault("GOMP_SPINCOUNT", "100")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
     commands = [["match", "--threads", "1"], ["match"], ["attackers"]]
