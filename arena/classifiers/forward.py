@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torch.utils.flop_counter import FlopCounterMode
 
 from arena.classifiers.errors import first_line
-from arena.classifiers.threads import computing_threads, threads_for
+from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
@@ -121,7 +120,7 @@ def prepare_forward(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         plain = Forward(module, device)
         if device.type == "cpu":
-            plain = replace(plain, multiply_adds=_multiply_adds(plain, sample[:1]))
+            plain = replace(plain, multiply_adds=multiply_adds(module, sample[:1]))
         with computing_threads(plain.threads(SAMPLE)):
             return _prepared(plain, sample, precision, compile)
 
@@ -143,24 +142,6 @@ def _prepared(plain: Forward, x: Tensor, precision: Precision, compile: bool) ->
     if not steady:
         return replace(plain, remarks=("runs as it is: its answers to the same images vary",))
     return replace(_best(plain, steps, x, reference), watch=watch)
-
-
-def _multiply_adds(forward: Forward, x: Tensor) -> float:
-    """Of a pass over `x`; 0 where it fails, which the caller's own call will tell.
-
-    A copy passes, so that neither the module nor a hook that listens to it takes noise for an image.
-    """
-    counter = FlopCounterMode(display=False)
-    try:
-        module = copy.deepcopy(forward.module)
-        for layer in module.modules():
-            layer._forward_hooks.clear()
-            layer._forward_pre_hooks.clear()
-        with computing_threads(1), counter:
-            replace(forward, module=module).eager(x)
-    except Exception:
-        return 0
-    return counter.get_total_flops() / 2
 
 
 Step = Callable[[Forward], Forward]
