@@ -303,3 +303,13 @@ def test_the_level_follows_the_expected_rows():
     assert run().level == "queries"
     assert run(threat={"epsilon": 0.2, "budget": 10_000_000}).level == "changes"
     assert run(log="games").level == "games"
+
+
+def test_the_threads_of_a_pass_are_part_of_what_a_match_is(monkeypatch):
+    first = run()
+    (match, _) = first.info().resolved["matches"]
+    assert match["threads"] == 1
+    monkeypatch.setattr("arena.classifiers.threads.RULE", ((0, 3),))
+    other = run()
+    assert other.info().resolved["matches"][0] == {**match, "threads": 3}
+    assert other.info().fingerprint != first.info().fingerprint
