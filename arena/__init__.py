@@ -42,10 +42,11 @@ _HOMES = {
 }
 
 
-# Threads that wait for each other in long loops stall a machine whose cores are shared: small forward passes
-# took ten times as long. A shorter loop costs nothing elsewhere. OpenMP reads this when torch is loaded.
+# Where cores are shared, threads that wait for each other in long loops take the cores from those that they
+# wait for: passes took up to ten times as long. GNU's OpenMP itself takes so few rounds where it has more
+# threads than cores. It reads this when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    os.environ.setdefault("GOMP_SPINCOUNT", "100")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.threads import computing_threads
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.evaluation.clean_images import Evaluation
@@ -45,6 +46,7 @@ class Data:
         raise AttributeError(name)
 
 
+@computing_threads(1)
 def evaluate(
     classifier: Model,
     defender: Spec | Sequence[Spec] = "none",
@@ -82,6 +84,7 @@ def evaluate(
     return Evaluation(base, split, seed=seed).of(stack, cost=cost)
 
 
+@computing_threads(1)
 def play(
     attacker: Spec,
     defender: Spec | Sequence[Spec] = "none",

@@ -19,13 +19,13 @@ NAMES = ("attackers", "draws", "forward", "linear", "log", "match", "published",
 
 def every() -> None:
     """Run them one after the other."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as arena has it
+    os.environ.setdefault("GOMP_SPINCOUNT", "100")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
-    commands = [["match", "--threads", "1"], ["match"], ["attackers"]]
-    commands += [["forward", "--threads", "1"], ["log"], ["rewriting"], ["draws"]]
+    commands = [["match"], ["attackers"]]
+    commands += [["forward"], ["log"], ["rewriting"], ["draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
-        commands[2:2] = [["match", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
+        commands[1:1] = [["match", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:

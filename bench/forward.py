@@ -1,6 +1,8 @@
 """The classifier's forward over the naive one (plain module, NCHW, unfused, no_grad), step by step.
 
 python -m bench.forward [--network NAME ...] [--repeats R] [--threads T] [--device D] [--no-compile]
+
+All ways run in the threads that the classifier takes, or in T.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +22,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.devices import exact_arithmetic, largest_batch, resolve_device
 from arena.classifiers.forward import Forward, bf16, channels_last, compiled, fused
 from arena.classifiers.networks import NETWORKS, Normalised
+from arena.classifiers.threads import computing_threads
 
 NAIVE = 256
 """The batch size that a user would take, where a pass has as many rows."""
@@ -62,7 +66,9 @@ def seconds(run: Callable[[Tensor], Tensor], x: Tensor, batch: int) -> float:
     return time.perf_counter() - began
 
 
-def measure(name: str, device: torch.device, repeats: int, compile: bool) -> list[dict[str, Any]]:
+def measure(
+    name: str, device: torch.device, repeats: int, compile: bool, threads: int | None
+) -> list[dict[str, Any]]:
     """Each way's milliseconds per row, and its gain over both naive ones, each ratio within one repeat."""
     shape = NETWORKS[name].shape
     classifier = Classifier(network(name), shape=shape, classes=0, device=device)
@@ -77,24 +83,26 @@ def measure(name: str, device: torch.device, repeats: int, compile: bool) -> lis
         "naive, same batch": (naive(classifier.module), batch),
         "channels-last": (laid, batch),
         "channels-last, fused": (both, batch),
-        "classifier": (classifier, batch),
+        "classifier": (partial(classifier.forward, most=batch), batch),
         "bf16": (bf16(both), batch),
     }
     if compile:
         ways["compiled"] = compiled(both), batch
     taken: dict[str, list[float]] = {way: [] for way in ways}
     warm: dict[str, float] = {}
-    for way, (run, size) in ways.items():
-        warm[way] = seconds(run, x[:size], size)
-    for _ in range(repeats):
+    number = threads or classifier.threads
+    with computing_threads(number):
         for way, (run, size) in ways.items():
-            taken[way].append(seconds(run, x, size))
+            warm[way] = seconds(run, x[:size], size)
+        for _ in range(repeats):
+            for way, (run, size) in ways.items():
+                taken[way].append(seconds(run, x, size))
     first, second = list(taken)[:2]
     return [
         {
             "network": name,
             "device": str(device),
-            "threads": torch.get_num_threads(),
+            "threads": number,
             "way": way,
             "batch": ways[way][1],
             "ms_per_row": round(statistics.median(times) / rows * 1e3, 4),
@@ -116,14 +124,14 @@ def main() -> None:
     )
     parser.add_argument("--network", choices=NETWORKS, nargs="+", default=list(ROWS))
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-compile", action="store_true", help="compiling takes up to a minute a network")
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
     exact_arithmetic()
     for name in given.network:
-        for line in measure(name, resolve_device(given.device), given.repeats, not given.no_compile):
+        where = resolve_device(given.device)
+        for line in measure(name, where, given.repeats, not given.no_compile, given.threads):
             print(json.dumps(line), flush=True)
 
 

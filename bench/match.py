@@ -1,7 +1,6 @@
 """Wall time and memory of a Square match over the bare forward passes that it needs.
 
 python -m bench.match [--world digits|resnet20] [--games G] [--budget Q] [--data DIR] [--repeats R]
-    [--threads T]
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from arena.running.runner import Run
 from bench.replay import CANDIDATES, best_rate, play_and_replay
@@ -46,7 +44,7 @@ def measure(world: str, games: int, budget: int, data: list[Path], repeats: int)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "world": world,
-        "threads": torch.get_num_threads(),
+        "threads": classifier.threads,
         "games": games,
         "budget": budget,
         "rows": played.rows,
@@ -69,9 +67,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=200)
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     print(json.dumps(measure(options.world, options.games, options.budget, options.data, options.repeats)))
 
 

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from arena.classifiers.errors import first_line
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
+from arena.classifiers.threads import computing_threads
 
 
 class Classifier:
@@ -28,6 +29,10 @@ class Classifier:
     channels-last, reduced precision, compiled: see `prepare_forward`) and made anew when the module is seen
     to have changed, so the weights are held twice. What a network does besides answering (counting, printing)
     the copy may not do. `module` and `differentiable` are the network as it was given, in its own precision.
+
+    On the CPU a pass runs in as many threads as its multiply-adds ask for (`threads_for`), whatever torch is
+    set to around it, so that the same batch has the same logits on every number of cores. `differentiable`
+    runs in the threads that it finds.
 
     A row's logits do not depend on the other rows of its batch but for rounding: kernels are chosen by the
     batch's size, so float32 logits of one image in two batches agree to about 1e-6 of the largest logit, not
@@ -123,6 +128,11 @@ class Classifier:
             self._evaluate()
         return self._forward
 
+    @property
+    def threads(self) -> int:
+        """Of a pass of `batch` rows; shorter ones may take fewer. 1 on other devices than the CPU."""
+        return self.forward.threads(self.batch, self.batch)
+
     def __call__(self, x: Tensor) -> Tensor:
         """Logits [n,K] of x [n,C,H,W], in pieces of at most `batch` rows, without gradients.
 
@@ -133,12 +143,16 @@ class Classifier:
             return x.new_zeros((0, self.classes))
         forward = self.forward
         pieces = torch.split(x, self.batch) if len(x) > self.batch else (x,)
-        answers = [forward(piece, self.batch) for piece in pieces]
+        answers = [self._answer(forward, piece) for piece in pieces]
         logits = answers[0].to(torch.float32, copy=True) if len(answers) == 1 else torch.cat(answers).float()
         if self.classes and logits.shape != (len(x), self.classes):
             found = f"found {list(logits.shape)} for {len(x)} images"
             raise ValueError(f"classifier {self.name!r} must answer [n,{self.classes}]; {found}")
         return logits
+
+    def _answer(self, forward: Forward, piece: Tensor) -> Tensor:
+        with computing_threads(forward.threads(len(piece), self.batch)):
+            return forward(piece, self.batch)
 
     def eager(self, x: Tensor) -> Tensor:
         """What a call answers, in one piece and without compilation, for measuring the memory of a batch."""

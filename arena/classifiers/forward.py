@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arena.classifiers.errors import first_line
+from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
@@ -39,6 +40,7 @@ class Forward:
         steps: what was done to the copy, in order: "fused" (BatchNorm into convolutions), "channels-last",
             "tf32" or "bf16", "compiled".
         remarks: what was left out and why, one clause each.
+        multiply_adds: of one row, in convolutions, matrix products and attention; 0 where nobody counted.
     """
 
     module: nn.Module
@@ -46,6 +48,7 @@ class Forward:
     precision: Precision = "float32"
     steps: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    multiply_adds: float = 0
     compiled: Compiled | None = field(default=None, repr=False)
     watch: Watch | None = field(default=None, repr=False)
 
@@ -60,6 +63,12 @@ class Forward:
             if self.compiled is not None:
                 return self.compiled(x, most)
             return self._plain(x)
+
+    def threads(self, rows: int, most: int | None = None) -> int:
+        """In how many threads a pass of so many rows is to run on the CPU, padding counted; 1 elsewhere."""
+        if self.device.type != "cpu":
+            return 1
+        return threads_for(self.multiply_adds * padded(rows, most))
 
     def after(self, step: str, **changes: Any) -> Forward:
         """This one after another step."""
@@ -104,25 +113,35 @@ def prepare_forward(
     must be the same (in float32), a logit may differ by `TOLERANCE` of the sample's largest, and what is not
     finite must be so alike. A step that fails or differs is left out with a remark. So is every step if the
     module answers the same images differently from call to call, and if hooks listen to it.
+
+    On the CPU the multiply-adds are counted in a pass of one row through another copy.
     """
-    plain = Forward(module, device)
-    steps = _steps(module, device, precision, compile)
+    sample = torch.rand(SAMPLE, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        plain = Forward(module, device)
+        if device.type == "cpu":
+            plain = replace(plain, multiply_adds=multiply_adds(module, sample[:1]))
+        with computing_threads(plain.threads(SAMPLE)):
+            return _prepared(plain, sample, precision, compile)
+
+
+def _prepared(plain: Forward, x: Tensor, precision: Precision, compile: bool) -> Forward:
+    """`plain` after those steps that keep its answers to `x`."""
+    module = plain.module
+    steps = _steps(module, plain.device, precision, compile)
     if not steps:
         return plain
     watch = Watch(module)
     if any(layer._forward_hooks or layer._forward_pre_hooks for layer in module.modules()):
         return replace(plain, watch=watch, remarks=("runs as it is: hooks listen to its layers",))
-    x = torch.rand(SAMPLE, *shape, generator=torch.Generator().manual_seed(0)).to(device)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        try:
-            reference = plain(x)
-            steady = torch.allclose(plain(x), reference, rtol=0, atol=0, equal_nan=True)
-        except Exception:
-            return plain  # the caller's own call will say what is wrong
-        if not steady:
-            return replace(plain, remarks=("runs as it is: its answers to the same images vary",))
-        best = _best(plain, steps, x, reference)
-    return replace(best, watch=watch)
+    try:
+        reference = plain(x)
+        steady = torch.allclose(plain(x), reference, rtol=0, atol=0, equal_nan=True)
+    except Exception:
+        return plain  # the caller's own call will say what is wrong
+    if not steady:
+        return replace(plain, remarks=("runs as it is: its answers to the same images vary",))
+    return replace(_best(plain, steps, x, reference), watch=watch)
 
 
 PreparationStep = Callable[[Forward], Forward]
@@ -247,6 +266,12 @@ def tensor_float(allowed: bool) -> Iterator[None]:
             flag.allow_tf32 = was
 
 
+def padded(rows: int, most: int | None) -> int:
+    """The rows that a batch is filled up to for a compiled copy: a power of two, or `most`."""
+    size = 1 << (rows - 1).bit_length()
+    return size if most is None else max(rows, min(size, most))
+
+
 class Compiled:
     """`module` through torch.compile, each batch padded with zeros to a power of two.
 
@@ -261,20 +286,19 @@ class Compiled:
         self._met: set[int] = set()
 
     def __call__(self, x: Tensor, most: int | None) -> Tensor:
-        size = 1 << (len(x) - 1).bit_length()
-        size = size if most is None else max(len(x), min(size, most))
+        size = padded(len(x), most)
         # A tensor of its own: its strides are those that the size was compiled for, whatever x is cut from.
         shape = (size, *x.shape[1:])
-        padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self._layout)
-        padded[: len(x)] = x
-        padded[len(x) :] = 0
+        whole = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self._layout)
+        whole[: len(x)] = x
+        whole[len(x) :] = 0
         if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         if size in self._met:
-            logits = self._run(padded)
+            logits = self._run(whole)
         else:
             with torch._dynamo.config.patch(recompile_limit=_SIZES):
-                logits = self._run(padded)
+                logits = self._run(whole)
             self._met.add(size)
         return logits[: len(x)].clone()  # the next replay of the graph overwrites its output
 

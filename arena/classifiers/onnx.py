@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.threads import UNCOUNTED
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _EXTERNAL = b"\x0a\x08location\x12"  # as every writer puts a tensor's `external_data` entry (onnx.proto)
@@ -72,7 +73,8 @@ class OnnxSession(nn.Module):
                     f"{self.what} runs on the CPU: this onnxruntime has no CUDA (onnxruntime-gpu has)",
                 )
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = UNCOUNTED
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what is wrong comes as an exception
         # Entries written otherwise than _EXTERNAL are looked for below the model's own file: in vain.
         below = str(path.absolute())

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arena import draws, statistics
 from arena.classifiers import Classifier
+from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
@@ -48,6 +49,7 @@ class Evaluation:
         """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
         return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
 
+    @computing_threads(1)
     def of(self, stack: Stack, *, cost: bool = True) -> Utility:
         """The utility of a stack of prepared defenders.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arena import draws
+from arena.classifiers.threads import computing_threads
 from arena.game.driver import AttackerError, drive
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle
@@ -89,8 +90,11 @@ def seat_attacker(job: Job, referee: Referee) -> Games:
     return referee.seat(seed=job.attacker_seed, defense=defense, resources=job.resources)
 
 
+@computing_threads(1)
 def play_shard(job: Job, recorder: Recorder) -> None:
     """Play a job to its end; what happens goes to `recorder` in pieces, the last of which has the games.
+
+    Beside the classifier all is computed in one thread.
 
     An attacker that fails ends its open games with reason `error`, and a note of that key says why.
     """

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
+from arena.classifiers.threads import computing_threads
 from arena.players.defender import Defender, Response, Splits
 
 
@@ -37,8 +38,11 @@ class Stack:
         return any(d.memory != "none" for d in self.defenders)
 
 
+@computing_threads(1)
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
     """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
+
+    What they compute themselves runs in one thread: training in more would give other bits.
 
     Raises:
         DefenderError: if one returns something else than it must.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
+from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.referee import longest_volley
@@ -64,6 +65,7 @@ class Run:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
+    @computing_threads(1)
     def play(self, log: Log, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
@@ -123,6 +125,7 @@ class Run:
                 "classifier_sha": ground.classifier.sha,
                 "drawn": len(ground),
                 "batch": ground.classifier.batch,
+                "threads": ground.classifier.threads,
                 "forward": ground.classifier.forward.steps,
                 "max_rows": longest_volley(ground.dataset.shape),
                 "device": self.device.type,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
@@ -42,6 +43,7 @@ def card(
     `recipe`, `accuracy` (what `measure` gives), `versions` and `code` (where it counts) are JSON.
     """
     code = job.identity.get("code")
+    threads = f", {torch.get_num_threads()} threads" if job.device.type == "cpu" else ""
     return {
         "norm_mean": ",".join(map(repr, trained.mean)),
         "norm_std": ",".join(map(repr, trained.std)),
@@ -57,7 +59,7 @@ def card(
         "steps": str(trained.steps),
         "accuracy": json.dumps(accuracy),
         "versions": json.dumps(versions(job.network)),
-        "device": device_in_words(job.device),
+        "device": device_in_words(job.device) + threads,
         **({"code": json.dumps(code)} if code else {}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

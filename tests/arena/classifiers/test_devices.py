@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.classifiers import devices as devices
-from arena.classifiers.devices import default_batch, largest_batch, resolve_device
+from arena.classifiers.devices import default_batch, device_in_words, largest_batch, resolve_device
 
 
 class Wide(nn.Module):
@@ -88,3 +89,8 @@ def test_peak_on_a_gpu_counts_what_a_forward_takes() -> None:
 def test_a_device_that_is_not_there_is_told() -> None:
     with pytest.raises(ValueError, match='there is no device "gpu" here; allowed: "auto", "cpu"'):
         resolve_device("gpu")
+
+
+def test_what_computes_is_told_without_threads_that_are_not_used() -> None:
+    """A pass has its own number, which is logged with each match."""
+    assert device_in_words(torch.device("cpu")) == f"cpu ({platform.machine()})"

@@ -1,0 +1,88 @@
+"""In how many threads torch computes on the CPU: a forward pass by a rule, all else of a game in one.
+
+A sum that is cut among threads is rounded otherwise than one that is not, and small work that is cut loses
+more where cores are shared than it gains where they are idle. So the number follows from the work alone,
+never from the machine's cores, its load or the number of workers (DESIGN.md, D7).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+RULE: tuple[tuple[int, int], ...] = ((2**28, 2), (2**32, 4))
+"""Multiply-adds of a pass from which on it takes so many threads; one below the first.
+
+2^28 take one core some 6 ms. Shorter passes gain a fifth from a second thread that is there at once, and
+lose a time slice of the system (some milliseconds) at each layer where it is not.
+"""
+UNCOUNTED = 2
+"""Threads of a network whose work nobody can count beforehand."""
+
+
+def threads_for(multiply_adds: float) -> int:
+    """Threads of a forward pass on the CPU of so many multiply-adds.
+
+    The number holds on a machine with fewer cores, too: its threads then take turns.
+    """
+    return max((threads for least, threads in RULE if multiply_adds >= least), default=1)
+
+
+@contextmanager
+def computing_threads(number: int) -> Iterator[None]:
+    """Torch computes in so many threads; in as many as before afterwards, whatever happens within.
+
+    Holds for the calling thread of Python. Also a decorator.
+    """
+    before = torch.get_num_threads()
+    if before != number:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
+
+
+def multiply_adds(module: nn.Module, x: Tensor) -> float:
+    """Of a pass of `module` over `x`, in convolutions, matrix products and attention; 0 where it fails.
+
+    A copy passes, so that neither the module nor a hook that listens to it takes `x` for an image of a game.
+    """
+    count = _Count()
+    try:
+        copied = copy.deepcopy(module)
+        for layer in copied.modules():
+            layer._forward_hooks.clear()
+            layer._forward_pre_hooks.clear()
+        # In inference_mode whole layers reach the count, which knows the operations that they consist of.
+        with computing_threads(1), torch.inference_mode(False), torch.no_grad(), count:
+            copied(x)
+    except Exception:
+        return 0
+    return count.flops / 2
+
+
+class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the floating-point operations, by the formulas of torch's own counter."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch would load its compiler in order to skip it, which takes seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.flops += formula(*args, **(kwargs or {}), out_val=made)
+        return made
