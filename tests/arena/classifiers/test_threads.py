@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from arena.moves import Volley
 from torch import Tensor, nn
 
 import arena
@@ -17,6 +16,7 @@ from arena.classifiers.forward import Forward, prepare_forward
 from arena.classifiers.networks import NETWORKS
 from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
 from arena.players import Attacker, Defender, Games, Play, Splits
+from arena.rules.moves import Volley
 
 
 @pytest.fixture
