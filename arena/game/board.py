@@ -32,6 +32,7 @@ class Board:
         self.label, self.key = openings.label.clone(), openings.key.clone()
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
+        self.on_host = self.x0.device.type == "cpu"
         self.ledger = Ledger(threat, len(openings), marks)
         self.ledger.reset(np.arange(len(openings)))
 
@@ -49,7 +50,8 @@ class Board:
 
     def place(self, games: Ints) -> Tensor:
         """An index of the host's on the device."""
-        return torch.from_numpy(games).to(self.device)
+        index = torch.from_numpy(games)
+        return index if self.on_host else index.to(self.device)
 
     def put(self, games: Ints, openings: Openings) -> None:
         """Begin new games in the places `games` of finished ones."""
@@ -63,37 +65,27 @@ class Board:
 
     def wins(self, label: Tensor, game: Tensor) -> Tensor:
         """[n] bool: whether labels [n] win the games at `game` [n]."""
-        return wins(label, self.label[game], None if self.target is None else self.target[game])
+        target = None if self.target is None else self.target.index_select(0, game)
+        return wins(label, self.label.index_select(0, game), target)
 
     def asked(self, game: Tensor) -> Tensor:
         """[n] int64: the queries charged so far of the games at `game` [n]."""
-        return self.place(self.ledger.queries)[game]
+        return self.place(self.ledger.queries).index_select(0, game)
 
     def standing(
         self, game: Tensor, label: Tensor, scores: Tensor | None, answered: Tensor, refused: Tensor
     ) -> Answers:
         """Answers to rows of games `game` [n], with how all games stand: by one copy to the device."""
         ledger, games = self.ledger, len(self)
-        if self.device.type == "cpu":
-            is_open = torch.from_numpy(ledger.is_open.copy())
-            left, banned = torch.from_numpy(ledger.left), torch.from_numpy(ledger.banned.copy())
-            playing = torch.from_numpy(np.flatnonzero(ledger.is_open))
+        if self.on_host:
+            is_open, banned = torch.from_numpy(ledger.is_open.copy()), torch.from_numpy(ledger.banned.copy())
+            left, playing = torch.from_numpy(ledger.left), torch.from_numpy(np.flatnonzero(ledger.is_open))
         else:
             host = [ledger.left, ledger.is_open, ledger.banned.ravel(), np.flatnonzero(ledger.is_open)]
             packed = self.place(np.concatenate(host, dtype=np.int64, casting="unsafe"))
             left, opened, closed, playing = torch.split(packed, [len(part) for part in host])
             is_open, banned = opened > 0, closed.view(games, -1) > 0
-        return Answers(
-            game=game,
-            label=label,
-            scores=scores,
-            answered=answered,
-            refused=refused,
-            left=left,
-            open=is_open,
-            playing=playing,
-            banned=banned,
-        )
+        return Answers(game, label, scores, answered, refused, left, is_open, playing, banned)
 
     def state(self) -> Answers:
         """How the games stand, without rows."""

@@ -231,9 +231,7 @@ class Ledger:
             value = np.where(hit, c.l2 if self.threat.norm == "l2" else c.linf, value)
         return np.where(np.isnan(value), np.inf, value)
 
-    def _better(
-        self, c: RowScalars, candidate: Bools, hit: Bools, value: Floats, *, singly: bool
-    ) -> Bools:
+    def _better(self, c: RowScalars, candidate: Bools, hit: Bools, value: Floats, *, singly: bool) -> Bools:
         """[n] whether a candidate beats its game's best and all rows of the game before it.
 
         A hit beats what is none, then the lower value beats the higher; of equals the earlier stays.
