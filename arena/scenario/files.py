@@ -23,6 +23,7 @@ from arena.classifiers import ClassifierSpec
 from arena.datasets import DATASETS, DatasetSpec
 from arena.messages import fault, near
 from arena.players import Attacker, Defender
+from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
 from arena.players.registry import AgentError, build_attacker, build_stack, name_of
 from arena.records.pieces import LogLevel
@@ -363,13 +364,10 @@ def _rules(
     if beyond:
         raise ScenarioError(f"{where}at: found {beyond[0]}; counts go up to the budget {threat.budget}")
     _check_radii(threat, block, where)
-    counts = [count * attacker.budget_factor for count in sorted({*block.at, threat.budget})]
-    if attacker.needs.prefix or len(counts) == 1:
-        return [(threat.with_budget(counts[-1]), tuple(counts), "")]
-    return [
-        (threat.with_budget(count), (count,), f"{count:,} {'query' if count == 1 else 'queries'}")
-        for count in counts
-    ]
+    runs = runs_of(attacker, threat, block.at)
+    if len(runs) == 1:
+        return [(*runs[0], "")]
+    return [(own, at, f"{at[-1]:,} {'query' if at == (1,) else 'queries'}") for own, at in runs]
 
 
 def _check_detector(attacker: Attacker, stack: tuple[Defender, ...], where: str) -> None:
