@@ -23,7 +23,8 @@ from arena.datasets import DATASETS, DatasetSpec, load_dataset
 from arena.players import Games, Needs, Response
 from arena.players.registry import names
 from arena.rules.threat import GrantedResources, Threat
-from arena.scenario.files import Block, parse_scenario
+from arena.scenario.blocks import Block
+from arena.scenario.files import parse_scenario
 
 ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
