@@ -20,7 +20,6 @@ from arena.conformance.defender_trials import (
     flaw_of_response,
     number_of,
     rows_of,
-    withheld,
 )
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
@@ -29,8 +28,8 @@ from arena.conformance.surroundings import AMBIENT
 from arena.game.oracle import Oracle
 from arena.game.stack import Stack
 from arena.players import Defender, Response, Rows
-from arena.players.defender import pick
 from arena.players.registry import name_of
+from arena.players.response import pick
 
 _MEMORIES = ("none", "game", "account", "service")
 _ROWS = 7
@@ -115,7 +114,7 @@ def _finite(subject: DefenderSubject) -> None:
         for scale in (0.0, 1e-6, 1.0, 1e4):
             desk = subject.desk(number, network=_scaled(place.classifier, scale))
             response = desk.ask(subject.images(_ROWS, number), rows_of(range(_ROWS), 1, subject.device))
-            if not bool((response.scores.isfinite().all(dim=1) | withheld(response)).all()):
+            if not bool((response.scores.isfinite().all(dim=1) | response.withheld).all()):
                 raise ConformanceError(
                     f"it answered finite logits with scores that are not "
                     f"[logits times {scale:g}, {place.classes} classes]"
@@ -140,7 +139,7 @@ def _nan(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS, 1), rows_of(range(_ROWS), 1, subject.device)
     desk = subject.desk(1, network=network)
     response = desk.ask(x, rows)
-    made_up = ~response.scores.isnan().any(dim=1) & ~withheld(response)
+    made_up = ~response.scores.isnan().any(dim=1) & ~response.withheld
     if bool(made_up[[2, 4]].any()):
         raise ConformanceError("it answered logits that are NaN with scores of its own making")
     sound = torch.tensor([0, 1, 3, 6])
@@ -370,7 +369,6 @@ def _detector(subject: DefenderSubject) -> str | None:
     if subject.defender.memory != "none":
         return "whether it flags what its detector detects depends on what it remembers"
     response = desk.ask(x, rows_of(range(_ROWS), 1, subject.device))
-    flagged = torch.zeros_like(withheld(response)) if response.flagged is None else response.flagged
-    if bool(((scores >= 0) & ~flagged & ~withheld(response)).any()):
+    if bool(((scores >= 0) & ~response.flagged & ~response.withheld).any()):
         raise ConformanceError("it does not flag what its detector scores from 0 on")
     return None

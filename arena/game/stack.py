@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
-from arena.players.defender import Defender, Response, Splits
+from arena.players.defender import Defender, Splits
+from arena.players.response import Response
 
 
 class DefenderError(TypeError):
@@ -59,20 +60,20 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
 
 def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
     """The form of an answer, by what can be told without looking at the device."""
-    name = type(defender).__name__
+    who = type(defender).__name__
     if not isinstance(response, Response):
-        raise DefenderError(f"defender {name} must answer a Response; found {type(response).__name__}")
+        raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
     wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
         ("scores", response.scores, torch.float32, (n, base.classes))
     ]
-    for flag in ("declined", "refused", "flagged", "banned"):
-        if (value := getattr(response, flag)) is not None:
-            wanted.append((flag, value, torch.bool, (n,)))
+    for name in Response.FLAGS:
+        if (flag := response.given(name)) is not None:
+            wanted.append((name, flag, torch.bool, (n,)))
     for what, value, dtype, shape in wanted:
         if not isinstance(value, Tensor):
-            raise DefenderError(f"defender {name}: {what} must be a tensor; found {type(value).__name__}")
+            raise DefenderError(f"defender {who}: {what} must be a tensor; found {type(value).__name__}")
         if value.dtype != dtype or value.shape != shape or value.device != base.device:
             raise DefenderError(
-                f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
+                f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; "
                 f"found {value.dtype} {list(value.shape)} on {value.device}"
             )

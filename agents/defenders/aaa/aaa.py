@@ -93,8 +93,7 @@ class AAA(Defender, ABC):
         if temperature is None:
             raise ValueError(f"{type(self).__name__} must be fitted first, or be given a temperature")
         scores, guarded = self.defend(response.scores, temperature)
-        flagged = guarded if response.flagged is None else guarded | response.flagged
-        return replace(response, scores=scores, flagged=flagged)
+        return replace(response, scores=scores, flagged=response.flagged | guarded)
 
     @torch.no_grad()
     def defend(self, scores: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -99,8 +99,7 @@ class DetectAndFlip(Defender, ABC):
         scores, finite = _sound(response.scores)
         detected = finite & (self.excess(scores) >= 0)
         flipped = torch.where((detected & self.flips(x, rows))[:, None], swap(scores), response.scores)
-        flagged = detected if response.flagged is None else detected | response.flagged
-        return replace(response, scores=flipped, flagged=flagged)
+        return replace(response, scores=flipped, flagged=response.flagged | detected)
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
         """y1 - gamma [n] of the classifier's answers to `x`."""

@@ -32,8 +32,8 @@ class Flagger(Defender):
 
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Tensor:
-        return torch.zeros(games, accounts, dtype=torch.int64, device=device)
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        return torch.zeros(shape[0], accounts, dtype=torch.int64, device=device)
 
     def sent(self, rows: Rows) -> Tensor:
         count: Tensor = rows.memory
