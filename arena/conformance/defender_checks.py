@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -47,6 +48,7 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
         Check("nan", "lets logits that are NaN pass by, and the other rows do not notice", _nan),
         Check("untouched", "leaves the images, the rows and the scores it was given as they are", _untouched),
         Check("reproducible", "prepares itself and answers the same again from the same seed", _reproducible),
+        Check("state", "is written and read back as it was prepared", _state),
         Check("draws", "draws by the row's key if it is random, and not at all if it is not", _draws),
         Check("generators", "neither depends on nor disturbs the global random generators", _generators),
         Check("batch", "answers a row alone as in a batch, in any order, bit for bit", _batch),
@@ -179,6 +181,22 @@ def _reproducible(subject: DefenderSubject) -> None:
     again = AskedDefender(*copy.deepcopy(subject.again)).ask(x, rows)
     if (found := differs(one, again)) is not None:
         raise ConformanceError(f"prepared again on the same data, it answers otherwise: {found}")
+
+
+def _state(subject: DefenderSubject) -> None:
+    for number in range(len(subject.worlds)):
+        one, same = subject.desk(number), subject.desk(number)
+        other = AskedDefender(*subject.read_back(number))
+        told = [json.dumps(desk.defender.facts()) for desk in (one, other)]  # in which NaN equals NaN
+        if told[0] != told[1]:
+            raise ConformanceError(f"written and read back, its facts are {told[1]}, not {told[0]}")
+        for turn in (1, 2):
+            x, rows = subject.images(_ROWS, number), rows_of(range(_ROWS), turn, subject.device)
+            expected = one.play(x, rows)
+            if differs(expected, same.play(x, rows)) is not None:
+                return  # not the writing's doing
+            if (found := differs(expected, other.play(x, rows))) is not None:
+                raise ConformanceError(f"written and read back, it answers otherwise: {found}")
 
 
 def _draws(subject: DefenderSubject) -> str | None:

@@ -21,7 +21,8 @@ from arena.classifiers.classifier import fingerprint
 from arena.conformance.results import ConformanceError, Skip, said
 from arena.conformance.surroundings import AMBIENT, global_generators
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
-from arena.game.stack import prepare
+from arena.game.prepared import PreparedError, read, written
+from arena.game.stack import Stack, prepare
 from arena.players import Defender, Response, Rows
 
 LogitsOf = Callable[[Tensor, Rows], Tensor]
@@ -236,6 +237,20 @@ class DefenderSubject:
                 if not bool(x.isfinite().all()):
                     return "it passed on images that are not finite"
         return None
+
+    def read_back(self, number: int = 0) -> tuple[Defender, Classifier]:
+        """What `prepared` gives in world `number`, written and read back by a fresh copy.
+
+        Raises ConformanceError if that fails, and Skip as `prepared` does.
+        """
+        defender, base = self.prepared(number)
+        given = self.worlds[number].classifier
+        stack = Stack(base, (defender,), (None if base is given else base,))
+        try:
+            again = read(written(stack), given, [copy.deepcopy(self.defender)])
+        except PreparedError as error:
+            raise ConformanceError(str(error)) from error
+        return again.defenders[0], again.base
 
     @cached_property
     def again(self) -> tuple[Defender, Classifier]:

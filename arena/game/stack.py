@@ -24,10 +24,13 @@ class Stack:
     Attributes:
         base: the classifier after hardening.
         defenders: outermost first.
+        hardened: for each defender the classifier that its `harden` made, None where that was the one it was
+            given; (): nothing was hardened.
     """
 
     base: Classifier
     defenders: tuple[Defender, ...] = ()
+    hardened: tuple[Classifier | None, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -44,18 +47,20 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     Raises:
         DefenderError: if one returns something else than it must.
     """
+    hardened: list[Classifier | None] = []
     for defender in reversed(defenders):
-        classifier = defender.harden(classifier, splits)
+        given, classifier = classifier, defender.harden(classifier, splits)
         if not isinstance(classifier, Classifier):
             found = type(classifier).__name__
             raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
+        hardened.append(None if classifier is given else classifier)
     fitted: list[Defender] = []
     for defender in reversed(defenders):
         fitted.append(defender.fit(classifier, splits))
         if not isinstance(fitted[-1], Defender):
             found = type(fitted[-1]).__name__
             raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    return Stack(classifier, tuple(reversed(fitted)))
+    return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)))
 
 
 def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -122,6 +122,51 @@ class Defender:
     def facts(self) -> dict[str, Any]:
         """What `fit` found, for the log; JSON values."""
         return {}
+
+    def state(self) -> dict[str, Any]:
+        """What `fit` found, tensors and JSON values by name, of which `restore` makes this defender again.
+
+        Raises:
+            NotImplementedError: if this defender fits, but does not say what it found.
+        """
+        if type(self).fit is not Defender.fit:
+            raise NotImplementedError(
+                f"{type(self).__name__} overrides fit, so it must override state() and "
+                f"restore(state, classifier) too: what fit found is written and read back"
+            )
+        return {}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
+        """This defender as `fit` left it, for the (hardened) `classifier` that it was fitted to.
+
+        Args:
+            state: what `state` gave, tensors on the classifier's device.
+
+        Raises:
+            NotImplementedError: if there is a state, but this defender does not say what to make of it.
+        """
+        if state:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a state ({', '.join(sorted(state))}), so it must override "
+                f"restore(state, classifier)"
+            )
+        return self
+
+    def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
+        """The classifier that `harden` made of `classifier`, from the `tensors()` of what it made.
+
+        As it stands, for a `harden` that changes parameters and buffers alone.
+
+        Raises:
+            NotImplementedError: if the hardened network has other tensors than the given one.
+        """
+        try:
+            return classifier.with_tensors(tensors)
+        except ValueError as error:
+            raise NotImplementedError(
+                f"{type(self).__name__} hardens into a network of another form, so it must override "
+                f"rebuild(classifier, tensors): {error}"
+            ) from error
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         """Answer images `x` [n,C,H,W]; `inner` is the rest of the stack, the classifier at its core."""
