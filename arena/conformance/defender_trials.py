@@ -245,7 +245,7 @@ class DefenderSubject:
         """
         defender, base = self.prepared(number)
         given = self.worlds[number].classifier
-        stack = Stack(base, (defender,), (None if base is given else base,))
+        stack = Stack(base, (defender,), (None if base is given else base,), (self.defender,))
         try:
             again = read(written(stack), given, [copy.deepcopy(self.defender)])
         except PreparedError as error:

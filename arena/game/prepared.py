@@ -39,7 +39,7 @@ class PreparedError(ValueError):
 
 class PreparedStore:
     """A folder of prepared stacks: each in a file SHA.safetensors; and for each key, in a file named by the
-    SHA-256 of the key, the SHA of the stack that it stands for. No whole file is ever changed, so that several
+    SHA-256 of the key, the SHA of the stack that it stands for. No whole file ever changes, so that several
     processes may use the folder at once.
 
     A key is a text of the caller's that tells what went into preparing.
@@ -141,8 +141,10 @@ def written(stack: Stack) -> bytes:
     hardened = stack.hardened or (None,) * len(stack.defenders)
     tensors: dict[str, Tensor] = {}
     told = [
-        _told(place, defender, network, tensors)
-        for place, (defender, network) in enumerate(zip(stack.defenders, hardened, strict=True))
+        {"defender": _identity(unprepared), **_told(place, defender, network, tensors)}
+        for place, (unprepared, defender, network) in enumerate(
+            zip(stack.unprepared or stack.defenders, stack.defenders, hardened, strict=True)
+        )
     ]
     strides = {}
     for name, tensor in tensors.items():
@@ -191,7 +193,7 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
         if type(restored[-1]) is not type(defender):
             kinds = type(defender).__name__, type(restored[-1]).__name__
             raise PreparedError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
-    return Stack(classifier, tuple(restored), tuple(hardened))
+    return Stack(classifier, tuple(restored), tuple(hardened), tuple(defenders))
 
 
 def _told(
@@ -218,7 +220,7 @@ def _told(
             "module": fingerprint(hardened.module),
             "settings": hardened.settings(),
         }
-    return {"defender": _identity(defender), "state": plain, "hardened": network}
+    return {"state": plain, "hardened": network}
 
 
 def _check_plain(value: object, where: str) -> None:

@@ -26,11 +26,13 @@ class Stack:
         defenders: outermost first.
         hardened: for each defender the classifier that its `harden` made, None where that was the one it was
             given; (): nothing was hardened.
+        unprepared: the defenders before they were fitted, (): they are those of `defenders`.
     """
 
     base: Classifier
     defenders: tuple[Defender, ...] = ()
     hardened: tuple[Classifier | None, ...] = ()
+    unprepared: tuple[Defender, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -60,7 +62,7 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
         if not isinstance(fitted[-1], Defender):
             found = type(fitted[-1]).__name__
             raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)))
+    return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)), tuple(defenders))
 
 
 def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
