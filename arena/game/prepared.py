@@ -146,18 +146,14 @@ def written(stack: Stack) -> bytes:
             zip(stack.unprepared or stack.defenders, stack.defenders, hardened, strict=True)
         )
     ]
-    strides = {}
-    for name, tensor in tensors.items():
-        plain = torch.empty(tensor.shape, dtype=tensor.dtype)
-        dense = torch.empty_like(tensor).stride()  # its own, unless it overlaps itself
-        if dense != plain.stride():
-            strides[name] = dense
-        tensors[name] = plain.copy_(tensor)
-    header = {"base": stack.base.sha, "defenders": told, "strides": strides}
+    header: dict[str, Any] = {"base": stack.base.sha, "defenders": told}
     try:
-        return safetensors.torch.save(tensors, {_HEADER: json.dumps(header)})
-    except Exception as error:  # a kind of number that the format has not: whatever it says
-        raise PreparedError(f"the tensors of a prepared stack cannot be written: {error}") from error
+        header["strides"] = _strides(tensors)
+        plain = {name: torch.empty(t.shape, dtype=t.dtype).copy_(t) for name, t in tensors.items()}
+        return safetensors.torch.save(plain, {_HEADER: json.dumps(header)})
+    except Exception as error:  # a sparse tensor, a kind of number that the format has not: whatever it says
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PreparedError(f"the tensors of a prepared stack cannot be written: {said}") from error
 
 
 def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) -> Stack:
@@ -221,6 +217,14 @@ def _told(
             "settings": hardened.settings(),
         }
     return {"state": plain, "hardened": network}
+
+
+def _strides(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """The strides of those tensors that do not lie in memory row by row; kernels, and so bits, go by them."""
+    own = {
+        name: torch.empty_like(t).stride() for name, t in tensors.items()
+    }  # none if it overlaps
+    return {name: own[name] for name, t in tensors.items() if own[name] != torch.empty(t.shape).stride()}
 
 
 def _check_plain(value: object, where: str) -> None:
