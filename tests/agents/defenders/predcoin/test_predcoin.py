@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents.defenders.predcoin import query_material
 from agents.defenders.predcoin.detect_and_flip import OFF, swap
 from agents.defenders.predcoin.gamma import gains
 from agents.defenders.predcoin.per_class import PredCoinPerClass
-from agents.defenders.predcoin.predcoin import PredCoin, query_material
+from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.predcoin.query_material import gather
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
