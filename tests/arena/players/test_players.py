@@ -275,6 +275,9 @@ def test_plain_defender_changes_nothing() -> None:
     assert torch.equal(response.scores, sums(x, some_rows(3)).scores)
     assert Defender().start((1, 1, 2, 2), 1, torch.device("cpu")) is None
     assert Defender().facts() == {}
+    defender = Defender()
+    assert defender.state() == {}
+    assert defender.restore({}, None) is defender  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="Defender has no detector"):
         Defender().detector(x, None)  # type: ignore[arg-type]
 
