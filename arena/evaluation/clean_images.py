@@ -127,14 +127,8 @@ def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     (-1 for none), whether the image was refused, the confidence of the label, -log p of `truth`, and whether
     the image was flagged."""
     scores = response.scores.cpu()
-    refused, declined, flagged = torch.zeros(3, len(scores), dtype=torch.bool).unbind()
-    for flag in (response.refused, response.banned):
-        refused = refused if flag is None else refused | flag.cpu()
-    if response.declined is not None:
-        declined = response.declined.cpu()
-    if response.flagged is not None:
-        flagged = response.flagged.cpu()
-    label = torch.where(refused | declined, -1, labels_of(scores))
+    refused, flagged = (response.refused | response.banned).cpu(), response.flagged.cpu()
+    label = torch.where(response.withheld.cpu(), -1, labels_of(scores))
     log_p = log_probabilities(scores)
     return label, refused, log_p.max(dim=1).values.exp(), -log_p.gather(1, truth[:, None])[:, 0], flagged
 

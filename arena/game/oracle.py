@@ -10,7 +10,7 @@ from torch import Tensor
 from arena import draws
 from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
-from arena.players.defender import concatenated, pick
+from arena.players.response import concatenated, pick
 from arena.rules.losses import Loss, attack_loss
 from arena.rules.outcome import labels_of
 
@@ -39,8 +39,9 @@ class Oracle:
         self.random, self.stateful = stack.random, stack.stateful
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
+        shape = (games, *stack.base.shape)
         device = torch.device(stack.base.device)
-        self._memories = [d.start(games, accounts, device) for d in stack.defenders]
+        self._memories = [d.start(shape, accounts, device) for d in stack.defenders]
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
     def respond(self, x: Tensor, rows: Rows) -> Response:

@@ -81,11 +81,11 @@ class Warden(Defender):
 
     FLIPPED: ClassVar[float] = 0.3
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Any:
-        shape = {"game": (games, 1), "account": (games, accounts), "service": (1, 1)}.get(self.memory)
-        return (
-            None if shape is None else SimpleNamespace(count=torch.zeros(shape, dtype=torch.int64), trace=[])
-        )
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Any:
+        sizes = {"game": (shape[0], 1), "account": (shape[0], accounts), "service": (1, 1)}
+        if self.memory == "none":
+            return None
+        return SimpleNamespace(count=torch.zeros(sizes[self.memory], dtype=torch.int64), trace=[])
 
     def _place(self, rows: Rows) -> tuple[Tensor, Tensor]:
         nothing = torch.zeros_like(rows.game)

@@ -18,7 +18,6 @@ from arena.classifiers import Classifier
 from arena.game.oracle import Oracle
 from arena.game.stack import DefenderError, Stack, prepare
 from arena.players import Defender, Response, Rows
-from arena.players.defender import concatenated, pick
 from arena.rules.feedback import shown
 from arena.rules.losses import attack_loss
 from arena.rules.outcome import labels_of, wins
@@ -63,7 +62,7 @@ class Diary(Defender):
     random: ClassVar[bool] = True
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> list[Any]:
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> list[Any]:
         return []
 
     def respond(self, x: Tensor, rows: Rows, inner: Callable[[Tensor, Rows], Response]) -> Response:
@@ -297,28 +296,6 @@ def test_a_declined_answer_never_wins() -> None:
     label, y = torch.tensor([-1, 0, 1, 2]), torch.tensor([1, 1, 1, 1])
     assert wins(label, y, None).tolist() == [False, True, False, True]
     assert wins(label, y, torch.tensor([2, 2, 2, 2])).tolist() == [False, False, False, True]
-
-
-def test_responses_are_cut_and_joined_with_their_flags() -> None:
-    some = torch.tensor([True, False, True])
-    whole = concatenated(
-        [
-            Response(torch.zeros(3, 2), refused=some),
-            Response(torch.ones(2, 2), flagged=some[:2]),
-            Response(torch.ones(0, 2)),
-        ]
-    )
-    assert whole.declined is None
-    assert whole.banned is None
-    assert whole.refused is not None
-    assert whole.flagged is not None
-    assert whole.refused.tolist() == [True, False, True, False, False]
-    assert whole.flagged.tolist() == [False, False, False, True, False]
-    part = pick(whole, torch.tensor([3, 0]))
-    assert part.scores.tolist() == [[1, 1], [0, 0]]
-    assert part.refused is not None
-    assert part.refused.tolist() == [False, True]
-    assert part.declined is None
 
 
 # Insiders
