@@ -26,8 +26,8 @@ from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.stand_in_agents import NoisyInput, Several
 from arena.conformance.surroundings import AMBIENT
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.players.registry import name_of
 from arena.players.response import pick
@@ -364,7 +364,7 @@ def _stack(subject: DefenderSubject) -> None:
         for images in (x, dark):
             stack = Stack(base, copy.deepcopy(defenders))
             with answering_for(mine, f"answering {where}"):
-                oracle = Oracle(stack, games=_ROWS)
+                oracle = StackOracle(stack, games=_ROWS)
                 response = oracle.respond(images, rows_of(range(_ROWS), 1, subject.device))
                 oracle.commit(torch.arange(_ROWS, device=images.device) % 2 == 0)
                 oracle.respond(images, rows_of(range(_ROWS), 2, subject.device))

@@ -17,8 +17,8 @@ from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Response
 from arena.rules.outcome import labels_of
 
@@ -89,10 +89,10 @@ class Evaluation:
         """By pieces, as `read` gives them."""
         seed = draws.derive(self.seed, "utility")
         service = any(d.memory == "service" for d in stack.defenders)
-        oracle = Oracle(stack, seed=seed, games=len(self)) if service else None
+        oracle = StackOracle(stack, seed=seed, games=len(self)) if service else None
         for cut, x in self._pieces(stack.base):
             place = self.places[cut : cut + len(x)]
-            own = oracle or Oracle(stack, seed=seed, games=len(x))
+            own = oracle or StackOracle(stack, seed=seed, games=len(x))
             game = self.split.index[place].to(x.device)
             response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
             own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))

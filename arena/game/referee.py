@@ -296,15 +296,14 @@ class Referee(Host):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')
         self.checks.whole(move.x, move.game)
         board, game, x = self.board, move.game, move.x.detach().clone()
-        loss = None
-        if move.what == "gradient":
-            targeted = board.target is not None
-            insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
-        else:
-            try:
+        loss, targeted = None, board.target is not None
+        try:
+            if move.what == "gradient":
+                insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
+            else:
                 insight = self.oracle.detector(x)
-            except NotImplementedError as error:
-                raise VolleyError(str(error)) from error
+        except NotImplementedError as error:
+            raise VolleyError(str(error)) from error
         board.ledger.insider += np.bincount(game.cpu().numpy(), minlength=self.games)
         return replace(self.state(), insight=insight, loss=loss)
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import play_games
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
 from arena.records.reports import GameRows, MemoryListener
 from arena.rules.threat import Threat
@@ -184,7 +184,7 @@ def referee(
     x0 = images([(8, 4, 8, 4), (4, 12, 4, 8)]) if x0 is None else x0
     threat = threat or Threat(epsilon=4 / 16, budget=10)
     games = deal(x0, truth(x0, of) if label is None else label, key=key, target=target)
-    oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
+    oracle = StackOracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
     record = MemoryListener()
     return Referee(oracle, games, threat, listener=record, **settings), record
 

@@ -29,12 +29,12 @@ from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.tiny_worlds import TinyWorld, tiny_world
-from arena.game.driver import play_games
+from arena.game.shard import play_games
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha, read, written
 from arena.game.referee import Referee
 from arena.game.stack import Stack, prepare
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Rows, Splits
 from arena.records.reports import MemoryListener
 from arena.rules.threat import Threat
@@ -128,9 +128,10 @@ def transcript(stack: Stack, world: TinyWorld) -> list[tuple[str, bytes]]:
     split = world.split("games", GAMES)
     threat = Threat(epsilon=0.2, budget=12, feedback="logits", objective="minimum")
     record = MemoryListener()
-    oracle = Oracle(stack, seed=5, games=GAMES)
+    oracle = StackOracle(stack, seed=5, games=GAMES)
     openings = Openings(split.images, split.labels, split.index)
-    rows = play_games(RandomSearch(mu=0.1), Referee(oracle, openings, threat, listener=record))
+    referee = Referee(oracle, openings, threat, listener=record)
+    rows = play_games(RandomSearch(mu=0.1), referee, referee.seat())
     return [
         (f.name, np.asarray(getattr(one, f.name)).tobytes())
         for one in (*record.query_rows, rows)

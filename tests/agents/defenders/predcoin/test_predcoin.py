@@ -18,8 +18,8 @@ from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Response
 
 SHAPE = (1, 6, 6)
@@ -99,7 +99,7 @@ def test_the_accuracy_lost_is_what_was_expected(
     """200 images, 200 coins each: a standard error of .5 sqrt(.2 / 40000) = .0011."""
     x, y = data.calibration.images, data.calibration.labels
     before = (classifier(x).argmax(dim=1) == y).float().mean().item()
-    oracle = Oracle(Stack(classifier, (fitted,)), games=len(x))
+    oracle = StackOracle(Stack(classifier, (fitted,)), games=len(x))
     answers = [oracle.respond(x, ask_as(range(len(x)), turn)) for turn in range(1, 201)]
     after = torch.stack([(a.scores.argmax(dim=1) == y).float().mean() for a in answers]).mean().item()
     assert before - after == pytest.approx(fitted.facts()["accuracy_loss"], abs=0.006)
@@ -170,7 +170,7 @@ def test_it_sees_the_scores_of_the_defenders_inside(
     x = data.calibration.images
     noise = SND(sigma=0.1)
     rows = ask_as(range(len(x)))
-    response = Oracle(Stack(classifier, (fitted, noise)), games=len(x)).respond(x, rows)
+    response = StackOracle(Stack(classifier, (fitted, noise)), games=len(x)).respond(x, rows)
     alone = fitted.detector(x, classifier) >= 0
     assert bool((response.flagged != alone).any())
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import Oracle
 from arena.game.stack import DefenderError, Stack, prepare
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.rules.feedback import shown
 from arena.rules.losses import attack_loss
@@ -88,8 +88,10 @@ def rows_for(x: Tensor, turn: int = 1) -> Rows:
     return Rows(game=n, key=n + 100, turn=torch.full_like(n, turn), account=n * 0, place=n)
 
 
-def oracle(of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024) -> Oracle:
-    return Oracle(Stack(of, defenders), seed=seed, games=games, accounts=1, rows=rows)
+def oracle(
+    of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024
+) -> StackOracle:
+    return StackOracle(Stack(of, defenders), seed=seed, games=games, accounts=1, rows=rows)
 
 
 def test_first_listed_defender_is_outermost(worlds: ModuleType, x: Tensor) -> None:
@@ -172,7 +174,7 @@ def test_a_classifier_that_takes_more_rows_at_once_gets_them(
 
     asked: list[int] = []
     x = worlds.images([(1, 2, 3, 4)]).expand(2000, -1, -1, -1)
-    Oracle(Stack(worlds.classifier(batch=batch), (Counts(),)), games=2000).respond(x, rows_for(x))
+    StackOracle(Stack(worlds.classifier(batch=batch), (Counts(),)), games=2000).respond(x, rows_for(x))
     assert asked == pieces
 
 
