@@ -29,10 +29,10 @@ from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.tiny_worlds import TinyWorld, tiny_world
-from arena.game.shard import play_games
 from arena.game.openings import Openings
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha, read, written
 from arena.game.referee import Referee
+from arena.game.shard import play_games
 from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Rows, Splits
