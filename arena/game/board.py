@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from arena.game.ledger import Ledger
 from arena.game.openings import Openings
 from arena.rules.geometry import quantise
 from arena.rules.moves import Answers
-from arena.rules.outcome import Ints, wins
+from arena.rules.outcome import Ints, Labels, wins
 from arena.rules.threat import Threat
 
 
@@ -33,6 +34,9 @@ class Board:
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
         self.on_host = self.x0.device.type == "cpu"
+        self._on_host: tuple[Any, Any] = (None, None)
+        if self.on_host:  # the same memory
+            self._on_host = self.label.numpy(), None if self.target is None else self.target.numpy()
         self.ledger = Ledger(threat, len(openings), marks)
         self.ledger.reset(np.arange(len(openings)))
 
@@ -63,10 +67,10 @@ class Board:
         self.best[place] = self.x0[place]
         self.ledger.reset(games)
 
-    def wins(self, label: Tensor, game: Tensor) -> Tensor:
-        """[n] bool: whether labels [n] win the games at `game` [n]."""
-        target = None if self.target is None else self.target.index_select(0, game)
-        return wins(label, self.label.index_select(0, game), target)
+    def wins(self, label: Labels, game: Labels) -> Labels:
+        """[n] bool: whether labels [n] win the games at `game` [n]; arrays where the games are on the host."""
+        y, target = (self.label, self.target) if isinstance(label, Tensor) else self._on_host
+        return wins(label, y[game], None if target is None else target[game])
 
     def asked(self, game: Tensor) -> Tensor:
         """[n] int64: the queries charged so far of the games at `game` [n]."""

@@ -19,7 +19,8 @@ from arena.game.openings import Openings
 from arena.game.oracle import Oracle
 from arena.game.verdicts import Judge
 from arena.game.waves import Queue, Wave, rank_within
-from arena.players.defender import Response, Rows
+from arena.players.defender import Rows
+from arena.players.response import Response
 from arena.players.seat import Games, Resources
 from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
 from arena.rules.feedback import shown
@@ -155,8 +156,8 @@ class Referee(Host):
         """Charge a wave and enter what was responded; the next wave, or the answers where it was the last."""
         scores = response.scores.detach()
         label = labels_of(scores)
-        if response.declined is not None:
-            label = torch.where(response.declined, -1, label)
+        if (declined := response.given("declined")) is not None:
+            label = torch.where(declined, -1, label)
         scalars = self._scalars(wave, response, scores, label)
         ruling = self.board.ledger.enter(scalars)
         self.granted = int(np.count_nonzero(ruling.kept))
@@ -198,18 +199,20 @@ class Referee(Host):
         margin = attack_loss(scores, goal, "margin", targeted=targeted, logits=True)
         l2, linf = distances(wave.x, board.x0.index_select(0, rows.game))
         whole = [rows.game, wave.rank, rows.account, label]
-        flags = [board.wins(label, rows.game), response.refused, response.flagged, response.banned]
+        raised = [response.given(name) for name in ("refused", "flagged", "banned")]
         if board.on_host:
             if wave.flaws is not None:
                 self.checks.reject(wave.flaws.tolist())
             none = np.zeros(len(label), dtype=bool)
             # Copies: what players hold and may write to is not what the books and the log are made of.
+            numbers = [column.numpy().copy() for column in whole]
             return RowScalars(
-                *(column.numpy().copy() for column in whole),
+                *numbers,
                 *(column.numpy().astype(np.float64) for column in (margin, l2, linf)),
-                *(none if flag is None else flag.numpy().copy() for flag in flags),
+                board.wins(numbers[3], numbers[0]),
+                *(none if flag is None else flag.numpy().copy() for flag in raised),
             )
-        no = torch.zeros_like(l2)
+        no, flags = torch.zeros_like(l2), [board.wins(label, rows.game), *raised]
         columns = [*whole, margin, l2, linf, *(no if flag is None else flag for flag in flags)]
         packed = torch.stack([column.to(torch.float32) for column in columns])
         if wave.flaws is None:
@@ -298,15 +301,14 @@ class Referee(Host):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')
         self.checks.whole(move.x, move.game)
         board, game, x = self.board, move.game, move.x.detach().clone()
-        loss = None
-        if move.what == "gradient":
-            targeted = board.target is not None
-            insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
-        else:
-            try:
+        loss, targeted = None, board.target is not None
+        try:
+            if move.what == "gradient":
+                insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
+            else:
                 insight = self.oracle.detector(x)
-            except NotImplementedError as error:
-                raise VolleyError(str(error)) from error
+        except NotImplementedError as error:
+            raise VolleyError(str(error)) from error
         board.ledger.insider += np.bincount(game.cpu().numpy(), minlength=self.games)
         return replace(self.state(), insight=insight, loss=loss)
 
