@@ -34,9 +34,9 @@ class Board:
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
         self.on_host = self.x0.device.type == "cpu"
-        self._on_host: tuple[Any, Any] = (None, None)
+        self._host_labels: tuple[Any, Any] = (None, None)
         if self.on_host:  # the same memory
-            self._on_host = self.label.numpy(), None if self.target is None else self.target.numpy()
+            self._host_labels = self.label.numpy(), None if self.target is None else self.target.numpy()
         self.ledger = Ledger(threat, len(openings), marks)
         self.ledger.reset(np.arange(len(openings)))
 
@@ -68,8 +68,8 @@ class Board:
         self.ledger.reset(games)
 
     def wins(self, label: Labels, game: Labels) -> Labels:
-        """[n] bool: whether labels [n] win the games at `game` [n]; arrays where the games are on the host."""
-        y, target = (self.label, self.target) if isinstance(label, Tensor) else self._on_host
+        """[n] bool: whether labels [n] win the games at `game` [n]; arrays on the host."""
+        y, target = (self.label, self.target) if isinstance(label, Tensor) else self._host_labels
         return wins(label, y[game], None if target is None else target[game])
 
     def asked(self, game: Tensor) -> Tensor:
