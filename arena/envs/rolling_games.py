@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,24 +117,22 @@ class RollingGames:
 
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
-        ledger = self.board.ledger
-        host = np.stack([ledger.left, self._best, self._best_is_hit])
-        left, distance, is_hit = torch.from_numpy(host).to(self.world.device, torch.float32).unbind()
-        has_target = int(self.board.target is not None)
+        board, ledger = self.board, self.board.ledger
+        host = np.array([ledger.left, self._best, self._best_is_hit], dtype=np.float32)
+        left, distance, is_hit = board.place(host).unsqueeze(2).unbind()
+        target = torch.zeros_like(board.label) if board.target is None else board.target.clone()
         observation = {
-            "image": self.board.x0.clone(),
-            "label": self.board.label.clone(),
-            "target": torch.zeros_like(self.board.label)
-            if self.board.target is None
-            else self.board.target.clone(),
-            "has_target": torch.full_like(self.board.label, has_target),
+            "image": board.x0.clone(),
+            "label": board.label.clone(),
+            "target": target,
+            "has_target": torch.full_like(board.label, int(board.target is not None)),
             **{name: part.clone() for name, part in self._heard.items()},
-            "left": left.unsqueeze(1),
-            "best_distance": distance.unsqueeze(1),
-            "has_best": is_hit.long(),
+            "left": left,
+            "best_distance": distance,
+            "has_best": is_hit[:, 0].long(),
         }
         if self.threat.accounts > 1:
-            observation["banned"] = torch.from_numpy(ledger.banned).to(self.world.device, torch.int8)
+            observation["banned"] = board.place(ledger.banned.astype(np.int8))
         return observation
 
     def _ask(self, action: Action, asks: Ints) -> None:
@@ -150,18 +149,20 @@ class RollingGames:
 
     def _hear(self, place: Tensor, answers: Answers) -> None:
         """Keep what was answered to the games at `place` [n]; NaN and infinities go no further."""
-        labelled = answers.label >= 0
         heard = {
             "answered": answers.answered.long(),
             "refused": answers.refused.long(),
             "answer_label": answers.label.clamp_min(0),
-            "has_label": labelled.long(),
+            "has_label": (answers.label >= 0).long(),
         }
         if answers.scores is not None:
             whole = answers.answered & ~answers.scores.isnan().any(dim=1)
             scores = torch.where(whole.unsqueeze(1), answers.scores, 0.0)
-            heard["answer_scores"] = scores.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
+            heard["answer_scores"] = scores.clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
             heard["has_scores"] = whole.long()
+        if place is self._everyone:
+            self._heard |= heard
+            return
         for name, part in heard.items():
             self._heard[name][place] = part
 
@@ -204,20 +205,28 @@ class RollingGames:
 
     def _place(self, games: Ints) -> Tensor:
         whole = len(games) == self.games
-        return self._everyone if whole else torch.from_numpy(games).to(self.world.device)
+        return self._everyone if whole else self.board.place(games)
 
 
-def to_numpy(observation: Observation, space: Dict) -> dict[str, NDArray[Any]]:
-    """Observations [N,...] on the host, by one copy, in the types of the space of one game."""
-    games = len(observation["image"])
-    # Whole numbers up to 2^24 (budgets among them) are exact in float32.
-    flat = torch.cat([part.reshape(games, -1).to(torch.float32) for part in observation.values()], dim=1)
-    widths = np.cumsum([part[0].numel() for part in observation.values()])[:-1]
-    columns = np.split(flat.cpu().numpy(), widths, axis=1)
+def to_numpy(observation: Observation, types: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+    """Observations [N,...] on the host in these types (`observation_types`), by one copy."""
+    image = observation["image"]
+    if image.device.type == "cpu":
+        columns = [part.numpy() for part in observation.values()]
+    else:
+        # Whole numbers up to 2^24 (budgets among them) are exact in float32.
+        parts = [part.reshape(len(image), -1).to(torch.float32) for part in observation.values()]
+        widths = np.cumsum([part.shape[1] for part in parts])[:-1]
+        columns = np.split(torch.cat(parts, dim=1).cpu().numpy(), widths, axis=1)
     return {
-        name: column.reshape(tuple(part.shape)).astype(space[name].dtype)
+        name: column.reshape(tuple(part.shape)).astype(types[name], copy=False)
         for (name, part), column in zip(observation.items(), columns, strict=True)
     }
+
+
+def observation_types(space: Dict) -> dict[str, np.dtype[Any]]:
+    """The types of the parts of an observation of one game."""
+    return {name: np.dtype(part.dtype) for name, part in space.items()}
 
 
 def ending(rows: GameRows) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.game.ledger import Ledger
@@ -52,10 +53,10 @@ class Board:
         """[G] int64: the targets, or else the labels to get away from."""
         return self.label if self.target is None else self.target
 
-    def place(self, games: Ints) -> Tensor:
-        """An index of the host's on the device."""
-        index = torch.from_numpy(games)
-        return index if self.on_host else index.to(self.device)
+    def place(self, array: NDArray[Any]) -> Tensor:
+        """An array of the host's, such as an index of games, on the device; on the CPU the same memory."""
+        there = torch.from_numpy(array)
+        return there if self.on_host else there.to(self.device)
 
     def put(self, games: Ints, openings: Openings) -> None:
         """Begin new games in the places `games` of finished ones."""
