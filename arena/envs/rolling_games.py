@@ -24,6 +24,18 @@ from arena.rules.outcome import Bools, Floats, Ints
 from arena.rules.threat import TOLERANCE
 
 Observation = dict[str, Tensor]
+_NUMBERS = (
+    "label",
+    "target",
+    "has_target",
+    "answered",
+    "refused",
+    "answer_label",
+    "has_label",
+    "has_scores",
+)
+"""The whole numbers of an observation, held side by side; from `_HEARD` on, what was heard last."""
+_HEARD = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +80,8 @@ class RollingGames:
         self._last = self.board.x0.clone() if self.threat.objective == "submit" else None
         self._none = farthest(self.threat.norm, world.shape)
         self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
-        self._heard = self._silence(games)
+        self._numbers = torch.zeros(len(_NUMBERS), games, dtype=torch.int64, device=world.device)
+        self._scores = torch.zeros(games, world.classes, device=world.device)
         self._begin(np.arange(games))
 
     @property
@@ -120,16 +133,13 @@ class RollingGames:
         board, ledger = self.board, self.board.ledger
         host = np.array([ledger.left, self._best, self._best_is_hit], dtype=np.float32)
         left, distance, is_hit = board.place(host).unsqueeze(2).unbind()
-        target = torch.zeros_like(board.label) if board.target is None else board.target.clone()
         observation = {
             "image": board.x0.clone(),
-            "label": board.label.clone(),
-            "target": target,
-            "has_target": torch.full_like(board.label, int(board.target is not None)),
-            **{name: part.clone() for name, part in self._heard.items()},
+            **dict(zip(_NUMBERS, self._numbers.clone().unbind(), strict=True)),
+            "answer_scores": self._scores.clone(),
             "left": left,
             "best_distance": distance,
-            "has_best": is_hit[:, 0].long(),
+            "has_best": is_hit.squeeze(1).long(),
         }
         if self.threat.accounts > 1:
             observation["banned"] = board.place(ledger.banned.astype(np.int8))
@@ -149,22 +159,14 @@ class RollingGames:
 
     def _hear(self, place: Tensor, answers: Answers) -> None:
         """Keep what was answered to the games at `place` [n]; NaN and infinities go no further."""
-        heard = {
-            "answered": answers.answered.long(),
-            "refused": answers.refused.long(),
-            "answer_label": answers.label.clamp_min(0),
-            "has_label": (answers.label >= 0).long(),
-        }
+        heard = [answers.answered, answers.refused, answers.label.clamp_min(0), answers.label >= 0]
+        mine = slice(None) if place is self._everyone else place
         if answers.scores is not None:
             whole = answers.answered & ~answers.scores.isnan().any(dim=1)
             scores = torch.where(whole.unsqueeze(1), answers.scores, 0.0)
-            heard["answer_scores"] = scores.clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
-            heard["has_scores"] = whole.long()
-        if place is self._everyone:
-            self._heard |= heard
-            return
-        for name, part in heard.items():
-            self._heard[name][place] = part
+            self._scores[mine] = scores.clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
+            heard.append(whole)
+        self._numbers[_HEARD : _HEARD + len(heard), mine] = torch.stack(heard)
 
     def _reward(self, before: Floats, ended: Bools, final_is_hit: Bools) -> Floats:
         if self.threat.objective == "minimum":
@@ -186,9 +188,11 @@ class RollingGames:
         # The course asked the classifier in other batches: at a tie, rounding may have made it wrong since.
         while len(wrong := games[~self.open[games]]):
             self._redeal(wrong)
-        place = self._place(games)
-        for name, part in self._silence(len(games)).items():
-            self._heard[name][place] = part
+        place, board = self._place(games), self.board
+        self._numbers[:, place], self._scores[place] = 0, 0.0
+        self._numbers[0, place] = board.label[place]
+        if board.target is not None:
+            self._numbers[1, place], self._numbers[2, place] = board.target[place], 1
         if self._last is not None:
             self._last[place] = self.board.x0[place]
         self._best[games], self._best_is_hit[games] = self._none, False
@@ -196,12 +200,6 @@ class RollingGames:
 
     def _redeal(self, games: Ints) -> None:
         self.referee.redeal(games, self.course.take(len(games)))
-
-    def _silence(self, games: int) -> Observation:
-        zero = torch.zeros(games, dtype=torch.int64, device=self.world.device)
-        names = ("answered", "refused", "answer_label", "has_label", "has_scores")
-        scores = torch.zeros(games, self.world.classes, device=self.world.device)
-        return {**{name: zero.clone() for name in names}, "answer_scores": scores}
 
     def _place(self, games: Ints) -> Tensor:
         whole = len(games) == self.games
@@ -212,14 +210,14 @@ def to_numpy(observation: Observation, types: Mapping[str, np.dtype[Any]]) -> di
     """Observations [N,...] on the host in these types (`observation_types`), by one copy."""
     image = observation["image"]
     if image.device.type == "cpu":
-        columns = [part.numpy() for part in observation.values()]
-    else:
-        # Whole numbers up to 2^24 (budgets among them) are exact in float32.
-        parts = [part.reshape(len(image), -1).to(torch.float32) for part in observation.values()]
-        widths = np.cumsum([part.shape[1] for part in parts])[:-1]
-        columns = np.split(torch.cat(parts, dim=1).cpu().numpy(), widths, axis=1)
+        parts = {name: part.numpy() for name, part in observation.items()}
+        return {name: part.astype(types[name], copy=False) for name, part in parts.items()}
+    # Whole numbers up to 2^24 (budgets among them) are exact in float32.
+    flat = [part.reshape(len(image), -1).to(torch.float32) for part in observation.values()]
+    widths = np.cumsum([part.shape[1] for part in flat])[:-1]
+    columns = np.split(torch.cat(flat, dim=1).cpu().numpy(), widths, axis=1)
     return {
-        name: column.reshape(tuple(part.shape)).astype(types[name], copy=False)
+        name: column.reshape(tuple(part.shape)).astype(types[name])
         for (name, part), column in zip(observation.items(), columns, strict=True)
     }
 
