@@ -1,4 +1,4 @@
-"""Wall time and memory of a Square match over the bare forward passes that it needs.
+"""Processor time and memory of a Square match over the bare forward passes that it needs.
 
 python -m bench.match [--world digits|resnet20] [--games G] [--budget Q] [--data DIR] [--repeats R]
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import resource
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,10 @@ def measure(world: str, games: int, budget: int, data: list[Path], repeats: int)
         pass  # what is done once (fingerprints, first calls) does not count
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     over_same, over_best, seconds = [], [], []
-    for played in play_and_replay(run, repeats):
+    for played in play_and_replay(run, repeats, time.process_time):
         seconds.append(played.seconds)
         over_same.append(played.over_forward)
-        best, rate = best_rate(classifier, x)
+        best, rate = best_rate(classifier, x, time.process_time)
         over_best.append(played.seconds / (played.rows / rate))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {

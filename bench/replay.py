@@ -96,11 +96,11 @@ def forward(classifier: Classifier, x: Tensor, sizes: list[int], clock: Clock = 
     return clock() - began
 
 
-def best_rate(classifier: Classifier, x: Tensor) -> tuple[int, float]:
+def best_rate(classifier: Classifier, x: Tensor, clock: Clock = time.perf_counter) -> tuple[int, float]:
     """The batch size with the most rows per second, and that number."""
     rates = {}
     for size in CANDIDATES:
         forward(classifier, x, [size])
-        rates[size] = statistics.median(size / forward(classifier, x, [size]) for _ in range(9))
+        rates[size] = statistics.median(size / forward(classifier, x, [size], clock) for _ in range(9))
     best = max(rates, key=lambda size: rates[size])
     return best, rates[best]
