@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from arena.evaluation.clean_images import Evaluation
+from arena.game.stack import Stack
 from arena.log import open_log
 from arena.log import questions as ask
 from arena.report.summary import progress, read_rows, read_run
 from arena.running.runner import Run
-from arena.game.stack import Stack
-from arena.scenario.jobs import shard_count, tasks
 from arena.scenario.files import ScenarioError, parse_scenario
+from arena.scenario.jobs import shard_count, tasks
 
 TABLE = {
     "games": 12,
@@ -208,9 +208,7 @@ def test_the_log_knows_all_shards_before_they_are_played(tmp_path):
     with open_log(path) as log, pytest.raises(KeyboardInterrupt):
         run().play(log, Watcher(stop_after=1))
     prepared = run()
-    wanted = sum(
-        len(list(shards(g, m))) for m, g in zip(prepared.scenario.matches, prepared.grounds, strict=True)
-    )
+    wanted = sum(shard_count(m, g) for m, g in zip(prepared.scenario.matches, prepared.grounds, strict=True))
     with open_log(path, create=False) as log:
         done = progress(read_run(log), read_rows(log, 1))
     assert (done.finished, done.expected) == (1, wanted)
