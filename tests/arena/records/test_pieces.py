@@ -217,14 +217,14 @@ def test_at_level_games_time_tells_how_far_a_shard_is(kept: Kept, clock: Clock) 
 def test_a_shard_is_closed_once_and_with_its_games(kept: Kept, clock: Clock) -> None:
     cut = Pieces(kept)
     cut.queries(volley(1))
-    with pytest.raises(ValueError, match="^a shard must end with its games; none were reported$"):
+    with pytest.raises(ValueError, match=r"^a shard must end with its games; none were reported$"):
         cut.close()
     assert kept.pieces == []
     cut.games(ending())
-    with pytest.raises(ValueError, match="^a shard's games end together, once$"):
+    with pytest.raises(ValueError, match=r"^a shard's games end together, once$"):
         cut.games(ending())
     cut.close()
     assert len(kept.pieces) == 1
-    with pytest.raises(ValueError, match="^a shard's record was closed before$"):
+    with pytest.raises(ValueError, match=r"^a shard's record was closed before$"):
         cut.close()
     assert len(kept.pieces) == 1
