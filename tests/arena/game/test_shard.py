@@ -1,4 +1,4 @@
-"""Shards: what `play_shard` leaves in pieces is what a Referee reports to whoever listens, failures included."""
+"""Shards: what `play_shard` leaves in pieces is what a Referee reports, failures included."""
 
 from __future__ import annotations
 
@@ -50,10 +50,8 @@ def steps(games: Games) -> Play:
         i = games.open
         if not len(i):
             return
-        x = games.x0[i].repeat_interleave(2, 0) + 0.2 * games.normal((2, *games.x0.shape[1:]), i).flatten(
-            0, 1
-        )
-        yield from games.ask(x.clamp(0, 1), i.repeat_interleave(2), f"step {step % 2}")
+        x = games.x0[i].unsqueeze(1) + 0.2 * games.normal((2, *games.x0.shape[1:]), i)
+        yield from games.ask(x.flatten(0, 1).clamp(0, 1), i.repeat_interleave(2), f"step {step % 2}")
         yield from games.note("radius", torch.full((len(i),), step / 8), i)
         if step == 3:
             yield Resign(torch.tensor([1]))
@@ -147,7 +145,7 @@ def test_a_defender_that_fails_is_nobodys_error_and_closes_no_shard(worlds: Modu
             return x
 
     kept, own = Kept(), job(worlds)
-    with pytest.raises(RuntimeError, match="^out of order$"):
+    with pytest.raises(RuntimeError, match=r"^out of order$"):
         play_shard(job(worlds, stack=Stack(own.stack.base, (Broken(),))), kept)
     assert all(piece.games is None for piece in kept.pieces)
 
