@@ -287,10 +287,10 @@ def test_a_damaged_log_is_told(path: Path, run_info: RunInfo) -> None:
 def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, begun: Any, made: Any) -> None:
     shard = made()
     with open_log(where) as log:
-        with log.shard(begun(log), 0, 0, "f", shard.keys) as listener:
-            shard.tell(listener)
-        with log.shard(begun(log, 1), 0, 0, "f", shard.keys, "changes") as listener:
-            shard.tell(listener)
+        with log.shard(begun(log), 0, 0, "f", shard.keys) as recorder:
+            shard.tell(recorder)
+        with log.shard(begun(log, 1), 0, 0, "f", shard.keys, "changes") as recorder:
+            shard.tell(recorder, "changes")
         wanted = questions.asked(log, 1)
         assert wanted and questions.asked(log, 2) == wanted
     config = scripts_config()

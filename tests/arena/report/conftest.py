@@ -12,6 +12,7 @@ import pytest
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log, open_log
+from arena.records.pieces import Pieces
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
@@ -121,7 +122,8 @@ class Hand:
             return np.array([getattr(game, name) for game in games])
 
         hit_at, l2 = column("hit_at"), column("l2")
-        with self.log.shard(match_id, number, repeat, "s", column("image")) as shard:
+        with self.log.shard(match_id, number, repeat, "s", column("image")) as recorder:
+            shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
                 votes = np.array([game.votes[i] for game in games])
@@ -153,6 +155,7 @@ class Hand:
                     final=np.full((len(games), *SHAPE), 0.25, np.float32),
                 )
             )
+            shard.close()
 
 
 def _hits(games: Sequence[Game]) -> QueryRows:

@@ -18,8 +18,7 @@ from arena.log import open_log
 from arena.log import questions as ask
 from arena.report.summary import progress, read_rows, read_run
 from arena.running.runner import Run
-from arena.scenario.errors import ScenarioError
-from arena.scenario.files import parse_scenario
+from arena.scenario.files import ScenarioError, parse_scenario
 from arena.scenario.jobs import shard_count, tasks
 
 TABLE = {
@@ -307,13 +306,3 @@ def test_the_level_follows_the_expected_rows():
     assert run().level == "queries"
     assert run(threat={"epsilon": 0.2, "budget": 10_000_000}).level == "changes"
     assert run(log="games").level == "games"
-
-
-def test_the_threads_of_a_pass_are_part_of_what_a_match_is(monkeypatch):
-    first = run()
-    (match, _) = first.info().resolved["matches"]
-    assert match["threads"] == 1
-    monkeypatch.setattr("arena.classifiers.threads.RULE", ((0, 3),))
-    other = run()
-    assert other.info().resolved["matches"][0] == {**match, "threads": 3}
-    assert other.info().fingerprint != first.info().fingerprint
