@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
@@ -17,14 +16,14 @@ from arena.game.referee import longest_volley
 from arena.game.shard import play_shard
 from arena.game.stack import Stack, prepare
 from arena.log import Log
-from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
-from arena.provenance import code_of, module_of, versions
+from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.scenario.files import Scenario
+from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
@@ -102,37 +101,42 @@ class Run:
             scenario=self.scenario.name,
             title=self.scenario.title,
             seed=first.seed,
-            versions=versions(*(m.world.classifier.network for m in self.scenario.matches)),
+            versions=versions(*packages_of([m.world.classifier.network for m in self.scenario.matches])),
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
-                    "matches": self._decisive,
-                    "level": self.level,
+                    "matches": self._identities,
                     "utility": [m.settings.utility for m in self.scenario.matches],
                 }
             ),
             level=self.level,
             batch=self.grounds[0].classifier.batch,
-            resolved={"size": self.scenario.size, "sizes": self.scenario.sizes, "matches": self._decisive},
+            resolved={
+                "size": self.scenario.size,
+                "sizes": self.scenario.sizes,
+                "matches": [
+                    {**identity, "drawn": len(ground)}
+                    for identity, ground in zip(self._identities, self.grounds, strict=True)
+                ],
+            },
         )
 
     @cached_property
-    def _decisive(self) -> list[dict[str, Any]]:
-        """All that decides the results of each match, by its number, as JSON values."""
+    def _identities(self) -> list[dict[str, Any]]:
+        """What makes each match what it is, by its number, as JSON values."""
         return [
-            {
-                **match.describe(),
-                "dataset_sha": ground.dataset.sha,
-                "classifier_sha": ground.classifier.sha,
-                "drawn": len(ground),
-                "batch": ground.classifier.batch,
-                "threads": ground.classifier.threads,
-                "forward": ground.classifier.forward.steps,
-                "max_rows": longest_volley(ground.dataset.shape),
-                "device": self.device.type,
-                "versions": versions(match.world.classifier.network),
-                "code": code_of_match(match),
-            }
+            match_identity(
+                match,
+                dataset_sha=ground.dataset.sha,
+                classifier_sha=ground.classifier.sha,
+                prepared_sha=None,
+                device=self.device,
+                batch=ground.classifier.batch,
+                max_rows=longest_volley(ground.dataset.shape),
+                forward=ground.classifier.forward.steps,
+                threads=ground.classifier.threads,
+                level=self.level,
+            )
             for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
         ]
 
@@ -172,7 +176,7 @@ class Run:
     def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
-            fingerprint=fingerprint(self._decisive[match.number]),
+            fingerprint=fingerprint(self._identities[match.number]),
             attacker=name_of(match.attacker),
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
@@ -204,25 +208,6 @@ def headline(match: Match, stack: Stack) -> Verdict:
     if match.settings.verdict is not None:
         return match.settings.verdict
     return "vote" if stack.random and match.threat.objective != "first" else "answered"
-
-
-def code_of_match(match: Match) -> dict[str, str]:
-    """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
-    waiting: list[Any] = [match.attacker, *match.defenders]
-    written: dict[str, Any] = {}
-    while waiting:
-        agent = waiting.pop()
-        written[type(agent).__module__] = type(agent)
-        for value in vars(agent).values():
-            inside = value if isinstance(value, tuple) else (value,)
-            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
-    return code_of(written | module_of(match.world.classifier.network))
-
-
-def fingerprint(values: Any) -> str:
-    """SHA-256 of JSON values."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
