@@ -77,20 +77,21 @@ class Run:
         """
         info = self.info()
         run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
-        if run_id is not None:  # radii decide nothing that is played, so that they may have changed since
-            log.record_radii(run_id, {m.number: m.settings.radii for m in self.scenario.matches})
+        if run_id is not None:  # words decide nothing that is played, so that they may have changed since
+            for match in self.scenario.matches:
+                log.record_words(run_id, match.number, words(match))
         if run_id is not None and ended:
             return run_id, False
         if run_id is None:
             run_id = log.begin_run(info)
-        log.discard_unfinished(run_id)
         stacks: dict[str, Stack] = {}
         utilities = _Utilities(log)
         for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
             key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
             if key not in stacks:
                 stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
-            self._play_match(log, run_id, match, ground, stacks[key], utilities, watcher)
+            match_id = log.begin_match(run_id, self._match_info(match, ground, stacks[key]), fresh)
+            self._play_match(log, match_id, match, ground, stacks[key], utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -105,7 +106,7 @@ class Run:
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
-                    "matches": self._identities,
+                    "matches": self._fingerprints,
                     "utility": [m.settings.utility for m in self.scenario.matches],
                 }
             ),
@@ -140,6 +141,10 @@ class Run:
             for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
         ]
 
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        return [fingerprint(identity) for identity in self._identities]
+
     def _level(self) -> LogLevel:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
         for level in ("queries", "changes", "games"):
@@ -150,15 +155,14 @@ class Run:
     def _play_match(
         self,
         log: Log,
-        run_id: int,
+        match_id: int,
         match: Match,
         ground: LoadedWorld,
         stack: Stack,
         utilities: _Utilities,
         watcher: ProgressListener,
     ) -> None:
-        info = self._match_info(match, ground, stack)
-        match_id = log.begin_match(run_id, info)
+        log.discard_unfinished(match_id)
         watcher.match(match, len(ground) * match.settings.repeats)
         utilities.record(match_id, match, ground, stack)
         finished = log.finished_shards(match_id)
@@ -167,7 +171,7 @@ class Run:
             skipped = (task.number, task.repeat) in finished
             if not skipped:
                 job = task.open(ground, stack)
-                own = fingerprint([info.fingerprint, task.number, task.repeat])
+                own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
                 keys = job.openings.key.cpu().numpy()
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
                     play_shard(job, _Progress(recorder, watcher))
@@ -176,7 +180,7 @@ class Run:
     def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
-            fingerprint=fingerprint(self._identities[match.number]),
+            fingerprint=self._fingerprints[match.number],
             attacker=name_of(match.attacker),
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
@@ -190,12 +194,10 @@ class Run:
             image_shape=ground.dataset.shape,
             at=match.at,
             repeats=match.settings.repeats,
-            verdict=headline(match, stack),
-            block=match.block,
-            title=match.title,
-            radii=match.settings.radii,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
+            utility=match.settings.utility,
+            **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
@@ -203,11 +205,22 @@ class Run:
         )
 
 
-def headline(match: Match, stack: Stack) -> Verdict:
+def words(match: Match) -> dict[str, Any]:
+    """How a scenario shows a match, by columns of the log's `entries`; it decides nothing that is played."""
+    return {
+        "block": match.block,
+        "title": match.title,
+        "verdict": headline(match),
+        "radii": match.settings.radii,
+    }
+
+
+def headline(match: Match) -> Verdict:
     """The verdict that heads a match's result: the scenario's choice, else D3's."""
     if match.settings.verdict is not None:
         return match.settings.verdict
-    return "vote" if stack.random and match.threat.objective != "first" else "answered"
+    random = any(defender.random for defender in match.defenders)
+    return "vote" if random and match.threat.objective != "first" else "answered"
 
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
@@ -232,7 +245,7 @@ class _Utilities:
             split = ground.dataset.games
             self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
         key = (id(stack), self._evaluations[world])
-        found = self.log.find_utility(match_id)
+        found = self.log.find_utility(match_id, images)
         if found is None:
             found = self._known.get(key) or self._evaluations[world].of(stack)
             self.log.record_utility(match_id, found)
