@@ -28,16 +28,19 @@ _Listed = Callable[[Path], frozenset[str]]
 def versions(*packages: str) -> dict[str, str]:
     """Of this project and of what its numbers depend on, by name; and of these optional packages."""
     return {
-        "blackbox-arena": metadata.version("blackbox-arena"),
+        "blackbox-arena": _version("blackbox-arena"),
         "torch": torch.__version__,
-        "numpy": metadata.version("numpy"),
-        "pillow": metadata.version("pillow"),
+        "numpy": _version("numpy"),
+        "pillow": _version("pillow"),
         "python": platform.python_version(),
         **{
             name: getattr(importlib.import_module(name), "__version__", "unknown")
             for name in sorted(set(packages))
         },
     }
+
+
+_version = cache(metadata.version)
 
 
 def code_of(written: Mapping[str, Any]) -> dict[str, str]:

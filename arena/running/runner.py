@@ -107,7 +107,7 @@ class Run:
             fingerprint=fingerprint(
                 {
                     "matches": self._fingerprints,
-                    "utility": [m.settings.utility for m in self.scenario.matches],
+                    "utility": list(map(clean_images, self.scenario.matches, self.grounds)),
                 }
             ),
             level=self.level,
@@ -196,13 +196,18 @@ class Run:
             repeats=match.settings.repeats,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
-            utility=match.settings.utility,
+            utility=clean_images(match, ground),
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
             },
         )
+
+
+def clean_images(match: Match, ground: LoadedWorld) -> int:
+    """On how many images the match's defended classifier is evaluated: as many as there are, at most."""
+    return min(match.settings.utility, len(ground.dataset.games))
 
 
 def words(match: Match) -> dict[str, Any]:
@@ -237,7 +242,7 @@ class _Utilities:
 
     def record(self, match_id: int, match: Match, ground: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = match.settings.utility, match.settings.seed
+        images, seed = clean_images(match, ground), match.settings.seed
         if not images:
             return
         world = (id(ground.classifier), images, seed)
