@@ -114,7 +114,7 @@ def _match(log: Log, number: int) -> int:
         classes=10,
         image_shape=(3, 32, 32),
     )
-    return log.begin_match(run, info)
+    return log.begin_match(run, info, fresh=True)
 
 
 def main() -> None:

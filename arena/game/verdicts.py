@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from arena.game.board import Board
-from arena.game.oracle import Oracle
+from arena.game.stack_oracle import StackOracle
 from arena.players.defender import Rows
 from arena.records.reports import GameRows, Listener, MarkRows
 from arena.rules.geometry import quantise
@@ -26,7 +26,13 @@ class Judge:
     """
 
     def __init__(
-        self, board: Board, oracle: Oracle, marks: list[int], votes: int, listener: Listener, max_rows: int
+        self,
+        board: Board,
+        oracle: StackOracle,
+        marks: list[int],
+        votes: int,
+        listener: Listener,
+        max_rows: int,
     ) -> None:
         self.board, self.oracle, self.listener = board, oracle, listener
         self.marks, self.votes, self.max_rows = marks, votes, max_rows

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from arena import draws
 from arena.game.driver import drive
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import Job, play_shard, seat_attacker, seat_games, seed_of
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Games, Play
 from arena.players.seat import Resources
 from arena.records import pieces
@@ -88,7 +88,7 @@ def test_a_shard_is_what_a_referee_reports(
     monkeypatch.setattr(pieces, "PIECE_ROWS", rows)
     monkeypatch.setattr(pieces, "PIECE_SECONDS", 1e9)
     own, heard, kept = job(worlds), MemoryListener(), Kept()
-    oracle = Oracle(own.stack, seed=4, games=4, accounts=2)
+    oracle = StackOracle(own.stack, seed=4, games=4, accounts=2)
     referee = Referee(oracle, own.openings, own.threat, at=(3, 7), votes=5, listener=heard)
     ended = referee.finish(drive(own.attacker, referee.seat(seed=7), referee))
     play_shard(own, kept)

@@ -52,6 +52,7 @@ MATCH = MatchInfo(
     title="square vs. aaa",
     attacker_title="Square",
     defender_title="AAA",
+    utility=500,
     facts={"temperature": 1.5},
 )
 
@@ -172,7 +173,7 @@ def begun() -> Callable[[Log], int]:
     def begin(log: Log, number: int = 0) -> int:
         found = log.find_run(RUN.fingerprint)
         run_id = found[0] if found else log.begin_run(RUN)
-        return log.begin_match(run_id, replace(MATCH, number=number))
+        return log.begin_match(run_id, replace(MATCH, number=number, fingerprint=f"match {number}"))
 
     return begin
 

@@ -75,7 +75,7 @@ def test_a_killed_process_leaves_its_finished_shards(
         assert count(log, schema.finished_queries) == finished
         assert log.finished_shards(match) == {(0, 0): "f"}
         assert len(questions.outcomes(log, match)) == 5
-        assert log.discard_unfinished(1) == 1
+        assert log.discard_unfinished(match) == 1
         assert count(log, schema.queries) == finished
         with log.shard(match, 1, 0, "f", played.keys) as recorder:
             played.tell(recorder)
@@ -126,7 +126,7 @@ def test_a_disk_that_is_really_full(
         assert len(log.finished_shards(match)) == number
 
         ballast.unlink()
-        log.discard_unfinished(1)
+        log.discard_unfinished(match)
         with log.shard(match, number, 0, "f", played.keys) as recorder:
             played.tell(recorder)
         assert count(log, schema.finished_queries) == (number + 1) * finished
@@ -144,8 +144,11 @@ def test_a_full_disk_is_told_at_once_and_finished_shards_stay(
         with log.shard(match, 0, 0, "f", played.keys) as recorder:
             played.tell(recorder)
         with sqlite3.connect(path) as connection:
-            pages = connection.execute("PRAGMA page_count").fetchone()[0]
-        log.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={pages + 5}").close()).result()
+            held, free = (
+                connection.execute(f"PRAGMA {count}").fetchone()[0]
+                for count in ("page_count", "freelist_count")
+            )
+        log.submit(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count={held + 5 - free}").close()).result()
 
         volleys = 0
         full = "the disk is full: the finished shards in it are safe, and the same command goes on"
@@ -158,7 +161,7 @@ def test_a_full_disk_is_told_at_once_and_finished_shards_stay(
         assert log.finished_shards(match) == {(0, 0): "f"}
         assert len(questions.outcomes(log, match)) == 5
 
-        assert log.discard_unfinished(1) == 1
+        assert log.discard_unfinished(match) == 1
         with log.shard(match, 1, 0, "f", played.keys) as recorder:
             played.tell(recorder)
         assert set(log.finished_shards(match)) == {(0, 0), (1, 0)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def test_nothing_is_an_answer_too(log: Log, begun: Callable[..., int]) -> None:
     match = begun(log)
     assert len(questions.outcomes(log, match)) == len(questions.verdicts(log, match)) == 0
     assert questions.notes_of_match(log, match) == questions.samples(log, match, 5, won=True) == []
-    assert questions.utility(log, match) is None
+    assert questions.utility(log, match, 500) is None
     curve = questions.curve(log, match)
     assert (curve.turn.tolist(), curve.drawn, curve.played) == ([], 0, 0)
 
@@ -178,11 +178,14 @@ def test_a_utility_comes_back_as_it_was(
     told = Utility(**{**numbers, "images": 7, "batch": 64, "peak_bytes": 2**40, **changed})
     match, other = begun(log, 0), begun(log, 1)
     log.record_utility(match, told)
-    assert str(questions.utility(log, match)) == str(log.find_utility(match)) == str(told)
-    assert repr(questions.utility(log, match)) == repr(told), "NaN too, which no comparison finds equal"
-    assert questions.utility(log, other) is log.find_utility(other) is None
+    assert str(questions.utility(log, match, 7)) == str(log.find_utility(match, 7)) == str(told)
+    assert repr(questions.utility(log, match, 7)) == repr(told), "NaN too, which no comparison finds equal"
+    assert questions.utility(log, other, 7) is log.find_utility(other, 7) is None
+    assert questions.utility(log, match, 8) is log.find_utility(match, 8) is None
     with pytest.raises(LogError):
         log.record_utility(match, told)
+    log.record_utility(match, replace(told, images=8, accuracy=0.25))
+    assert [questions.utility(log, match, images).accuracy for images in (7, 8)] == [told.accuracy, 0.25]
 
 
 @pytest.mark.parametrize("accepted", [False, True])

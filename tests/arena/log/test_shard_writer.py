@@ -149,9 +149,8 @@ def test_a_shard_that_fails_is_not_seen_and_is_played_again(
     assert len(questions.outcomes(log, match)) == len(rows_of(log, schema.games)) == 5
     assert log.finished_shards(match) == {(0, 0): "f"}
 
-    run = questions.runs(log)[0].id
-    assert log.discard_unfinished(run) == 1
-    assert log.discard_unfinished(run) == 0
+    assert log.discard_unfinished(match) == 1
+    assert log.discard_unfinished(match) == 0
     for table in (schema.queries, schema.marks, schema.notes):
         assert {row[0] for row in rows_of(log, table)} <= set(range(1, 6))
     assert rows_of(log, schema.queries) == seen
@@ -272,7 +271,7 @@ def test_a_shard_that_another_process_discards_says_so(
         with pytest.raises(LogError, match=said), one.shard(match, 0, 0, "f", played.keys) as recorder:
             played.tell(recorder)
             one.submit(lambda connection: None).result()
-            assert two.discard_unfinished(1) == 1
+            assert two.discard_unfinished(match) == 1
             with two.shard(match, 1, 0, "f", played.keys) as other:
                 played.tell(other)
         assert log_is_clean(two, match)

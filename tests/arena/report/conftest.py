@@ -38,6 +38,7 @@ MATCH = MatchInfo(
     classes=10,
     image_shape=SHAPE,
     at=(5, 10),
+    utility=1000,
 )
 
 
@@ -91,6 +92,7 @@ class Hand:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self.matches = 0
 
     def run(self, ended: bool = True, **changes: Any) -> int:
         run_id = self.log.begin_run(replace(RUN, **changes))
@@ -99,7 +101,8 @@ class Hand:
         return run_id
 
     def match(self, run_id: int, *games: Game, queries: Sequence[QueryRows] = (), **changes: Any) -> int:
-        match_id = self.log.begin_match(run_id, replace(MATCH, **changes))
+        self.matches += 1
+        match_id = self.log.begin_match(run_id, replace(MATCH, fingerprint=f"m{self.matches}", **changes))
         if games:
             self.shard(match_id, games, queries=queries)
         return match_id

@@ -18,7 +18,8 @@ from arena.log import open_log
 from arena.log import questions as ask
 from arena.report.summary import progress, read_rows, read_run
 from arena.running.runner import Run
-from arena.scenario.files import ScenarioError, parse_scenario
+from arena.scenario.errors import ScenarioError
+from arena.scenario.files import parse_scenario
 from arena.scenario.jobs import shard_count, tasks
 
 TABLE = {
@@ -285,21 +286,6 @@ def test_a_world_without_a_game_says_so(tmp_path, monkeypatch):
         run(classifier={"network": "eleventh:Eleventh"})
     with pytest.raises(ScenarioError, match="games: found 5000; classifier digits-cnn gets"):
         run(games=5000)
-
-
-def test_another_code_of_an_agent_is_another_run(tmp_path, monkeypatch):
-    source = (
-        "from dataclasses import dataclass\nfrom arena.players import Attacker\n"
-        "@dataclass(frozen=True)\nclass Idle(Attacker):\n    def play(self, games):\n        yield from ()\n"
-    )
-    (tmp_path / "idle_attack.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    for attacker in ("idle_attack:Idle", {"name": "eot", "of": "idle_attack:Idle"}):
-        before = run(attackers=[attacker]).info().fingerprint
-        assert run(attackers=[attacker]).info().fingerprint == before
-        (tmp_path / "idle_attack.py").write_text(source + "# edited\n")
-        assert run(attackers=[attacker]).info().fingerprint != before
-        (tmp_path / "idle_attack.py").write_text(source)
 
 
 def test_the_level_follows_the_expected_rows():

@@ -19,9 +19,11 @@ from arena.game.shard import play_shard
 from arena.game.stack import Stack, prepare
 from arena.players import Attacker, Games, Play
 from arena.records.pieces import Piece
-from arena.scenario.files import Match, ScenarioError, parse_scenario
+from arena.scenario.errors import ScenarioError
+from arena.scenario.files import parse_scenario
 from arena.scenario.jobs import ShardTask, shard_count, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
+from arena.scenario.matches import Match
 
 TABLE = {
     "games": 7,
