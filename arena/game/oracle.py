@@ -11,7 +11,7 @@ from arena.players.response import Response
 from arena.rules.losses import Loss
 
 
-class StackOracle(Protocol):
+class Oracle(Protocol):
     """What answers the rows of a shard (docs/design.md, D4). `StackOracle` is the kind in this process.
 
     What a kind does not know, it says: gradients, the detector.

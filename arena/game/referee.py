@@ -16,7 +16,7 @@ from arena.game.checks import Checks, word
 from arena.game.driver import Host
 from arena.game.ledger import RowScalars, Ruling
 from arena.game.openings import Openings
-from arena.game.stack_oracle import StackOracle
+from arena.game.oracle import Oracle
 from arena.game.verdicts import Judge
 from arena.game.waves import Queue, Wave, rank_within
 from arena.players.defender import Rows
@@ -57,7 +57,7 @@ class Referee(Host):
 
     def __init__(
         self,
-        oracle: StackOracle,
+        oracle: Oracle,
         openings: Openings,
         threat: Threat,
         *,

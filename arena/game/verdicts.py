@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from arena.game.board import Board
-from arena.game.stack_oracle import StackOracle
+from arena.game.oracle import Oracle
 from arena.players.defender import Rows
 from arena.records.reports import GameRows, Listener, MarkRows
 from arena.rules.geometry import quantise
@@ -28,7 +28,7 @@ class Judge:
     def __init__(
         self,
         board: Board,
-        oracle: StackOracle,
+        oracle: Oracle,
         marks: list[int],
         votes: int,
         listener: Listener,
