@@ -23,7 +23,7 @@ TABLE = {
 FACTS: dict[str, Any] = {
     "dataset_sha": "data",
     "classifier_sha": "weights",
-    "prepared_sha": None,
+    "prepared_sha": "prepared",
     "device": torch.device("cpu"),
     "batch": 64,
     "max_rows": 4096,
