@@ -13,7 +13,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from arena.cli.app import app, play
+from arena.cli import play
+from arena.cli.app import app
 
 SMALL = """
 title = "Small"
