@@ -71,8 +71,7 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
 
 
 def package_of(network: str) -> str | None:
-    """The optional package that builds or runs the network of this name, whose version decides the results
-    too."""
+    """The optional package that builds or runs this network; its version is one of the logged versions."""
     package = network.partition(":")[0]
     if package in ZOOS:
         return package

@@ -21,8 +21,7 @@ from arena.classifiers.threads import computing_threads, multiply_adds, threads_
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
-"""Largest difference of a prepared copy's logits from the plain module's, relative to the sample's
-largest."""
+"""How far a prepared copy's logits may be from the plain module's, relative to the sample's largest."""
 SAMPLE = 8
 """Rows of the sample that a prepared copy is checked on."""
 _SIZES = 64  # compiled sizes of one network that dynamo keeps; its own limit is 8
@@ -183,8 +182,7 @@ def _steps(
 
 
 def fused(forward: Forward) -> Forward:
-    """Fuses BatchNorm into convolutions that nothing else uses; returns `forward` itself if there are
-    none."""
+    """BatchNorm fused into convolutions that nothing else uses; without such, `forward` itself."""
     net = fx.symbolic_trace(copy.deepcopy(forward.module))
     layers = dict(net.named_modules())
     calls = Counter(node.target for node in net.graph.nodes if node.op == "call_module")

@@ -89,8 +89,7 @@ def _written(function: Any) -> Any:
 
 
 def _source_sha(function: NumpyFunction) -> str:
-    """SHA-256 of the file that defines a function, or the class of a callable object; empty if there is
-    none."""
+    """SHA-256 of the file that defines a function, or a callable object's class; empty if there is none."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(_written(function)))
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

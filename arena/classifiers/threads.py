@@ -52,8 +52,7 @@ def computing_threads(number: int) -> Iterator[None]:
 
 
 def multiply_adds(module: nn.Module, x: Tensor) -> float:
-    """Multiply-adds of a pass of `module` over `x`, in convolutions, matrix products and attention; 0 if it
-    fails.
+    """Multiply-adds of `module` on `x`, in convolutions, matrix products and attention; 0 if it fails.
 
     A copy is run, so that neither the module nor a hook that listens to it takes `x` for an image of a game.
     """

@@ -112,8 +112,7 @@ def _safetensors(path: Path) -> Weights:
 
 
 def _unpickled(path: Path) -> Any:
-    """What torch.load(weights_only=True) reads from a pickle: tensors, numbers, words and their
-    containers."""
+    """What torch.load(weights_only=True) reads from a pickle: tensors, numbers, words, containers."""
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # as torch.load decides
     try:

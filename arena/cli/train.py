@@ -22,8 +22,8 @@ from arena.datasets import DatasetSpec, load_dataset
 from arena.training import (
     RECIPES,
     Checkpoint,
-    Job,
     Stopped,
+    TrainingJob,
     TrainingListener,
     card,
     find_recipe,
@@ -73,7 +73,7 @@ def make_job(
     device: str,
     data: Sequence[Path],
     threads: int | None = None,
-) -> tuple[str, Job]:
+) -> tuple[str, TrainingJob]:
     """What the command line asks for, and the name of its recipe."""
     exact_arithmetic()
     if threads is not None:
@@ -82,11 +82,11 @@ def make_job(
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
     whole = named.params_for(network) | dict(params)
-    job = Job(network, load_dataset(dataset, data), rules, seed, whole, where)
+    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where)
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 
-def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
+def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
     """Train, measure and write the weights; the exit status."""
     out = out or _default_out(job)
     _check_place(out)
@@ -127,14 +127,14 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
     return 0
 
 
-def _tell(job: Job, recipe: str) -> None:
+def _tell(job: TrainingJob, recipe: str) -> None:
     rules = json.dumps(job.recipe.model_dump(mode="json", exclude_defaults=True))
     source = RECIPES[recipe.partition(",")[0]].source
     text = f"{job.network} on {job.data.name}, {job.device}; recipe {recipe}: {rules} (from {source})"
     err.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def _default_out(job: Job) -> Path:
+def _default_out(job: TrainingJob) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{job.network} {job.data.name}").strip("_")
     return Path("weights") / f"{name}{WEIGHTS}"
 
@@ -186,7 +186,7 @@ def _signals() -> Iterator[list[int]]:
 class _Bar(TrainingListener):
     """Progress on the terminal: a line for each epoch, and steps, rate and time left below."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.progress = Progress(
             TextColumn("{task.description}"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from arena.game.openings import draw_resources
 from arena.game.shard import Job, seed_of
 from arena.game.stack import Stack
-from arena.players.registry import told
+from arena.players.registry import public_parameters
 from arena.records.pieces import LogLevel
 from arena.scenario.errors import ScenarioError
 from arena.scenario.loaded_worlds import LoadedWorld
@@ -66,7 +66,7 @@ class ShardTask:
             attacker=match.attacker,
             attacker_seed=seed_of("attacker", seed, self.repeat),
             resources=draw_resources(match.threat, world.pool, openings, seed),
-            defense=told(stack.defenders),
+            defense=public_parameters(stack.defenders),
             level=self.level,
         )
 
