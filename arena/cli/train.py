@@ -39,7 +39,7 @@ WEIGHTS = ".safetensors"
 
 
 def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """{"rate": 0.1} of ["rate=0.1"]: values are read as JSON, or else as text."""
+    """{"rate": 0.1} from ["rate=0.1"]: values are read as JSON, or else as text."""
     found = {}
     for item in given:
         key, equals, value = item.partition("=")
@@ -53,7 +53,7 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def changes(given: Sequence[str], epochs: int | None) -> dict[str, Any]:
-    """What of a recipe is changed: by `--set`, and by `--epochs` where it is given."""
+    """The changes to a recipe: by `--set`, and by `--epochs` if it is given."""
     found = assignments("--set", given)
     if epochs is None:
         return found
@@ -74,7 +74,7 @@ def make_job(
     data: Sequence[Path],
     threads: int | None = None,
 ) -> tuple[str, TrainingJob]:
-    """What the command line asks for, and the name of its recipe."""
+    """The job that the command line describes, and the name of its recipe."""
     exact_arithmetic()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -87,7 +87,7 @@ def make_job(
 
 
 def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
-    """Train, measure and write the weights; the exit status."""
+    """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)
     _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
@@ -140,7 +140,7 @@ def _default_out(job: TrainingJob) -> Path:
 
 
 def _check_writable(out: Path) -> None:
-    """Told before the training rather than after it."""
+    """Raises before the training rather than after it."""
     beside = part_of(out)
     try:
         with beside.open("ab"):
@@ -167,7 +167,8 @@ def _safe(checkpoint: Checkpoint) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The numbers of the interruptions and terminations so far; the second interruption is a Ctrl-C again."""
+    """The signals caught so far, interruptions and terminations; a second interruption raises
+    KeyboardInterrupt."""
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:

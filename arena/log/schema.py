@@ -197,9 +197,9 @@ utilities = Table(
     _column("peak_bytes", BigInteger, null=True),
     _column("flagged", Double, null=True),
 )
-"""What a match's defended classifier is worth on clean images (`arena.evaluation.clean_utility.Utility`):
-the same row for all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and
-memory, which no two runs share. Layouts before 0003 do not tell `flagged`."""
+"""The utility of a match's defended classifier on clean images (`arena.evaluation.clean_utility.Utility`):
+the same row for all matches of a world and a stack. The columns from `cost_1` to `peak_bytes` are measured
+times and memory, which vary from run to run. Layouts before 0003 have no `flagged`."""
 
 purposes = Table(
     "purposes",
@@ -227,8 +227,8 @@ VIEWS = {
         for table in ("marks", "queries", "notes")
     },
 }
-"""The views by name, in the order in which they are made. PostgreSQL settles a view's columns when it is
-made: a migration that changes a table must make its views anew."""
+"""The views by name, in the order in which they are created. PostgreSQL fixes a view's columns when it is
+created: a migration that changes a table must create its views again."""
 
 
 def _view(shown: Table) -> TableClause:
@@ -239,7 +239,8 @@ finished_games, finished_marks, finished_queries, finished_notes = map(_view, (g
 
 
 def to_json(value: Any) -> str:
-    """JSON with sorted keys, so that the same content is the same text; numbers that JSON lacks as text."""
+    """JSON with sorted keys, so that the same content is the same text; numbers that JSON does not have
+    become text."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 

@@ -27,7 +27,7 @@ T = TypeVar("T")
 class Log:
     """An open log. Close it, or use it in a `with` statement.
 
-    All that is written goes through one thread with one connection, in the order in which it was asked for.
+    All writes go through one thread with one connection, in the order of the calls.
     Every method raises `LogError` with one sentence if the database refuses.
     """
 
@@ -70,14 +70,14 @@ class Log:
         return self._do(lambda c: _begin_match(c, run_id, info))
 
     def record_radii(self, run_id: int, radii: Mapping[int, Sequence[float]]) -> None:
-        """Records the radii of a run's matches by their numbers, in place of those that they had."""
+        """Records the radii of a run's matches by their numbers, replacing earlier ones."""
         matches = schema.matches
         for number, own in radii.items():
             of_match = update(matches).filter_by(run_id=run_id, number=number).values(radii=list(own))
             self._do(lambda c, of_match=of_match: c.execute(of_match))  # type: ignore[misc]
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
-        """Records what the match's defended classifier is worth on clean images.
+        """Records the utility of the match's defended classifier on clean images.
 
         Raises:
             LogError: if the match has a utility already.
@@ -125,7 +125,7 @@ class Log:
     def discard_unfinished(self, run_id: int) -> int:
         """Removes what unfinished shards of the run left behind; returns how many there were.
 
-        A process that still plays one of them is told so with a `LogError`.
+        A process that still plays one of them gets a `LogError`.
         """
         unfinished = (
             select(schema.shards.c.id)
@@ -140,14 +140,13 @@ class Log:
     def submit(self, job: Callable[[Connection], T], durable: bool = True) -> Future[T]:
         """Has the writing thread do a job in a transaction of its own.
 
-        Args:
-            durable: whether it survives a power cut from the moment the future is done; else it survives
-                the end of this process at any moment, and a power cut once a durable one has followed.
+        durable: whether it survives a power cut as soon as the future is done; else it survives the end of
+        this process, but a power cut only after a later durable one.
         """
         return self._thread.submit(self._transact, job, durable)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
-        # A finished shard, which is durable, carries along all that came before it.
+        # A finished shard is durable, and with it everything written before it.
         return self.submit(job, durable=False).result()
 
     def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
@@ -166,7 +165,7 @@ class Log:
             connection.close()
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go of the database."""
+        """Waits for pending writes, and closes the database."""
         self._thread.submit(self._disconnect)
         self._thread.shutdown()
         self.database.close()

@@ -18,14 +18,14 @@ from arena.scenario.matches import Match
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A unit of work: a match, places of its drawing order, and which replay of them.
+    """A unit of work: a match, a range of its drawing order, and which replay of it.
 
-    It holds no data and no weights: who plays it opens it with a world and a stack of its own, whose SHAs
-    have to be these.
+    It holds no data and no weights: the process that plays it opens it with its own world and stack, whose
+    SHAs must be the recorded ones.
 
     Attributes:
         number: the shard's place in the match; repeat: which replay of its games.
-        rows: the places of the drawing order.
+        rows: the range of the drawing order.
     """
 
     match: Match
@@ -41,8 +41,8 @@ class ShardTask:
         """The job, ready to be played.
 
         Raises:
-            ScenarioError: if data, weights or the hardened classifier are others than the task was made for,
-                or the split of the attackers' resources holds too few images.
+            ScenarioError: if data, weights or the hardened classifier are not those that the task was made
+                for, or the split of the attackers' resources holds too few images.
         """
         for what, found, wanted in (
             ("data set", world.dataset.sha, self.dataset_sha),
@@ -71,14 +71,14 @@ class ShardTask:
         )
 
     def packed(self) -> bytes:
-        """The task as another process can take it.
+        """The task in a form that can be sent to another process.
 
         Raises:
-            ScenarioError: if an agent cannot leave this process: a lambda, a class made within a function.
+            ScenarioError: if an agent cannot be sent: a lambda, a class made within a function.
         """
         try:
             return pickle.dumps(self)
-        except Exception as error:  # pickle raises whatever an agent's own parts do
+        except Exception as error:  # pickle raises whatever an agent's parts raise
             said = " ".join(str(error).split())
             raise ScenarioError(
                 f"{self.match.where}{self.match.name} cannot be played in another process: {said}; agents "

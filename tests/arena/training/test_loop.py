@@ -13,7 +13,7 @@ from arena.datasets import Dataset
 from arena.training import (
     RECIPES,
     Checkpoint,
-    Listener,
+    TrainingListener,
     Stopped,
     Trained,
     TrainingError,
@@ -35,7 +35,7 @@ def equal(first: Trained, second: Trained) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-class Steps(Listener):
+class Steps(TrainingListener):
     """Counts steps, and says stop after some."""
 
     def __init__(self, most: int = 10**9) -> None:
