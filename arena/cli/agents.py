@@ -40,9 +40,9 @@ def show_command(name: str) -> None:
 
 
 def inherited(agent: type, kind: Kind, parameter: str) -> str:
-    """Which agent says what `parameter` is, where `agent` has it from there and does not say it itself."""
-    told = re.compile(rf"^ *(\w+, )*{parameter}(, \w+)*:", re.MULTILINE)
-    owner = next((c for c in agent.__mro__ if told.search(inspect.cleandoc(c.__doc__ or ""))), agent)
+    """Names the base class that documents `parameter`, if `agent` does not document it itself."""
+    documented = re.compile(rf"^ *(\w+, )*{parameter}(, \w+)*:", re.MULTILINE)
+    owner = next((c for c in agent.__mro__ if documented.search(inspect.cleandoc(c.__doc__ or ""))), agent)
     return "" if owner is agent else f"  (as for {name_of_class(kind, owner)})"
 
 

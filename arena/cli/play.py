@@ -32,7 +32,7 @@ from arena.scenario.jobs import shard_count
 from arena.scenario.matches import Match
 
 BYTES_PER_ROW = 64
-"""Of a query in a SQLite log, index included (measured with `make bench`)."""
+"""Bytes per query in a SQLite log, index included (measured with `make bench`)."""
 
 
 def ready(file: str, data: Sequence[Path], device: str, games: int | None, size: str | None) -> Run:
@@ -54,7 +54,7 @@ def where_to_log(log: str | None, run: Run) -> str:
 
 
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
-    """Play a run, log it and print its results; the exit status."""
+    """Play a run, log it and print its results; returns the exit status."""
     name = where
     try:
         _make_folder(where)
@@ -73,7 +73,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         return INTERRUPTED
     except (LogError, DatasetError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        if isinstance(error, DatasetError):  # an image that could not be read when it was wanted
+        if isinstance(error, DatasetError):  # an image that could not be read when it was needed
             err.print(_safe(name), highlight=False, soft_wrap=True)
         return 1
     except Exception:
@@ -147,7 +147,7 @@ class _Bar:
 
 
 def expect(run: Run) -> None:
-    """Say what a run comes to: matches, queries, rows, bytes and time."""
+    """Print the size of a run: matches, queries, rows, bytes and time."""
     table = Table(title=escape(run.scenario.title))
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
@@ -179,7 +179,7 @@ def expect(run: Run) -> None:
 
 
 def _seconds_per_row(classifier: Classifier) -> float:
-    """Of the bare forward at the resolved batch size, measured."""
+    """Seconds of the bare forward at the resolved batch size, measured."""
     x = torch.rand(classifier.batch, *classifier.shape, device=classifier.device)
     classifier(x)
     taken = []

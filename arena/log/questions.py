@@ -1,4 +1,4 @@
-"""Questions asked of the log, in SQL. All are about finished shards only.
+"""Queries of the log, in SQL. All are about finished shards only.
 
 Every one raises `LogError`, with one sentence, if the database refuses.
 """
@@ -90,8 +90,8 @@ def verdicts(log: Log, match_id: int) -> LoggedMarks:
 
 
 def asked(log: Log, match_id: int) -> list[PurposeCounts]:
-    """What the match's queries came to by purpose, most queries first; logs of layouts before 0003 tell it of
-    matches at level `queries` alone."""
+    """The counts of the match's queries by purpose, most queries first; logs of layouts before 0003 have them
+    only for matches at level `queries`."""
     own, shards = schema.purposes.c, schema.shards.c
     sums = [func.sum(column).label(column.name) for column in (own.queries, own.refused, own.flagged)]
     wanted = (
@@ -165,14 +165,14 @@ def notes_of_game(log: Log, game_id: int) -> list[NoteOfGame]:
 
 
 def sql(log: Log, statement: str) -> Found:
-    """What any one statement finds; nothing can be changed by it.
+    """The result of any one statement, which cannot change anything.
 
     Raises:
         LogError: if the database refuses the statement.
     """
     with told(log.name), log.database.reader.connect() as connection:
         raw: Any = connection.connection.cursor()
-        # Prepared on the server, PostgreSQL takes one statement only: none can end the read-only transaction.
+        # PostgreSQL prepares one statement only, so no second one can end the read-only transaction.
         raw.execute(statement, **({} if log.database.is_sqlite else {"prepare": True}))
         if raw.description is None:
             return Found([], [])
@@ -180,7 +180,7 @@ def sql(log: Log, statement: str) -> Found:
 
 
 def ask(log: Log, wanted: Executable) -> Sequence[Any]:
-    """The rows of a question, read in a transaction of its own."""
+    """The rows of a query, read in its own transaction."""
     with told(log.name), log.database.reader.begin() as connection:
         return connection.execute(wanted).all()
 
@@ -239,7 +239,7 @@ def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
 
 
 def _columns(kind: type[Any], view: TableClause, **other: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """A column for each field, in the order of the fields: of the view, under the same name, or another."""
+    """A column of the view for each field, in the order of the fields, under the same or another name."""
     return [other[name] if name in other else view.c[name] for name in _names(kind)]
 
 

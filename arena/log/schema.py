@@ -252,8 +252,8 @@ VIEWS = {
         for table in ("marks", "queries", "notes")
     },
 }
-"""The views by name, in the order in which they are made. PostgreSQL settles a view's columns when it is
-made: a migration that changes a table must make its views anew."""
+"""The views by name, in the order in which they are created. PostgreSQL fixes a view's columns when it is
+created: a migration that changes a table must create its views again."""
 
 
 def _view(shown: Table) -> TableClause:
@@ -264,7 +264,8 @@ finished_games, finished_marks, finished_queries, finished_notes = map(_view, (g
 
 
 def to_json(value: Any) -> str:
-    """JSON with sorted keys, so that the same content is the same text; numbers that JSON lacks as text."""
+    """JSON with sorted keys, so that the same content is the same text; numbers that JSON does not have
+    become text."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 

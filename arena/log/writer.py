@@ -28,7 +28,7 @@ T = TypeVar("T")
 class Log:
     """An open log. Close it, or use it in a `with` statement.
 
-    All that is written goes through one thread with one connection, in the order in which it was asked for.
+    All writes go through one thread with one connection, in the order of the calls.
     Every method raises `LogError` with one sentence if the database refuses.
     """
 
@@ -82,7 +82,7 @@ class Log:
         self._do(lambda c: c.execute(entry))
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
-        """Records what the match's defended classifier is worth on clean images.
+        """Records the utility of the match's defended classifier on clean images.
 
         Raises:
             LogError: if the match has a utility on as many images already.
@@ -130,7 +130,7 @@ class Log:
     def discard_unfinished(self, match_id: int) -> int:
         """Removes what unfinished shards of the match left behind; returns how many there were.
 
-        A process that still plays one of them is told so with a `LogError`.
+        A process that still plays one of them gets a `LogError`.
         """
         shards = schema.shards.c
         unfinished = select(shards.id).where(shards.match_id == match_id, shards.state != schema.FINISHED)
@@ -142,14 +142,13 @@ class Log:
     def submit(self, job: Callable[[Connection], T], durable: bool = True) -> Future[T]:
         """Has the writing thread do a job in a transaction of its own.
 
-        Args:
-            durable: whether it survives a power cut from the moment the future is done; else it survives
-                the end of this process at any moment, and a power cut once a durable one has followed.
+        durable: whether it survives a power cut as soon as the future is done; else it survives the end of
+        this process, but a power cut only after a later durable one.
         """
         return self._thread.submit(self._transact, job, durable)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
-        # A finished shard, which is durable, carries along all that came before it.
+        # A finished shard is durable, and with it everything written before it.
         return self.submit(job, durable=False).result()
 
     def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
@@ -168,7 +167,7 @@ class Log:
             connection.close()
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go of the database."""
+        """Waits for pending writes, and closes the database."""
         self._thread.submit(self._disconnect)
         self._thread.shutdown()
         self.database.close()

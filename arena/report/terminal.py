@@ -17,9 +17,9 @@ from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
 
 PIPED_WIDTH = 120
-"""Columns where the output is no terminal."""
+"""Columns if the output is no terminal."""
 MOST_COUNTS = 4
-"""Query counts that find room in a table; the last ones are shown."""
+"""How many query counts a table shows, the last ones."""
 
 
 def print_results(console: Console, log: Log, run_id: int) -> None:
@@ -59,7 +59,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
 
 
 def wide_enough(console: Console) -> Console:
-    """The console, or one of `PIPED_WIDTH` columns where the output is no terminal and narrower."""
+    """The console, or one of `PIPED_WIDTH` columns if the output is no terminal and narrower."""
     if console.is_terminal or console.width >= PIPED_WIDTH:
         return console
     return Console(file=console.file, width=PIPED_WIDTH)
@@ -74,7 +74,7 @@ def warning(row: Row) -> str:
 
 
 def _matrix(group: Group) -> Table:
-    """Defenders by attackers: what each is worth on clean images, and its accuracy left at the budget."""
+    """Defenders by attackers: the utility of each on clean images, and its accuracy left at the budget."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
     for head in _utility_heads(group):
@@ -129,7 +129,7 @@ def _legend(groups: Sequence[Group]) -> list[str]:
 
 
 def _choices(group: Group) -> list[Table]:
-    """The results of a group, with fewer and fewer query counts and intervals."""
+    """The tables of a group's results, with fewer and fewer query counts and intervals."""
     if group.nearest:
         every = MOST_COUNTS + 1
         choices = ((every, every), (every, 1), (every, 0), (3, 1), (3, 0), (2, 0), (1, 0))
@@ -141,16 +141,16 @@ def _choices(group: Group) -> list[Table]:
 
 
 def _that_fits(console: Console, tables: Sequence[Table]) -> Table:
-    """The first table that the console has room for, else the last."""
+    """The first table that fits the console, else the last."""
     endless = console.options.update(max_width=10_000)
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     return next(fits, tables[-1])
 
 
 def _results(group: Group, most: int, intervals: bool) -> Table:
-    """One row a match, with `most` query counts before the budget, and intervals of success.
+    """One row per match, with `most` query counts before the budget, and intervals of success.
 
-    Without any count it is for a narrow console, and leaves out accepted hits too.
+    Without any count it is for a narrow console, and leaves out accepted hits, too.
     """
     early = sorted({at for row in group.rows for at in row.left if at < row.budget})
     counts = [0] * (0 in early) + [at for at in early if at][-most:] * (most > 0)

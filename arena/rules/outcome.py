@@ -1,4 +1,4 @@
-"""Which label wins a game, which verdicts there are, and why games end: the one place that says so."""
+"""Which label wins a game, which verdicts there are, and why games end: defined here only."""
 
 from __future__ import annotations
 

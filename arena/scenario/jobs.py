@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from arena.game.openings import draw_resources
 from arena.game.shard import Job, seed_of
-from arena.players.registry import told
+from arena.players.registry import public_parameters
 from arena.records.pieces import LogLevel
 from arena.scenario.errors import ScenarioError
 from arena.scenario.loaded_worlds import LoadedWorld
@@ -18,13 +18,13 @@ from arena.scenario.prepared_stacks import PreparedStacks
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A unit of work: a match, places of its drawing order, and which replay of them.
+    """A unit of work: a match, a range of its drawing order, and which replay of it.
 
     It holds no data, no weights and nothing prepared: who plays it finds them by their SHAs.
 
     Attributes:
         number: the shard's place in the match; repeat: which replay of its games.
-        rows: the places of the drawing order.
+        rows: the range of the drawing order.
     """
 
     match: Match
@@ -64,19 +64,19 @@ class ShardTask:
             attacker=match.attacker,
             attacker_seed=seed_of("attacker", seed, self.repeat),
             resources=draw_resources(match.threat, world.pool, openings, seed),
-            defense=told(stack.defenders),
+            defense=public_parameters(stack.defenders),
             level=self.level,
         )
 
     def packed(self) -> bytes:
-        """The task as another process can take it.
+        """The task in a form that can be sent to another process.
 
         Raises:
-            ScenarioError: if an agent cannot leave this process: a lambda, a class made within a function.
+            ScenarioError: if an agent cannot be sent: a lambda, a class made within a function.
         """
         try:
             return pickle.dumps(self)
-        except Exception as error:  # pickle raises whatever an agent's own parts do
+        except Exception as error:  # pickle raises whatever an agent's parts raise
             said = " ".join(str(error).split())
             raise ScenarioError(
                 f"{self.match.where}{self.match.name} cannot be played in another process: {said}; agents "

@@ -232,7 +232,7 @@ def test_under_noise_the_mean_finds_the_better_image(referee, linear, images):
 def test_errors():
     with pytest.raises(ValueError, match="repeats must be at least 1; found 0"):
         EOT(Square(), repeats=0)
-    with pytest.raises(ValueError, match="refresh_every must be 0: Probe has no incumbent to ask anew"):
+    with pytest.raises(ValueError, match="refresh_every must be 0: Probe has no incumbent to ask again"):
         EOT(Probe(), refresh_every=2)
     with pytest.raises(ValueError, match="refresh_every must be 0: Probe"):
         EOT(EOT(Probe()), refresh_every=2)
