@@ -72,7 +72,7 @@ class Actions:
         if isinstance(image, np.ndarray):
             if image.dtype != np.float32:
                 raise VolleyError(f"image must be float32; found {image.dtype}")
-            image = torch.tensor(image, device=self.device)
+            image = torch.from_numpy(image.copy()).to(self.device)
         if not isinstance(image, Tensor) or tuple(image.shape) != shape:
             found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
             raise VolleyError(f"image must be an array or a tensor {list(shape)}; found {found}")

@@ -14,7 +14,14 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from arena.envs.actions import Action, Actions
-from arena.envs.rolling_games import Observation, RollingGames, StepOutcome, ending, to_numpy
+from arena.envs.rolling_games import (
+    Observation,
+    RollingGames,
+    StepOutcome,
+    ending,
+    observation_types,
+    to_numpy,
+)
 from arena.envs.setup import EnvOptions, EnvSetup, build_setup
 from arena.envs.spaces import action_space, observation_space, vector_action_space
 from arena.records.reports import Listener
@@ -66,8 +73,8 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         self.world = build_setup(**options)
         self.threat, self.device = self.world.threat, self.world.device
         self.arrays = _checked(arrays)
-        self._parts = observation_space(self.threat, self.world.shape, self.world.classes)
-        self.observation_space = self._parts
+        self.observation_space = observation_space(self.threat, self.world.shape, self.world.classes)
+        self._types = observation_types(self.observation_space)
         self.action_space = action_space(self.threat, self.world.shape)
         self._seed, self._votes, self._listener = seed, votes, listener
         self._actions = Actions(self.threat, 1, self.world.shape, self.device)
@@ -109,7 +116,7 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
 
     def _observe(self, table: RollingGames) -> dict[str, Any]:
         observation = table.observe()
-        parts = to_numpy(observation, self._parts) if self.arrays == "numpy" else observation
+        parts = to_numpy(observation, self._types) if self.arrays == "numpy" else observation
         return {name: part[0] for name, part in parts.items()}
 
     def _info(self, table: RollingGames) -> dict[str, Any]:
@@ -163,8 +170,8 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**BlackBoxEnv.metadata, "autoreset_mode": self.autoreset_mode}
         shape, classes = self.world.shape, self.world.classes
-        self._parts = observation_space(self.threat, shape, classes)
-        self.single_observation_space = self._parts
+        self.single_observation_space = observation_space(self.threat, shape, classes)
+        self._types = observation_types(self.single_observation_space)
         self.single_action_space = vector_action_space(self.threat, shape)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
@@ -255,7 +262,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
 
     def _observe(self, table: RollingGames) -> dict[str, Any]:
         observation: Observation = table.observe()
-        return dict(to_numpy(observation, self._parts)) if self.arrays == "numpy" else dict(observation)
+        return dict(to_numpy(observation, self._types)) if self.arrays == "numpy" else dict(observation)
 
     def _signals(self, reward: NDArray[Any], ended: NDArray[Any]) -> tuple[Any, Any, Any]:
         """Rewards, terminations and truncations."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,18 @@ from arena.rules.outcome import Bools, Floats, Ints
 from arena.rules.threat import TOLERANCE
 
 Observation = dict[str, Tensor]
+_NUMBERS = (
+    "label",
+    "target",
+    "has_target",
+    "answered",
+    "refused",
+    "answer_label",
+    "has_label",
+    "has_scores",
+)
+"""The whole numbers of an observation, held side by side; from `_HEARD` on, what was heard last."""
+_HEARD = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +80,8 @@ class RollingGames:
         self._last = self.board.x0.clone() if self.threat.objective == "submit" else None
         self._none = farthest(self.threat.norm, world.shape)
         self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
-        self._heard = self._silence(games)
+        self._numbers = torch.zeros(len(_NUMBERS), games, dtype=torch.int64, device=world.device)
+        self._scores = torch.zeros(games, world.classes, device=world.device)
         self._begin(np.arange(games))
 
     @property
@@ -116,24 +130,19 @@ class RollingGames:
 
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
-        ledger = self.board.ledger
-        host = np.stack([ledger.left, self._best, self._best_is_hit])
-        left, distance, is_hit = torch.from_numpy(host).to(self.world.device, torch.float32).unbind()
-        has_target = int(self.board.target is not None)
+        board, ledger = self.board, self.board.ledger
+        host = np.array([ledger.left, self._best, self._best_is_hit], dtype=np.float32)
+        left, distance, is_hit = board.place(host).unsqueeze(2).unbind()
         observation = {
-            "image": self.board.x0.clone(),
-            "label": self.board.label.clone(),
-            "target": torch.zeros_like(self.board.label)
-            if self.board.target is None
-            else self.board.target.clone(),
-            "has_target": torch.full_like(self.board.label, has_target),
-            **{name: part.clone() for name, part in self._heard.items()},
-            "left": left.unsqueeze(1),
-            "best_distance": distance.unsqueeze(1),
-            "has_best": is_hit.long(),
+            "image": board.x0.clone(),
+            **dict(zip(_NUMBERS, self._numbers.clone().unbind(), strict=True)),
+            "answer_scores": self._scores.clone(),
+            "left": left,
+            "best_distance": distance,
+            "has_best": is_hit.squeeze(1).long(),
         }
         if self.threat.accounts > 1:
-            observation["banned"] = torch.from_numpy(ledger.banned).to(self.world.device, torch.int8)
+            observation["banned"] = board.place(ledger.banned.astype(np.int8))
         return observation
 
     def _ask(self, action: Action, asks: Ints) -> None:
@@ -150,20 +159,14 @@ class RollingGames:
 
     def _hear(self, place: Tensor, answers: Answers) -> None:
         """Keep what was answered to the games at `place` [n]; NaN and infinities go no further."""
-        labelled = answers.label >= 0
-        heard = {
-            "answered": answers.answered.long(),
-            "refused": answers.refused.long(),
-            "answer_label": answers.label.clamp_min(0),
-            "has_label": labelled.long(),
-        }
+        heard = [answers.answered, answers.refused, answers.label.clamp_min(0), answers.label >= 0]
+        mine = slice(None) if place is self._everyone else place
         if answers.scores is not None:
             whole = answers.answered & ~answers.scores.isnan().any(dim=1)
             scores = torch.where(whole.unsqueeze(1), answers.scores, 0.0)
-            heard["answer_scores"] = scores.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)
-            heard["has_scores"] = whole.long()
-        for name, part in heard.items():
-            self._heard[name][place] = part
+            self._scores[mine] = scores.clamp_(-LOGIT_LIMIT, LOGIT_LIMIT)
+            heard.append(whole)
+        self._numbers[_HEARD : _HEARD + len(heard), mine] = torch.stack(heard)
 
     def _reward(self, before: Floats, ended: Bools, final_is_hit: Bools) -> Floats:
         if self.threat.objective == "minimum":
@@ -185,9 +188,11 @@ class RollingGames:
         # The course asked the classifier in other batches: at a tie, rounding may have made it wrong since.
         while len(wrong := games[~self.open[games]]):
             self._redeal(wrong)
-        place = self._place(games)
-        for name, part in self._silence(len(games)).items():
-            self._heard[name][place] = part
+        place, board = self._place(games), self.board
+        self._numbers[:, place], self._scores[place] = 0, 0.0
+        self._numbers[0, place] = board.label[place]
+        if board.target is not None:
+            self._numbers[1, place], self._numbers[2, place] = board.target[place], 1
         if self._last is not None:
             self._last[place] = self.board.x0[place]
         self._best[games], self._best_is_hit[games] = self._none, False
@@ -196,28 +201,30 @@ class RollingGames:
     def _redeal(self, games: Ints) -> None:
         self.referee.redeal(games, self.course.take(len(games)))
 
-    def _silence(self, games: int) -> Observation:
-        zero = torch.zeros(games, dtype=torch.int64, device=self.world.device)
-        names = ("answered", "refused", "answer_label", "has_label", "has_scores")
-        scores = torch.zeros(games, self.world.classes, device=self.world.device)
-        return {**{name: zero.clone() for name in names}, "answer_scores": scores}
-
     def _place(self, games: Ints) -> Tensor:
         whole = len(games) == self.games
-        return self._everyone if whole else torch.from_numpy(games).to(self.world.device)
+        return self._everyone if whole else self.board.place(games)
 
 
-def to_numpy(observation: Observation, space: Dict) -> dict[str, NDArray[Any]]:
-    """Observations [N,...] on the host, by one copy, in the types of the space of one game."""
-    games = len(observation["image"])
+def to_numpy(observation: Observation, types: Mapping[str, np.dtype[Any]]) -> dict[str, NDArray[Any]]:
+    """Observations [N,...] on the host in these types (`observation_types`), by one copy."""
+    image = observation["image"]
+    if image.device.type == "cpu":
+        parts = {name: part.numpy() for name, part in observation.items()}
+        return {name: part.astype(types[name], copy=False) for name, part in parts.items()}
     # Whole numbers up to 2^24 (budgets among them) are exact in float32.
-    flat = torch.cat([part.reshape(games, -1).to(torch.float32) for part in observation.values()], dim=1)
-    widths = np.cumsum([part[0].numel() for part in observation.values()])[:-1]
-    columns = np.split(flat.cpu().numpy(), widths, axis=1)
+    flat = [part.reshape(len(image), -1).to(torch.float32) for part in observation.values()]
+    widths = np.cumsum([part.shape[1] for part in flat])[:-1]
+    columns = np.split(torch.cat(flat, dim=1).cpu().numpy(), widths, axis=1)
     return {
-        name: column.reshape(tuple(part.shape)).astype(space[name].dtype)
+        name: column.reshape(tuple(part.shape)).astype(types[name])
         for (name, part), column in zip(observation.items(), columns, strict=True)
     }
+
+
+def observation_types(space: Dict) -> dict[str, np.dtype[Any]]:
+    """The types of the parts of an observation of one game."""
+    return {name: np.dtype(part.dtype) for name, part in space.items()}
 
 
 def ending(rows: GameRows) -> list[dict[str, Any]]:

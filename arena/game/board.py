@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.game.ledger import Ledger
 from arena.game.openings import Openings
 from arena.rules.geometry import quantise
 from arena.rules.moves import Answers
-from arena.rules.outcome import Ints, wins
+from arena.rules.outcome import Ints, Labels, wins
 from arena.rules.threat import Threat
 
 
@@ -32,6 +34,10 @@ class Board:
         self.label, self.key = openings.label.clone(), openings.key.clone()
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
+        self.on_host = self.x0.device.type == "cpu"
+        self._host_labels: tuple[Any, Any] = (None, None)
+        if self.on_host:  # the same memory
+            self._host_labels = self.label.numpy(), None if self.target is None else self.target.numpy()
         self.ledger = Ledger(threat, len(openings), marks)
         self.ledger.reset(np.arange(len(openings)))
 
@@ -47,9 +53,10 @@ class Board:
         """[G] int64: the targets, or else the labels to get away from."""
         return self.label if self.target is None else self.target
 
-    def place(self, games: Ints) -> Tensor:
-        """An index of the host's on the device."""
-        return torch.from_numpy(games).to(self.device)
+    def place(self, array: NDArray[Any]) -> Tensor:
+        """An array of the host's, such as an index of games, on the device; on the CPU the same memory."""
+        there = torch.from_numpy(array)
+        return there if self.on_host else there.to(self.device)
 
     def put(self, games: Ints, openings: Openings) -> None:
         """Begin new games in the places `games` of finished ones."""
@@ -61,39 +68,29 @@ class Board:
         self.best[place] = self.x0[place]
         self.ledger.reset(games)
 
-    def wins(self, label: Tensor, game: Tensor) -> Tensor:
-        """[n] bool: whether labels [n] win the games at `game` [n]."""
-        return wins(label, self.label[game], None if self.target is None else self.target[game])
+    def wins(self, label: Labels, game: Labels) -> Labels:
+        """[n] bool: whether labels [n] win the games at `game` [n]; arrays on the host."""
+        y, target = (self.label, self.target) if isinstance(label, Tensor) else self._host_labels
+        return wins(label, y[game], None if target is None else target[game])
 
     def asked(self, game: Tensor) -> Tensor:
         """[n] int64: the queries charged so far of the games at `game` [n]."""
-        return self.place(self.ledger.queries)[game]
+        return self.place(self.ledger.queries).index_select(0, game)
 
     def standing(
         self, game: Tensor, label: Tensor, scores: Tensor | None, answered: Tensor, refused: Tensor
     ) -> Answers:
         """Answers to rows of games `game` [n], with how all games stand: by one copy to the device."""
         ledger, games = self.ledger, len(self)
-        if self.device.type == "cpu":
-            is_open = torch.from_numpy(ledger.is_open.copy())
-            left, banned = torch.from_numpy(ledger.left), torch.from_numpy(ledger.banned.copy())
-            playing = torch.from_numpy(np.flatnonzero(ledger.is_open))
+        if self.on_host:
+            is_open, banned = torch.from_numpy(ledger.is_open.copy()), torch.from_numpy(ledger.banned.copy())
+            left, playing = torch.from_numpy(ledger.left), torch.from_numpy(np.flatnonzero(ledger.is_open))
         else:
             host = [ledger.left, ledger.is_open, ledger.banned.ravel(), np.flatnonzero(ledger.is_open)]
             packed = self.place(np.concatenate(host, dtype=np.int64, casting="unsafe"))
             left, opened, closed, playing = torch.split(packed, [len(part) for part in host])
             is_open, banned = opened > 0, closed.view(games, -1) > 0
-        return Answers(
-            game=game,
-            label=label,
-            scores=scores,
-            answered=answered,
-            refused=refused,
-            left=left,
-            open=is_open,
-            playing=playing,
-            banned=banned,
-        )
+        return Answers(game, label, scores, answered, refused, left, is_open, playing, banned)
 
     def state(self) -> Answers:
         """How the games stand, without rows."""

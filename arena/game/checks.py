@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,13 +34,13 @@ class Checks:
             VolleyError: with what was wrong and what is allowed, here and below.
         """
         self.form(x, game, limited=not once)
-        self.reject(self.flaws(x, game, once=once).tolist())
+        self.values(x, game, once=once)
 
     def volley(self, volley: Volley) -> None:
         """All checks of a volley."""
         self.form(volley.x, volley.game, volley.account)
         word("purpose", volley.purpose)
-        self.reject(self.flaws(volley.x, volley.game, volley.account).tolist())
+        self.values(volley.x, volley.game, volley.account)
 
     def form(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, limited: bool = True) -> None:
         """What can be told without looking at values on the device; `limited`: to `max_rows` rows."""
@@ -58,21 +59,34 @@ class Checks:
                 f"a volley may hold {self.max_rows} rows at most (games.max_rows); found {len(x)}"
             )
 
-    def flaws(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, once: bool = False) -> Tensor:
+    def values(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, once: bool = False) -> None:
+        """What can be told by looking at values alone."""
+        found = self._flaws(x, game, account, once=once)
+        self.reject(torch.stack(found).tolist() if found and isinstance(found[0], Tensor) else found)
+
+    def flaws(self, x: Tensor, game: Tensor, account: Tensor | None = None) -> Tensor:
         """One number for each kind of flaw, above 0 where it occurs; on the device, for `reject`."""
+        return torch.stack([torch.as_tensor(flaw, device=x.device) for flaw in self._flaws(x, game, account)])
+
+    def _flaws(self, x: Tensor, game: Tensor, account: Tensor | None, *, once: bool = False) -> list[Any]:
+        """Whether each kind of flaw occurs: tensors on an accelerator; bools, as they are faster, here."""
         if not len(x):
-            return torch.zeros(len(_FLAWS), device=x.device)
-        low, high = torch.aminmax(x)
-        least, most = torch.aminmax(game)
-        none = torch.zeros((), device=x.device)
-        found = [
-            ~((high - low).isfinite()),
+            return [torch.zeros((), dtype=torch.bool, device=x.device)] * len(_FLAWS)
+        bounds = [*torch.aminmax(x), *torch.aminmax(game)]
+        if account is not None:
+            bounds += torch.aminmax(account)
+        if once:
+            bounds.append((game.sort().values.diff() == 0).any())
+        numbers: list[Any] = [b.item() for b in bounds] if x.device.type == "cpu" else bounds
+        low, high, least, most, *others = numbers
+        none = least != least
+        return [
+            (high - low) * 0 != 0,
             (low < 0) | (high > 1),
             (least < 0) | (most >= self.count),
-            none if account is None else ((account < 0) | (account >= self.accounts)).any(),
-            (game.sort().values.diff() == 0).any() if once else none,
+            none if account is None else (others[0] < 0) | (others[1] >= self.accounts),
+            others[-1] if once else none,
         ]
-        return torch.stack([f.to(torch.float32) for f in found])
 
     def reject(self, flaws: Sequence[float]) -> None:
         """Raise for the first flaw above 0."""

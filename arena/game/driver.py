@@ -147,8 +147,11 @@ def converse(play: Play, host: Host) -> Reason:
         if not host.open.any() and not isinstance(move, Note | Resign):
             return "resigned"
         try:
-            with _default_modes():
+            if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
                 reply = host.serve(move)
+            else:
+                with _default_modes():
+                    reply = host.serve(move)
         except VolleyError as error:
             # Without the host's own frames, so that the note of an uncaught one names the attacker's line.
             step, volleys = partial(play.throw, error.with_traceback(None)), volleys + 1

@@ -92,7 +92,10 @@ class Ledger:
         self.volley = 0
         self._asked_in = np.zeros(games, dtype=np.int64)
         self._hit_in = np.zeros(games, dtype=np.int64)
+        self._due = np.full(games, self.at[0])
+        """The next of `at` that each game comes to."""
         self.banned = np.zeros((games, threat.accounts), dtype=bool)
+        self._has_banned = False
         self.chosen = np.zeros(games, dtype=bool)
         self.best_hit = np.zeros(games, dtype=bool)
         self.best_value = np.full(games, np.inf)
@@ -132,6 +135,7 @@ class Ledger:
             zeroed[games] = 0
         for lowered in (self.banned, self.chosen, self.best_hit):
             lowered[games] = False
+        self._due[games] = self.at[0]
         self.best_value[games] = np.inf
         self.best_inside[games] = True
         self.is_open[games] = True
@@ -152,26 +156,32 @@ class Ledger:
 
     def enter(self, c: RowScalars) -> Ruling:
         """Charge a volley's rows in order and enter what they brought."""
-        granted = self.is_open[c.game] & (c.rank < self.left[c.game])
-        refused = c.refused | c.banned | self.banned[c.game, c.account]
+        before = self.queries[c.game]
+        granted = self.is_open[c.game] & (c.rank < self.threat.budget - before)
+        refused = c.refused | c.banned
+        if self._has_banned:
+            refused |= self.banned[c.game, c.account]
+        answered = granted & ~refused
         inside = self.inside(c.l2, c.linf)
-        hit = granted & ~refused & inside & c.wins
+        hit = answered & inside & c.wins
         ban = granted & c.banned
-        ends = (hit if self.threat.objective == "first" else False) | self._last_account(c, ban)
-        kept = granted & self._not_after_end(c, ends)
-        hit &= kept
-        self.banned[c.game[ban & kept], c.account[ban & kept]] = True
-        before = self.queries.copy()
-        turn = before[c.game] + c.rank + 1
-        self.queries += np.bincount(c.game[kept], minlength=len(before))
-        self.refused += np.bincount(c.game[kept & refused], minlength=len(before))
+        last = self._last_account(c, ban)
+        ends = hit | last if self.threat.objective == "first" else last
+        singly = not c.rank.any()
+        kept = granted
+        if not singly and ends.any():
+            kept = granted & self._not_after_end(c, ends)
+            answered, hit, ban = answered & kept, hit & kept, ban & kept
+        turn = before + c.rank + 1
+        self._charge(c, kept, refused, ban, singly=singly)
         self._enter_hits(c.game, turn, kept, hit)
-        candidate = kept & ~refused & (c.label >= 0) & ~self.chosen[c.game]
-        candidate &= inside | (self.threat.objective == "minimum")
+        candidate = answered & (c.label >= 0) & ~self.chosen[c.game]
+        if self.threat.objective != "minimum":
+            candidate &= inside
         value = self._values(c, hit)
-        better = self._better(c, candidate, hit, value)
-        self._close_ended(c, kept, hit, ends)
-        segments = self._segments(c, turn, kept, better, hit, inside, value, before)
+        better = self._better(c, candidate, hit, value, singly=singly)
+        self._close_ended(c, turn, kept, hit, ends)
+        segments = self._segments(c, before, turn, kept, better, hit, inside, value, singly=singly)
         return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, segments)
 
     def settle(self, segment: Segment) -> None:
@@ -189,16 +199,26 @@ class Ledger:
         return np.asarray(ban & (closed == self.threat.accounts - 1))
 
     def _not_after_end(self, c: RowScalars, ends: Bools) -> Bools:
-        if not c.rank.any() or not ends.any():
-            return np.ones(len(c.game), dtype=bool)
         last = np.full(len(self.is_open), np.iinfo(np.int64).max)
         np.minimum.at(last, c.game[ends], c.rank[ends])
         return np.asarray(c.rank <= last[c.game])
 
+    def _charge(self, c: RowScalars, kept: Bools, refused: Bools, ban: Bools, *, singly: bool) -> None:
+        """Count the rows kept, and close the accounts that they ban; `singly`: no game has two rows."""
+        if singly:
+            self.queries[c.game] += kept
+        else:
+            self.queries += np.bincount(c.game[kept], minlength=len(self.queries))
+        if refused.any():
+            self.refused += np.bincount(c.game[kept & refused], minlength=len(self.queries))
+        if ban.any():
+            self.banned[c.game[ban], c.account[ban]] = True
+            self._has_banned = True
+
     def _enter_hits(self, game: Ints, turn: Ints, kept: Bools, hit: Bools) -> None:
         self._asked_in[game[kept]] = self.volley
-        self._hit_in[game[hit]] = self.volley
         if hit.any():
+            self._hit_in[game[hit]] = self.volley
             first = np.full(len(self.hit_at), np.iinfo(np.int64).max)
             np.minimum.at(first, game[hit], turn[hit])
             new = (self.hit_at == 0) & (first < np.iinfo(np.int64).max)
@@ -206,65 +226,63 @@ class Ledger:
 
     def _values(self, c: RowScalars, hit: Bools) -> Floats:
         """[n] by what rows are compared, hits with hits and others with others; the lowest is the best."""
-        distance = c.l2 if self.threat.norm == "l2" else c.linf
-        value = np.where(hit & (self.threat.objective == "minimum"), distance, c.margin)
-        value[np.isnan(value)] = np.inf
-        return value
+        value = c.margin
+        if self.threat.objective == "minimum":
+            value = np.where(hit, c.l2 if self.threat.norm == "l2" else c.linf, value)
+        return np.where(np.isnan(value), np.inf, value)
 
-    def _better(self, c: RowScalars, candidate: Bools, hit: Bools, value: Floats) -> Bools:
+    def _better(self, c: RowScalars, candidate: Bools, hit: Bools, value: Floats, *, singly: bool) -> Bools:
         """[n] whether a candidate beats its game's best and all rows of the game before it.
 
         A hit beats what is none, then the lower value beats the higher; of equals the earlier stays.
         """
-        rows = np.flatnonzero(candidate)
-        game = c.game[rows]
-        beats = (hit[rows] & ~self.best_hit[game]) | (
-            (hit[rows] == self.best_hit[game]) & (value[rows] < self.best_value[game])
-        )
-        rows = rows[beats]
+        best_hit = self.best_hit[c.game]
+        alike = (hit == best_hit) & (value < self.best_value[c.game])
+        better = candidate & ((hit & ~best_hit) | alike)
+        if singly:
+            return better
+        rows = np.flatnonzero(better)
         if len(rows) > 1 and c.rank[rows].any():
             rows = rows[np.lexsort((c.rank[rows], c.game[rows]))]
             _, grade = np.unique(np.stack([~hit[rows], value[rows]]), axis=1, return_inverse=True)
             # Grades fall from game to game by more than they differ, so that one running minimum serves all.
             fall = np.cumsum(np.diff(c.game[rows], prepend=c.game[rows[0]]) > 0) * len(rows)
             grade = grade.reshape(-1) - fall
-            rows = rows[np.append(True, grade[1:] < np.minimum.accumulate(grade)[:-1])]
-        better = np.zeros(len(candidate), dtype=bool)
-        better[rows] = True
+            better[rows] = np.append(True, grade[1:] < np.minimum.accumulate(grade)[:-1])
         return better
 
     def _segments(
         self,
         c: RowScalars,
+        before: Ints,
         turn: Ints,
         kept: Bools,
         better: Bools,
         hit: Bools,
         inside: Bools,
         value: Floats,
-        before: Ints,
+        *,
+        singly: bool,
     ) -> list[Segment]:
         """The volley cut at the marks that games pass in it."""
+
+        def segment(among: Bools, at: int | None, due: Ints) -> Segment:
+            rows = np.flatnonzero(among)
+            if not singly:
+                rows = self._last(rows, c)
+            columns = (c.game, turn, hit, inside, value, c.l2, c.linf)
+            return Segment(rows, *(column[rows] for column in columns), at, due)
+
+        passed = kept & (turn >= self._due[c.game])
+        if not passed.any():
+            return [segment(better, None, c.game[:0])] if better.any() else []
         segments = []
         mark = np.searchsorted(self.at, turn)
         for part in np.unique(mark[kept]).tolist():
-            rows = self._last(np.flatnonzero(better & (mark == part)), c)
             at = int(self.at[part])
-            due = np.flatnonzero((before < at) & (self.queries >= at))
-            segments.append(
-                Segment(
-                    rows,
-                    c.game[rows],
-                    turn[rows],
-                    hit[rows],
-                    inside[rows],
-                    value[rows],
-                    c.l2[rows],
-                    c.linf[rows],
-                    at if len(due) else None,
-                    due,
-                )
-            )
+            due = np.unique(c.game[kept & (before < at) & (turn >= at)])
+            segments.append(segment(better & (mark == part), at if len(due) else None, due))
+        self._due = self.at[np.searchsorted(self.at, self.queries, side="right")]
         return segments
 
     def _last(self, rows: Ints, c: RowScalars) -> Ints:
@@ -275,12 +293,13 @@ class Ledger:
         _, leading = np.unique(c.game[rows], return_index=True)
         return np.asarray(rows[leading])
 
-    def _close_ended(self, c: RowScalars, kept: Bools, hit: Bools, ends: Bools) -> None:
+    def _close_ended(self, c: RowScalars, turn: Ints, kept: Bools, hit: Bools, ends: Bools) -> None:
         if ends.any():
             if self.threat.objective == "first":
                 self.close(np.unique(c.game[kept & hit]), "hit")
             self.close(np.unique(c.game[kept & ends]), "banned")
-        self.close(np.flatnonzero(self.is_open & (self.queries >= self.threat.budget)), "budget")
+        if (spent := kept & (turn >= self.threat.budget)).any():
+            self.close(c.game[spent], "budget")
 
     def choose(self, games: Ints, l2: Floats, linf: Floats) -> Ints:
         """Enter the attacker's choice of final images, at these distances, in place of the best answers.

@@ -27,7 +27,7 @@ from arena.rules.feedback import shown
 from arena.rules.geometry import distances, quantise
 from arena.rules.losses import attack_loss
 from arena.rules.moves import Answers, Claim, Consult, Note, Resign, Submit, Volley, VolleyError
-from arena.rules.outcome import Bools, Floats, Ints, Reason, labels_of
+from arena.rules.outcome import Bools, Ints, Reason, labels_of
 from arena.rules.threat import Threat
 
 LONGEST_VOLLEY, VOLLEY_PIXELS = 4096, 2**27
@@ -132,20 +132,23 @@ class Referee(Host):
         Raises:
             VolleyError: if the volley is malformed.
         """
-        self.checks.form(volley.x, volley.game, volley.account)
+        x, game, account, flaws = volley.x, volley.game, volley.account, None
+        self.checks.form(x, game, account)
         word("purpose", volley.purpose)
-        flaws: Tensor | None = self.checks.flaws(volley.x, volley.game, volley.account)
-        if flaws is not None and (flaws.device.type == "cpu" or self.in_turns):
-            self.checks.reject(flaws.tolist())
-            flaws = None
-        # Until they are read with the answers, indices that are out of range must hurt nothing.
-        game = volley.game.clone() if flaws is None else volley.game.clamp(0, self.games - 1)
-        account = torch.zeros_like(game) if volley.account is None else volley.account.clone()
+        if self.board.on_host or self.in_turns:
+            self.checks.values(x, game, account)
+            game = game.clone()
+        else:
+            flaws = self.checks.flaws(x, game, account)
+            # Until they are read with the answers, indices that are out of range must hurt nothing.
+            game = game.clamp(0, self.games - 1)
+        account = torch.zeros_like(game) if account is None else account.clone()
         self.board.ledger.begin_volley()
         rank = rank_within(game)
+        turn = self.board.asked(game).add_(rank).add_(1)
         place = torch.arange(len(game), device=game.device)
-        rows = Rows(game, self.board.key[game], self.board.asked(game) + rank + 1, account, place)
-        sent = volley.x.detach().clone()
+        rows = Rows(game, self.board.key.index_select(0, game), turn, account, place)
+        sent = x.detach().clone()
         whole = Wave(quantise(sent, self.threat.quantisation), sent, rows, rank, volley.purpose, flaws)
         return self._next(Queue.of(whole)) if self.in_turns else whole
 
@@ -159,7 +162,7 @@ class Referee(Host):
         ruling = self.board.ledger.enter(scalars)
         self.granted = int(np.count_nonzero(ruling.kept))
         if self.oracle.stateful:
-            self.oracle.commit(torch.from_numpy(ruling.kept).to(self.board.device))
+            self.oracle.commit(self.board.place(ruling.kept))
         self._settle(wave, ruling)
         self._report(wave.purpose, scalars, ruling)
         answers = self._answers(wave, scores, label, ruling)
@@ -192,22 +195,24 @@ class Referee(Host):
         """The rows' scalars on the host: on a device by the one copy of a volley."""
         board, rows = self.board, wave.rows
         targeted = board.target is not None
-        margin = attack_loss(scores, board.goal[rows.game], "margin", targeted=targeted, logits=True)
-        l2, linf = distances(wave.x, board.x0[rows.game])
+        goal = board.goal.index_select(0, rows.game)
+        margin = attack_loss(scores, goal, "margin", targeted=targeted, logits=True)
+        l2, linf = distances(wave.x, board.x0.index_select(0, rows.game))
         whole = [rows.game, wave.rank, rows.account, label]
         raised = [response.given(name) for name in ("refused", "flagged", "banned")]
-        flags = [board.wins(label, rows.game), *raised]
-        if label.device.type == "cpu":
+        if board.on_host:
             if wave.flaws is not None:
                 self.checks.reject(wave.flaws.tolist())
             none = np.zeros(len(label), dtype=bool)
             # Copies: what players hold and may write to is not what the books and the log are made of.
+            numbers = [column.numpy().copy() for column in whole]
             return RowScalars(
-                *(column.numpy().copy() for column in whole),
-                *(_widened(column) for column in (margin, l2, linf)),
-                *(none if flag is None else flag.numpy().copy() for flag in flags),
+                *numbers,
+                *(column.numpy().astype(np.float64) for column in (margin, l2, linf)),
+                board.wins(numbers[3], numbers[0]),
+                *(none if flag is None else flag.numpy().copy() for flag in raised),
             )
-        no = torch.zeros_like(l2)
+        no, flags = torch.zeros_like(l2), [board.wins(label, rows.game), *raised]
         columns = [*whole, margin, l2, linf, *(no if flag is None else flag for flag in flags)]
         packed = torch.stack([column.to(torch.float32) for column in columns])
         if wave.flaws is None:
@@ -245,7 +250,7 @@ class Referee(Host):
             refused = torch.zeros_like(answered)
         else:
             flags = np.stack([ruling.kept & ~ruling.refused, ruling.kept & ruling.refused])
-            answered, refused = torch.from_numpy(flags).to(game.device).unbind()
+            answered, refused = self.board.place(flags).unbind()
             label = torch.where(answered, label, -1)
         seen = shown(scores, self.threat.feedback, self.threat.top_k)
         if seen is not None and not (answered_all and ruling.labelled):
@@ -329,8 +334,3 @@ class Referee(Host):
         wrong = self.oracle.base_labels(self.board.x0[place]) != self.board.label[place]
         self.board.ledger.close(games[wrong.cpu().numpy()], "clean")
         self.judge.open(games)
-
-
-def _widened(column: Tensor) -> Floats:
-    """A column of float32 values on the host, in float64."""
-    return column.detach().float().numpy().astype(np.float64)

@@ -93,9 +93,13 @@ class Queue:
 
 def rank_within(game: Tensor) -> Tensor:
     """[n] how many earlier entries of `game` [n] are equal to each."""
-    if len(game) < 2 or (game.device.type == "cpu" and bool((game.diff() > 0).all())):
+    if len(game) < 2 or (game.device.type == "cpu" and _ascends(game.numpy())):
         return torch.zeros_like(game)  # one row a game, in order: most volleys, told without sorting
     ordered, order = game.sort(stable=True)
     first = torch.searchsorted(ordered, ordered)
     place = torch.arange(len(game), device=game.device)
     return torch.empty_like(place).scatter_(0, order, place - first)
+
+
+def _ascends(game: Ints) -> bool:
+    return bool((game[1:] > game[:-1]).all())

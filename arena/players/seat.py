@@ -96,7 +96,8 @@ class Games:
         if len(x) == len(i) == 0:
             return self._unasked(i)
         if len(x) <= self.max_rows:
-            return (yield from self._move(Volley(x, i, account, purpose)))
+            self.state = answers = yield Volley(x, i, account, purpose)
+            return answers
         self._check_lengths(x, i, account)
         parts: list[Answers] = []
         for cut in range(0, len(x), self.max_rows):

@@ -15,10 +15,11 @@ def margin(scores: Tensor, label: Tensor) -> Tensor:
 
     With one class the margin is z_y itself.
     """
-    own = scores.gather(1, label.unsqueeze(1)).squeeze(1)
-    if scores.shape[1] == 1:
-        return own
-    return own - scores.scatter(1, label.unsqueeze(1), -torch.inf).amax(dim=1)
+    column = label.unsqueeze(1)
+    own = scores.gather(1, column)
+    if scores.shape[1] > 1:
+        own = own.sub_(scores.scatter(1, column, -torch.inf).amax(dim=1, keepdim=True))
+    return own.squeeze(1)
 
 
 def attack_loss(scores: Tensor, label: Tensor, kind: Loss, *, targeted: bool, logits: bool) -> Tensor:

@@ -63,6 +63,24 @@ def place(games: Games, theta: Tensor, radius: Tensor, i: Tensor) -> Tensor:
     return step.add_(games.x0[i]).float().clamp_(0, 1)
 
 
+class Rays:
+    """`place` along the directions `theta` [n,C,H,W] of games `i` [n], as a `Path`.
+
+    What rows need is gathered when they are not those of the call before: searches ask the same for long.
+    """
+
+    def __init__(self, games: Games, theta: Tensor, i: Tensor) -> None:
+        self.games, self.theta, self.i = games, theta, i
+        self.rows: Tensor | None = None
+
+    def __call__(self, radius: Tensor, rows: Tensor) -> Tensor:
+        if rows is not self.rows:
+            self.rows, self.directions = rows, self.theta[rows].double()
+            self.x0 = self.games.x0[self.i[rows]]
+        step = self.directions * radius.view(-1, 1, 1, 1)
+        return step.add_(self.x0).float().clamp_(0, 1)
+
+
 # Where to begin
 
 
@@ -141,7 +159,7 @@ def _narrow(games: Games, best: Directions, theta: Tensor, length: Tensor, i: Te
     g = yield from bisect(
         games,
         i,
-        lambda r, rows: place(games, theta[rows], r, i[rows]),
+        Rays(games, theta, i),
         torch.zeros_like(radius),
         radius,
         width=START_WIDTH,
@@ -182,7 +200,7 @@ def local_search(
         yield from bisect(
             games,
             i,
-            lambda r, rows: place(games, theta[rows], r, i[rows]),
+            Rays(games, theta, i),
             benign,
             adversarial,
             width=width,

@@ -20,7 +20,10 @@ HALVINGS = 25
 """Of one search to a width in l2: to 1e-4 from the far corner of an image of 224 pixels."""
 
 Path = Callable[[Tensor, Tensor], Tensor]
-"""Images [m,C,H,W] at places t [m] float64 of the paths of rows [m] (index into the games searched)."""
+"""Images [m,C,H,W] at places t [m] float64 of the paths of rows [m] (index into the games searched).
+
+Rows that are asked for again come as the same tensor.
+"""
 Searching = Generator[Move, Answers, Tensor]
 
 
@@ -44,17 +47,24 @@ def bisect(
     Returns:
         The adversarial ends [n] float64.
     """
-    benign, adversarial = benign.clone(), adversarial.clone()
+    found = adversarial.clone()
+    rows, game = torch.arange(len(i), device=i.device), i
     for _ in range(steps):
-        wide = ((adversarial - benign).abs() > width) & games.state.open[i]
-        rows = wide.nonzero().squeeze(1)
+        wide = ((adversarial - benign).abs() > width) & games.state.open[game]
+        on = wide.nonzero().squeeze(1)
+        if len(on) < len(rows):
+            # Games close and brackets narrow for good: these rows are done.
+            found[rows] = adversarial
+            rows, game, benign, adversarial = rows[on], game[on], benign[on], adversarial[on]
+            width = width[on] if isinstance(width, Tensor) else width
         if not len(rows):
             break
-        middle = (benign[rows] + adversarial[rows]) / 2
-        fooled = yield from games.fools(path(middle, rows), i[rows], purpose)
-        adversarial[rows] = torch.where(fooled, middle, adversarial[rows])
-        benign[rows] = torch.where(fooled, benign[rows], middle)
-    return adversarial
+        middle = (benign + adversarial) / 2
+        fooled = games.wrong((yield from games.ask(path(middle, rows), game, purpose)))
+        adversarial = torch.where(fooled, middle, adversarial)
+        benign = torch.where(fooled, benign, middle)
+    found[rows] = adversarial
+    return found
 
 
 def halvings(relative_width: float) -> int:
