@@ -175,7 +175,7 @@ class AttackerSubject:
 
     def constant(self) -> Iterator[AttackerTrial]:
         place = constant_world(self.device)
-        return self._changed("a classifier that answers all images alike", tiny_world=place, clean=())
+        return self._changed("a classifier that answers all images alike", world=place, clean=())
 
     def saturated(self) -> Iterator[AttackerTrial]:
         return self._changed("every value of the images 0 or 1", saturated=True)
