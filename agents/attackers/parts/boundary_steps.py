@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -10,14 +10,26 @@ from torch import Tensor
 from agents.attackers.parts.walks import Window
 from arena.players import Games
 
-if TYPE_CHECKING:
-    from agents.attackers.decision.boundary import Boundary
-
 SPHERICAL_WINDOW, SOURCE_WINDOW = 100, 30
 TOO_RARE, TOO_OFTEN = 0.2, 0.5
 """Rates of success outside of which steps are changed."""
 CONVERGED, STAYS_CONVERGED = 1e-7, 2e-7
 CONFIRMATIONS = 100
+
+
+class WalkParameters(Protocol):
+    """The parameters of the Boundary Attack that its steps go by (`boundary` explains them)."""
+
+    @property
+    def spherical_step(self) -> float: ...
+    @property
+    def source_step(self) -> float: ...
+    @property
+    def step_adaptation(self) -> float: ...
+    @property
+    def spherical_every(self) -> int: ...
+    @property
+    def candidates(self) -> int: ...
 
 
 class FoolboxSteps:
@@ -33,7 +45,7 @@ class FoolboxSteps:
 
     source_too_rare, source_too_often = 0.1, 0.25
 
-    def __init__(self, attack: Boundary, games: Games) -> None:
+    def __init__(self, attack: WalkParameters, games: Games) -> None:
         self.attack, device = attack, games.x0.device
         whole = torch.ones(len(games), dtype=torch.int64, device=device)
         self.sigma = attack.spherical_step * whole.double()
@@ -82,7 +94,7 @@ class OriginalSteps(FoolboxSteps):
 
     source_too_rare, source_too_often = TOO_RARE, TOO_OFTEN
 
-    def __init__(self, attack: Boundary, games: Games) -> None:
+    def __init__(self, attack: WalkParameters, games: Games) -> None:
         super().__init__(attack, games)
         self.tried = torch.zeros_like(self.step)
         self.renewed = torch.zeros_like(self.held)
@@ -123,7 +135,7 @@ class ArtSteps:
         sigma, epsilon: [G] float64, relative to the distance.
     """
 
-    def __init__(self, attack: Boundary, games: Games) -> None:
+    def __init__(self, attack: WalkParameters, games: Games) -> None:
         self.factor = attack.step_adaptation
         whole = torch.ones(len(games), dtype=torch.float64, device=games.x0.device)
         self.sigma, self.epsilon = attack.spherical_step * whole, attack.source_step * whole
