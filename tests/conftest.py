@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too; read when torch is imported
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.datasets import Dataset
-from arena.training import RECIPES, Checkpoint, Job, Listener, Stopped, Trained, TrainingError, measure, train
+from arena.training import (
+    RECIPES,
+    Checkpoint,
+    Job,
+    TrainingListener,
+    Stopped,
+    Trained,
+    TrainingError,
+    measure,
+    train,
+)
 from arena.training.session import Figures, Session, evaluate, own_draws
 
 Short = Callable[..., Job]
@@ -25,7 +35,7 @@ def equal(first: Trained, second: Trained) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-class Steps(Listener):
+class Steps(TrainingListener):
     """Counts steps, and says stop after some."""
 
     def __init__(self, most: int = 10**9) -> None:
