@@ -21,6 +21,7 @@ from arena.game.openings import Openings, ResourcePool, draw_resources, draw_tar
 from arena.game.shard import Job, play_shard, seed_of
 from arena.game.stack import Stack, prepare
 from arena.players import Attacker
+from arena.players.attacker import runs_of
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
 from arena.records.pieces import Piece
 from arena.records.reports import GameRows, MarkRows, QueryRows
@@ -116,7 +117,8 @@ def play(
         targets: [G] target labels; None draws them as the threat says.
         train, calibration: (images, labels) for defenders that prepare themselves.
         resources: (images, labels) that the threat's resources are drawn from.
-        at: query counts to report verdicts at, besides 0 and the budget.
+        at: query counts to report verdicts at, besides 0 and the budget. An attacker whose first queries are
+            not as good as a run with a smaller budget (`Needs.prefix`) plays once for each of them.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
         keep_rows: keep every charged query in `Result.rows`, as memory allows.
@@ -128,7 +130,7 @@ def play(
     where = resolve_device(device)
     _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     player = build_attacker(attacker)
-    rules, marks = _rules(player, threat, at)
+    rules = _rules(player, threat, at)
     defenders = build_stack(defender)
     if (unmet := player.needs.unmet_by(defenders)) is not None:
         raise ValueError(f"attacker {name_of(player)} cannot play this defense: {unmet}")
@@ -142,42 +144,49 @@ def play(
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Openings(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
-    own, tape = ResourcePool(data.given.get("resources"), base), _Tape(keep_rows)
-    return _played(player, stack, whole, rules, marks, own, tape, votes=votes, shard=shard, seed=seed)
+    own, runs = ResourcePool(data.given.get("resources"), base), runs_of(player, rules, [int(c) for c in at])
+    return _played(player, stack, whole, runs, own, votes=votes, shard=shard, seed=seed, keep_rows=keep_rows)
 
 
 def _played(
     player: Attacker,
     stack: Stack,
     whole: Openings,
-    rules: Threat,
-    marks: list[int],
+    runs: list[tuple[Threat, tuple[int, ...]]],
     own: ResourcePool,
-    tape: _Tape,
     *,
     votes: int,
     shard: int,
     seed: int,
+    keep_rows: bool,
 ) -> Result:
-    """The games of a deal, shard by shard; `own` holds the attacker's own images."""
-    for first in range(0, len(whole), shard):
-        openings = whole[first : first + shard]
-        job = Job(
-            stack=stack,
-            openings=openings,
-            threat=rules,
-            defender_seed=seed_of("defender", seed, 0),
-            at=marks,
-            votes=votes,
-            attacker=player,
-            attacker_seed=seed_of("attacker", seed, 0),
-            resources=draw_resources(rules, own, openings, seed),
-            defense=told(stack.defenders),
-            level="queries" if tape.keep_rows else "games",
-        )
-        play_shard(job, tape)
-        tape.originals.append(quantise(openings.x0, rules.quantisation).cpu().numpy())
-    return tape.result(rules)
+    """The games of all runs, shard by shard; `own` holds the attacker's own images.
+
+    The result is that of the last run, which has the largest budget, with the verdicts of all.
+    """
+    results: list[Result] = []
+    for threat, at in runs:
+        tape = _Tape(keep_rows)
+        for first in range(0, len(whole), shard):
+            openings = whole[first : first + shard]
+            job = Job(
+                stack=stack,
+                openings=openings,
+                threat=threat,
+                defender_seed=seed_of("defender", seed, 0),
+                at=at,
+                votes=votes,
+                attacker=player,
+                attacker_seed=seed_of("attacker", seed, 0),
+                resources=draw_resources(threat, own, openings, seed),
+                defense=told(stack.defenders),
+                level="queries" if keep_rows else "games",
+            )
+            play_shard(job, tape)
+            tape.originals.append(quantise(openings.x0, threat.quantisation).cpu().numpy())
+        results.append(tape.result(threat))
+    marks = {at: rows for result in results for at, rows in result.marks.items()}
+    return replace(results[-1], marks=dict(sorted(marks.items())), prefix=player.needs.prefix)
 
 
 def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
@@ -201,18 +210,15 @@ def _is_whole(count: Any) -> bool:
     return isinstance(count, int | np.integer) and not isinstance(count, bool)
 
 
-def _rules(
-    player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[int]
-) -> tuple[Threat, list[int]]:
-    """The threat and the counts to report, as the attacker's budget convention makes them."""
+def _rules(player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[int]) -> Threat:
+    """The threat, which the attacker can play, and in whose budget the counts to report lie."""
     rules = parse_threat(threat)
     if (unmet := player.needs.unmet(rules)) is not None:
         raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
     for count in at:
         if not (_is_whole(count) and 1 <= count <= rules.budget):
             raise ValueError(f"at must be whole numbers from 1 to the budget {rules.budget}; found {count!r}")
-    factor = player.budget_factor
-    return rules.with_budget(rules.budget * factor), [int(c) * factor for c in (*at, rules.budget)]
+    return rules
 
 
 def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:

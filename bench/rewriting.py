@@ -16,8 +16,8 @@ from agents.defenders.aaa.linear import AAALinear
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.networks import NETWORKS
 from arena.datasets import load_dataset
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Rows
 
 ROWS = 256
@@ -45,8 +45,8 @@ def over_forward(classifier: Classifier) -> dict[str, float | str]:
     """Time of AAA-linear's answers over those of the bare classifier, on the same images."""
     x = torch.rand(ROWS, *classifier.shape, generator=torch.Generator().manual_seed(0))
     asking = rows(ROWS)
-    bare = Oracle(Stack(classifier))
-    defended = Oracle(Stack(classifier, (AAALinear(temperature=1.0),)))
+    bare = StackOracle(Stack(classifier))
+    defended = StackOracle(Stack(classifier, (AAALinear(temperature=1.0),)))
     ratios = []
     for _ in range(5):
         plain = seconds(lambda: bare.respond(x, asking), 3)
@@ -67,7 +67,7 @@ def rewriting(classes: int) -> dict[str, float]:
     stand_in = Classifier(
         _Constant(scores), shape=(1, 1, 1), classes=classes, batch=ROWS, name=f"{classes} classes"
     )
-    oracle = Oracle(Stack(stand_in, (aaa,)))
+    oracle = StackOracle(Stack(stand_in, (aaa,)))
     asking = rows(ROWS)
     return {
         "classes": classes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -25,6 +26,12 @@ class Disagreement(Defender):
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This monitor with the hardened classifier to compare with."""
+        return self.restore({}, classifier)
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
         fitted = copy.copy(self)
         object.__setattr__(fitted, "_classifier", classifier)
         return fitted

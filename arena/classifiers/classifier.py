@@ -100,11 +100,14 @@ class Classifier:
 
         The same network in another precision is another classifier.
         """
+        if self.precision == "float32":
+            return self._sha_of_weights()
+        return hashlib.sha256(f"{self._sha_of_weights()} {self.precision}".encode()).hexdigest()
+
+    def _sha_of_weights(self) -> str:
         if self._sha is None:
             self._sha = fingerprint(self.module)
-        if self.precision == "float32":
-            return self._sha
-        return hashlib.sha256(f"{self._sha} {self.precision}".encode()).hexdigest()
+        return self._sha
 
     @property
     def title(self) -> str:
@@ -167,6 +170,50 @@ class Classifier:
         self._evaluate()
         logits: Tensor = self.module(x)
         return logits.float()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every parameter and buffer of the module by name, also those outside its state dict."""
+        return {name: tensor.detach() for name, tensor in _tensors(self.module)}
+
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> Classifier:
+        """This classifier with other weights: a copy of its module that holds copies of `tensors`, which are
+        named as `tensors()` names its own. It has a fingerprint of its own, no card and no remarks.
+
+        Raises ValueError where they have other names, shapes or dtypes than its own.
+        """
+        own = self.tensors()
+        for name in sorted({*own, *tensors}):
+            mine, other = (_form(which.get(name)) for which in (own, tensors))
+            if mine != other:
+                raise ValueError(f"classifier {self.name!r} has {mine} as {name!r}; found {other}")
+        changed = copy.copy(self)
+        changed.module = copy.deepcopy(self.module)
+        for name, tensor in _tensors(changed.module):
+            tensor.data = tensors[name].detach().to(self.device, copy=True)  # strides too: kernels go by them
+        changed._sha, changed.card, changed.remarks = None, {}, ()
+        return changed
+
+    def settings(self) -> dict[str, Any]:
+        """What tells it from another classifier around the same module, JSON values by name."""
+        return {
+            "name": self.name,
+            "batch": self.batch,
+            "precision": self.precision,
+            "compile": self.compile,
+            "sha": self._sha_of_weights(),
+        }
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Classifier:
+        """This classifier, its module shared, with the `settings()` of another.
+
+        Raises ValueError for a precision that its device has not.
+        """
+        check_precision(settings["precision"], self.device)
+        changed = copy.copy(self)
+        changed.name, changed.batch, changed.precision, changed.compile, changed._sha = (
+            settings[key] for key in ("name", "batch", "precision", "compile", "sha")
+        )
+        return changed
 
     @classmethod
     def of(
@@ -278,6 +325,10 @@ def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
             module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
         )
     )
+
+
+def _form(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
 
 
 def _frozen(module: nn.Module, device: torch.device) -> nn.Module:

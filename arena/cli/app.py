@@ -60,7 +60,7 @@ def _told() -> tuple[type[Exception], ...]:
     from arena.datasets import DatasetError
     from arena.log import LogError
     from arena.players.registry import AgentError
-    from arena.scenario.files import ScenarioError
+    from arena.scenario.errors import ScenarioError
     from arena.training import TrainingError
 
     own = (AgentError, ScenarioError, DatasetError, ClassifierError, DeviceError, LogError, CommandError)

@@ -29,7 +29,7 @@ from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.report.terminal import wide_enough
 from arena.report.words import factor, megabytes, milliseconds, number, percent
-from arena.scenario.files import Match
+from arena.scenario.matches import Match
 
 UNDEFENDED = "none"
 ORIGIN = ("network", "arch", "dataset", "recipe_name", "training", "source", "licence")

@@ -28,8 +28,8 @@ from arena.datasets import DatasetError
 from arena.log import LogError, open_log
 from arena.report import print_results
 from arena.running.runner import Run
-from arena.scenario.files import Match
 from arena.scenario.jobs import shard_count
+from arena.scenario.matches import Match
 
 BYTES_PER_ROW = 64
 """Of a query in a SQLite log, index included (measured with `make bench`)."""

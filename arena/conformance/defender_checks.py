@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,17 +21,16 @@ from arena.conformance.defender_trials import (
     flaw_of_response,
     number_of,
     rows_of,
-    withheld,
 )
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.stand_in_agents import NoisyInput, Several
 from arena.conformance.surroundings import AMBIENT
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
-from arena.players.defender import pick
 from arena.players.registry import name_of
+from arena.players.response import pick
 
 _MEMORIES = ("none", "game", "account", "service")
 _ROWS = 7
@@ -48,6 +48,7 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
         Check("nan", "lets logits that are NaN pass by, and the other rows do not notice", _nan),
         Check("untouched", "leaves the images, the rows and the scores it was given as they are", _untouched),
         Check("reproducible", "prepares itself and answers the same again from the same seed", _reproducible),
+        Check("state", "is written and read back as it was prepared", _state),
         Check("draws", "draws by the row's key if it is random, and not at all if it is not", _draws),
         Check("generators", "neither depends on nor disturbs the global random generators", _generators),
         Check("batch", "answers a row alone as in a batch, in any order, bit for bit", _batch),
@@ -115,7 +116,7 @@ def _finite(subject: DefenderSubject) -> None:
         for scale in (0.0, 1e-6, 1.0, 1e4):
             desk = subject.desk(number, network=_scaled(place.classifier, scale))
             response = desk.ask(subject.images(_ROWS, number), rows_of(range(_ROWS), 1, subject.device))
-            if not bool((response.scores.isfinite().all(dim=1) | withheld(response)).all()):
+            if not bool((response.scores.isfinite().all(dim=1) | response.withheld).all()):
                 raise ConformanceError(
                     f"it answered finite logits with scores that are not "
                     f"[logits times {scale:g}, {place.classes} classes]"
@@ -140,7 +141,7 @@ def _nan(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS, 1), rows_of(range(_ROWS), 1, subject.device)
     desk = subject.desk(1, network=network)
     response = desk.ask(x, rows)
-    made_up = ~response.scores.isnan().any(dim=1) & ~withheld(response)
+    made_up = ~response.scores.isnan().any(dim=1) & ~response.withheld
     if bool(made_up[[2, 4]].any()):
         raise ConformanceError("it answered logits that are NaN with scores of its own making")
     sound = torch.tensor([0, 1, 3, 6])
@@ -180,6 +181,22 @@ def _reproducible(subject: DefenderSubject) -> None:
     again = AskedDefender(*copy.deepcopy(subject.again)).ask(x, rows)
     if (found := differs(one, again)) is not None:
         raise ConformanceError(f"prepared again on the same data, it answers otherwise: {found}")
+
+
+def _state(subject: DefenderSubject) -> None:
+    for number in range(len(subject.worlds)):
+        one, same = subject.desk(number), subject.desk(number)
+        other = AskedDefender(*subject.read_back(number))
+        told = [json.dumps(desk.defender.facts()) for desk in (one, other)]  # in which NaN equals NaN
+        if told[0] != told[1]:
+            raise ConformanceError(f"written and read back, its facts are {told[1]}, not {told[0]}")
+        for turn in (1, 2):
+            x, rows = subject.images(_ROWS, number), rows_of(range(_ROWS), turn, subject.device)
+            expected = one.play(x, rows)
+            if differs(expected, same.play(x, rows)) is not None:
+                return  # not the writing's doing
+            if (found := differs(expected, other.play(x, rows))) is not None:
+                raise ConformanceError(f"written and read back, it answers otherwise: {found}")
 
 
 def _draws(subject: DefenderSubject) -> str | None:
@@ -347,7 +364,7 @@ def _stack(subject: DefenderSubject) -> None:
         for images in (x, dark):
             stack = Stack(base, copy.deepcopy(defenders))
             with answering_for(mine, f"answering {where}"):
-                oracle = Oracle(stack, games=_ROWS)
+                oracle = StackOracle(stack, games=_ROWS)
                 response = oracle.respond(images, rows_of(range(_ROWS), 1, subject.device))
                 oracle.commit(torch.arange(_ROWS, device=images.device) % 2 == 0)
                 oracle.respond(images, rows_of(range(_ROWS), 2, subject.device))
@@ -370,7 +387,6 @@ def _detector(subject: DefenderSubject) -> str | None:
     if subject.defender.memory != "none":
         return "whether it flags what its detector detects depends on what it remembers"
     response = desk.ask(x, rows_of(range(_ROWS), 1, subject.device))
-    flagged = torch.zeros_like(withheld(response)) if response.flagged is None else response.flagged
-    if bool(((scores >= 0) & ~flagged & ~withheld(response)).any()):
+    if bool(((scores >= 0) & ~response.flagged & ~response.withheld).any()):
         raise ConformanceError("it does not flag what its detector scores from 0 on")
     return None

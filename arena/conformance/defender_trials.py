@@ -21,10 +21,10 @@ from arena.classifiers.classifier import fingerprint
 from arena.conformance.results import ConformanceError, Skip, said
 from arena.conformance.surroundings import AMBIENT, global_generators
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
-from arena.game.stack import prepare
+from arena.game.prepared import PreparedError, read, written
+from arena.game.stack import Stack, prepare
 from arena.players import Defender, Response, Rows
 
-FLAGS = ("declined", "refused", "flagged", "banned")
 LogitsOf = Callable[[Tensor, Rows], Tensor]
 """Images [n,C,H,W] and who asks -> logits [n,K]."""
 
@@ -68,7 +68,7 @@ class AskedDefender:
         self.defender, self.base, self.seed, self.ambient = defender, base, seed, ambient
         self.network = network or (lambda x, rows: base(x))
         with answering_for(defender, "start"):
-            self.memory = defender.start(games, accounts, torch.device(base.device))
+            self.memory = defender.start((games, *base.shape), accounts, torch.device(base.device))
         self.passed = Passed([], [], [])
         self.used: list[str] = []
 
@@ -238,6 +238,20 @@ class DefenderSubject:
                     return "it passed on images that are not finite"
         return None
 
+    def read_back(self, number: int = 0) -> tuple[Defender, Classifier]:
+        """What `prepared` gives in world `number`, written and read back by a fresh copy.
+
+        Raises ConformanceError if that fails, and Skip as `prepared` does.
+        """
+        defender, base = self.prepared(number)
+        given = self.worlds[number].classifier
+        stack = Stack(base, (defender,), (None if base is given else base,), (self.defender,))
+        try:
+            again = read(written(stack), given, [copy.deepcopy(self.defender)])
+        except PreparedError as error:
+            raise ConformanceError(str(error)) from error
+        return again.defenders[0], again.base
+
     @cached_property
     def again(self) -> tuple[Defender, Classifier]:
         """What `prepared` gives in world 0, prepared once more on the same data."""
@@ -279,8 +293,8 @@ def flaw_of_response(response: object, count: int, classes: int, device: torch.d
         return f"{want}; found {type(scores).__name__}"
     if scores.dtype != torch.float32 or scores.device != device or list(scores.shape) != [count, classes]:
         return f"{want}; found {scores.dtype} {list(scores.shape)} on {scores.device}"
-    for name in FLAGS:
-        flag: object = getattr(response, name)
+    for name in Response.FLAGS:
+        flag: object = response.given(name)
         if flag is None:
             continue
         if not isinstance(flag, Tensor) or flag.dtype != torch.bool or flag.device != device:
@@ -297,21 +311,11 @@ def differs(one: Response, other: Response) -> str | None:
         row = int((~same).any(dim=1).nonzero()[0])
         gap = float((one.scores[row] - other.scores[row]).abs().max())
         return f"its scores of row {row} are {gap:.3g} apart"
-    for name in FLAGS:
-        mine, its = (_flag(response, name) for response in (one, other))
+    for name in Response.FLAGS:
+        mine, its = (getattr(response, name) for response in (one, other))
         if not torch.equal(mine, its):
             return f"row {int((mine != its).nonzero()[0])} is {name} in one answer and not in the other"
     return None
-
-
-def withheld(response: Response) -> Tensor:
-    """[n] bool: declined, refused or banned."""
-    return _flag(response, "declined") | _flag(response, "refused") | _flag(response, "banned")
-
-
-def _flag(response: Response, name: str) -> Tensor:
-    flag: Tensor | None = getattr(response, name)
-    return torch.zeros_like(response.scores[:, 0], dtype=torch.bool) if flag is None else flag
 
 
 def alike(one: Any, other: Any) -> bool:

@@ -17,8 +17,8 @@ from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Response
 from arena.rules.outcome import labels_of
 
@@ -89,10 +89,10 @@ class Evaluation:
         """By pieces, as `read` gives them."""
         seed = draws.derive(self.seed, "utility")
         service = any(d.memory == "service" for d in stack.defenders)
-        oracle = Oracle(stack, seed=seed, games=len(self)) if service else None
+        oracle = StackOracle(stack, seed=seed, games=len(self)) if service else None
         for cut, x in self._pieces(stack.base):
             place = self.places[cut : cut + len(x)]
-            own = oracle or Oracle(stack, seed=seed, games=len(x))
+            own = oracle or StackOracle(stack, seed=seed, games=len(x))
             game = self.split.index[place].to(x.device)
             response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
             own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))
@@ -127,14 +127,8 @@ def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
     (-1 for none), whether the image was refused, the confidence of the label, -log p of `truth`, and whether
     the image was flagged."""
     scores = response.scores.cpu()
-    refused, declined, flagged = torch.zeros(3, len(scores), dtype=torch.bool).unbind()
-    for flag in (response.refused, response.banned):
-        refused = refused if flag is None else refused | flag.cpu()
-    if response.declined is not None:
-        declined = response.declined.cpu()
-    if response.flagged is not None:
-        flagged = response.flagged.cpu()
-    label = torch.where(refused | declined, -1, labels_of(scores))
+    refused, flagged = (response.refused | response.banned).cpu(), response.flagged.cpu()
+    label = torch.where(response.withheld.cpu(), -1, labels_of(scores))
     log_p = log_probabilities(scores)
     return label, refused, log_p.max(dim=1).values.exp(), -log_p.gather(1, truth[:, None])[:, 0], flagged
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.devices import cuda_peak
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Rows
 
 SECONDS = (0.1, 5.0)
@@ -95,7 +95,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
 
 def _ask(stack: Stack, x: Tensor, seed: int) -> float:
     """The seconds that one volley of `x` takes, memories committed, from fresh ones on."""
-    oracle, rows = Oracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
+    oracle, rows = StackOracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     _wait(x.device)
     began = time.perf_counter()

@@ -19,7 +19,8 @@ from arena.game.openings import Openings
 from arena.game.oracle import Oracle
 from arena.game.verdicts import Judge
 from arena.game.waves import Queue, Wave, rank_within
-from arena.players.defender import Response, Rows
+from arena.players.defender import Rows
+from arena.players.response import Response
 from arena.players.seat import Games, Resources
 from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
 from arena.rules.feedback import shown
@@ -150,18 +151,18 @@ class Referee(Host):
 
     def release(self, wave: Wave, response: Response) -> Wave | Answers:
         """Charge a wave and enter what was responded; the next wave, or the answers where it was the last."""
-        response = replace(response, scores=response.scores.detach())
-        label = labels_of(response.scores)
-        if response.declined is not None:
-            label = torch.where(response.declined, -1, label)
-        scalars = self._scalars(wave, response, label)
+        scores = response.scores.detach()
+        label = labels_of(scores)
+        if (declined := response.given("declined")) is not None:
+            label = torch.where(declined, -1, label)
+        scalars = self._scalars(wave, response, scores, label)
         ruling = self.board.ledger.enter(scalars)
         self.granted = int(np.count_nonzero(ruling.kept))
         if self.oracle.stateful:
             self.oracle.commit(torch.from_numpy(ruling.kept).to(self.board.device))
         self._settle(wave, ruling)
         self._report(wave.purpose, scalars, ruling)
-        answers = self._answers(wave, response.scores, label, ruling)
+        answers = self._answers(wave, scores, label, ruling)
         if (queue := wave.queue) is None:
             return answers
         queue.answers.append(answers)
@@ -187,14 +188,15 @@ class Referee(Host):
             if segment.mark is not None:
                 self.judge.mark(segment.mark, segment.due)
 
-    def _scalars(self, wave: Wave, response: Response, label: Tensor) -> RowScalars:
+    def _scalars(self, wave: Wave, response: Response, scores: Tensor, label: Tensor) -> RowScalars:
         """The rows' scalars on the host: on a device by the one copy of a volley."""
         board, rows = self.board, wave.rows
         targeted = board.target is not None
-        margin = attack_loss(response.scores, board.goal[rows.game], "margin", targeted=targeted, logits=True)
+        margin = attack_loss(scores, board.goal[rows.game], "margin", targeted=targeted, logits=True)
         l2, linf = distances(wave.x, board.x0[rows.game])
         whole = [rows.game, wave.rank, rows.account, label]
-        flags = [board.wins(label, rows.game), response.refused, response.flagged, response.banned]
+        raised = [response.given(name) for name in ("refused", "flagged", "banned")]
+        flags = [board.wins(label, rows.game), *raised]
         if label.device.type == "cpu":
             if wave.flaws is not None:
                 self.checks.reject(wave.flaws.tolist())
@@ -294,15 +296,14 @@ class Referee(Host):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')
         self.checks.whole(move.x, move.game)
         board, game, x = self.board, move.game, move.x.detach().clone()
-        loss = None
-        if move.what == "gradient":
-            targeted = board.target is not None
-            insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
-        else:
-            try:
+        loss, targeted = None, board.target is not None
+        try:
+            if move.what == "gradient":
+                insight, loss = self.oracle.gradient(x, board.goal[game], move.loss, targeted=targeted)
+            else:
                 insight = self.oracle.detector(x)
-            except NotImplementedError as error:
-                raise VolleyError(str(error)) from error
+        except NotImplementedError as error:
+            raise VolleyError(str(error)) from error
         board.ledger.insider += np.bincount(game.cpu().numpy(), minlength=self.games)
         return replace(self.state(), insight=insight, loss=loss)
 

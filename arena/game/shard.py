@@ -11,9 +11,9 @@ from arena import draws
 from arena.classifiers.threads import computing_threads
 from arena.game.driver import AttackerError, drive
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players.attacker import Attacker
 from arena.players.seat import Games, Resources
 from arena.records.pieces import LogLevel, Pieces, Recorder
@@ -67,7 +67,7 @@ def seed_of(who: str, seed: int, repeat: int) -> int:
 
 def seat_games(setup: GameSetup, listener: Listener | None = None) -> Referee:
     """The Referee of a setup, before the first move."""
-    oracle = Oracle(
+    oracle = StackOracle(
         setup.stack,
         seed=setup.defender_seed,
         games=len(setup.openings),

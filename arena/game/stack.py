@@ -10,7 +10,8 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.threads import computing_threads
-from arena.players.defender import Defender, Response, Splits
+from arena.players.defender import Defender, Splits
+from arena.players.response import Response
 
 
 class DefenderError(TypeError):
@@ -24,10 +25,15 @@ class Stack:
     Attributes:
         base: the classifier after hardening.
         defenders: outermost first.
+        hardened: for each defender the classifier that its `harden` made, None where that was the one it was
+            given; (): nothing was hardened.
+        unprepared: the defenders before they were fitted, (): they are those of `defenders`.
     """
 
     base: Classifier
     defenders: tuple[Defender, ...] = ()
+    hardened: tuple[Classifier | None, ...] = ()
+    unprepared: tuple[Defender, ...] = ()
 
     @property
     def random(self) -> bool:
@@ -47,36 +53,38 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     Raises:
         DefenderError: if one returns something else than it must.
     """
+    hardened: list[Classifier | None] = []
     for defender in reversed(defenders):
-        classifier = defender.harden(classifier, splits)
+        given, classifier = classifier, defender.harden(classifier, splits)
         if not isinstance(classifier, Classifier):
             found = type(classifier).__name__
             raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
+        hardened.append(None if classifier is given else classifier)
     fitted: list[Defender] = []
     for defender in reversed(defenders):
         fitted.append(defender.fit(classifier, splits))
         if not isinstance(fitted[-1], Defender):
             found = type(fitted[-1]).__name__
             raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    return Stack(classifier, tuple(reversed(fitted)))
+    return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)), tuple(defenders))
 
 
 def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
     """The form of an answer, by what can be told without looking at the device."""
-    name = type(defender).__name__
+    who = type(defender).__name__
     if not isinstance(response, Response):
-        raise DefenderError(f"defender {name} must answer a Response; found {type(response).__name__}")
+        raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
     wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
         ("scores", response.scores, torch.float32, (n, base.classes))
     ]
-    for flag in ("declined", "refused", "flagged", "banned"):
-        if (value := getattr(response, flag)) is not None:
-            wanted.append((flag, value, torch.bool, (n,)))
+    for name in Response.FLAGS:
+        if (flag := response.given(name)) is not None:
+            wanted.append((name, flag, torch.bool, (n,)))
     for what, value, dtype, shape in wanted:
         if not isinstance(value, Tensor):
-            raise DefenderError(f"defender {name}: {what} must be a tensor; found {type(value).__name__}")
+            raise DefenderError(f"defender {who}: {what} must be a tensor; found {type(value).__name__}")
         if value.dtype != dtype or value.shape != shape or value.device != base.device:
             raise DefenderError(
-                f"defender {name}: {what} must be {dtype} {list(shape)} on {base.device}; "
+                f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; "
                 f"found {value.dtype} {list(value.shape)} on {value.device}"
             )

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from arena.game.board import Board
 from arena.game.oracle import Oracle
-from arena.players.defender import Response, Rows
+from arena.players.defender import Rows
 from arena.records.reports import GameRows, Listener, MarkRows
 from arena.rules.geometry import quantise
 from arena.rules.outcome import Floats, Ints, labels_of
@@ -137,12 +137,4 @@ class Judge:
         rows = Rows(place, board.key[place], turn, none, none).repeat(k)
         response = self.oracle.fresh(x.repeat_interleave(k, 0), rows)
         wrong = board.wins(labels_of(response.scores), place.repeat_interleave(k))
-        return (wrong & ~_withheld(response)).view(-1, k).sum(dim=1)
-
-
-def _withheld(response: Response) -> Tensor:
-    withheld = torch.zeros(len(response.scores), dtype=torch.bool, device=response.scores.device)
-    for flag in (response.declined, response.refused, response.banned):
-        if flag is not None:
-            withheld = withheld | flag
-    return withheld
+        return (wrong & ~response.withheld).view(-1, k).sum(dim=1)

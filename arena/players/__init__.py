@@ -1,7 +1,8 @@
 """The door for agents: the two interfaces that they implement, and what these speak of."""
 
 from arena.players.attacker import Attacker, Needs, relay
-from arena.players.defender import Defender, Inner, Response, Rows, Splits
+from arena.players.defender import Defender, Inner, Rows, Splits
+from arena.players.response import Response
 from arena.players.seat import Games, Resources
 from arena.rules.losses import Loss, margin
 from arena.rules.moves import (

@@ -89,6 +89,19 @@ class Attacker(ABC):
         """Play all `games` at once: yield moves, receive answers, return when nothing is left to do."""
 
 
+def runs_of(attacker: Attacker, threat: Threat, at: Sequence[int]) -> list[tuple[Threat, tuple[int, ...]]]:
+    """The runs that report an attacker's results at the counts `at` and at the threat's budget.
+
+    Each is a threat and the counts reported in it, ascending, all of them multiplied by the attacker's
+    `budget_factor`. It is one run, unless the first queries of a run are not as good as a run with a smaller
+    budget (`Needs.prefix`): such an attacker plays once for each count.
+    """
+    counts = [count * attacker.budget_factor for count in sorted({*at, threat.budget})]
+    if attacker.needs.prefix:
+        return [(threat.with_budget(counts[-1]), tuple(counts))]
+    return [(threat.with_budget(count), (count,)) for count in counts]
+
+
 def relay(play: Play, answer: Callable[[Move], Asking]) -> Play:
     """Let an inner attacker play behind a wrapper.
 

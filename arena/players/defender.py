@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
+from arena.players.response import Response
 
 if TYPE_CHECKING:
     from arena.classifiers import Classifier
@@ -82,59 +83,6 @@ class Rows:
         return self.draw * 16 + stream
 
 
-@dataclass(frozen=True, eq=False)
-class Response:
-    """A defended answer, [n] rows; None stands for False everywhere.
-
-    Attributes:
-        scores: [n,K] logits. The label answered is their argmax, ties to the lowest index.
-        declined: [n] bool: no label is given (-1), which is never a hit.
-        refused: [n] bool: nothing is answered, and the attacker is told so; charged.
-        flagged: [n] bool: marked by the defender, for the log; the attacker is not told.
-        banned: [n] bool: refused, and the account is closed.
-    """
-
-    scores: Tensor
-    declined: Tensor | None = None
-    refused: Tensor | None = None
-    flagged: Tensor | None = None
-    banned: Tensor | None = None
-
-
-def pick(response: Response, rows: Tensor) -> Response:
-    """The rows of a response selected by an index or a mask."""
-
-    def of(value: Tensor | None) -> Tensor | None:
-        return None if value is None else value[rows]
-
-    return Response(
-        response.scores[rows],
-        of(response.declined),
-        of(response.refused),
-        of(response.flagged),
-        of(response.banned),
-    )
-
-
-def concatenated(parts: Sequence[Response]) -> Response:
-    """Responses to consecutive rows as one."""
-
-    def of(name: str) -> Tensor | None:
-        values = [getattr(p, name) for p in parts]
-        if all(v is None for v in values):
-            return None
-        device = parts[0].scores.device
-        return torch.cat(
-            [
-                torch.zeros(len(p.scores), dtype=torch.bool, device=device) if v is None else v
-                for p, v in zip(parts, values, strict=True)
-            ]
-        )
-
-    columns: dict[str, Any] = {name: of(name) for name in ("declined", "refused", "flagged", "banned")}
-    return Response(torch.cat([p.scores for p in parts]), **columns)
-
-
 Inner: TypeAlias = Callable[[Tensor, Rows], Response]
 
 
@@ -175,6 +123,51 @@ class Defender:
         """What `fit` found, for the log; JSON values."""
         return {}
 
+    def state(self) -> dict[str, Any]:
+        """What `fit` found, tensors and JSON values by name, of which `restore` makes this defender again.
+
+        Raises:
+            NotImplementedError: if this defender fits, but does not say what it found.
+        """
+        if type(self).fit is not Defender.fit:
+            raise NotImplementedError(
+                f"{type(self).__name__} overrides fit, so it must override state() and "
+                f"restore(state, classifier) too: what fit found is written and read back"
+            )
+        return {}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
+        """This defender as `fit` left it, for the (hardened) `classifier` that it was fitted to.
+
+        Args:
+            state: what `state` gave, tensors on the classifier's device.
+
+        Raises:
+            NotImplementedError: if there is a state, but this defender does not say what to make of it.
+        """
+        if state:
+            raise NotImplementedError(
+                f"{type(self).__name__} has a state ({', '.join(sorted(state))}), so it must override "
+                f"restore(state, classifier)"
+            )
+        return self
+
+    def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
+        """The classifier that `harden` made of `classifier`, from the `tensors()` of what it made.
+
+        As it stands, for a `harden` that changes parameters and buffers alone.
+
+        Raises:
+            NotImplementedError: if the hardened network has other tensors than the given one.
+        """
+        try:
+            return classifier.with_tensors(tensors)
+        except ValueError as error:
+            raise NotImplementedError(
+                f"{type(self).__name__} hardens into a network of another form, so it must override "
+                f"rebuild(classifier, tensors): {error}"
+            ) from error
+
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         """Answer images `x` [n,C,H,W]; `inner` is the rest of the stack, the classifier at its core."""
         response = inner(self.transform(x, rows), rows)
@@ -196,8 +189,8 @@ class Defender:
         """`response` with rows refused, flagged or banned in view of `rows.memory`."""
         return response
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Any:
-        """Fresh memory for a shard of `games` games with `accounts` accounts each."""
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Any:
+        """Fresh memory for a shard of games around images of `shape` [G,C,H,W], `accounts` accounts each."""
         return None
 
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:

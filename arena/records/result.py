@@ -27,6 +27,8 @@ class Result:
         marks: the verdicts at each reported query count, the clean images' at 0.
         rows: every charged query, one entry a volley, where `keep_rows` asked for them, else none; `game`
             counts over the match.
+        prefix: all marks are of one run. Else each is the end of a run of its own with that budget, and
+            games and rows are those of the longest.
     """
 
     threat: Threat
@@ -34,6 +36,7 @@ class Result:
     games: GameRows
     marks: dict[int, MarkRows]
     rows: list[QueryRows]
+    prefix: bool = True
 
     @property
     def reason(self) -> list[Reason]:
@@ -121,7 +124,11 @@ class Result:
         return _share(np.where(near, lost, 0.0))
 
     def curve(self) -> tuple[Ints, Floats]:
-        """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget."""
+        """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget; after
+        those reported alone where each was played by itself (`prefix`)."""
+        if not self.prefix:
+            counts = np.array(sorted(self.marks))
+            return counts, np.array([self.accuracy(at=count) for count in counts.tolist()])
         at = np.arange(self.threat.budget + 1)
         hits = np.sort(self.games.hit_at[self.games.hit_at > 0])
         lost = (~self.played).sum() + np.searchsorted(hits, at, side="right")

@@ -24,9 +24,10 @@ from arena.provenance import code_of, module_of, versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
-from arena.scenario.files import Match, Scenario
+from arena.scenario.files import Scenario
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
+from arena.scenario.matches import Match
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""

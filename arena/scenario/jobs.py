@@ -11,8 +11,9 @@ from arena.game.shard import Job, seed_of
 from arena.game.stack import Stack
 from arena.players.registry import told
 from arena.records.pieces import LogLevel
-from arena.scenario.files import Match, ScenarioError
+from arena.scenario.errors import ScenarioError
 from arena.scenario.loaded_worlds import LoadedWorld
+from arena.scenario.matches import Match
 
 
 @dataclass(frozen=True)

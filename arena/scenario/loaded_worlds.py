@@ -15,7 +15,9 @@ from arena.classifiers.devices import sized
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.game.openings import Openings, ResourcePool, draw_targets
 from arena.rules.outcome import labels_of
-from arena.scenario.files import Match, ScenarioError, World
+from arena.scenario.blocks import World
+from arena.scenario.errors import ScenarioError
+from arena.scenario.matches import Match
 
 
 @dataclass(frozen=True, eq=False)

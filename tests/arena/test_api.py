@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
 import arena
+from agents.attackers.adaptive.eot import EOT
+from arena.players import Attacker, Games, Needs, Play
 from arena.rules.threat import Threat
 
 
@@ -150,3 +153,37 @@ def test_bad_input_gets_one_clear_sentence(world, change, said):
 
 def _data(world):
     return {"images": world["images"], "labels": world["labels"]}
+
+
+@dataclass(frozen=True)
+class LastQuery(Attacker):
+    """Asks for the clean images until one query is left, and with that one for the nearest corner of the
+    box as far as the ball goes: a schedule that belongs to its budget."""
+
+    needs = Needs(prefix=False)
+
+    def play(self, games: Games) -> Play:
+        for _ in range(games.threat.budget - 1):
+            yield from games.ask(games.x0[games.open], games.open)
+        i = games.open
+        yield from games.ask(games.project((games.x0[i] > 0.5).float(), i), i)
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_schedule_of_one_budget_is_played_once_for_each_reported_count(world, factor):
+    of = LastQuery() if factor == 1 else EOT(LastQuery(), repeats=2, convention="adaptive")
+    rules = {"epsilon": 0.2, "budget": 6}
+    whole = arena.play(of, classifier=world["model"], **_data(world), threat=rules, at=[2, 4], shard=8)
+    assert list(whole.marks) == [0, 2 * factor, 4 * factor, 6 * factor]
+    won = []
+    for budget in (2, 4, 6):
+        alone = arena.play(of, classifier=world["model"], **_data(world), threat=rules | {"budget": budget})
+        mark, last = whole.marks[budget * factor], alone.marks[budget * factor]
+        assert (mark.answered == last.answered).all()
+        assert (mark.turn == last.turn).all()
+        won.append(int(mark.answered.sum()))
+    assert won[0] == won[1] == won[2] > 0
+    assert whole.threat.budget == 6 * factor
+    counts, accuracy = whole.curve()
+    assert counts.tolist() == list(whole.marks)
+    assert accuracy.tolist() == [whole.accuracy(at=count) for count in whole.marks]

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import play_games
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
 from arena.records.reports import GameRows, MemoryListener
 from arena.rules.threat import Threat
@@ -81,11 +81,11 @@ class Warden(Defender):
 
     FLIPPED: ClassVar[float] = 0.3
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Any:
-        shape = {"game": (games, 1), "account": (games, accounts), "service": (1, 1)}.get(self.memory)
-        return (
-            None if shape is None else SimpleNamespace(count=torch.zeros(shape, dtype=torch.int64), trace=[])
-        )
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Any:
+        sizes = {"game": (shape[0], 1), "account": (shape[0], accounts), "service": (1, 1)}
+        if self.memory == "none":
+            return None
+        return SimpleNamespace(count=torch.zeros(sizes[self.memory], dtype=torch.int64), trace=[])
 
     def _place(self, rows: Rows) -> tuple[Tensor, Tensor]:
         nothing = torch.zeros_like(rows.game)
@@ -184,7 +184,7 @@ def referee(
     x0 = images([(8, 4, 8, 4), (4, 12, 4, 8)]) if x0 is None else x0
     threat = threat or Threat(epsilon=4 / 16, budget=10)
     games = deal(x0, truth(x0, of) if label is None else label, key=key, target=target)
-    oracle = Oracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
+    oracle = StackOracle(Stack(of, tuple(defenders)), seed=seed, games=len(x0), accounts=threat.accounts)
     record = MemoryListener()
     return Referee(oracle, games, threat, listener=record, **settings), record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -79,9 +80,18 @@ class AAA(Defender, ABC):
             "ece_after": ece(scores, labels),
             "guard_rate": guarded.float().mean().item(),
         }
+        return self._with(facts)
+
+    def _with(self, facts: dict[str, float]) -> Self:
         fitted = copy.copy(self)
         object.__setattr__(fitted, "_facts", facts)
         return fitted
+
+    def state(self) -> dict[str, Any]:
+        return {"facts": self.facts()}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
+        return self._with(dict(state["facts"]))
 
     def facts(self) -> dict[str, Any]:
         """The temperature; on the calibration split, the ECE without and with AAA and the share guarded."""
@@ -93,8 +103,7 @@ class AAA(Defender, ABC):
         if temperature is None:
             raise ValueError(f"{type(self).__name__} must be fitted first, or be given a temperature")
         scores, guarded = self.defend(response.scores, temperature)
-        flagged = guarded if response.flagged is None else guarded | response.flagged
-        return replace(response, scores=scores, flagged=flagged)
+        return replace(response, scores=scores, flagged=response.flagged | guarded)
 
     @torch.no_grad()
     def defend(self, scores: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

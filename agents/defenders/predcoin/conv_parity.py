@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import dataclass, field
-from typing import Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -67,15 +69,29 @@ class ByParity(DetectAndFlip):
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         parity = Parity.of(classifier, self.digit)
-        fitted = super().fit(classifier, splits)
+        return super().fit(classifier, splits)._with(parity)
+
+    def state(self) -> dict[str, Any]:
+        parity = self._found()
+        return {**super().state(), **{f"parity {f.name}": getattr(parity, f.name) for f in fields(parity)}}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
+        parity = Parity(**{f.name: state[f"parity {f.name}"] for f in fields(Parity)})
+        return super().restore(state, classifier)._with(parity)
+
+    def _with(self, parity: Parity) -> Self:
+        fitted = copy.copy(self)
         object.__setattr__(fitted, "_parity", parity)
         return fitted
 
-    def even(self, x: Tensor) -> Tensor:
-        """[n] bool: whether the digit of images `x` [n,C,H,W] is even."""
+    def _found(self) -> Parity:
         if self._parity is None:
             raise ValueError(f"{type(self).__name__} must be fitted first")
-        return self._parity.even(x)
+        return self._parity
+
+    def even(self, x: Tensor) -> Tensor:
+        """[n] bool: whether the digit of images `x` [n,C,H,W] is even."""
+        return self._found().even(x)
 
 
 @dataclass(frozen=True)

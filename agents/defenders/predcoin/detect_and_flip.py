@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -89,6 +90,12 @@ class DetectAndFlip(Defender, ABC):
             object.__setattr__(fitted, name, value)
         return fitted
 
+    def state(self) -> dict[str, Any]:
+        return {**self._trained().state(), "threshold": self._threshold, "facts": self.facts()}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
+        return self._fitted(QueryDetector.restored(state), state["threshold"], dict(state["facts"]))
+
     def facts(self) -> dict[str, Any]:
         """Gamma; on the calibration split, the accuracy expected to be lost, the share flagged, the false
         positives of F_Q (of images classified rightly) and its false negatives (of boundary queries)."""
@@ -99,8 +106,7 @@ class DetectAndFlip(Defender, ABC):
         scores, finite = _sound(response.scores)
         detected = finite & (self.excess(scores) >= 0)
         flipped = torch.where((detected & self.flips(x, rows))[:, None], swap(scores), response.scores)
-        flagged = detected if response.flagged is None else detected | response.flagged
-        return replace(response, scores=flipped, flagged=flagged)
+        return replace(response, scores=flipped, flagged=response.flagged | detected)
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
         """y1 - gamma [n] of the classifier's answers to `x`."""
@@ -108,9 +114,12 @@ class DetectAndFlip(Defender, ABC):
 
     def excess(self, scores: Tensor) -> Tensor:
         """y1 - gamma [n] of logits [n,K], finite."""
+        return self._trained()(scores) - self._threshold
+
+    def _trained(self) -> QueryDetector:
         if self._detector is None:
             raise ValueError(f"{type(self).__name__} must be fitted first")
-        return self._detector(scores) - self._threshold
+        return self._detector
 
 
 def swap(scores: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,19 @@ class QueryDetector:
     def to(self, device: torch.device) -> QueryDetector:
         layers = tuple((w.to(device), b.to(device)) for w, b in self.layers)
         return QueryDetector(layers, self.of.to(device), self.top)
+
+    def state(self) -> dict[str, Tensor | int]:
+        """Its tensors and `top` by name, of which `restored` makes it again."""
+        state: dict[str, Tensor | int] = {"of": self.of, "top": self.top}
+        for n, (weight, bias) in enumerate(self.layers):
+            state |= {f"layer {n} weight": weight, f"layer {n} bias": bias}
+        return state
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any]) -> QueryDetector:
+        count = sum(name.startswith("layer ") for name in state) // 2
+        layers = tuple((state[f"layer {n} weight"], state[f"layer {n} bias"]) for n in range(count))
+        return cls(layers, state["of"], state["top"])
 
 
 def features(logits: Tensor, top: int) -> Tensor:

@@ -9,10 +9,10 @@ from agents.attackers.score.random_search import RandomSearch
 from agents.attackers.score.square import Square
 from arena.classifiers import Classifier
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import play_games
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.rules.threat import Threat
 
 ATTACKERS = [
@@ -38,7 +38,7 @@ def test_the_same_queries_hits_and_notes_as_with_the_real_referee(
     scripted = referee(model, x0, label, threat, seed=5).play(attacker)
 
     classifier = Classifier.of(lambda x: model(x, every, every), sample=x0[:1], device="cpu", batch=64)
-    real = Referee(Oracle(Stack(classifier), games=12), Openings(x0, label, every), threat)
+    real = Referee(StackOracle(Stack(classifier), games=12), Openings(x0, label, every), threat)
     found = play_games(attacker, real, real.seat(seed=5))
 
     assert found.queries.tolist() == [len(asked) for asked in scripted.asked]

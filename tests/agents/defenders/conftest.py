@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Rows
 
 SHAPE = (3, 8, 8)
@@ -43,11 +43,11 @@ def ask_as() -> Callable[..., Rows]:
 
 
 @pytest.fixture(scope="session")
-def service(pixels: Classifier) -> Callable[..., Oracle]:
+def service(pixels: Classifier) -> Callable[..., StackOracle]:
     """`service(defender, ..., seed=0)`: an Oracle around the pixels, ready for 1000 games."""
 
-    def make(*defenders: Defender, seed: int = 0) -> Oracle:
-        return Oracle(Stack(pixels, defenders), seed=seed, games=1000)
+    def make(*defenders: Defender, seed: int = 0) -> StackOracle:
+        return StackOracle(Stack(pixels, defenders), seed=seed, games=1000)
 
     return make
 

@@ -15,11 +15,11 @@ def test_conforms() -> None:
 def test_answers_are_the_classifiers(service, ask_as, pixels, images: Tensor) -> None:
     response = service(NoDefense()).respond(images, ask_as(range(150)))
     assert torch.equal(response.scores, pixels(images))
-    assert response.declined is response.refused is response.flagged is response.banned is None
+    assert all(response.given(flag) is None for flag in response.FLAGS)
 
 
 def test_it_declares_nothing() -> None:
     assert parameters(NoDefense()) == {}
     assert not NoDefense.random
     assert NoDefense.memory == "none"
-    assert NoDefense().start(5, 1, torch.device("cpu")) is None
+    assert NoDefense().start((5, 1, 8, 8), 1, torch.device("cpu")) is None

@@ -258,3 +258,32 @@ def test_another_precision_is_another_classifier(packaged: Classifier) -> None:
     assert exact.sha == packaged.sha != rounded.sha
     assert (exact.title, rounded.title) == ("net", "net (bf16)")
     assert Classifier.of(rounded, sample=torch.zeros(1, *shape)).sha == rounded.sha
+
+
+def test_other_weights_make_another_classifier_and_leave_the_first() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    module.register_buffer("shift", torch.zeros(2), persistent=False)
+    first = Classifier(module, shape=(1, 2, 2), classes=3, batch=7, name="first", sha="a" * 64)
+    own = first.tensors()
+    assert sorted(own) == ["1.bias", "1.weight", "shift"]
+    x = torch.rand(5, 1, 2, 2)
+    before = first(x)
+    other = first.with_tensors({name: 2 * tensor for name, tensor in own.items()})
+    assert torch.equal(other(x), other.module(x)) and torch.equal(first(x), before)
+    assert torch.allclose(other(x), 2 * before)
+    assert (other.name, other.batch, other.shape, other.classes) == ("first", 7, (1, 2, 2), 3)
+    assert other.sha == fingerprint(other.module) != first.sha
+    with pytest.raises(ValueError, match=r"has torch.float32 \[2\] as 'shift'; found torch.float32 \[3\]"):
+        first.with_tensors({**own, "shift": torch.zeros(3)})
+    with pytest.raises(ValueError, match="has nothing as 'more'; found"):
+        first.with_tensors({**own, "more": torch.zeros(3)})
+
+
+def test_settings_are_given_to_another_classifier() -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    one = Classifier(module, shape=(1, 2, 2), classes=3, batch=7, name="one", precision="bf16")
+    other = Classifier(module, shape=(1, 2, 2), classes=3).with_settings(one.settings())
+    assert other.settings() == one.settings()
+    assert (other.name, other.batch, other.sha) == ("one", 7, one.sha)
+    with pytest.raises(ValueError, match="tf32"):
+        one.with_settings({**one.settings(), "precision": "tf32"})

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena import draws
 from arena.classifiers import Classifier
@@ -32,8 +33,8 @@ class Flagger(Defender):
 
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Tensor:
-        return torch.zeros(games, accounts, dtype=torch.int64, device=device)
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        return torch.zeros(shape[0], accounts, dtype=torch.int64, device=device)
 
     def sent(self, rows: Rows) -> Tensor:
         count: Tensor = rows.memory
@@ -71,10 +72,29 @@ class Calibrated(Defender):
         return fitted
 
     def facts(self) -> dict[str, Any]:
+        return {"scale": self.scale, "worst": math.nan, "most": math.inf}
+
+    def state(self) -> dict[str, Any]:
         return {"scale": self.scale}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Calibrated:
+        fitted = copy.copy(self)
+        object.__setattr__(fitted, "scale", state["scale"])
+        return fitted
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
         return scores * self.scale
+
+
+@dataclass(frozen=True)
+class Hardened(Defender):
+    """Another network in place of the given one: the same with its logits scaled."""
+
+    factor: float = 0.5
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        tensors = classifier.tensors()
+        return classifier.with_tensors({**tensors, "scale": tensors["scale"] * self.factor})
 
 
 SOUND = [
@@ -85,6 +105,7 @@ SOUND = [
     AccountFlagger(),
     ServiceFlagger(),
     Calibrated(),
+    Hardened(),
     Detector(),
 ]
 
@@ -249,6 +270,12 @@ class FitsAtRandom(Plain):
     def fit(self, classifier: Classifier, splits: Splits) -> FitsAtRandom:
         return replace(self, scale=float(np.random.default_rng().random()))
 
+    def state(self) -> dict[str, Any]:
+        return {"scale": self.scale}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> FitsAtRandom:
+        return replace(self, **state)
+
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
         return scores * self.scale
 
@@ -290,6 +317,59 @@ class Reseeds(Plain):
     def fit(self, classifier: Classifier, splits: Splits) -> Reseeds:
         torch.manual_seed(0)
         return self
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+
+# How they are written and read back
+
+
+@dataclass(frozen=True)
+class FitsInSilence(Plain):
+    def fit(self, classifier: Classifier, splits: Splits) -> FitsInSilence:
+        return copy.copy(self)
+
+
+@dataclass(frozen=True)
+class LeavesOut(Calibrated):
+    """Does not say what it found."""
+
+    def facts(self) -> dict[str, Any]:
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        return {"scale": 1.0}
+
+
+@dataclass(frozen=True)
+class LosesFacts(Calibrated):
+    def facts(self) -> dict[str, Any]:
+        return {"fitted": self.scale != 1.0}
+
+    def state(self) -> dict[str, Any]:
+        return {"scale": 1.0}
+
+
+@dataclass(frozen=True)
+class StatesATuple(Calibrated):
+    def state(self) -> dict[str, Any]:
+        return {"scale": (self.scale,)}
+
+
+@dataclass(frozen=True)
+class NoRestore(Plain):
+    def state(self) -> dict[str, Any]:
+        return {"scale": 2.0}
+
+
+@dataclass(frozen=True)
+class HardensByHand(Plain):
+    """Another network, of which its tensors tell too little."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        module = nn.Sequential(classifier.module, nn.LeakyReLU(0.5))
+        return Classifier(module, shape=classifier.shape, classes=classifier.classes)
 
 
 @dataclass(frozen=True)
@@ -393,6 +473,12 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (TurnsBack, "untouched", "changed the rows"),
     (OwnDraws, "reproducible", "otherwise from the same seed"),
     (FitsAtRandom, "reproducible", "prepared again on the same data"),
+    (FitsInSilence, "state", "overrides fit, so it must override state() and restore(state, classifier)"),
+    (LeavesOut, "state", "written and read back, it answers otherwise: its scores of row 0 are"),
+    (LosesFacts, "state", 'its facts are {"fitted": false}, not {"fitted": true}'),
+    (StatesATuple, "state", "StatesATuple.state()['scale'] must be a tensor or a JSON value"),
+    (NoRestore, "state", "has a state (scale), so it must override restore(state, classifier)"),
+    (HardensByHand, "state", "so it must override rebuild(classifier, tensors)"),
     (Undeclared, "draws", "declares random = False"),
     (keyless("seed"), "draws", "another seed gives the same draws"),
     (keyless("turn"), "draws", "another turn gives the same draws"),

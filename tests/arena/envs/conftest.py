@@ -50,8 +50,8 @@ class Patience(Defender):
     ban: bool = False
     memory = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Tensor:
-        return torch.zeros(games, dtype=torch.int64, device=device)
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        return torch.zeros(shape[0], dtype=torch.int64, device=device)
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
         over = rows.memory[rows.game] >= self.queries

@@ -12,10 +12,10 @@ from arena.classifiers import Classifier
 from arena.envs import BlackBoxVectorEnv, drive
 from arena.game.driver import AttackerError
 from arena.game.openings import Openings, draw_targets
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import play_games
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Attacker, Needs
 from arena.rules.moves import Consult, VolleyError
 from arena.rules.threat import Threat
@@ -50,7 +50,7 @@ def match_tape(ground, threat, defenders, tape, attacker, seed=5):
     key = torch.tensor(ground.right)
     label = ground.labels[key]
     deal = Openings(ground.images[key], label, key, draw_targets(threat, label, key, 10, seed))
-    oracle = Oracle(
+    oracle = StackOracle(
         Stack(base, tuple(defenders)),
         seed=draws.derive(seed, "defender", 0),
         games=len(deal),

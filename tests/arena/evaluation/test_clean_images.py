@@ -265,8 +265,8 @@ def test_every_image_is_a_game_of_its_own_and_a_service_remembers_them_all(memor
         memory = kind
         most: ClassVar[list[int]] = []
 
-        def start(self, games, accounts, device):
-            return torch.zeros(games, dtype=torch.int64)
+        def start(self, shape, accounts, device):
+            return torch.zeros(shape[0], dtype=torch.int64)
 
         def watch(self, x, rows, response):
             before = rows.memory.sum() if kind == "service" else rows.memory[rows.game].max()

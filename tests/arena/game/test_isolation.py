@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.shard import play_games
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Games, Play
 from arena.players.seat import Resources
 from arena.rules.moves import Consult, Note, Submit, Volley
@@ -133,7 +133,7 @@ def test_what_is_done_to_the_deal_afterwards_changes_no_game(worlds: ModuleType)
     of = worlds.classifier()
     deal = worlds.deal(worlds.images([(8, 4, 8, 4), (4, 12, 4, 8)]), [0, 1], target=[1, 2])
     threat = Threat(epsilon=0.5, budget=3, goal="targeted")
-    referee = Referee(Oracle(Stack(of), games=2), deal, threat)
+    referee = Referee(StackOracle(Stack(of), games=2), deal, threat)
     seat = referee.seat()
     for tensor in (deal.x0, deal.label, deal.key, deal.target):
         tensor.zero_()

@@ -117,7 +117,7 @@ def test_halves_let_a_defender_remember_only_what_was_kept(worlds: ModuleType) -
     assert pending.left.tolist() == [0, 1]
     charged = pending.answered | pending.refused
     assert charged.tolist() == [True, True, True, False, False]
-    assert [line[:2] for line in referee.oracle._memories[0].trace] == [(0, 1), (0, 2), (1, 1)]
+    assert [line[:2] for line in referee.oracle._memories[0].trace] == [(0, 1), (1, 1), (0, 2)]
 
 
 def test_rows_of_closed_games_are_not_put_to_a_defender_with_memory(worlds: ModuleType) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.game.oracle import Oracle
 from arena.game.referee import Referee
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.records.reports import GameRows, MemoryListener
 from arena.rules.geometry import quantise
 from arena.rules.moves import Answers, Claim, Note, Resign, Submit, Volley
@@ -108,7 +108,7 @@ class Both:
         if self.threat.targeted:
             target = [(y + o) % 3 for y, o in zip(label, play.offset, strict=True)]
         defenders = () if play.memory is None else (worlds.warden(play.memory, play.random),)
-        self.oracle = Oracle(
+        self.oracle = StackOracle(
             Stack(of, defenders), seed=play.seed, games=len(play.x0), accounts=self.threat.accounts
         )
         self.record = MemoryListener()

@@ -34,8 +34,8 @@ class Closing(Defender):
 
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> Tensor:
-        return torch.zeros(games, dtype=torch.int64)
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        return torch.zeros(shape[0], dtype=torch.int64)
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
         return torch.where((rows.memory[rows.game] > 1).unsqueeze(1), scores.roll(1, dims=1), scores)

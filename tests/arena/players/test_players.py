@@ -254,8 +254,6 @@ def test_simple_defenders_transform_rewrite_and_watch() -> None:
     x = torch.tensor([0.0, 0.0, 1.0, 2.0]).view(4, 1, 1, 1).expand(4, 1, 2, 2)
     response = Plus().respond(x, some_rows(), sums)
     assert response.scores.tolist() == [[5, -3], [5, -3], [9, -7], [13, -11]]
-    assert response.flagged is not None
-    assert response.refused is not None
     assert response.flagged.tolist() == [False, False, True, True]  # of x as it came
     assert response.refused.tolist() == [False, False, False, True]
 
@@ -275,8 +273,11 @@ def test_plain_defender_changes_nothing() -> None:
     x = torch.rand(3, 1, 2, 2)
     response = Defender().respond(x, some_rows(3), sums)
     assert torch.equal(response.scores, sums(x, some_rows(3)).scores)
-    assert Defender().start(1, 1, torch.device("cpu")) is None
+    assert Defender().start((1, 1, 2, 2), 1, torch.device("cpu")) is None
     assert Defender().facts() == {}
+    defender = Defender()
+    assert defender.state() == {}
+    assert defender.restore({}, None) is defender  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="Defender has no detector"):
         Defender().detector(x, None)  # type: ignore[arg-type]
 

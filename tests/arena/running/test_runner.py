@@ -18,7 +18,8 @@ from arena.log import open_log
 from arena.log import questions as ask
 from arena.report.summary import progress, read_rows, read_run
 from arena.running.runner import Run
-from arena.scenario.files import ScenarioError, parse_scenario
+from arena.scenario.errors import ScenarioError
+from arena.scenario.files import parse_scenario
 from arena.scenario.jobs import shard_count, tasks
 
 TABLE = {

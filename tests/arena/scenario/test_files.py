@@ -14,7 +14,8 @@ import torch
 
 import scenarios
 from arena.players import Attacker, Games, Needs, Play
-from arena.scenario.files import ScenarioError, load_scenario, parse_scenario
+from arena.scenario.errors import ScenarioError
+from arena.scenario.files import load_scenario, parse_scenario
 from arena.scenario.loaded_worlds import LoadedWorlds
 
 MINIMAL = """

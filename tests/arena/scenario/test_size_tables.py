@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from arena.scenario.files import Scenario, ScenarioError, parse_scenario
+from arena.scenario.errors import ScenarioError
+from arena.scenario.files import Scenario, parse_scenario
 
 TEXT = """
 title = "Sized"

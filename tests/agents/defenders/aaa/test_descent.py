@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.defenders.aaa.aaa import descent
+from agents.defenders.aaa import descent
 from agents.defenders.aaa.descent import LogitDescent, descend, top_probability
 
 SETTINGS = {"beta": 5.0, "steps": 100, "lr": 0.1}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.defenders.predcoin import boundary_queries as module
 from agents.defenders.predcoin.boundary_queries import boundary_queries
-from agents.defenders.predcoin.predcoin import boundary_queries as module
 from arena.classifiers import Classifier
 from arena.rules.threat import Norm
 

@@ -8,17 +8,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from agents.defenders.predcoin import query_material
 from agents.defenders.predcoin.detect_and_flip import OFF, swap
 from agents.defenders.predcoin.gamma import gains
 from agents.defenders.predcoin.per_class import PredCoinPerClass
-from agents.defenders.predcoin.predcoin import PredCoin, query_material
+from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.predcoin.query_material import gather
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
-from arena.game.oracle import Oracle
 from arena.game.stack import Stack
+from arena.game.stack_oracle import StackOracle
 from arena.players import Response
 
 SHAPE = (1, 6, 6)
@@ -98,7 +99,7 @@ def test_the_accuracy_lost_is_what_was_expected(
     """200 images, 200 coins each: a standard error of .5 sqrt(.2 / 40000) = .0011."""
     x, y = data.calibration.images, data.calibration.labels
     before = (classifier(x).argmax(dim=1) == y).float().mean().item()
-    oracle = Oracle(Stack(classifier, (fitted,)), games=len(x))
+    oracle = StackOracle(Stack(classifier, (fitted,)), games=len(x))
     answers = [oracle.respond(x, ask_as(range(len(x)), turn)) for turn in range(1, 201)]
     after = torch.stack([(a.scores.argmax(dim=1) == y).float().mean() for a in answers]).mean().item()
     assert before - after == pytest.approx(fitted.facts()["accuracy_loss"], abs=0.006)
@@ -112,7 +113,6 @@ def test_the_coin_flips_that_share_of_what_is_flagged(
     assert defender.random == (0 < coin < 1)
     x = data.train.images[:1].expand(2000, -1, -1, -1)
     response = defender.respond(x, ask_as(range(2000)), lambda z, rows: Response(classifier(z)))
-    assert response.flagged is not None
     assert bool(response.flagged.all())
     flipped = response.scores.argmax(dim=1) != classifier(x).argmax(dim=1)
     assert flipped.float().mean().item() == pytest.approx(coin, abs=0.05)
@@ -170,8 +170,7 @@ def test_it_sees_the_scores_of_the_defenders_inside(
     x = data.calibration.images
     noise = SND(sigma=0.1)
     rows = ask_as(range(len(x)))
-    response = Oracle(Stack(classifier, (fitted, noise)), games=len(x)).respond(x, rows)
-    assert response.flagged is not None
+    response = StackOracle(Stack(classifier, (fitted, noise)), games=len(x)).respond(x, rows)
     alone = fitted.detector(x, classifier) >= 0
     assert bool((response.flagged != alone).any())
 

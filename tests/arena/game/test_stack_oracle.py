@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.oracle import Oracle
 from arena.game.stack import DefenderError, Stack, prepare
+from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
-from arena.players.defender import concatenated, pick
 from arena.rules.feedback import shown
 from arena.rules.losses import attack_loss
 from arena.rules.outcome import labels_of, wins
@@ -63,7 +62,7 @@ class Diary(Defender):
     random: ClassVar[bool] = True
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "game"
 
-    def start(self, games: int, accounts: int, device: torch.device) -> list[Any]:
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> list[Any]:
         return []
 
     def respond(self, x: Tensor, rows: Rows, inner: Callable[[Tensor, Rows], Response]) -> Response:
@@ -89,8 +88,10 @@ def rows_for(x: Tensor, turn: int = 1) -> Rows:
     return Rows(game=n, key=n + 100, turn=torch.full_like(n, turn), account=n * 0, place=n)
 
 
-def oracle(of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024) -> Oracle:
-    return Oracle(Stack(of, defenders), seed=seed, games=games, accounts=1, rows=rows)
+def oracle(
+    of: Classifier, *defenders: Defender, seed: int = 0, games: int = 16, rows: int = 1024
+) -> StackOracle:
+    return StackOracle(Stack(of, defenders), seed=seed, games=games, accounts=1, rows=rows)
 
 
 def test_first_listed_defender_is_outermost(worlds: ModuleType, x: Tensor) -> None:
@@ -173,7 +174,7 @@ def test_a_classifier_that_takes_more_rows_at_once_gets_them(
 
     asked: list[int] = []
     x = worlds.images([(1, 2, 3, 4)]).expand(2000, -1, -1, -1)
-    Oracle(Stack(worlds.classifier(batch=batch), (Counts(),)), games=2000).respond(x, rows_for(x))
+    StackOracle(Stack(worlds.classifier(batch=batch), (Counts(),)), games=2000).respond(x, rows_for(x))
     assert asked == pieces
 
 
@@ -297,28 +298,6 @@ def test_a_declined_answer_never_wins() -> None:
     label, y = torch.tensor([-1, 0, 1, 2]), torch.tensor([1, 1, 1, 1])
     assert wins(label, y, None).tolist() == [False, True, False, True]
     assert wins(label, y, torch.tensor([2, 2, 2, 2])).tolist() == [False, False, False, True]
-
-
-def test_responses_are_cut_and_joined_with_their_flags() -> None:
-    some = torch.tensor([True, False, True])
-    whole = concatenated(
-        [
-            Response(torch.zeros(3, 2), refused=some),
-            Response(torch.ones(2, 2), flagged=some[:2]),
-            Response(torch.ones(0, 2)),
-        ]
-    )
-    assert whole.declined is None
-    assert whole.banned is None
-    assert whole.refused is not None
-    assert whole.flagged is not None
-    assert whole.refused.tolist() == [True, False, True, False, False]
-    assert whole.flagged.tolist() == [False, False, False, True, False]
-    part = pick(whole, torch.tensor([3, 0]))
-    assert part.scores.tolist() == [[1, 1], [0, 0]]
-    assert part.refused is not None
-    assert part.refused.tolist() == [False, True]
-    assert part.declined is None
 
 
 # Insiders

@@ -1,0 +1,129 @@
+"""A stack of defenders around a classifier in this process, as an oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from arena import draws
+from arena.game.stack import Stack, check_response
+from arena.players import Response, Rows
+from arena.players.response import concatenated, pick
+from arena.rules.losses import Loss, attack_loss
+from arena.rules.outcome import labels_of
+
+ROWS = 1024
+"""The rows that pass through the defenders at a time, where the classifier takes no more in one pass."""
+GRADIENT_ROWS = 64
+"""The most rows of one backward pass, which holds the activations of all layers at a time."""
+
+
+class StackOracle:
+    """An `StackOracle` that answers rows through a stack and keeps the defenders' memories.
+
+    Args:
+        stack: what to ask.
+        seed: of the defenders' draws.
+        games, accounts: the size of the shard, for the memories.
+        rows: how many pass through the defenders at a time; the classifier cuts them into its own batches.
+            None for `ROWS`, or for such a batch where it is larger.
+    """
+
+    def __init__(
+        self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
+    ) -> None:
+        self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
+        self.rows = rows or max(ROWS, stack.base.batch)
+        self.random, self.stateful = stack.random, stack.stateful
+        self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
+        self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
+        shape = (games, *stack.base.shape)
+        device = torch.device(stack.base.device)
+        self._memories = [d.start(shape, accounts, device) for d in stack.defenders]
+        self._heard: list[tuple[int, Tensor, Rows, Response]] = []
+
+    def respond(self, x: Tensor, rows: Rows) -> Response:
+        """The defended answers to images `x` [n,C,H,W]. Memories do not change before `commit`."""
+        self._heard.clear()
+        return self._pieces(x, rows, self._seeds, record=self.stateful)
+
+    def fresh(self, x: Tensor, rows: Rows) -> Response:
+        """Answers of the Referee's own: with draws apart from the game's, leaving no trace in any memory."""
+        return self._pieces(x, rows, self._verdict_seeds, record=False)
+
+    def commit(self, kept: Tensor) -> None:
+        """Let the defenders remember those rows of the last `respond` that are True in `kept` [n]."""
+        for layer, x, rows, response in self._heard:
+            mine = kept[rows.place]
+            self.stack.defenders[layer].remember(x[mine], rows[mine], pick(response, mine))
+        self._heard.clear()
+
+    def forget(self, games: Tensor) -> None:
+        """Let the defenders forget `games` [m], where new ones are dealt."""
+        for defender, memory in zip(self.stack.defenders, self._memories, strict=True):
+            if defender.memory in ("game", "account"):
+                defender.forget(memory, games)
+
+    def base_labels(self, x: Tensor) -> Tensor:
+        """[n] int64: the labels that the hardened classifier alone gives `x`."""
+        return labels_of(self.base(x))
+
+    def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
+        """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n].
+
+        Args:
+            goal: [n] the targets if `targeted`, else the labels to get away from.
+        """
+        gradient, value = torch.zeros_like(x), x.new_zeros(len(x))
+        size = min(self.base.batch, GRADIENT_ROWS)
+        for cut in range(0, len(x), size):
+            piece = slice(cut, cut + size)
+            point = x[piece].detach().clone().requires_grad_(True)
+            with torch.enable_grad():
+                scores = self.base.differentiable(point)
+                losses = attack_loss(scores, goal[piece], loss, targeted=targeted, logits=True)
+                total = losses.sum()
+            gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
+        return gradient, value
+
+    def detector(self, x: Tensor) -> Tensor:
+        """The scores [n] of the outermost detector in the stack.
+
+        Raises:
+            NotImplementedError: if no defender of the stack has a detector.
+        """
+        for defender in self.stack.defenders:
+            if defender.has_detector():
+                return defender.detector(x, self.base) if len(x) else x.new_zeros(0)
+        raise NotImplementedError("no defender of this stack has a detector")
+
+    def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
+        size = self.rows
+        if not len(x):
+            return Response(x.new_zeros((0, self.base.classes)))
+        if self.stack.defenders:
+            x = x.clone()  # a defender that works in place must not change what the Referee holds
+        if len(x) <= size:
+            return self._layer(0, x, rows, seeds, record)
+        parts = [
+            self._layer(0, x[cut : cut + size], rows[cut : cut + size], seeds, record)
+            for cut in range(0, len(x), size)
+        ]
+        return concatenated(parts)
+
+    def _layer(self, layer: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
+        if layer == len(self.stack.defenders):
+            return Response(self.base(x))
+        own = replace(rows, seed=seeds[layer], memory=self._memories[layer])
+
+        def inner(z: Tensor, inside: Rows) -> Response:
+            return self._layer(layer + 1, z, inside, seeds, record)
+
+        response = self.stack.defenders[layer].respond(x, own, inner)
+        if layer == 0:
+            check_response(self.stack.defenders[0], response, len(x), self.base)
+        if record and self.stack.defenders[layer].memory != "none":
+            self._heard.append((layer, x, own, response))
+        return response

@@ -1,0 +1,107 @@
+"""Blocks of a scenario file: worlds, threats, agents and settings, checked key by key."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    field_validator,
+    model_validator,
+)
+
+from arena.classifiers import ClassifierSpec
+from arena.datasets import DATASETS, DatasetSpec
+from arena.records.pieces import LogLevel
+from arena.rules.outcome import Verdict
+from arena.rules.threat import Threat, parse_epsilon
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class World(BaseModel):
+    """A data set and a classifier of it; where none is named, the packaged one of the digits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset: DatasetSpec = DatasetSpec(name="digits")
+    classifier: ClassifierSpec = ClassifierSpec(network="digits-cnn")
+
+    @field_validator("dataset", mode="before")
+    @classmethod
+    def _dataset_by_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("classifier", mode="before")
+    @classmethod
+    def _network_by_name(cls, value: Any) -> Any:
+        return {"network": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _classifier_named(self) -> Self:
+        name = self.dataset.name
+        if "classifier" not in self.model_fields_set and name in DATASETS and name != "digits":
+            raise ValueError(f'classifier: found none; data set "{name}" needs one to be named')
+        return self
+
+
+def _as_written(value: Any) -> Any:
+    """A threat from a table, its numbers as numbers: `budget = "100"` is none."""
+    return Threat.model_validate(value, strict=True) if isinstance(value, dict) else value
+
+
+def _radius(value: Any) -> float:
+    return parse_epsilon(value, "a radius")
+
+
+class Block(BaseModel):
+    """What a block says, the top level's words taken in.
+
+    Attributes:
+        worlds, threats, attackers, defenders: crossed with each other.
+        games: how many games are played in a match; images are drawn until so many are right.
+        shard: how many of the drawn images make a shard.
+        repeats: how often the games are replayed, with new seeds for attacker and defender.
+        at: query counts to report.
+        radii: distances in the threat's norm within which success is reported, for objective `minimum`.
+        votes: fresh answers per vote of a random defender.
+        verdict: the one that heads the results; None leaves it to objective and defender (D3).
+        log: how many rows are logged; None lets the expected number decide.
+        batch: rows per forward pass; None for the most that fit (`device.largest_batch`).
+        utility: on how many clean images each defended classifier is evaluated beside its matches; 0: none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    worlds: tuple[World, ...] = Field(min_length=1)
+    threats: tuple[Annotated[Threat, BeforeValidator(_as_written)], ...] = Field(min_length=1)
+    attackers: tuple[Any, ...] = Field(min_length=1)
+    defenders: tuple[Any, ...] = Field(min_length=1)
+    games: Count = 100
+    shard: Count = 250
+    repeats: Count = 1
+    seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
+    at: tuple[StrictInt, ...] = ()
+    radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
+    votes: Count = 25
+    verdict: Verdict | None = None
+    log: LogLevel | None = None
+    batch: Count | None = None
+    utility: int = Field(default=1000, ge=0, strict=True)
+
+    @field_validator("at")
+    @classmethod
+    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if any(count < 1 for count in value):
+            raise ValueError("query counts must be at least 1")
+        return tuple(sorted(set(value)))
+
+    @field_validator("radii")
+    @classmethod
+    def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(value)))

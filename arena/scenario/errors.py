@@ -1,0 +1,5 @@
+"""What is wrong with a scenario."""
+
+
+class ScenarioError(ValueError):
+    """A scenario that cannot be played: file, key, what was found, and what is allowed."""
