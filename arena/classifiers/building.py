@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,11 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
     return Built(module, spec.network)
 
 
-def package_of(network: str) -> str | None:
-    """The optional package that builds or runs the network of this name, so that its version decides too."""
-    package = network.partition(":")[0]
-    if package in ZOOS:
-        return package
-    return "onnxruntime" if network.lower().endswith(".onnx") else None
+def packages_of(networks: Collection[str]) -> set[str]:
+    """The optional packages that build or run these networks, by name, so that their versions decide too."""
+    tops = {network.partition(":")[0] for network in networks}
+    program = any(network.lower().endswith(".onnx") for network in networks)
+    return (tops & set(ZOOS)) | ({"onnxruntime"} if program else set())
 
 
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:

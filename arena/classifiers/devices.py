@@ -49,6 +49,15 @@ def device_in_words(device: torch.device) -> str:
     return f"{device} ({platform.machine()})"
 
 
+def arithmetic_of(device: torch.device) -> str:
+    """What decides the last bits of a device's results: a GPU's model, a CPU's vector instructions."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "cpu":
+        return str(torch.backends.cpu.get_cpu_capability())
+    return platform.machine()
+
+
 def default_batch(device: torch.device) -> int:
     """Rows per forward pass where what fits cannot be told."""
     return _BATCH.get(device.type, 64)

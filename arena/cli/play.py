@@ -65,6 +65,8 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         with open_log(where, create=False) as book:
             if not played:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
+            elif bar.found:
+                say(f"{name} held {bar.found} of the {bar.total} games already")
             print_results(out, book, run_id)
     except KeyboardInterrupt:
         err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
@@ -102,7 +104,7 @@ class _Bar:
         matches = zip(run.scenario.matches, run.grounds, strict=True)
         self.total = sum(len(ground) * match.settings.repeats for match, ground in matches)
         self.matches = len(run.scenario.matches)
-        self.count = self.queries = 0
+        self.count = self.queries = self.found = 0
         self.began = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -135,6 +137,7 @@ class _Bar:
         self._update()
 
     def ended(self, games: int, skipped: bool) -> None:
+        self.found += games * skipped
         self._update(advance=games)
 
     def _update(self, **changes: Any) -> None:

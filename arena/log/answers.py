@@ -25,7 +25,7 @@ class LoggedRun:
 
 @dataclass(frozen=True)
 class LoggedMatch:
-    """One attacker against one defended classifier."""
+    """One attacker against one defended classifier; `run_id` is the run that first played it."""
 
     id: int
     run_id: int

@@ -46,26 +46,29 @@ def runs(log: Log) -> list[LoggedRun]:
 
 
 def matches(log: Log, run_id: int) -> list[LoggedMatch]:
-    """A run's matches, in the order of its scenario."""
-    wanted = select(schema.matches).filter_by(run_id=run_id).order_by(schema.matches.c.number)
+    """A run's matches, whichever run first played them, as its scenario shows them and in its order."""
+    wanted = _matches().where(schema.entries.c.run_id == run_id).order_by(schema.entries.c.number)
     return [_match(row) for row in ask(log, wanted)]
 
 
 def match(log: Log, match_id: int) -> LoggedMatch:
-    """One match.
+    """One match, as the run that first played it shows it.
 
     Raises:
         LogError: if the log has none with this id.
     """
-    rows = ask(log, select(schema.matches).filter_by(id=match_id))
+    first = schema.entries.c.run_id == schema.matches.c.run_id
+    rows = ask(
+        log, _matches().where(schema.matches.c.id == match_id, first).order_by(schema.entries.c.number)
+    )
     if not rows:
         raise LogError(f"log {log.name} has no match {match_id}")
     return _match(rows[0])
 
 
-def utility(log: Log, match_id: int) -> Utility | None:
-    """What the match's defended classifier is worth on clean images; None where nobody measured it."""
-    rows = ask(log, select(schema.utilities).filter_by(match_id=match_id))
+def utility(log: Log, match_id: int, images: int) -> Utility | None:
+    """What the match's defended classifier is worth on so many clean images; None where not measured."""
+    rows = ask(log, select(schema.utilities).filter_by(match_id=match_id, images=images))
     return utility_of(rows[0]) if rows else None
 
 
@@ -186,10 +189,18 @@ def _info(kind: type[Any], row: Any, **changed: Any) -> Any:
     return kind(**{name: getattr(row, name) for name in _names(kind)} | changed)
 
 
+def _matches() -> Select[Any]:
+    """Matches with what entries say of them in place of what they say themselves."""
+    said = [column for column in schema.entries.c if column.name not in ("run_id", "match_id")]
+    own = [column for column in schema.matches.c if column.name not in schema.entries.c]
+    first = schema.matches.c.run_id.label("first_run")
+    return select(*own, *said, first).join(schema.entries, schema.entries.c.match_id == schema.matches.c.id)
+
+
 def _match(row: Any) -> LoggedMatch:
     changed = {"threat": Threat(**row.threat), "image_shape": tuple(row.image_shape), "at": tuple(row.at)}
-    changed["radii"] = tuple(map(float, row.radii or ()))  # JSON holds "inf" as text
-    return LoggedMatch(row.id, row.run_id, _info(MatchInfo, row, **changed))
+    changed["radii"] = tuple(map(float, row.radii))  # JSON holds "inf" as text
+    return LoggedMatch(row.id, row.first_run, _info(MatchInfo, row, **changed))
 
 
 def _whole_games() -> Select[Any]:

@@ -110,7 +110,7 @@ class ShardWriter:
         if connection.execute(row).first() is None:
             raise LogError(
                 f"log {self._log.name}: another process discarded shard {self._number} of match "
-                f"{self._match_id} while it was played here; let one command at a time play a run"
+                f"{self._match_id} while it was played here; let one command at a time play a match"
             )
 
     def _begin(self, connection: Connection) -> None:

@@ -55,6 +55,7 @@ class Pieces:
         self._since = time.monotonic()
         self._purposes: dict[str, Ints] = {}
         self._games: GameRows | None = None
+        self._closed = False
 
     def queries(self, rows: QueryRows) -> None:
         told = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
@@ -85,9 +86,16 @@ class Pieces:
         self._games = rows
 
     def close(self) -> None:
-        """Let the last piece leave."""
+        """Let the last piece leave.
+
+        Raises:
+            ValueError: if no games were reported, or it was called before.
+        """
+        if self._closed:
+            raise ValueError("a shard's record was closed before")
         if self._games is None:
             raise ValueError("a shard must end with its games; none were reported")
+        self._closed = True
         self._leave(games=self._games, purposes=self._purposes)
 
     def _cut(self) -> None:

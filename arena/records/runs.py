@@ -42,7 +42,8 @@ class MatchInfo:
 
     Attributes:
         number: the match's place in its scenario, from 0.
-        fingerprint: of all that decides the match's results.
+        fingerprint: of all that decides the match's results and what is recorded of them
+            (`arena.scenario.identity`): whichever run wants a match of this fingerprint may use this one.
         attacker, defender: names of agents, with the parameters that make them again.
         classifier, classifier_sha, dataset, dataset_sha: names, and what tells their contents apart.
         classes: how many labels there are.
@@ -53,6 +54,7 @@ class MatchInfo:
         radii: distances in the threat's norm within which success is reported.
         block, title: of the scenario's block; of the match within it, where the same agents play several.
         attacker_title, defender_title: for tables; the names where empty.
+        utility: on how many clean images the defended classifier is evaluated beside the match; 0: not.
         facts: what the defender found as it was fitted, as JSON can hold it.
     """
 
@@ -77,4 +79,5 @@ class MatchInfo:
     title: str = ""
     attacker_title: str = ""
     defender_title: str = ""
+    utility: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -129,7 +129,9 @@ def read_rows(log: Log, run_id: int) -> list[Row]:
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
         detection = Detection(tuple(questions.asked(log, match.id)))
-        rows.append(replace(row, utility=questions.utility(log, match.id), detection=detection))
+        rows.append(
+            replace(row, utility=questions.utility(log, match.id, match.info.utility), detection=detection)
+        )
     return rows
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
@@ -17,14 +16,14 @@ from arena.game.referee import longest_volley
 from arena.game.shard import play_shard
 from arena.game.stack import Stack, prepare
 from arena.log import Log
-from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
-from arena.provenance import code_of, module_of, versions
+from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.scenario.files import Scenario
+from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
@@ -78,20 +77,21 @@ class Run:
         """
         info = self.info()
         run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
-        if run_id is not None:  # radii decide nothing that is played, so that they may have changed since
-            log.record_radii(run_id, {m.number: m.settings.radii for m in self.scenario.matches})
+        if run_id is not None:  # words decide nothing that is played, so that they may have changed since
+            for match in self.scenario.matches:
+                log.record_words(run_id, match.number, words(match))
         if run_id is not None and ended:
             return run_id, False
         if run_id is None:
             run_id = log.begin_run(info)
-        log.discard_unfinished(run_id)
         stacks: dict[str, Stack] = {}
         utilities = _Utilities(log)
         for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
             key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
             if key not in stacks:
                 stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
-            self._play_match(log, run_id, match, ground, stacks[key], utilities, watcher)
+            match_id = log.begin_match(run_id, self._match_info(match, ground, stacks[key]), fresh)
+            self._play_match(log, match_id, match, ground, stacks[key], utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -102,39 +102,48 @@ class Run:
             scenario=self.scenario.name,
             title=self.scenario.title,
             seed=first.seed,
-            versions=versions(*(m.world.classifier.network for m in self.scenario.matches)),
+            versions=versions(*packages_of([m.world.classifier.network for m in self.scenario.matches])),
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
-                    "matches": self._decisive,
-                    "level": self.level,
-                    "utility": [m.settings.utility for m in self.scenario.matches],
+                    "matches": self._fingerprints,
+                    "utility": list(map(clean_images, self.scenario.matches, self.grounds)),
                 }
             ),
             level=self.level,
             batch=self.grounds[0].classifier.batch,
-            resolved={"size": self.scenario.size, "sizes": self.scenario.sizes, "matches": self._decisive},
+            resolved={
+                "size": self.scenario.size,
+                "sizes": self.scenario.sizes,
+                "matches": [
+                    {**identity, "drawn": len(ground)}
+                    for identity, ground in zip(self._identities, self.grounds, strict=True)
+                ],
+            },
         )
 
     @cached_property
-    def _decisive(self) -> list[dict[str, Any]]:
-        """All that decides the results of each match, by its number, as JSON values."""
+    def _identities(self) -> list[dict[str, Any]]:
+        """What makes each match what it is, by its number, as JSON values."""
         return [
-            {
-                **match.describe(),
-                "dataset_sha": ground.dataset.sha,
-                "classifier_sha": ground.classifier.sha,
-                "drawn": len(ground),
-                "batch": ground.classifier.batch,
-                "threads": ground.classifier.threads,
-                "forward": ground.classifier.forward.steps,
-                "max_rows": longest_volley(ground.dataset.shape),
-                "device": self.device.type,
-                "versions": versions(match.world.classifier.network),
-                "code": code_of_match(match),
-            }
+            match_identity(
+                match,
+                dataset_sha=ground.dataset.sha,
+                classifier_sha=ground.classifier.sha,
+                prepared_sha=None,
+                device=self.device,
+                batch=ground.classifier.batch,
+                max_rows=longest_volley(ground.dataset.shape),
+                forward=ground.classifier.forward.steps,
+                threads=ground.classifier.threads,
+                level=self.level,
+            )
             for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
         ]
+
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        return [fingerprint(identity) for identity in self._identities]
 
     def _level(self) -> LogLevel:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
@@ -146,15 +155,14 @@ class Run:
     def _play_match(
         self,
         log: Log,
-        run_id: int,
+        match_id: int,
         match: Match,
         ground: LoadedWorld,
         stack: Stack,
         utilities: _Utilities,
         watcher: ProgressListener,
     ) -> None:
-        info = self._match_info(match, ground, stack)
-        match_id = log.begin_match(run_id, info)
+        log.discard_unfinished(match_id)
         watcher.match(match, len(ground) * match.settings.repeats)
         utilities.record(match_id, match, ground, stack)
         finished = log.finished_shards(match_id)
@@ -163,7 +171,7 @@ class Run:
             skipped = (task.number, task.repeat) in finished
             if not skipped:
                 job = task.open(ground, stack)
-                own = fingerprint([info.fingerprint, task.number, task.repeat])
+                own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
                 keys = job.openings.key.cpu().numpy()
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
                     play_shard(job, _Progress(recorder, watcher))
@@ -172,7 +180,7 @@ class Run:
     def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
-            fingerprint=fingerprint(self._decisive[match.number]),
+            fingerprint=self._fingerprints[match.number],
             attacker=name_of(match.attacker),
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
@@ -186,12 +194,10 @@ class Run:
             image_shape=ground.dataset.shape,
             at=match.at,
             repeats=match.settings.repeats,
-            verdict=headline(match, stack),
-            block=match.block,
-            title=match.title,
-            radii=match.settings.radii,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
+            utility=clean_images(match, ground),
+            **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
@@ -199,30 +205,27 @@ class Run:
         )
 
 
-def headline(match: Match, stack: Stack) -> Verdict:
+def clean_images(match: Match, ground: LoadedWorld) -> int:
+    """On how many images the match's defended classifier is evaluated: as many as there are, at most."""
+    return min(match.settings.utility, len(ground.dataset.games))
+
+
+def words(match: Match) -> dict[str, Any]:
+    """How a scenario shows a match, by columns of the log's `entries`; it decides nothing that is played."""
+    return {
+        "block": match.block,
+        "title": match.title,
+        "verdict": headline(match),
+        "radii": match.settings.radii,
+    }
+
+
+def headline(match: Match) -> Verdict:
     """The verdict that heads a match's result: the scenario's choice, else D3's."""
     if match.settings.verdict is not None:
         return match.settings.verdict
-    return "vote" if stack.random and match.threat.objective != "first" else "answered"
-
-
-def code_of_match(match: Match) -> dict[str, str]:
-    """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
-    waiting: list[Any] = [match.attacker, *match.defenders]
-    written: dict[str, Any] = {}
-    while waiting:
-        agent = waiting.pop()
-        written[type(agent).__module__] = type(agent)
-        for value in vars(agent).values():
-            inside = value if isinstance(value, tuple) else (value,)
-            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
-    return code_of(written | module_of(match.world.classifier.network))
-
-
-def fingerprint(values: Any) -> str:
-    """SHA-256 of JSON values."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    random = any(defender.random for defender in match.defenders)
+    return "vote" if random and match.threat.objective != "first" else "answered"
 
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
@@ -239,7 +242,7 @@ class _Utilities:
 
     def record(self, match_id: int, match: Match, ground: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = match.settings.utility, match.settings.seed
+        images, seed = clean_images(match, ground), match.settings.seed
         if not images:
             return
         world = (id(ground.classifier), images, seed)
@@ -247,7 +250,7 @@ class _Utilities:
             split = ground.dataset.games
             self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
         key = (id(stack), self._evaluations[world])
-        found = self.log.find_utility(match_id)
+        found = self.log.find_utility(match_id, images)
         if found is None:
             found = self._known.get(key) or self._evaluations[world].of(stack)
             self.log.record_utility(match_id, found)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words
 from arena.datasets import Dataset
 from arena.provenance import versions
@@ -58,7 +59,7 @@ def card(
         "epochs": str(trained.epochs),
         "steps": str(trained.steps),
         "accuracy": json.dumps(accuracy),
-        "versions": json.dumps(versions(job.network)),
+        "versions": json.dumps(versions(*packages_of([job.network]))),
         "device": device_in_words(job.device) + threads,
         **({"code": json.dumps(code)} if code else {}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

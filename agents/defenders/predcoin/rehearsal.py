@@ -77,7 +77,7 @@ class Rehearsal(Host):
         return self._open
 
     def serve(self, move: Move) -> Answers:
-        """Let the listener see the move, then answer it; a malformed one it does not see."""
+        """Let the listener see the move, then answer it; a malformed volley it does not see."""
         if isinstance(move, Volley):
             self.checks.volley(move)
         self._end(self.listener(move))

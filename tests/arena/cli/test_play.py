@@ -114,3 +114,17 @@ def test_a_size_that_is_not_there_is_told_in_one_sentence(folder: Path) -> None:
         result = CliRunner().invoke(app, ["play", file, "--size", size])
         assert result.exit_code == 2
         assert result.output == f"error: {file}: {said}\n"
+
+
+def test_what_the_log_held_already_is_told(folder: Path) -> None:
+    code, said = play(folder)
+    assert code == 0
+    assert "already" not in said
+    assert "runs/colours.db holds this run already (run 1); --fresh plays it again\n" in play(folder)[1]
+    added = SCENARIO.replace('["square"]', '["square", "random-search"]')
+    (folder / "colours.toml").write_text(added)
+    code, said = play(folder)
+    assert code == 0, said
+    assert "runs/colours.db held 4 of the 8 games already\n" in said
+    (folder / "brightest_channel.py").write_text(NETWORK + "# another\n")
+    assert "already" not in play(folder)[1]

@@ -54,7 +54,7 @@ def test_weights_have_a_card_and_load_as_they_were_measured() -> None:
     )
     assert (facts["recipe_name"], recipe["epochs"], recipe["augment"]) == ("digits, changed", 2, "shift")
     assert json.loads(facts["splits"])["games"] == 650 and json.loads(facts["params"]) == {"classes": 10}
-    assert json.loads(facts["versions"]) == versions("digits-cnn")
+    assert json.loads(facts["versions"]) == versions()
     data = load_dataset("digits")
     assert facts["dataset_sha"] == data.sha
     classifier = load_classifier(ClassifierSpec(network="digits-cnn", weights=str(path)), data)

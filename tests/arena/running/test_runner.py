@@ -288,32 +288,7 @@ def test_a_world_without_a_game_says_so(tmp_path, monkeypatch):
         run(games=5000)
 
 
-def test_another_code_of_an_agent_is_another_run(tmp_path, monkeypatch):
-    source = (
-        "from dataclasses import dataclass\nfrom arena.players import Attacker\n"
-        "@dataclass(frozen=True)\nclass Idle(Attacker):\n    def play(self, games):\n        yield from ()\n"
-    )
-    (tmp_path / "idle_attack.py").write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    for attacker in ("idle_attack:Idle", {"name": "eot", "of": "idle_attack:Idle"}):
-        before = run(attackers=[attacker]).info().fingerprint
-        assert run(attackers=[attacker]).info().fingerprint == before
-        (tmp_path / "idle_attack.py").write_text(source + "# edited\n")
-        assert run(attackers=[attacker]).info().fingerprint != before
-        (tmp_path / "idle_attack.py").write_text(source)
-
-
 def test_the_level_follows_the_expected_rows():
     assert run().level == "queries"
     assert run(threat={"epsilon": 0.2, "budget": 10_000_000}).level == "changes"
     assert run(log="games").level == "games"
-
-
-def test_the_threads_of_a_pass_are_part_of_what_a_match_is(monkeypatch):
-    first = run()
-    (match, _) = first.info().resolved["matches"]
-    assert match["threads"] == 1
-    monkeypatch.setattr("arena.classifiers.threads.RULE", ((0, 3),))
-    other = run()
-    assert other.info().resolved["matches"][0] == {**match, "threads": 3}
-    assert other.info().fingerprint != first.info().fingerprint

@@ -91,7 +91,7 @@ def test_a_game_without_image_of_another_class_has_no_start(referee):
     x0 = torch.full((2, *SHAPE), 0.5)
     images, labels = draws(3, *SHAPE, seed=3), torch.zeros(3, dtype=torch.int64)
     table = seated(referee, shell, x0, images, labels).play(GuessingSmart())
-    assert table.open == [False, False] and table.asked == [[], []]
+    assert table.open.tolist() == [False, False] and table.asked == [[], []]
 
 
 def test_steps_shrink_within_a_round_and_begin_anew_at_a_success_and_at_its_end(referee):
