@@ -14,10 +14,10 @@ from arena.training import (
     RECIPES,
     Checkpoint,
     Job,
-    TrainingListener,
     Stopped,
     Trained,
     TrainingError,
+    TrainingListener,
     measure,
     train,
 )
