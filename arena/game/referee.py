@@ -127,7 +127,7 @@ class Referee(Host):
         """Check a volley, and say what is to be responded to first.
 
         All rows at once; in waves of at most one row a game where memory has to be read and written in order,
-        or where an account may be closed on the way. Answers at once where no row is of an open game.
+        or where an account may be closed on the way: then answers at once where no row is of an open game.
 
         Raises:
             VolleyError: if the volley is malformed.

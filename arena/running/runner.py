@@ -14,19 +14,20 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.referee import longest_volley
 from arena.game.shard import play_shard
-from arena.game.stack import Stack, prepare
-from arena.log import Log
+from arena.game.stack import Stack
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
+from arena.running.run_log import RunLog
 from arena.scenario.files import Scenario
 from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
+from arena.scenario.prepared_stacks import PreparedStacks
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
@@ -48,16 +49,27 @@ class ProgressListener(Protocol):
 class Run:
     """A scenario ready to be played on a device: everything loaded and checked.
 
+    Args:
+        prepared: the folder of prepared defenders; None for the user's cache.
+
     Raises:
         ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
     """
 
-    def __init__(self, scenario: Scenario, *, device: str = "auto", data_dirs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        device: str = "auto",
+        data_dirs: Sequence[Path] = (),
+        prepared: Path | None = None,
+    ) -> None:
         exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
         grounds = LoadedWorlds(scenario.folder, data_dirs, self.device)
         self.grounds = [grounds.of(match) for match in scenario.matches]
+        self.stacks = PreparedStacks(prepared)
         self.level = self._level()
 
     @property
@@ -66,7 +78,7 @@ class Run:
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
     @computing_threads(1)
-    def play(self, log: Log, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
+    def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
         Args:
@@ -84,14 +96,11 @@ class Run:
             return run_id, False
         if run_id is None:
             run_id = log.begin_run(info)
-        stacks: dict[str, Stack] = {}
         utilities = _Utilities(log)
         for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
-            key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
-            if key not in stacks:
-                stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
-            match_id = log.begin_match(run_id, self._match_info(match, ground, stacks[key]), fresh)
-            self._play_match(log, match_id, match, ground, stacks[key], utilities, watcher)
+            stack = self.stacks.load(self._prepared[match.number], match, ground)
+            match_id = log.begin_match(run_id, self._match_info(match, ground, stack), fresh)
+            self._play_match(log, match_id, match, ground, stack, utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -123,6 +132,11 @@ class Run:
         )
 
     @cached_property
+    def _prepared(self) -> list[str]:
+        """The SHA of each match's prepared stack; those that are not prepared yet are, here."""
+        return list(map(self.stacks.prepare, self.scenario.matches, self.grounds))
+
+    @cached_property
     def _identities(self) -> list[dict[str, Any]]:
         """What makes each match what it is, by its number, as JSON values."""
         return [
@@ -130,7 +144,7 @@ class Run:
                 match,
                 dataset_sha=ground.dataset.sha,
                 classifier_sha=ground.classifier.sha,
-                prepared_sha=None,
+                prepared_sha=self._prepared[match.number],
                 device=self.device,
                 batch=ground.classifier.batch,
                 max_rows=longest_volley(ground.dataset.shape),
@@ -154,7 +168,7 @@ class Run:
 
     def _play_match(
         self,
-        log: Log,
+        log: RunLog,
         match_id: int,
         match: Match,
         ground: LoadedWorld,
@@ -166,11 +180,11 @@ class Run:
         watcher.match(match, len(ground) * match.settings.repeats)
         utilities.record(match_id, match, ground, stack)
         finished = log.finished_shards(match_id)
-        for task in tasks(match, ground, stack, self.level):
+        for task in tasks(match, ground, self._prepared[match.number], self.level):
             games = task.rows.stop - task.rows.start
             skipped = (task.number, task.repeat) in finished
             if not skipped:
-                job = task.open(ground, stack)
+                job = task.open(ground, self.stacks)
                 own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
                 keys = job.openings.key.cpu().numpy()
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
@@ -200,6 +214,7 @@ class Run:
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
+                "prepared_sha": self._prepared[match.number],
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
             },
         )
@@ -235,7 +250,7 @@ def _defenders(stack: Stack) -> list[dict[str, Any]]:
 class _Utilities:
     """What each defended classifier of a run is worth on clean images: evaluated unless the log knows."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: RunLog) -> None:
         self.log = log
         self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
         self._known: dict[tuple[int, Evaluation], Utility] = {}

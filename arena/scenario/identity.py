@@ -16,7 +16,7 @@ from arena.provenance import source_closure, versions
 from arena.records.pieces import LogLevel
 from arena.scenario.matches import Match
 
-PLAYED_BY = "arena.game.shard"
+PLAYED_BY = ("arena.game.shard",)
 """What plays a shard: its source, and that of all it imports, is part of every match."""
 
 
@@ -25,7 +25,7 @@ def match_identity(
     *,
     dataset_sha: str,
     classifier_sha: str,
-    prepared_sha: str | None,
+    prepared_sha: str,
     device: torch.device,
     batch: int,
     max_rows: int,
@@ -40,13 +40,12 @@ def match_identity(
     logged at level `games` has no rows for a run that wants `queries`.
 
     Args:
-        prepared_sha: of the prepared defenders; None where they are prepared anew from data, weights,
-            parameters and source, all of which are in the identity.
+        prepared_sha: of the prepared defenders.
         max_rows: the longest volley of an attacker.
         forward: how the classifier's forward pass was prepared, step by step.
         threads: of a forward pass of `batch` rows.
     """
-    code = source_closure([*modules_of(match), PLAYED_BY])
+    code = source_closure([*modules_of(match), *PLAYED_BY])
     packages = packages_of([match.world.classifier.network])
     return {
         **match.describe(),
@@ -68,8 +67,13 @@ def match_identity(
 def modules_of(match: Match) -> set[str]:
     """The modules in which a match's agents, those inside them, and its network's factory are written."""
     network, colon, _ = match.world.classifier.network.partition(":")
-    modules = {network} if colon else set()
-    waiting: list[Any] = [match.attacker, *match.defenders]
+    return modules_of_agents(match.attacker, *match.defenders) | ({network} if colon else set())
+
+
+def modules_of_agents(*agents: Attacker | Defender) -> set[str]:
+    """The modules in which agents, and those inside them, are written."""
+    modules: set[str] = set()
+    waiting: list[Any] = [*agents]
     while waiting:
         agent = waiting.pop()
         modules.add(type(agent).__module__)

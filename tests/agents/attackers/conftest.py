@@ -140,7 +140,7 @@ class ScriptedReferee(Host):
         left = torch.tensor([self.threat.budget - len(asked) for asked in self.asked])
         game, label, scores, answered, refused = rows or (none, none, None, none.bool(), none.bool())
         playing = is_open.nonzero().squeeze(1)
-        banned = torch.zeros(len(is_open), 1, dtype=torch.bool)
+        banned = torch.zeros(len(is_open), self.threat.accounts, dtype=torch.bool)
         return Answers(game, label, scores, answered, refused, left, is_open, playing, banned)
 
     def queries(self, game: int) -> Tensor:

@@ -23,7 +23,7 @@ TABLE = {
 FACTS: dict[str, Any] = {
     "dataset_sha": "data",
     "classifier_sha": "weights",
-    "prepared_sha": None,
+    "prepared_sha": "prepared",
     "device": torch.device("cpu"),
     "batch": 64,
     "max_rows": 4096,
@@ -132,7 +132,7 @@ def test_agents_inside_agents_and_the_networks_factory_are_found() -> None:
 
 
 def test_reports_logs_and_the_command_line_do_not_count() -> None:
-    sources = source_closure(PLAYED_BY).sources
+    sources = source_closure([PLAYED_BY]).sources
     beside = (
         "api",
         "bench",
@@ -162,4 +162,4 @@ def test_reports_logs_and_the_command_line_do_not_count() -> None:
 def test_what_an_agent_imports_is_part_of_its_matches_alone(helper: str, agents: dict[str, Any]) -> None:
     with_it = parse_scenario({**TABLE, **agents}, "small", Path.cwd(), "small").matches[-1]
     assert helper in source_closure(modules_of(with_it)).sources
-    assert helper not in source_closure([*modules_of(match()), *PLAYED_BY]).sources
+    assert helper not in source_closure([*modules_of(match()), PLAYED_BY]).sources

@@ -16,7 +16,6 @@ import torch
 
 import arena
 from arena.game.shard import play_shard
-from arena.game.stack import Stack, prepare
 from arena.players import Attacker, Games, Play
 from arena.records.pieces import Piece
 from arena.scenario.errors import ScenarioError
@@ -24,6 +23,7 @@ from arena.scenario.files import parse_scenario
 from arena.scenario.jobs import ShardTask, shard_count, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
+from arena.scenario.prepared_stacks import PreparedStacks
 
 TABLE = {
     "games": 7,
@@ -40,8 +40,8 @@ import pickle, sys
 from pathlib import Path
 import torch
 from arena.game.shard import play_shard
-from arena.game.stack import prepare
 from arena.scenario.loaded_worlds import LoadedWorlds
+from arena.scenario.prepared_stacks import PreparedStacks
 
 class Kept(list):
     record = list.append
@@ -49,9 +49,8 @@ class Kept(list):
 torch.set_num_threads(1)
 task = pickle.load(sys.stdin.buffer)
 world = LoadedWorlds(Path.cwd(), (), torch.device("cpu")).of(task.match)
-stack = prepare(world.classifier, task.match.defenders, world.dataset)
 kept = Kept()
-play_shard(task.open(world, stack), kept)
+play_shard(task.open(world, PreparedStacks()), kept)
 sys.stdout.buffer.write(pickle.dumps(list(kept)))
 """
 
@@ -66,19 +65,19 @@ class Kept:
         self.pieces.append(piece)
 
 
-def ready(**changes: Any) -> tuple[Match, LoadedWorld, Stack]:
+def ready(**changes: Any) -> tuple[Match, LoadedWorld, str]:
     (match,) = parse_scenario({**TABLE, **changes}, "small", Path.cwd(), "small").matches
     world = LoadedWorlds(Path.cwd(), (), torch.device("cpu")).of(match)
-    return match, world, prepare(world.classifier, match.defenders, world.dataset)
+    return match, world, PreparedStacks().prepare(match, world)
 
 
 @pytest.fixture(scope="module")
-def small() -> tuple[Match, LoadedWorld, Stack]:
+def small() -> tuple[Match, LoadedWorld, str]:
     return ready()
 
 
 @pytest.fixture(scope="module")
-def all_tasks(small: tuple[Match, LoadedWorld, Stack]) -> list[ShardTask]:
+def all_tasks(small: tuple[Match, LoadedWorld, str]) -> list[ShardTask]:
     return list(tasks(*small, "queries"))
 
 
@@ -99,33 +98,34 @@ def bits(pieces: list[Piece]) -> list[Any]:
     ]
 
 
-def play(task: ShardTask, world: LoadedWorld, stack: Stack) -> list[Piece]:
+def play(task: ShardTask, world: LoadedWorld) -> list[Piece]:
     kept = Kept()
-    play_shard(task.open(world, stack), kept)
+    play_shard(task.open(world, PreparedStacks()), kept)
     return kept.pieces
 
 
 def test_the_tasks_of_a_match_are_its_games_once_a_repeat(
-    small: tuple[Match, LoadedWorld, Stack], all_tasks: list[ShardTask]
+    small: tuple[Match, LoadedWorld, str], all_tasks: list[ShardTask]
 ) -> None:
-    match, world, stack = small
-    drawn = len(world)
+    match, world, _ = small
+    stacks, drawn = PreparedStacks(), len(world)
     assert shard_count(match, world) == len(all_tasks) == 2 * -(-drawn // 3)
     places = [[*range(drawn)[task.rows]] for task in all_tasks]
     assert [place for part in places for place in part] == [*range(drawn)] * 2
     assert max(map(len, places)) == 3
     half = len(all_tasks) // 2
     assert [(task.repeat, task.number) for task in all_tasks] == [(r, n) for r in (0, 1) for n in range(half)]
-    openings = [task.open(world, stack).openings for task in all_tasks[:half]]
+    openings = [task.open(world, stacks).openings for task in all_tasks[:half]]
     dealt = torch.cat([o.key for o in openings])
     assert dealt.tolist() == world.dataset.games.index[world.drawn.index].tolist()
 
 
 def test_a_repeat_has_seeds_of_its_own(
-    small: tuple[Match, LoadedWorld, Stack], all_tasks: list[ShardTask]
+    small: tuple[Match, LoadedWorld, str], all_tasks: list[ShardTask]
 ) -> None:
-    _, world, stack = small
-    first, again = all_tasks[0].open(world, stack), all_tasks[len(all_tasks) // 2].open(world, stack)
+    _, world, _ = small
+    stacks = PreparedStacks()
+    first, again = all_tasks[0].open(world, stacks), all_tasks[len(all_tasks) // 2].open(world, stacks)
     assert first.openings.key.tolist() == again.openings.key.tolist()
     assert first.attacker_seed != again.attacker_seed
     assert first.defender_seed != again.defender_seed
@@ -133,9 +133,9 @@ def test_a_repeat_has_seeds_of_its_own(
 
 
 def test_a_task_is_played_in_another_process_to_the_same_bits(
-    small: tuple[Match, LoadedWorld, Stack], all_tasks: list[ShardTask]
+    small: tuple[Match, LoadedWorld, str], all_tasks: list[ShardTask]
 ) -> None:
-    _, world, stack = small
+    _, world, _ = small
     task = all_tasks[-2]
     packed = task.packed()
     assert len(packed) < 20_000
@@ -147,15 +147,15 @@ def test_a_task_is_played_in_another_process_to_the_same_bits(
         timeout=120,
     )
     assert found.returncode == 0, found.stderr.decode()
-    there, here = pickle.loads(found.stdout), play(task, world, stack)
+    there, here = pickle.loads(found.stdout), play(task, world)
     assert bits(there) == bits(here)
     assert sum(len(rows) for piece in here for rows in piece.queries) > 12
-    assert bits(play(all_tasks[0], world, stack)) != bits(here)
+    assert bits(play(all_tasks[0], world)) != bits(here)
 
 
-def test_a_task_knows_how_much_is_recorded(small: tuple[Match, LoadedWorld, Stack]) -> None:
+def test_a_task_knows_how_much_is_recorded(small: tuple[Match, LoadedWorld, str]) -> None:
     task = next(tasks(*small, "games"))
-    pieces = play(task, *small[1:])
+    pieces = play(task, small[1])
     assert not any(piece.queries for piece in pieces)
     assert sum(piece.answered for piece in pieces) > 0
 
@@ -187,8 +187,8 @@ def made_within() -> Attacker:
 def test_an_agent_that_cannot_leave_the_process_is_refused_in_one_sentence(
     make: Callable[[], Attacker], said: str
 ) -> None:
-    match, world, stack = ready(attackers=[make()], defenders=["none"])
-    task = next(tasks(match, world, stack, "queries"))
+    match, world, sha = ready(attackers=[make()], defenders=["none"])
+    task = next(tasks(match, world, sha, "queries"))
     with pytest.raises(ScenarioError) as caught:
         task.packed()
     sentence = str(caught.value)
@@ -198,7 +198,7 @@ def test_an_agent_that_cannot_leave_the_process_is_refused_in_one_sentence(
         "; agents must be classes of importable modules, their parameters values that pickle takes"
     )
     assert "\n" not in sentence
-    assert play(task, world, stack)[-1].games is not None
+    assert play(task, world)[-1].games is not None
 
 
 def test_agents_of_modules_are_packed(all_tasks: list[ShardTask]) -> None:
@@ -212,24 +212,24 @@ def test_agents_of_modules_are_packed(all_tasks: list[ShardTask]) -> None:
     [
         ("dataset_sha", "data set"),
         ("classifier_sha", "classifier"),
-        ("hardened_sha", "hardened classifier"),
     ],
 )
 def test_other_data_or_weights_are_refused(
-    small: tuple[Match, LoadedWorld, Stack], all_tasks: list[ShardTask], field: str, what: str
+    small: tuple[Match, LoadedWorld, str], all_tasks: list[ShardTask], field: str, what: str
 ) -> None:
     own = getattr(all_tasks[0], field)
     other = replace(all_tasks[0], **{field: "0123456789abcdef"})
     said = f"the {what} here is another than the shard was cut for .SHA {own[:12]}; it must be 0123456789ab.$"
     with pytest.raises(ScenarioError, match=f"^small: {said}"):
-        other.open(*small[1:])
+        other.open(small[1], PreparedStacks())
 
 
-def test_a_stack_hardened_otherwise_is_refused(
-    small: tuple[Match, LoadedWorld, Stack], all_tasks: list[ShardTask]
+def test_a_stack_that_is_not_kept_here_is_refused(
+    all_tasks: list[ShardTask], small: Any, tmp_path: Path
 ) -> None:
-    _, world, stack = small
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
-    classifier = type(stack.base)(network, shape=stack.base.shape, classes=10)
-    with pytest.raises(ScenarioError, match="the hardened classifier here is another"):
-        all_tasks[0].open(world, replace(stack, base=classifier))
+    with pytest.raises(ScenarioError, match=r"^small: snd.aaa-sine: there is no prepared stack "):
+        all_tasks[0].open(small[1], PreparedStacks(tmp_path))
+    match, world, _ = ready(defenders=["snd"])
+    task = next(tasks(match, world, "0" * 64, "queries"))
+    with pytest.raises(ScenarioError, match=r"^small: snd: it is another than was prepared .SHA "):
+        task.open(world, PreparedStacks(tmp_path))
