@@ -48,7 +48,7 @@ def match_identity(
     code = source_closure([*modules_of(match), *PLAYED_BY])
     packages = packages_of([match.world.classifier.network])
     return {
-        **match.describe(),
+        **_without_places(match.describe()),
         "dataset_sha": dataset_sha,
         "classifier_sha": classifier_sha,
         "prepared_sha": prepared_sha,
@@ -62,6 +62,14 @@ def match_identity(
         "threads": threads,
         "level": level,
     }
+
+
+def _without_places(described: dict[str, Any]) -> dict[str, Any]:
+    """A match without the paths of its data and weights: their SHAs tell what lies there."""
+    world = described["world"]
+    dataset = {key: value for key, value in world["dataset"].items() if key != "path"}
+    classifier = {key: value for key, value in world["classifier"].items() if key != "weights"}
+    return {**described, "world": {**world, "dataset": dataset, "classifier": classifier}}
 
 
 def modules_of(match: Match) -> set[str]:

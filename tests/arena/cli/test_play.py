@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ starts = true
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds this folder to it
+    monkeypatch.delitem(sys.modules, "brightest_channel", raising=False)  # another test's
     (tmp_path / "brightest_channel.py").write_text(NETWORK)
     (tmp_path / "colours.toml").write_text(SCENARIO)
     rng = np.random.default_rng(0)
@@ -64,7 +67,7 @@ def play(folder: Path) -> tuple[int, str]:
 
 
 def test_an_image_unreadable_at_play_is_told_and_the_run_goes_on_once_it_is_mended(folder: Path) -> None:
-    path = path_of(folder, "attackers", 0)
+    path = path_of(folder, "resources", 0)
     whole = path.read_bytes()
     path.write_bytes(b"")
     code, said = play(folder)

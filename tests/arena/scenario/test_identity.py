@@ -112,6 +112,18 @@ def test_the_processor_and_the_versions_count(monkeypatch: pytest.MonkeyPatch) -
     assert len({before, other, own()}) == 3
 
 
+def test_data_and_weights_are_told_by_what_is_in_them_not_by_where_they_lie() -> None:
+    here, there = (
+        match(
+            dataset={"name": "npz", "path": f"{folder}/own.npz"},
+            classifier={"network": "digits-cnn", "weights": f"{folder}/own.safetensors"},
+        )
+        for folder in ("here", "there")
+    )
+    assert here.describe() != there.describe()
+    assert own(here) == own(there) != own()
+
+
 def test_agents_inside_agents_and_the_networks_factory_are_found() -> None:
     found = modules_of(
         match(
