@@ -85,6 +85,8 @@ class Children:
         """
         self.started += 1
         out, err = (self.folder / f"{self.started}.{name}" for name in ("out", "err"))
+        out.touch()
+        err.touch()
         line = {"code": code, "words": words, "cwd": str(Path.cwd()), "env": {**os.environ, **env}}
         pid = self._request({**line, "largest_file": largest_file, "out": str(out), "err": str(err)})
         return Child(pid, out, err, self._request)
