@@ -7,7 +7,6 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,7 +17,6 @@ import numpy as np
 import pytest
 from sqlalchemy import func, select
 
-import arena
 from arena.log import Log, LogError, open_log, questions, schema
 from arena.records import pieces
 from arena.records.pieces import Pieces
@@ -52,7 +50,7 @@ def count(log: Log, table: Any) -> int:
 
 
 def test_a_killed_process_leaves_its_finished_shards(
-    where: str, begun: Any, made: Callable[..., Any]
+    where: str, begun: Any, made: Callable[..., Any], children: Any
 ) -> None:
     played = made()
     with open_log(where) as log:
@@ -60,15 +58,10 @@ def test_a_killed_process_leaves_its_finished_shards(
         with log.shard(match, 0, 0, "f", played.keys) as recorder:
             played.tell(recorder)
         finished = count(log, schema.queries)
-    root = Path(arena.__file__).parents[1]
-    playing = subprocess.Popen([sys.executable, "-c", PLAY_ON, where], cwd=root, stdout=subprocess.PIPE)
-    try:
-        assert playing.stdout is not None
-        assert playing.stdout.readline() == b"playing\n"
-    finally:
-        playing.send_signal(signal.SIGKILL)
-        assert playing.wait(30) == -signal.SIGKILL
-        playing.stdout.close()
+    playing = children.start(PLAY_ON, where)
+    playing.wait_until(lambda: "playing" in playing.out.read_text())
+    playing.send_signal(signal.SIGKILL)
+    assert playing.wait() == -signal.SIGKILL
 
     with open_log(where) as log:
         assert count(log, schema.queries) >= finished + 5000

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -227,37 +223,35 @@ def test_a_finished_run_is_not_played_again_unless_asked_for(whole, tmp_path):
         assert played and again == run_id + 2
 
 
-def test_kill_loses_no_finished_shard(whole, tmp_path):
+PLAY_AND_HANG = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import time
+import test_runner as t
+from arena.log import open_log
+
+class Hangs(t.Watcher):
+    def played(self, queries):
+        super().played(queries)
+        if self.shards == 2 and queries:
+            print("in the third shard", flush=True)
+            time.sleep(600)
+
+with open_log(sys.argv[1]) as log:
+    t.run().play(log, Hangs())
+"""
+
+
+def test_kill_loses_no_finished_shard(whole, tmp_path, children):
     path = tmp_path / "killed.db"
-    script = (
-        "import os, sys; sys.path.insert(0, sys.argv[2])\n"
-        "import test_runner as t\n"
-        "from arena.log import open_log\n"
-        "class Slow(t.Watcher):\n"
-        "    def ended(self, games, skipped):\n"
-        "        super().ended(games, skipped)\n"
-        "        print(self.shards, flush=True)\n"
-        "    def played(self, queries):\n"
-        "        import time; time.sleep(0.01)\n"
-        "with open_log(sys.argv[1]) as log: t.run().play(log, Slow())\n"
-    )
-    here = str(Path(__file__).parent)
-    child = subprocess.Popen(
-        [sys.executable, "-c", script, str(path), here],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert child.stdout is not None
-    for line in child.stdout:
-        if int(line) == 2:
-            break
-    time.sleep(0.05)
+    child = children.start(PLAY_AND_HANG, str(path), str(Path(__file__).parent))
+    child.wait_until(lambda: "in the third shard" in child.out.read_text())
     child.send_signal(signal.SIGKILL)
-    child.wait()
+    assert child.wait() == -signal.SIGKILL
     with open_log(path) as log:
         watcher = Watcher()
         assert run().play(log, watcher)[1]
-    assert watcher.skipped >= 2
+    assert watcher.skipped == 2
     assert content(path) == content(whole)
 
 

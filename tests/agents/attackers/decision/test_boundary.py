@@ -89,11 +89,11 @@ def test_the_linear_scan_finds_the_first_of_several_bands(referee, rules, querie
 @pytest.mark.parametrize(
     ("rules", "norm", "walk", "bounds"),
     [
-        ("original", "l2", "l2", (2.9, 2.4)),
+        pytest.param("original", "l2", "l2", (2.9, 2.4), marks=pytest.mark.slow),
         ("original", "linf", "l2", (4.0, 3.3)),
-        ("original", "linf", "box", (2.8, 2.4)),
+        pytest.param("original", "linf", "box", (2.8, 2.4), marks=pytest.mark.slow),
         ("foolbox", "l2", "l2", (2.9, 2.4)),
-        ("art", "l2", "l2", (4.0, 1.3)),
+        pytest.param("art", "l2", "l2", (4.0, 1.3), marks=pytest.mark.slow),
         ("art", "linf", "box", (5.5, 1.8)),
     ],
 )

@@ -138,6 +138,7 @@ def test_on_a_smooth_boundary_its_bias_pays(flat_boundary):
     assert ratios[1] < 0.5 * unbiased[0]
 
 
+@pytest.mark.slow
 def test_success_on_digits_rises_with_queries():
     data = load_dataset(DatasetSpec(name="digits"), [Path()])
     classifier = load_classifier(ClassifierSpec(network="digits-cnn"), data, torch.device("cpu"))
