@@ -13,6 +13,7 @@ from arena import draws
 from arena.rules import geometry
 from arena.rules.losses import Loss, attack_loss
 from arena.rules.moves import Answers, Asking, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.outcome import wins
 from arena.rules.threat import Threat
 
 
@@ -223,10 +224,15 @@ class Games:
         return torch.where(answers.answered, loss, torch.inf).nan_to_num_(nan=torch.inf, posinf=torch.inf)
 
     def wrong(self, answers: Answers) -> Tensor:
-        """[n] bool: the label answered is not y (untargeted), or is the target (targeted)."""
-        if self.target is not None:
-            return answers.label == self.target[answers.game]
-        return (answers.label != self.label[answers.game]) & (answers.label >= 0)
+        """[n] bool: the label answered wins: it is not y (untargeted), or is the target (targeted)."""
+        target = None if self.target is None else self.target[answers.game]
+        return wins(answers.label, self.label[answers.game], target)
+
+    def winning(self, game: Tensor) -> Tensor:
+        """[n,K] bool: which of the K labels win the games at `game` [n]."""
+        label = torch.arange(self.classes, device=game.device)
+        target = None if self.target is None else self.target[game].unsqueeze(1)
+        return wins(label, self.label[game].unsqueeze(1), target)
 
     @property
     def epsilon(self) -> float:

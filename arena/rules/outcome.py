@@ -27,6 +27,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 Labels = TypeVar("Labels", Tensor, NDArray[Any])
+"""Labels on a device, or on the host."""
 
 
 def labels_of(scores: Tensor) -> Tensor:

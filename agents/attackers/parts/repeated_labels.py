@@ -33,7 +33,7 @@ def merge_labels(games: Games, rule: Rule) -> Merge:
         label, answered = answers.label.view(-1, m), answers.answered.view(-1, m)
         count = torch.zeros(len(label), games.classes, dtype=torch.int64, device=label.device)
         count.scatter_add_(1, label.clamp_min(0), (label >= 0).long())
-        wins = winning(games, answers.game.view(-1, m)[:, 0])
+        wins = games.winning(answers.game.view(-1, m)[:, 0])
         if rule == "plurality":
             chosen = 2 * count + ~wins  # a benign label wins a tie
         else:
@@ -53,13 +53,6 @@ def adversarial(hits: Tensor, answered: Tensor, rule: Rule) -> Tensor:
     if rule == "all":
         return (hits > 0) & (hits == answered)
     return 2 * hits > answered
-
-
-def winning(games: Games, game: Tensor) -> Tensor:
-    """[n,K] bool: the labels that win the games `game` [n]."""
-    of = games.label if games.target is None else games.target
-    named = torch.nn.functional.one_hot(of[game], games.classes).bool()
-    return ~named if games.target is None else named
 
 
 class RepeatingLabels(Repeating):
