@@ -167,9 +167,9 @@ def expect(run: Run) -> None:
     out.print(table)
     queries = run.expected_queries
     rows = 0 if run.level == "games" else queries
-    said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
+    logged = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     say(
-        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
+        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
         f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
     say(
