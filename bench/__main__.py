@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("attackers", "draws", "forward", "linear", "log", "match", "published", "rewriting")
+NAMES = ("attackers", "draws", "forward", "linear", "log", "published", "rewriting", "square")
 
 
 def every() -> None:
@@ -22,10 +22,10 @@ def every() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "100")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
-    commands = [["match"], ["attackers"]]
+    commands = [["square"], ["attackers"]]
     commands += [["forward"], ["log"], ["rewriting"], ["draws"]]
     if (data / "cifar-10-batches-bin").is_dir():
-        commands[1:1] = [["match", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
+        commands[1:1] = [["square", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:

@@ -108,8 +108,8 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
     try:
         module = factory(**spec.params)
     except Exception as error:
-        said = first_line(error)
-        raise ClassifierError(f'network "{spec.network}" cannot be built: {said}') from error
+        reason = first_line(error)
+        raise ClassifierError(f'network "{spec.network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
         raise ClassifierError(
             f'network "{spec.network}" must return a torch.nn.Module, or a numpy function in a '

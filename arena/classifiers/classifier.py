@@ -265,9 +265,9 @@ class Classifier:
             with torch.inference_mode():
                 logits = self.module(given)
         except Exception as error:
-            said = first_line(error)
+            reason = first_line(error)
             raise ValueError(
-                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {said}"
+                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {reason}"
             ) from error
         want = (
             f"classifier {self.name!r} must answer images [n,C,H,W] with floating-point logits [n,K], K > 1"

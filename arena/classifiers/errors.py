@@ -20,5 +20,5 @@ class ClassifierError(ValueError):
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return said[0] if said else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

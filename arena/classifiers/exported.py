@@ -107,8 +107,8 @@ def read_exported(path: Path) -> Exported:
     except ClassifierError:
         raise
     except Exception as error:  # an untrusted file: any exception may come
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise ClassifierError(f"{what} cannot be read as a program of torch.export: {said}") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ClassifierError(f"{what} cannot be read as a program of torch.export: {reason}") from error
 
 
 class _Store:
@@ -175,8 +175,8 @@ class _Reader:
         rows, *shape = (axis.get("as_int") for axis in meta["sizes"])
         if rows is not None:
             return tuple(shape), (rows, rows)
-        said = re.search(r"s\d+", meta["sizes"][0]["as_expr"]["expr_str"])
-        limits = ranges.get(said[0], {}) if said else {}
+        symbol = re.search(r"s\d+", meta["sizes"][0]["as_expr"]["expr_str"])
+        limits = ranges.get(symbol[0], {}) if symbol else {}
         return tuple(shape), (max(1, limits.get("min_val") or 1), limits.get("max_val"))
 
     def module(self) -> nn.Module:

@@ -63,8 +63,8 @@ class FromNumpy(nn.Module):
         try:
             answer = self.function(array)
         except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {said}") from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {reason}") from error
         return self._logits(answer, len(x)).to(x.device)
 
     def _logits(self, answer: Any, n: int) -> Tensor:

@@ -65,7 +65,7 @@ def load_classifier(
             f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, '
             f"wanted {spec.sha}"
         )
-    other = [said] if (said := trained_elsewhere(built.card, dataset)) else []
+    other = [remark] if (remark := trained_elsewhere(built.card, dataset)) else []
     classifier.card = dict(built.card)
     classifier.remarks = (*built.remarks, *other, *classifier.remarks)
     return classifier
@@ -96,11 +96,11 @@ def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Bu
     weights = read_weights(path)
     module = copy.deepcopy(built.module)  # several classifiers may share a user's module
     fit_weights(module, weights.tensors, f"weights {path} for {spec.network}")
-    said = normalisation(weights.card, f"weights {path}")
+    stated = normalisation(weights.card, f"weights {path}")
     return replace(
         built,
         module=module,
-        normalisation=said or built.normalisation,
+        normalisation=stated or built.normalisation,
         card=weights.card,
         remarks=built.remarks + weights.remarks,
     )

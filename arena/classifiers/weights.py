@@ -54,11 +54,11 @@ def read_weights(path: Path) -> Weights:
     if path.suffix.lower() == ".safetensors":
         found = _safetensors(path)
     else:
-        said = (
+        remark = (
             f"weights file {path} is a pickle, read as tensors alone and without running anything; know "
             f"where the file came from, and convert it to safetensors"
         )
-        found = Weights(_state(_unpickled(path), f"weights file {path}"), {}, (said,))
+        found = Weights(_state(_unpickled(path), f"weights file {path}"), {}, (remark,))
     tensors = {
         key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()
     }
@@ -81,8 +81,8 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> 
         "of another shape": reshaped,
     }
     if any(wrong.values()):
-        told = "; ".join(f"{word}: {_few(keys)}" for word, keys in wrong.items() if keys)
-        raise ClassifierError(f"{what} do not fit: {told}")
+        differences = "; ".join(f"{word}: {_few(keys)}" for word, keys in wrong.items() if keys)
+        raise ClassifierError(f"{what} do not fit: {differences}")
     if not_finite := [key for key, value in given.items() if not value.isfinite().all()]:
         raise ClassifierError(f"{what} hold values that are not finite: {_few(not_finite)}")
     module.load_state_dict(given, strict=False)
@@ -95,9 +95,9 @@ def normalisation(card: Mapping[str, str], what: str) -> tuple[tuple[float, ...]
     try:
         mean, std = (tuple(float(v) for v in card[key].split(",")) for key in ("norm_mean", "norm_std"))
     except (KeyError, ValueError):
-        said = {key: card.get(key) for key in ("norm_mean", "norm_std")}
+        texts = {key: card.get(key) for key in ("norm_mean", "norm_std")}
         raise ClassifierError(
-            f"{what}: metadata norm_mean and norm_std must both be numbers between commas; found {said}"
+            f"{what}: metadata norm_mean and norm_std must both be numbers between commas; found {texts}"
         ) from None
     return mean, std
 
@@ -107,8 +107,10 @@ def _safetensors(path: Path) -> Weights:
         with safe_open(path, "pt") as file:
             return Weights({key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        said = first_line(error)
-        raise ClassifierError(f"weights file {path} cannot be read as a safetensors file: {said}") from error
+        reason = first_line(error)
+        raise ClassifierError(
+            f"weights file {path} cannot be read as a safetensors file: {reason}"
+        ) from error
 
 
 def _unpickled(path: Path) -> Any:

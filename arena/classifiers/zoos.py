@@ -90,8 +90,8 @@ def _built(network: str, make: Any) -> nn.Module:
         with _tensors_alone():
             module = make()
     except Exception as error:  # of another package or of the network
-        said = first_line(error)
-        raise ClassifierError(f'network "{network}" cannot be built: {said}') from error
+        reason = first_line(error)
+        raise ClassifierError(f'network "{network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
         raise ClassifierError(f'network "{network}" is a {type(module).__name__}, no torch.nn.Module')
     return module

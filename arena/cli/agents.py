@@ -21,10 +21,10 @@ def agents_command() -> None:
         out.print(f"[bold]{kind}s[/]")
         for name in names(kind):
             try:
-                said = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
+                summary = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
             except AgentError as error:
-                said = f"[red]{escape(str(error))}[/]"
-            out.print(f"  {escape(f'{name:<{width}}')} {said}", highlight=False, soft_wrap=True)
+                summary = f"[red]{escape(str(error))}[/]"
+            out.print(f"  {escape(f'{name:<{width}}')} {summary}", highlight=False, soft_wrap=True)
 
 
 def show_command(name: str) -> None:
@@ -35,8 +35,8 @@ def show_command(name: str) -> None:
     out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
     out.print()
     for p in parameters_of(found):
-        said = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
-        out.print(f"  {escape(said)}", highlight=False, soft_wrap=True)
+        line = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
+        out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def inherited(agent: type, kind: Kind, parameter: str) -> str:

@@ -47,8 +47,8 @@ def plain_errors() -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, _user_errors()):
             raise
-        said = "\n".join(map(one_line, str(error).split("\n")))  # it may quote an untrusted file
-        err.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+        sentence = "\n".join(map(one_line, str(error).split("\n")))  # it may quote an untrusted file
+        err.print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 
@@ -211,11 +211,11 @@ def evaluate(
 
     with plain_errors():
         options = Options(device, data or [], split, images, batch, as_json)
-        said = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
+        named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
-            worlds, folders = [world_of_words(said, defender or [])], list[Path]()
+            worlds, folders = [world_of_words(named, defender or [])], list[Path]()
         else:
-            worlds, folders = worlds_of_file(file, [*said.values(), defender])
+            worlds, folders = worlds_of_file(file, [*named.values(), defender])
         raise typer.Exit(evaluate_command(worlds, folders, options))
 
 

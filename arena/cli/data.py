@@ -25,8 +25,8 @@ NOTHING_TO_GET = {
 def list_command(data: Sequence[Path]) -> int:
     """List where every data set lies, or what to put where; returns the exit status."""
     for name in DATASETS:
-        found, said = _whereabouts(name, data)
-        out.print(f"  {found} {escape(f'{name:<14}')} {escape(said)}", highlight=False, soft_wrap=True)
+        found, where = _whereabouts(name, data)
+        out.print(f"  {found} {escape(f'{name:<14}')} {escape(where)}", highlight=False, soft_wrap=True)
     say(f"looked in {', '.join(map(str, search_path(data)))}")
     return 0
 

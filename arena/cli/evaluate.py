@@ -91,13 +91,13 @@ def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[Evalu
     return worlds, [scenario.folder]
 
 
-def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> EvaluatedWorld:
+def world_of_words(options: Mapping[str, str | None], defenders: Sequence[str]) -> EvaluatedWorld:
     """A world from the options `dataset`, `network`, `weights` and `precision` of the command line."""
-    dataset, network = _table("dataset", "name", said["dataset"] or "digits"), said["network"]
+    dataset, network = _table("dataset", "name", options["dataset"] or "digits"), options["network"]
     if network is None and dataset.get("name") != "digits":
         raise CommandError(f'--network: data set "{dataset.get("name")}" needs one to be named')
     classifier = _table("network", "network", network or "digits-cnn")
-    classifier |= {key: said[key] for key in ("weights", "precision") if said[key] is not None}
+    classifier |= {key: options[key] for key in ("weights", "precision") if options[key] is not None}
     stacks = {text: build_stack(_parsed("defender", text)) for text in defenders}
     return EvaluatedWorld(
         _checked(DatasetSpec, dataset, "dataset"),
@@ -127,9 +127,9 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        said = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
+        faults = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
         raise CommandError(
-            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in said)
+            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in faults)
         ) from error
 
 
@@ -193,8 +193,10 @@ def _print(
     console.print(next(fits, tables[-1]))
     for title, _, facts in rows:
         for name, found in facts.items():
-            told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
-            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {told}")
+            values = ", ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
+            )
+            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
 
 
@@ -271,8 +273,8 @@ def _remarks(classifier: Classifier, dataset: Dataset, split: str) -> list[str]:
     card = dict(classifier.card)
     origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
     claimed = "" if trained_elsewhere(card, dataset) else _claimed(card.get("accuracy"), split)
-    said = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
-    return [*classifier.remarks, *said]
+    remarks = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
+    return [*classifier.remarks, *remarks]
 
 
 def _claimed(accuracy: str | None, split: str) -> str:

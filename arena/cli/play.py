@@ -41,7 +41,7 @@ def ready(file: str, data: Sequence[Path], device: str, games: int | None, size:
     if games is not None:
         scenario = scenario.with_games(games)
     run = Run(scenario, device=device, data_dirs=data)
-    for remark in dict.fromkeys(r for ground in run.grounds for r in ground.classifier.remarks):
+    for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         err.print(f"[yellow]remark:[/] {escape(remark)}", highlight=False, soft_wrap=True)
     return run
 
@@ -101,8 +101,8 @@ class _Bar:
     """Progress on the terminal: games done, queries per second, time left."""
 
     def __init__(self, run: Run) -> None:
-        matches = zip(run.scenario.matches, run.grounds, strict=True)
-        self.total = sum(len(ground) * match.settings.repeats for match, ground in matches)
+        matches = zip(run.scenario.matches, run.worlds, strict=True)
+        self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.matches = len(run.scenario.matches)
         self.count = self.queries = self.found = 0
         self.began = time.monotonic()
@@ -152,24 +152,24 @@ def expect(run: Run) -> None:
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
     seconds = 0.0
-    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.grounds}
-    for match, ground in zip(run.scenario.matches, run.grounds, strict=True):
+    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.worlds}
+    for match, world in zip(run.scenario.matches, run.worlds, strict=True):
         queries = match.settings.games * match.settings.repeats * match.threat.budget
-        own = queries * rates[ground.classifier]
+        own = queries * rates[world.classifier]
         seconds += own
         table.add_row(
             escape(match.name),
             str(match.settings.games * match.settings.repeats),
-            str(shard_count(match, ground)),
+            str(shard_count(match, world)),
             f"{queries:,}",
             _duration(own),
         )
     out.print(table)
     queries = run.expected_queries
     rows = 0 if run.level == "games" else queries
-    said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
+    logged = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     say(
-        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
+        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
         f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
     say(

@@ -116,8 +116,8 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
             err.print(f"[yellow]interrupted[/]: {_safe(checkpoint)}", highlight=False, soft_wrap=True)
             return 128 + caught[0] if caught else INTERRUPTED
         except OSError as error:
-            said = f"{out} cannot be written: {error.strerror or error}"
-            err.print(f"[red]error:[/] {escape(said)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
+            why = f"{out} cannot be written: {error.strerror or error}"
+            err.print(f"[red]error:[/] {escape(why)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
             return 1
     checkpoint.remove()
     for name, found in accuracy.items():

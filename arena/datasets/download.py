@@ -141,7 +141,7 @@ def _download(name: str, download: Download, file: File, folder: Path, to: Path,
 
     pooch.get_logger().setLevel("ERROR")
     headers = {"Accept-Encoding": "identity"}  # else requests unpacks what a server packed, .gz files too
-    said = []
+    tried = []
     for mirror in download.mirrors:
         server = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, headers=headers)
         try:
@@ -152,12 +152,12 @@ def _download(name: str, download: Download, file: File, folder: Path, to: Path,
                 raise
             answer = getattr(error, "response", None)
             what = "no connection, or it broke off" if answer is None else f"HTTP status {answer.status_code}"
-            said.append(f"{urlsplit(mirror).netloc}: {what}")
+            tried.append(f"{urlsplit(mirror).netloc}: {what}")
         except ValueError:
-            said.append(f"{urlsplit(mirror).netloc}: wrong checksum, not {file.checksum}")
+            tried.append(f"{urlsplit(mirror).netloc}: wrong checksum, not {file.checksum}")
     urls = ", ".join(download.mirrors[0] + each.name for each in download.files)
     raise DatasetError(
-        f'data set "{name}": {file.name} could not be fetched ({"; ".join(said)}), and nothing was kept; by '
+        f'data set "{name}": {file.name} could not be fetched ({"; ".join(tried)}), and nothing was kept; by '
         f"hand: get {urls} and {download.by_hand.format(to=to)}"
     )
 

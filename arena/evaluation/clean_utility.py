@@ -57,14 +57,14 @@ class Utility:
     flagged: float = math.nan
 
     def __str__(self) -> str:
-        said = (
+        text = (
             f"{self.images} images, accuracy {self.accuracy:.1%} [{self.low:.1%}, {self.high:.1%}], "
             f"agreement {self.agreement:.1%}, ECE {self.ece:.2%}, NLL {self.nll:.3g}"
         )
         if self.declined or self.refused:
-            said += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
+            text += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
         if self.flagged > 0:
-            said += f", flagged {self.flagged:.1%}"
+            text += f", flagged {self.flagged:.1%}"
         if self.batch is not None:
-            said += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
-        return said
+            text += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
+        return text

@@ -295,7 +295,7 @@ class Referee(Host):
         self.listener.notes(NoteRows(move.key, games, ledger.queries[games], values))
 
     def consult(self, move: Consult) -> Answers:
-        """Serve an insider (D5): counted for each game, not charged."""
+        """Serve an insider (docs/design.md, D5): counted for each game, not charged."""
         granted = self.threat.knowledge
         if granted != "weights" and (move.what == "gradient" or granted != "detector"):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')

@@ -1,4 +1,4 @@
-"""The log: every query and every game, in SQL (DESIGN.md, D8).
+"""The log: every query and every game, in SQL (docs/design.md, D8).
 
 `open_log` opens or creates one; `arena.log.questions` queries it.
 """

@@ -1,4 +1,4 @@
-"""The tables of the log (DESIGN.md, D8), for SQLite and PostgreSQL.
+"""The tables of the log (docs/design.md, D8), for SQLite and PostgreSQL.
 
 A row of `games` is there only once its shard is finished; rows of `queries`, `marks` and `notes` come
 earlier. Questions therefore ask the views `finished_games`, `finished_queries`, `finished_marks` and

@@ -19,7 +19,7 @@ _KNOWLEDGE: tuple[Knowledge, ...] = ("none", "defense", "detector", "weights")
 
 @dataclass(frozen=True)
 class Needs:
-    """What an attacker must be granted by a threat (D6).
+    """What an attacker must be granted by a threat (docs/design.md, D6).
 
     Attributes:
         feedback: `label` works with any feedback, `scores` needs scores, `logits` needs logits.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """The senders of a batch: one entry [n] for each row, and the draws keyed to it (D4).
+    """The senders of a batch: one entry [n] for each row, and the draws keyed to it (docs/design.md, D4).
 
     Attributes:
         game: [n] int64, the game's index in the shard, by which memory is kept.

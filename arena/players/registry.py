@@ -1,4 +1,4 @@
-"""Agents by name, found through entry points (DESIGN.md, D9)."""
+"""Agents by name, found through entry points (docs/design.md, D9)."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def agent_class(kind: Kind, name: str) -> type:
             entries[name].load() if name in entries else getattr(importlib.import_module(module), attribute)
         )
     except Exception as error:  # importing runs a plug-in's code, which may raise anything
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AgentError(f'{kind} "{name}" cannot be imported: {said}') from error
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
         raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
     if not is_dataclass(found):
@@ -160,10 +160,10 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     try:
         return TypeAdapter(hint, config=_STRICT).validate_python(value)
     except ValidationError as error:
-        said = error.errors()[0]["msg"]
+        expected = error.errors()[0]["msg"]
         raise AgentError(
             f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
-            f"{said[0].lower()}{said[1:]}"
+            f"{expected[0].lower()}{expected[1:]}"
         ) from error
 
 

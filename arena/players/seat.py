@@ -19,7 +19,7 @@ from arena.rules.threat import Threat
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """An attacker's own resources (D5).
+    """An attacker's own resources (docs/design.md, D5).
 
     Attributes:
         images: [m,C,H,W] labelled images of its own, disjoint from all other splits.

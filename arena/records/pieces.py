@@ -60,8 +60,8 @@ class Pieces:
         self._closed = False
 
     def queries(self, rows: QueryRows) -> None:
-        told = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
-        self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(told, np.int64)
+        counts = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
+        self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(counts, np.int64)
         self._answered += len(rows)
         if self.level == "changes":
             rows = _changes(rows)

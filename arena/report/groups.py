@@ -217,7 +217,7 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def _without_names(value: Any) -> list[tuple[str, str]]:
     """Parameters as text, without the names of defenders, which are in the titles."""
-    return [(key, said) for key, said in flat(value) if key.rpartition(".")[2] != "name"]
+    return [(key, text) for key, text in flat(value) if key.rpartition(".")[2] != "name"]
 
 
 def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side, ...], list[int]]:
@@ -252,6 +252,6 @@ def _labels(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     for (title, _), own in zip(agents, values, strict=True):
         others = [v for (t, _), v in zip(agents, values, strict=True) if t == title]
         keys = [k for k in own if len({v.get(k) for v in others}) > 1]
-        said = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
-        labels.append(f"{title} ({said})" if said else title)
+        text = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
+        labels.append(f"{title} ({text})" if text else title)
     return labels

@@ -73,8 +73,8 @@ def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Ro
 def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
     """The shares by the three verdicts; one share if they agree."""
     shares = dict.fromkeys(percent(rates[verdict].value) for verdict in VERDICTS)
-    said = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
-    return f"{said} {span(rates[row.match.info.verdict])}" if interval else said
+    text = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
+    return f"{text} {span(rates[row.match.info.verdict])}" if interval else text
 
 
 def detection_table(group: Group) -> Table | None:

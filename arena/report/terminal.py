@@ -31,8 +31,8 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
     run, rows = read_run(log, run_id), read_rows(log, run_id)
     console = wide_enough(console)
     _print(console, f"[bold]{escape(run.info.title or run.info.scenario)}[/]")
-    if said := unfinished(run, progress(run, rows)):
-        _print(console, f"[yellow]{said}[/]")
+    if notice := unfinished(run, progress(run, rows)):
+        _print(console, f"[yellow]{notice}[/]")
     groups = grouped(rows)
     for group in groups:
         title = f"{group.title}: " if group.title else ""
@@ -47,8 +47,8 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         if (flagged := detection_table(group)) is not None:
             _print(console, "\nflagged, in percent")
             _print(console, flagged)
-    for said in _legend(groups):
-        _print(console, f"[dim]{said}[/]")
+    for line in _legend(groups):
+        _print(console, f"[dim]{line}[/]")
     if images := sorted({row.utility.images for row in rows if row.utility}):
         of = " or ".join(f"{count:,}" for count in images)
         _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
@@ -69,8 +69,8 @@ def warning(row: Row) -> str:
     """What a reader must know about games that were not played to their end."""
     info = row.match.info
     ended = " and ".join(f"{count} with {reason}" for reason, count in row.broken.items())
-    said = f"{info.attacker_title} against {info.defender_title}: of {row.played} games {ended} ended"
-    return f"{said}: {row.trouble}" if row.trouble else said
+    sentence = f"{info.attacker_title} against {info.defender_title}: of {row.played} games {ended} ended"
+    return f"{sentence}: {row.trouble}" if row.trouble else sentence
 
 
 def _matrix(group: Group) -> Table:
@@ -117,15 +117,15 @@ def _cell(group: Group, row: Row | None, defender: int) -> str:
 
 def _legend(groups: Sequence[Group]) -> list[str]:
     """What a reader must know of the tables' numbers."""
-    said = []
+    lines = []
     if any(not group.nearest for group in groups):
-        said.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
+        lines.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
     if any(group.nearest for group in groups):
-        said += [
+        lines += [
             "median distance over the games played, with 95 % intervals; ∞: no hit in half of them",
             "≤ r: percent won by an image within r: by answered/vote/base, or once where the three agree",
         ]
-    return said
+    return lines
 
 
 def _choices(group: Group) -> list[Table]:

@@ -83,11 +83,11 @@ def epsilon(threat: Threat) -> str:
 
 def rules(threat: Threat, budgets: set[int]) -> str:
     """A threat in one line."""
-    said = " or ".join(f"{budget:,}" for budget in sorted(budgets))
+    counts = " or ".join(f"{budget:,}" for budget in sorted(budgets))
     goal = f"targeted ({threat.targets})" if threat.targeted else threat.goal
     parts = [
         f"{NORMS[threat.norm]}, epsilon {epsilon(threat)}",
-        f"budget {said} queries",
+        f"budget {counts} queries",
         f"feedback {threat.feedback}",
         goal,
         f"objective {threat.objective}",

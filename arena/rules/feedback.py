@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
-    """What the attacker sees of logits [n,K] under a feedback (D6); hidden classes of `topk` carry 0."""
+    """What the attacker sees of logits [n,K] under a feedback (docs/design.md, D6); hidden classes of `topk`
+    carry 0."""
     if feedback == "label":
         return None
     if feedback == "logits":

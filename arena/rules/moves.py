@@ -74,7 +74,8 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Consult:
-    """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (D5): metered, not charged.
+    """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (docs/design.md, D5): metered, not
+    charged.
 
     `detector` asks for the defender's detector scores (knowledge `detector` or `weights`); `gradient` for
     the gradient of the loss `loss` of the undefended classifier, and its value (knowledge `weights`).

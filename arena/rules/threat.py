@@ -28,7 +28,7 @@ Quantisation = Literal["none", "round", "floor"]
 Knowledge = Literal["none", "defense", "detector", "weights"]
 
 TOLERANCE = 1e-6
-"""Slack of the ball: a distance up to epsilon + TOLERANCE is inside (DESIGN.md, D3)."""
+"""Slack of the ball: a distance up to epsilon + TOLERANCE is inside (docs/design.md, D3)."""
 
 
 def parse_epsilon(value: Any, name: str = "epsilon") -> float:
@@ -67,7 +67,7 @@ Feedback = Annotated[str, BeforeValidator(parse_feedback)]
 
 
 class GrantedResources(BaseModel):
-    """What an attacker has besides the answers (D5).
+    """What an attacker has besides the answers (docs/design.md, D5).
 
     Attributes:
         images: how many labelled images of the `resources` split it holds.

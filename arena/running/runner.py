@@ -1,4 +1,4 @@
-"""Plays a scenario's matches shard by shard into a log, and goes on where an earlier run stopped (D7)."""
+"""Plays a scenario's matches into a log, shard by shard; continues interrupted runs (docs/design.md, D7)."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Run:
         exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
-        grounds = LoadedWorlds(scenario.folder, data_dirs, self.device)
-        self.grounds = [grounds.of(match) for match in scenario.matches]
+        worlds = LoadedWorlds(scenario.folder, data_dirs, self.device)
+        self.worlds = [worlds.of(match) for match in scenario.matches]
         self.stacks = PreparedStacks(prepared)
         self.level = self._level()
 
@@ -97,10 +97,10 @@ class Run:
         if run_id is None:
             run_id = log.begin_run(info)
         utilities = _Utilities(log)
-        for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
-            stack = self.stacks.load(self._prepared[match.number], match, ground)
-            match_id = log.begin_match(run_id, self._match_info(match, ground, stack), fresh)
-            self._play_match(log, match_id, match, ground, stack, utilities, watcher)
+        for match, world in zip(self.scenario.matches, self.worlds, strict=True):
+            stack = self.stacks.load(self._prepared[match.number], match, world)
+            match_id = log.begin_match(run_id, self._match_info(match, world, stack), fresh)
+            self._play_match(log, match_id, match, world, stack, utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -116,17 +116,17 @@ class Run:
             fingerprint=fingerprint(
                 {
                     "matches": self._fingerprints,
-                    "utility": list(map(clean_images, self.scenario.matches, self.grounds)),
+                    "utility": list(map(clean_images, self.scenario.matches, self.worlds)),
                 }
             ),
             level=self.level,
-            batch=self.grounds[0].classifier.batch,
+            batch=self.worlds[0].classifier.batch,
             resolved={
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [
-                    {**identity, "drawn": len(ground)}
-                    for identity, ground in zip(self._identities, self.grounds, strict=True)
+                    {**identity, "drawn": len(world)}
+                    for identity, world in zip(self._identities, self.worlds, strict=True)
                 ],
             },
         )
@@ -134,7 +134,7 @@ class Run:
     @cached_property
     def _prepared(self) -> list[str]:
         """The SHA of each match's prepared stack; those that are not prepared yet are, here."""
-        return list(map(self.stacks.prepare, self.scenario.matches, self.grounds))
+        return list(map(self.stacks.prepare, self.scenario.matches, self.worlds))
 
     @cached_property
     def _identities(self) -> list[dict[str, Any]]:
@@ -142,17 +142,17 @@ class Run:
         return [
             match_identity(
                 match,
-                dataset_sha=ground.dataset.sha,
-                classifier_sha=ground.classifier.sha,
+                dataset_sha=world.dataset.sha,
+                classifier_sha=world.classifier.sha,
                 prepared_sha=self._prepared[match.number],
                 device=self.device,
-                batch=ground.classifier.batch,
-                max_rows=longest_volley(ground.dataset.shape),
-                forward=ground.classifier.forward.steps,
-                threads=ground.classifier.threads,
+                batch=world.classifier.batch,
+                max_rows=longest_volley(world.dataset.shape),
+                forward=world.classifier.forward.steps,
+                threads=world.classifier.threads,
                 level=self.level,
             )
-            for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
+            for match, world in zip(self.scenario.matches, self.worlds, strict=True)
         ]
 
     @cached_property
@@ -171,27 +171,27 @@ class Run:
         log: RunLog,
         match_id: int,
         match: Match,
-        ground: LoadedWorld,
+        world: LoadedWorld,
         stack: Stack,
         utilities: _Utilities,
         watcher: ProgressListener,
     ) -> None:
         log.discard_unfinished(match_id)
-        watcher.match(match, len(ground) * match.settings.repeats)
-        utilities.record(match_id, match, ground, stack)
+        watcher.match(match, len(world) * match.settings.repeats)
+        utilities.record(match_id, match, world, stack)
         finished = log.finished_shards(match_id)
-        for task in tasks(match, ground, self._prepared[match.number], self.level):
+        for task in tasks(match, world, self._prepared[match.number], self.level):
             games = task.rows.stop - task.rows.start
             skipped = (task.number, task.repeat) in finished
             if not skipped:
-                job = task.open(ground, self.stacks)
+                job = task.open(world, self.stacks)
                 own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
                 keys = job.openings.key.cpu().numpy()
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
                     play_shard(job, _Progress(recorder, watcher))
             watcher.ended(games, skipped)
 
-    def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
+    def _match_info(self, match: Match, world: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
             fingerprint=self._fingerprints[match.number],
@@ -199,18 +199,18 @@ class Run:
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
             defender_params={"defenders": _defenders(stack)},
-            classifier=ground.classifier.title,
-            classifier_sha=ground.classifier.sha,
-            dataset=ground.dataset.name,
-            dataset_sha=ground.dataset.sha,
+            classifier=world.classifier.title,
+            classifier_sha=world.classifier.sha,
+            dataset=world.dataset.name,
+            dataset_sha=world.dataset.sha,
             threat=match.threat,
-            classes=ground.classifier.classes,
-            image_shape=ground.dataset.shape,
+            classes=world.classifier.classes,
+            image_shape=world.dataset.shape,
             at=match.at,
             repeats=match.settings.repeats,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
-            utility=clean_images(match, ground),
+            utility=clean_images(match, world),
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
@@ -220,9 +220,9 @@ class Run:
         )
 
 
-def clean_images(match: Match, ground: LoadedWorld) -> int:
+def clean_images(match: Match, world: LoadedWorld) -> int:
     """On how many images the match's defended classifier is evaluated: as many as there are, at most."""
-    return min(match.settings.utility, len(ground.dataset.games))
+    return min(match.settings.utility, len(world.dataset.games))
 
 
 def words(match: Match) -> dict[str, Any]:
@@ -236,7 +236,7 @@ def words(match: Match) -> dict[str, Any]:
 
 
 def headline(match: Match) -> Verdict:
-    """The verdict that heads a match's result: the scenario's choice, else D3's."""
+    """A match's headline verdict: the scenario's choice, else the default of docs/design.md, D3."""
     if match.settings.verdict is not None:
         return match.settings.verdict
     random = any(defender.random for defender in match.defenders)
@@ -255,19 +255,19 @@ class _Utilities:
         self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
         self._known: dict[tuple[int, Evaluation], Utility] = {}
 
-    def record(self, match_id: int, match: Match, ground: LoadedWorld, stack: Stack) -> None:
+    def record(self, match_id: int, match: Match, world: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = clean_images(match, ground), match.settings.seed
+        images, seed = clean_images(match, world), match.settings.seed
         if not images:
             return
-        world = (id(ground.classifier), images, seed)
-        if world not in self._evaluations:
-            split = ground.dataset.games
-            self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
-        key = (id(stack), self._evaluations[world])
+        evaluated = (id(world.classifier), images, seed)
+        if evaluated not in self._evaluations:
+            split = world.dataset.games
+            self._evaluations[evaluated] = Evaluation(world.classifier, split, seed=seed, images=images)
+        key = (id(stack), self._evaluations[evaluated])
         found = self.log.find_utility(match_id, images)
         if found is None:
-            found = self._known.get(key) or self._evaluations[world].of(stack)
+            found = self._known.get(key) or self._evaluations[evaluated].of(stack)
             self.log.record_utility(match_id, found)
         self._known[key] = found
 

@@ -134,8 +134,8 @@ def _listed(table: dict[str, Any], source: str, where: str) -> None:
     for singular, value in (("world", world or None), ("threat", table.pop("threat", None))):
         plural = _LISTS[singular]
         if value is not None and plural in table:
-            said = "dataset and classifier" if singular == "world" else singular
-            raise ScenarioError(f"{source}: {where}{plural}: found beside {said}; give one or the other")
+            keys = "dataset and classifier" if singular == "world" else singular
+            raise ScenarioError(f"{source}: {where}{plural}: found beside {keys}; give one or the other")
         if value is not None:
             table[plural] = [value]
     table.setdefault("worlds", [{}])
@@ -155,8 +155,8 @@ def _sentence(error: Any, source: str, where: str) -> str:
         if place[:2] == [plural, "0"]:
             place = ([singular] if singular else []) + place[2:]
     key = ".".join(place)
-    said = fault(error, _allowed(error["loc"]), _EXPECTED.get(error["type"]))
-    return f"{source}: {where}{f'{key}: ' * bool(key)}{said}"
+    sentence = fault(error, _allowed(error["loc"]), _EXPECTED.get(error["type"]))
+    return f"{source}: {where}{f'{key}: ' * bool(key)}{sentence}"
 
 
 def _allowed(place: tuple[int | str, ...]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What makes two matches the same (DESIGN.md, D7)."""
+"""What makes two matches the same (docs/design.md, D7)."""
 
 from __future__ import annotations
 

@@ -77,9 +77,9 @@ class ShardTask:
         try:
             return pickle.dumps(self)
         except Exception as error:  # pickle raises whatever an agent's parts raise
-            said = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise ScenarioError(
-                f"{self.match.where}{self.match.name} cannot be played in another process: {said}; agents "
+                f"{self.match.where}{self.match.name} cannot be played in another process: {reason}; agents "
                 f"must be classes of importable modules, their parameters values that pickle takes"
             ) from error
 

@@ -93,7 +93,7 @@ def _tables(table: TomlTable, where: str) -> dict[str, TomlTable]:
     for name, size in sizes.items():
         if not isinstance(size, dict):
             raise SizeError(f"{where}sizes.{name}: found {size!r}; write it as [sizes.{name}]")
-        for key, said in _OUTSIDE.items():
+        for key, sentence in _OUTSIDE.items():
             if key in size:
-                raise SizeError(f"{where}sizes.{name}.{key}: {said}")
+                raise SizeError(f"{where}sizes.{name}.{key}: {sentence}")
     return sizes

@@ -80,8 +80,8 @@ def is_of(path: Path, job: TrainingJob) -> bool:
     """
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-        theirs = {key: said.get(key) for key in job.identity}
+            metadata = file.metadata() or {}
+        theirs = {key: metadata.get(key) for key in job.identity}
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path} exists and is no weights file: {error}; name another --out") from error
     ours = {k: v if isinstance(v, str) else json.dumps(v) for k, v in job.identity.items()}

@@ -67,8 +67,8 @@ class Checkpoint:
             raise self.unusable("its content is none that a training writes") from error
         if differing:
             key = next(key for key in self.identity if key in differing)
-            told = f"{key} {_short(theirs.get(key), self.identity[key])}"
-            raise TrainingError(f"checkpoint {self.path} is of another training, with {told}; {ADVICE}")
+            difference = f"{key} {_short(theirs.get(key), self.identity[key])}"
+            raise TrainingError(f"checkpoint {self.path} is of another training, with {difference}; {ADVICE}")
         if not isinstance(state, dict):
             raise self.unusable("its content is none that a training writes")
         return state

@@ -1,6 +1,6 @@
 """A plane with known least distances, an attacker that runs one procedure, and a scripted referee.
 
-The scripted referee plays by the rules of DESIGN.md, D2, row by row in plain Python, around a function.
+The scripted referee plays by the rules of docs/design.md, D2, row by row in plain Python, around a function.
 """
 
 from __future__ import annotations

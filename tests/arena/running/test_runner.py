@@ -205,7 +205,7 @@ def test_the_log_knows_all_shards_before_they_are_played(tmp_path):
     with open_log(path) as log, pytest.raises(KeyboardInterrupt):
         run().play(log, Watcher(stop_after=1))
     prepared = run()
-    wanted = sum(shard_count(m, g) for m, g in zip(prepared.scenario.matches, prepared.grounds, strict=True))
+    wanted = sum(shard_count(m, g) for m, g in zip(prepared.scenario.matches, prepared.worlds, strict=True))
     with open_log(path, create=False) as log:
         done = progress(read_run(log), read_rows(log, 1))
     assert (done.finished, done.expected) == (1, wanted)
@@ -257,12 +257,12 @@ def test_kill_loses_no_finished_shard(whole, tmp_path, children):
 
 def test_shards_are_cut_by_the_scenario_alone():
     prepared = run()
-    (match, _), (ground, _) = prepared.scenario.matches, prepared.grounds
-    stack = Stack(ground.classifier, match.defenders)
-    shards = list(tasks(match, ground, stack, "queries"))
+    (match, _), (world, _) = prepared.scenario.matches, prepared.worlds
+    stack = Stack(world.classifier, match.defenders)
+    shards = list(tasks(match, world, stack, "queries"))
     cut = [(s.number, s.repeat, s.rows.start, s.rows.stop) for s in shards]
-    assert len(shards) == shard_count(match, ground)
-    drawn = len(ground)
+    assert len(shards) == shard_count(match, world)
+    drawn = len(world)
     assert cut[:2] == [(0, 0, 0, 5), (1, 0, 5, 10)]
     assert cut[-1][3] == drawn
     assert sum(stop - start for *_, start, stop in cut) == 2 * drawn
