@@ -17,6 +17,7 @@ from arena.cli.app import app
 SMALL = """
 title = "Small"
 games = 10
+utility = 20
 at = [5]
 attackers = [{ name = "square", p = 0.3 }, "random-search"]
 defenders = ["none", { name = "snd", sigma = 0.05 }]
@@ -24,7 +25,8 @@ defenders = ["none", { name = "snd", sigma = 0.05 }]
 epsilon = 0.2
 budget = 20
 """
-MANY = SMALL.replace("games = 10", "games = 400\nshard = 20").replace("budget = 20", "budget = 300")
+MANY = SMALL.replace("utility = 20", "utility = 0\nshard = 10")
+MANY = MANY.replace("games = 10", "games = 200").replace("budget = 20", "budget = 300")
 COMMAND = "from arena.cli.app import main; main()"
 
 
@@ -175,7 +177,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(
     scenario: Path, start: Callable[..., Any]
 ) -> None:
     scenario.write_text(MANY)
-    child = start(largest_file=1_500_000)
+    child = start(largest_file=800_000)
     assert child.wait() == 1
     errors = child.errors
     assert "error: log x.db" in errors and "the finished shards in it are safe" in errors

@@ -22,6 +22,7 @@ BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
+    "bypass-fq-sign-flip": {"name": "bypass-fq-sign-flip", "max_directions": 1},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -33,7 +34,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-SHORT = 24
+SHORT = 12
 """Queries a game of the longest plays in `make test`; `arena check` and `make test-all` play longer ones."""
 
 

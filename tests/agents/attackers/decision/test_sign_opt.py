@@ -27,6 +27,7 @@ def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary, norm, bo
     assert result.base.all() and (result.vote == 1).all()
 
 
+@pytest.mark.slow
 def test_a_game_that_has_converged_is_resigned(flat_boundary):
     boundary = flat_boundary((1, 2, 2), 2)
     found, result = boundary.ratios(SignOpt(probes=10, init_draws=10, beta=1e-7), budget=6000)
