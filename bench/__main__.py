@@ -14,7 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("attackers", "draws", "forward", "linear", "log", "published", "rewriting", "square")
+NAMES = (
+    "attackers",
+    "draws",
+    "env",
+    "forward",
+    "linear",
+    "log",
+    "published",
+    "rewriting",
+    "square",
+    "threads",
+)
 
 
 def every() -> None:
@@ -23,7 +34,7 @@ def every() -> None:
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
     commands = [["square"], ["attackers"]]
-    commands += [["forward"], ["log"], ["rewriting"], ["draws"]]
+    commands += [["env"], ["forward"], ["log"], ["rewriting"], ["draws"], ["threads"]]
     if (data / "cifar-10-batches-bin").is_dir():
         commands[1:1] = [["square", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:

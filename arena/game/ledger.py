@@ -238,7 +238,7 @@ class Ledger:
         """
         best_hit = self.best_hit[c.game]
         alike = (hit == best_hit) & (value < self.best_value[c.game])
-        better = candidate & ((hit & ~best_hit) | alike)
+        better: Bools = candidate & ((hit & ~best_hit) | alike)
         if singly:
             return better
         rows = np.flatnonzero(better)
@@ -270,8 +270,18 @@ class Ledger:
             rows = np.flatnonzero(among)
             if not singly:
                 rows = self._last(rows, c)
-            columns = (c.game, turn, hit, inside, value, c.l2, c.linf)
-            return Segment(rows, *(column[rows] for column in columns), at, due)
+            return Segment(
+                rows,
+                c.game[rows],
+                turn[rows],
+                hit[rows],
+                inside[rows],
+                value[rows],
+                c.l2[rows],
+                c.linf[rows],
+                at,
+                due,
+            )
 
         passed = kept & (turn >= self._due[c.game])
         if not passed.any():

@@ -205,15 +205,13 @@ class Referee(Host):
                 self.checks.reject(wave.flaws.tolist())
             none = np.zeros(len(label), dtype=bool)
             # Copies: what players hold and may write to is not what the books and the log are made of.
-            numbers = [column.numpy().copy() for column in whole]
-            return RowScalars(
-                *numbers,
-                *(column.numpy().astype(np.float64) for column in (margin, l2, linf)),
-                board.wins(numbers[3], numbers[0]),
-                *(none if flag is None else flag.numpy().copy() for flag in raised),
-            )
-        no, flags = torch.zeros_like(l2), [board.wins(label, rows.game), *raised]
-        columns = [*whole, margin, l2, linf, *(no if flag is None else flag for flag in flags)]
+            game, rank, account, given = (column.numpy().copy() for column in whole)
+            measured = (column.numpy().astype(np.float64) for column in (margin, l2, linf))
+            flags = (none if flag is None else flag.numpy().copy() for flag in raised)
+            won = board.wins(given, game)
+            return RowScalars(*[game, rank, account, given, *measured, won, *flags])
+        no, winning = torch.zeros_like(l2), board.wins(label, rows.game)
+        columns = [*whole, margin, l2, linf, winning, *(no if flag is None else flag for flag in raised)]
         packed = torch.stack([column.to(torch.float32) for column in columns])
         if wave.flaws is None:
             host = packed.cpu().numpy().astype(np.float64)
