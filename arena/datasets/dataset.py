@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "calibration", "resources", "games")
-# The word that a split had when the weights in use wrote down the SHA of their data: it is to stay what it was.
+# The word that a split had when the weights in use wrote down the SHA of their data, which is to stay.
 _HASHED_AS = {"resources": "attackers"}
 PIECE = 1024
 """Images hashed at a time."""
