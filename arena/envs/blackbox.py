@@ -70,14 +70,14 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         listener: Listener | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
-        self.world = build_setup(**options)
-        self.threat, self.device = self.world.threat, self.world.device
+        self.setup = build_setup(**options)
+        self.threat, self.device = self.setup.threat, self.setup.device
         self.arrays = _checked(arrays)
-        self.observation_space = observation_space(self.threat, self.world.shape, self.world.classes)
+        self.observation_space = observation_space(self.threat, self.setup.shape, self.setup.classes)
         self._types = observation_types(self.observation_space)
-        self.action_space = action_space(self.threat, self.world.shape)
+        self.action_space = action_space(self.threat, self.setup.shape)
         self._seed, self._votes, self._listener = seed, votes, listener
-        self._actions = Actions(self.threat, 1, self.world.shape, self.device)
+        self._actions = Actions(self.threat, 1, self.setup.shape, self.device)
         self._table: RollingGames | None = None
 
     def reset(
@@ -88,7 +88,7 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         super().reset(seed=self._seed if seed is None and first else seed)
         if seed is not None or self._table is None:
             self.close()
-            self._table = _table(self.world, 1, self.np_random_seed, self._listener, self._votes)
+            self._table = _table(self.setup, 1, self.np_random_seed, self._listener, self._votes)
         else:
             self._table.deal(np.arange(1))
         return self._observe(self._table), self._info(self._table)
@@ -164,12 +164,12 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; found {num_envs}")
-        self.world = build_setup(**options)
-        self.threat, self.device, self.num_envs = self.world.threat, self.world.device, num_envs
+        self.setup = build_setup(**options)
+        self.threat, self.device, self.num_envs = self.setup.threat, self.setup.device, num_envs
         self.arrays = _checked(arrays)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**BlackBoxEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        shape, classes = self.world.shape, self.world.classes
+        shape, classes = self.setup.shape, self.setup.classes
         self.single_observation_space = observation_space(self.threat, shape, classes)
         self._types = observation_types(self.single_observation_space)
         self.single_action_space = vector_action_space(self.threat, shape)
@@ -196,7 +196,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             self.close_extras()
             start = self._seed if seed is None else seed
             self._np_random, self._np_random_seed = seeding.np_random(start)
-            self._table = _table(self.world, self.num_envs, self._np_random_seed, self._listener, self._votes)
+            self._table = _table(self.setup, self.num_envs, self._np_random_seed, self._listener, self._votes)
         else:
             self._table.deal(self._masked(mask))
         return self._observe(self._table), self._info(self._table)
@@ -283,8 +283,8 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
                 self._add_info(info, end, i)
 
 
-def _table(world: EnvSetup, games: int, seed: Any, listener: Listener | None, votes: int) -> RollingGames:
-    return RollingGames(world, games, cast(int, seed), listener=listener, votes=votes)
+def _table(setup: EnvSetup, games: int, seed: Any, listener: Listener | None, votes: int) -> RollingGames:
+    return RollingGames(setup, games, cast(int, seed), listener=listener, votes=votes)
 
 
 def _checked(arrays: str) -> str:
