@@ -2,14 +2,25 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: play test bench lint clean
+# One worker a core; each computes in one thread (tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+.PHONY: play test test-quick test-all bench lint clean
 
 play: $(VENV)/installed
 	$(BIN)/arena play quickstart --log runs/quickstart.db
 	$(BIN)/arena report runs/quickstart.db --out runs/quickstart.html
 
+# While working, test-quick leaves out the checks of all packaged agents; before a submission, test-all plays the
+# slow tests too.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-quick: $(VENV)/installed-dev
+	$(PYTEST) -m "not slow and not conformance"
+
+test-all: $(VENV)/installed-dev
+	$(PYTEST)
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m bench

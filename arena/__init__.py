@@ -42,15 +42,15 @@ _HOMES = {
 }
 
 
-# Where cores are shared, threads that wait for each other in long loops take the cores from those that they
-# wait for: passes took up to ten times as long. GNU's OpenMP itself takes so few rounds where it has more
-# threads than cores. It reads this when torch is loaded.
+# Threads that wait for each other in long loops keep shared cores busy while other threads need them: passes
+# took up to ten times as long. GNU's OpenMP itself waits so briefly only if it has more threads than cores.
+# It reads this setting when torch is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "100")
 
 
 def __getattr__(name: str) -> Any:
-    # Found when asked for: the command line answers `--help` without loading torch.
+    # Imported at first use, so that the command line answers `--help` without loading torch.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

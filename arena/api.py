@@ -22,7 +22,7 @@ from arena.game.shard import Job, play_shard, seed_of
 from arena.game.stack import Stack, prepare
 from arena.players import Attacker
 from arena.players.attacker import runs_of
-from arena.players.registry import Spec, build_attacker, build_stack, name_of, told
+from arena.players.registry import Spec, build_attacker, build_stack, name_of, public_parameters
 from arena.records.pieces import Piece
 from arena.records.reports import GameRows, MarkRows, QueryRows
 from arena.records.result import Result, join_games, join_marks
@@ -35,7 +35,8 @@ Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Data:
-    """What the players may prepare themselves on: `train` and `calibration` for defenders, `resources`."""
+    """Splits for the players to prepare on: `train` and `calibration` for defenders, `resources` for
+    attackers."""
 
     given: Mapping[str, Split]
 
@@ -64,17 +65,18 @@ def evaluate(
     """What a defended classifier is worth on clean images: accuracy, calibration, agreement and cost.
 
     Args:
-        classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K]; undefended, the one to compare with.
+        classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K]; undefended, the reference.
         defender: an instance, a name, or a table with a name and parameters; several make a stack, outermost
             first.
         images, labels: [n,C,H,W] in [0,1] and [n], tensors or arrays.
         train, calibration: (images, labels) for defenders that prepare themselves.
         seed: of the defenders' draws.
-        batch: rows per forward pass; None for the most that fit (`device.largest_batch`).
+        batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         cost: whether time and memory are measured, too.
 
     Raises:
-        ValueError: if classifier, defender, images and labels do not fit together, with what is wrong.
+        ValueError: if classifier, defender, images and labels do not fit together; the sentence says what is
+            wrong.
     """
     exact_arithmetic()
     where = resolve_device(device)
@@ -106,7 +108,7 @@ def play(
     batch: int | None = None,
     keep_rows: bool = False,
 ) -> Result:
-    """Play one game on every image and return what came of it.
+    """Play one game on every image and return the result.
 
     Args:
         attacker, defender: instances, names, or tables with a name and parameters; several defenders make a
@@ -114,7 +116,7 @@ def play(
         classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
         images, labels: [G,C,H,W] in [0,1] and [G], tensors or arrays.
         threat: the rules.
-        targets: [G] target labels; None draws them as the threat says.
+        targets: [G] target labels; None: drawn by the threat's rule.
         train, calibration: (images, labels) for defenders that prepare themselves.
         resources: (images, labels) that the threat's resources are drawn from.
         at: query counts to report verdicts at, besides 0 and the budget. An attacker whose first queries are
@@ -124,7 +126,7 @@ def play(
         keep_rows: keep every charged query in `Result.rows`, as memory allows.
 
     Raises:
-        ValueError: if agents, images, labels or threat do not fit together, with what is wrong.
+        ValueError: if agents, images, labels or threat do not fit together; the sentence says what is wrong.
     """
     exact_arithmetic()
     where = resolve_device(device)
@@ -179,7 +181,7 @@ def _played(
                 attacker=player,
                 attacker_seed=seed_of("attacker", seed, 0),
                 resources=draw_resources(threat, own, openings, seed),
-                defense=told(stack.defenders),
+                defense=public_parameters(stack.defenders),
                 level="queries" if keep_rows else "games",
             )
             play_shard(job, tape)
@@ -222,7 +224,7 @@ def _rules(player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[in
 
 
 def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
-    """Target labels of the caller's own."""
+    """The caller's own target labels, checked."""
     if not rules.targeted:
         raise ValueError(f'targets were given, but the goal is "{rules.goal}"')
     goal = read_labels(targets, len(y), "targets").to(y.device)
@@ -232,7 +234,7 @@ def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
 
 
 class _Tape:
-    """Keeps a match played shard by shard, games counted over the match."""
+    """Collects a match that is played shard by shard, with games counted over the match."""
 
     def __init__(self, keep_rows: bool) -> None:
         self.keep_rows = keep_rows

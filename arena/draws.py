@@ -9,7 +9,7 @@ Seven rounds are the fewest that pass BigCrush (table 2 there) and cost about 0.
 recommends as a margin of safety; these draws have to be random, not secret.
 
 Words, uniforms and integers are bit for bit the same on all devices. Normals are bit for bit the same in any
-batch on one machine; between kinds of device the last bits of log1p, cos and sin may differ.
+batch on one machine; on different kinds of device the last bits of log1p, cos and sin may differ.
 """
 
 import hashlib
@@ -31,9 +31,9 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _WORD = 0xFFFFFFFF
 _GRID = 1 << 24  # a float32 in [0, 1) holds the lower 24 bits of a word without rounding
-# Counters at once. On the host their scratch, 48 bytes each, stays in the cache, and two lanes of them are
-# too few (below 32768) for torch to fork threads, which wait for each other after every operation. Fewer
-# counters would not pay for the calls: about 60 microseconds a piece.
+# Counters at a time. On the host their working memory, 48 bytes each, stays in the cache, and two lanes of
+# them are too few (below 32768) for torch to use threads, which would wait for each other after every
+# operation. With fewer counters the calls would cost too much: about 60 microseconds a piece.
 _LANES = {"cpu": (1 << 14) - 1}
 _LANES_ELSEWHERE = 1 << 22
 
@@ -44,16 +44,16 @@ _STEP, _MINUS_STEP, _MINUS_TWO, _TURN = (
     for value in (1 / _GRID, -1 / _GRID, -2, 2 * math.pi / _GRID)
 )
 
-_Words = Any  # words of a counter as the library has them that works on them: an array, or an integer
+_Words = Any  # words of a counter in the library that computes them: an array, or an integer
 _Round = tuple[_Words, _Words]  # multipliers of a round and its keys, if not yet applied: [2, 1, 1]
 _Finish = Callable[["_Piece", Tensor], None]  # from unmasked words to results [o, l, n, b]
 
 
 class _Library(NamedTuple):
-    """What works on words. Both libraries give these operations the same names.
+    """The library that computes words: numpy or torch, which have the same names for these operations.
 
-    On the host numpy multiplies 64-bit integers in half of torch's time, and its words are unsigned: what is
-    shifted down has zeros above it. Elsewhere torch's words are int64.
+    On the host numpy multiplies 64-bit integers in half of torch's time, and its words are unsigned, so that
+    a right shift fills in zeros. On other devices torch's words are int64.
     """
 
     xp: Any
@@ -68,7 +68,7 @@ _TORCH = _Library(torch, False, torch.tensor(_WORD, device="cpu"), torch.tensor(
 
 
 class _Piece(NamedTuple):
-    """Memory for n rows and b blocks, under the names that the steps of a draw have for it."""
+    """Memory for n rows and b blocks, named by the steps of a draw."""
 
     library: _Library
     scratch: _Words  # [3, 2, n, b]
@@ -82,8 +82,8 @@ class _Piece(NamedTuple):
 def derive(seed: int, *words: str | int) -> int:
     """A child seed in [0, 2^63), from a seed and the words that say what it is for.
 
-    Stable across processes, machines and versions: BLAKE2b of seed and words as ASCII JSON. Another seed or
-    another word gives, but for chance, another child: `derive(0, "1")` is not `derive(0, 1)`.
+    The same in all processes, machines and versions: BLAKE2b of seed and words as ASCII JSON. Another seed or
+    other words give another child, except by chance; `derive(0, "1")` is not `derive(0, 1)`.
     """
     path = [
         operator.index(seed),
@@ -98,9 +98,9 @@ def uniform(
 ) -> Tensor:
     """Uniform draws in [0, 1), multiples of 2^-24: float32 [n, *shape] on the device of `game`.
 
-    `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All are in
-    [0, 2^32), which is checked of integers; tensors are not looked into, because that would wait for the
-    device. `seed` counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
+    `game` is int64 [n]; `turn` and `stream` are each an integer or int64 [n] on the same device. All must be
+    in [0, 2^32), which is checked for integers only: looking into tensors would wait for the device. `seed`
+    counts modulo 2^64. Raises ValueError for another dtype, shape, device or range.
     """
 
     def finish(piece: _Piece, result: Tensor) -> None:
@@ -229,11 +229,12 @@ def _piece(memory: Tensor, n: int, b: int) -> _Piece:
 
 
 def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words]:
-    """What two rounds make of game and turn: words [n, 1] to xor into lanes 1 and 0, and odd words of lane 0.
+    """The results of two rounds for game and turn: words [n, 1] to xor into lanes 1 and 0, and odd words of
+    lane 0.
 
-    The first round multiplies the block and the turn alone and the second what the first made of each, so
-    that these are products per row and per block; the third is the first to multiply every element. Keys
-    are xored into the shorter of two words: those of round i in `_keys(seed, i)`, also in `_blocks`.
+    The first round multiplies only the block and the turn, and the second only results of the first, so these
+    are products per row and per block; the third is the first to multiply every element. Keys are xored into
+    the shorter of two words: those of round i in `_keys(seed, i)`, also in `_blocks`.
     """
     (k0, _), (l0, l1), (_, m1) = (_keys(seed, i) for i in range(3))
     product = turn * _MULTIPLIERS[1]
@@ -242,10 +243,10 @@ def _rows(seed: int, game: _Words, turn: _Words) -> tuple[_Words, _Words, _Words
 
 
 def _blocks(seed: int, block: Tensor, stream: _Words) -> tuple[_Words, ...]:
-    """What two rounds make of the block: words [1, b] to xor into lane 0, then what lane 1 needs.
+    """The results of two rounds for the block: words [1, b] to xor into lane 0, then what lane 1 needs.
 
-    Where the rows share a stream, lane 1 needs words to xor into it and its odd words; where they do not, it
-    needs what the second round multiplies, to be xored with the stream first.
+    If the rows share a stream, lane 1 needs words to xor into it and its odd words; if they do not, it needs
+    the words that the second round multiplies, to be xored with the stream first.
     """
     (_, k1), _, (m0, _) = (_keys(seed, i) for i in range(3))
     product = _words(block) * _MULTIPLIERS[0]
@@ -280,9 +281,9 @@ def _rounds(
 ) -> None:
     """Rounds on the even words scratch[1] and the odd words `odd`, to scratch[1] and scratch[2], not masked.
 
-    The words given are masked. A round crosses the two lanes over. Instead of crossing them back, every
-    second round works on lanes in the other order, which its multipliers and keys follow; after the last
-    round they are in natural order.
+    The input words are masked. A round swaps the two lanes. Instead of swapping them back, every second round
+    works on lanes in the other order, with its multipliers and keys in that order too; after the last round
+    they are in natural order.
     """
     xp, unsigned, mask, shift = library
     other, even, last = scratch
@@ -290,7 +291,7 @@ def _rounds(
     x0, x1 = odd
     for i, (multipliers, keys) in enumerate(schedule):
         products = last if (len(schedule) - i) % 2 else other
-        # Odd words are whole products, whose upper halves come into the even words one round later.
+        # Odd words are whole products, whose upper halves enter the even words one round later.
         if i > 1 or not unsigned:
             xp.bitwise_and(even, mask, out=even)
         xp.multiply(even, multipliers, out=products)
@@ -317,7 +318,7 @@ def _library(device: torch.device) -> _Library:
 
 
 def _words(words: Tensor) -> _Words:
-    """Words of int64 for the library of their device, in the same memory."""
+    """Words of int64 as the library of their device sees them, in the same memory."""
     return words.numpy().view(np.uint64) if _library(words.device).unsigned else words
 
 
@@ -346,7 +347,7 @@ def _pieces(n: int, blocks: int, lanes: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _column(name: str, words: Tensor | int, game: Tensor) -> _Words:
-    """The words of a counter as a plain integer or as [n, 1]; only what the host knows is checked."""
+    """The words of a counter as a plain integer or as [n, 1]; only integers are checked."""
     if not isinstance(words, Tensor):
         words = operator.index(words)
         if not 0 <= words <= _WORD:

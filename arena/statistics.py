@@ -47,7 +47,7 @@ def bootstrap(
 
     Values may be +inf (the distance of a game without a hit): both ends are statistics of resamples, never
     interpolated, so that an infinite one stays infinite and does not turn into NaN. The same seed gives the
-    same interval. Raises ValueError where values are none, NaN or -inf.
+    same interval. Raises ValueError if there are no values, or one is NaN or -inf.
     """
     x = np.asarray(values, dtype=np.float64)
     _check_confidence(confidence)
@@ -69,13 +69,13 @@ def median_interval(
 
     Of m independent values the k-th and the (m + 1 - k)-th enclose the median with probability
     1 - 2 P(Binomial(m, 1/2) < k), whatever their distribution; k is the largest for which that is at least
-    `confidence`. Where there is none, the interval is (-inf, inf). Values may be infinite.
+    `confidence`. If there is none, the interval is (-inf, inf). Values may be infinite.
 
     Args:
-        units: how many of the values are independent, m; all by default. Where fewer are, the interval is as
+        units: how many of the values are independent, m; all by default. If fewer are, the interval is as
             wide as if each stood for n / m equal values.
 
-    Raises ValueError where values are none or NaN, or m is not in 1..n.
+    Raises ValueError if there are no values, one is NaN, or m is not in 1..n.
     """
     _check_confidence(confidence)
     x = np.sort(np.asarray(values, dtype=np.float64), axis=None)
@@ -106,7 +106,7 @@ def ece(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
 
     `confidence` [n] in [0,1], 0 counted in the first bin; `correct` [n] bool.
     ECE = sum_b n_b/n |acc_b - conf_b|.
-    Raises ValueError where n is 0, the lengths differ or a confidence is outside [0,1].
+    Raises ValueError if n is 0, the lengths differ or a confidence is outside [0,1].
     """
     return _gap(*_checked(confidence, correct), np.arange(1, bins) / bins)
 

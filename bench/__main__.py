@@ -21,9 +21,9 @@ NAMES = (
     "forward",
     "linear",
     "log",
-    "match",
     "published",
     "rewriting",
+    "square",
     "threads",
 )
 
@@ -33,10 +33,10 @@ def every() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "100")  # as arena has it
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
-    commands = [["match"], ["attackers"]]
+    commands = [["square"], ["attackers"]]
     commands += [["env"], ["forward"], ["log"], ["rewriting"], ["draws"], ["threads"]]
     if (data / "cifar-10-batches-bin").is_dir():
-        commands[1:1] = [["match", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
+        commands[1:1] = [["square", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:
         print(f"ResNet-20 is left out: no CIFAR-10 in {data}", flush=True)
     for command in commands:

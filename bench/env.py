@@ -29,7 +29,7 @@ WARM = 50
 def measure(steps: int, repeats: int) -> dict[str, object]:
     """The medians, in milliseconds; the ratio is the median of ratios, each within one repeat."""
     env = BlackBoxEnv(device="cpu", seed=0)
-    classifier = env.world.stack.base
+    classifier = env.setup.stack.base
     x = torch.rand(1, *classifier.shape, generator=torch.Generator().manual_seed(0))
     playing = play(env)
     taken: list[tuple[float, float]] = []

@@ -17,6 +17,7 @@ import numpy as np
 from sqlalchemy import func, select
 
 from arena.log import Log, open_log, schema
+from arena.records.pieces import Pieces
 from arena.records.reports import GameRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
@@ -72,10 +73,12 @@ def measure(log: Log, games: int, rows: int) -> dict[str, float | int | str]:
     match = _match(log, games)
     shard_volleys, ended = list(volleys(games, rows)), outcomes(games, rows // games)
     start, processor = time.perf_counter(), time.process_time()
-    with log.shard(match, 0, 0, "bench", ended.key) as shard:
+    with log.shard(match, 0, 0, "bench", ended.key) as recorder:
+        pieces = Pieces(recorder)
         for volley in shard_volleys:
-            shard.queries(volley)
-        shard.games(ended)
+            pieces.queries(volley)
+        pieces.games(ended)
+        pieces.close()
     seconds, processor = time.perf_counter() - start, time.process_time() - processor
     with log.database.reader.connect() as connection:
         counted = connection.execute(
@@ -111,7 +114,7 @@ def _match(log: Log, number: int) -> int:
         classes=10,
         image_shape=(3, 32, 32),
     )
-    return log.begin_match(run, info)
+    return log.begin_match(run, info, fresh=True)
 
 
 def main() -> None:

@@ -45,7 +45,7 @@ from arena.rules.threat import Threat, parse_threat
 from arena.statistics import bootstrap
 from bench.replay import counted, forward
 from bench.tables import between, table
-from bench.worlds import MINIMUM, drawn_games, load_ground
+from bench.worlds import MINIMUM, drawn_games, load_world
 
 Floats = NDArray[np.float64]
 LIMIT = 1.05
@@ -331,8 +331,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    ground = load_ground(given.world, given.games, [given.data, given.data / "weights"])
-    images, labels = drawn_games(ground)
+    world = load_world(given.world, given.games, [given.data, given.data / "weights"])
+    images, labels = drawn_games(world)
     x, y = images.repeat(given.plays, 1, 1, 1), labels.repeat(given.plays)
     far: list[dict[str, object]] = []
     cost: list[dict[str, object]] = []
@@ -343,9 +343,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{pair.name} is left out: there is no attacker {pair.ours['name']}", flush=True)
             continue
         prefix = build_attacker(pair.ours).needs.prefix
-        ours = play_ours(pair.ours, ground.classifier, x, y, given.at)
+        ours = play_ours(pair.ours, world.classifier, x, y, given.at)
         with tempfile.TemporaryDirectory() as folder, chdir(folder):  # ART's GeoDA leaves a file behind
-            theirs = play_theirs(pair.theirs, ground.classifier, x, y, given.at, prefix)
+            theirs = play_theirs(pair.theirs, world.classifier, x, y, given.at, prefix)
         found = distances(pair.name, ours, theirs, given.plays)
         print(f"{table(found)}\nours ended {dict(ours.ends)}, theirs {dict(theirs.ends)}\n", flush=True)
         far += found

@@ -62,8 +62,8 @@ class Played:
 
 def play_and_replay(run: Run, repeats: int, clock: Clock = time.perf_counter) -> Iterator[Played]:
     """Play a run of one world `repeats` times, each followed by the bare forward of the same batch sizes."""
-    classifier = run.grounds[0].classifier
-    x = images(run.grounds[0], max(classifier.batch, *CANDIDATES))
+    classifier = run.worlds[0].classifier
+    x = images(run.worlds[0], max(classifier.batch, *CANDIDATES))
     with tempfile.TemporaryDirectory() as folder:
         for repeat in range(repeats):
             with counted(classifier) as sizes, open_log(Path(folder) / f"{repeat}.db") as log:

@@ -39,20 +39,20 @@ def scenario(world: str, games: int, threat: dict[str, Any], attacker: Any, **se
     return parse_scenario(table, "bench", Path.cwd(), "bench")
 
 
-def load_ground(world: str, games: int, data: Sequence[Path]) -> LoadedWorld:
+def load_world(name: str, games: int, data: Sequence[Path]) -> LoadedWorld:
     """A world with `games` images drawn that its classifier gets right."""
     threat = {**MINIMUM, "budget": 1}
-    match = scenario(world, games, threat, "hop-skip-jump").matches[0]
+    match = scenario(name, games, threat, "hop-skip-jump").matches[0]
     return LoadedWorlds(Path.cwd(), data, resolve_device("cpu")).of(match)
 
 
-def drawn_games(ground: LoadedWorld) -> tuple[Tensor, Tensor]:
-    """Images [G,C,H,W] and labels [G] of a ground, those that the classifier gets right."""
-    split, place = ground.dataset.games, ground.drawn.index[ground.drawn.right]
+def drawn_games(world: LoadedWorld) -> tuple[Tensor, Tensor]:
+    """Images [G,C,H,W] and labels [G] of a world, those that the classifier gets right."""
+    split, place = world.dataset.games, world.drawn.index[world.drawn.right]
     return split.take(place), split.labels[place]
 
 
-def images(ground: LoadedWorld, rows: int) -> Tensor:
+def images(world: LoadedWorld, rows: int) -> Tensor:
     """As many of a world's images [rows,C,H,W] as that, over and over if there are too few."""
-    split = ground.dataset.games
-    return split.take(torch.arange(rows) % len(split)).to(ground.classifier.device)
+    split = world.dataset.games
+    return split.take(torch.arange(rows) % len(split)).to(world.classifier.device)

@@ -9,14 +9,22 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that tests start, too; read when torch is imported
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(
+    prefix="arena-tests-"
+)  # no test reads or fills the user's cache
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,11 +34,11 @@ settings.register_profile("explore", deadline=None, max_examples=2000, suppress_
 settings.load_profile("suite")
 
 
-def _load(name: str) -> ModuleType:
-    """The module tests/arena/<name>.py; pytest's import mode leaves no path to import it by."""
+def _load(name: str, folder: str = "arena") -> ModuleType:
+    """The module tests/<folder>/<name>.py; pytest's import mode leaves no path to import it by."""
     full = f"arena_tests_{name}"
     if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / "arena" / f"{name}.py")
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).parent / folder / f"{name}.py")
         assert spec is not None
         assert spec.loader is not None
         sys.modules[full] = importlib.util.module_from_spec(spec)
@@ -48,6 +56,14 @@ def worlds() -> ModuleType:
 def naive(worlds: ModuleType) -> ModuleType:
     """tests/arena/naive.py: the rules of the game, row by row."""
     return _load("naive")
+
+
+@pytest.fixture(scope="session")
+def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Processes to interrupt, kill and starve: `Children` of tests/children.py."""
+    children = _load("children", ".").Children(tmp_path_factory.mktemp("children"))
+    yield children
+    children.close()
 
 
 @pytest.fixture(scope="session")

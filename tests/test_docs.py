@@ -1,4 +1,7 @@
-"""What README and docs show is run, and what they list is there."""
+"""What README and docs show is run, and what they list is there.
+
+What plays for longer than a second or two is slow: `make test-all` runs it.
+"""
 
 from __future__ import annotations
 
@@ -261,6 +264,7 @@ def test_every_table_and_figure_of_the_papers_is_listed(paper: str, tables: int,
 # Agents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "agent",
     [
@@ -276,6 +280,7 @@ def test_defenders_of_the_pages_pass_the_checks(agent: str, here: Path) -> None:
     assert result.exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_decision_based_attacker_comes_nearer(here: Path, digits: dict[str, Any]) -> None:
     threat = {"norm": "l2", "epsilon": "inf", "budget": 400, "feedback": "label", "objective": "minimum"}
     games = {**digits, "images": digits["images"][:20], "labels": digits["labels"][:20], "threat": threat}
@@ -286,6 +291,7 @@ def test_the_decision_based_attacker_comes_nearer(here: Path, digits: dict[str, 
     assert (voting.queries[voting.played] == 400).mean() > 0.8
 
 
+@pytest.mark.slow
 def test_accounts_are_what_the_worked_example_says(here: Path, digits: dict[str, Any]) -> None:
     square = {"name": "square", "p": 0.3}
     rotated = {"name": "my_accounts:Rotate", "of": square}

@@ -34,12 +34,14 @@ def attack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_attacker_of_ones_own_passes_the_checks(attack: Path) -> None:
     result = CliRunner().invoke(app, ["check", "my_attack:Drift"], catch_exceptions=False)
     assert "all checks passed" in result.output
     assert result.exit_code == 0
 
 
+@pytest.mark.slow
 def test_the_scenario_plays_it_against_the_others(attack: Path) -> None:
     small = "utility = 20\n" + block("toml", "my_attack:Drift").replace("budget = 200", "budget = 100")
     (attack / "my_scenario.toml").write_text(small)

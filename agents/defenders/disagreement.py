@@ -17,9 +17,9 @@ from arena.players import Defender, Inner, Response, Rows, Splits
 class Disagreement(Defender):
     """Flags every answer whose label is not the undefended classifier's, and changes none.
 
-    Outermost in a stack, as in `stack = ["disagreement", "snd"]`, the share of queries flagged is P_mis, the
+    Outermost in a stack, as in `stack = ["disagreement", "snd"]`, its share of flagged queries is P_mis, the
     chance that h(x) != h(x + eta) over an attack's queries (Small Noise Defense, ICLR 2021 submission, Table
-    5). What the defenders inside flag themselves is not shown then. Each query costs one forward pass more.
+    5). Flags of the defenders inside are not shown then. Each query costs one more forward pass.
     """
 
     _classifier: Any = field(default=None, init=False, repr=False, compare=False)

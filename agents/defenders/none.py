@@ -1,4 +1,4 @@
-"""No defense: the classifier answers as it is."""
+"""No defense: the classifier's answers are unchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random Noise Defense: Gaussian noise on every query, as large as the classifier bears."""
+"""Random Noise Defense: Gaussian noise on every query, as large as the classifier tolerates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from arena.players import Defender, Rows
 
 @dataclass(frozen=True)
 class RND(Defender):
-    """Random Noise Defense (Qin, Fan, Zha and Wu, NeurIPS 2021): F(x + nu v), v ~ N(0, I), afresh each query.
+    """Random Noise Defense (Qin, Fan, Zha and Wu, NeurIPS 2021): F(x + nu v), v ~ N(0, I), new for each
+    query.
 
     Attributes:
         nu: the standard deviation of the noise, in pixel units of [0,1] (the paper: .02, and .05 for networks

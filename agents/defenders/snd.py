@@ -14,7 +14,7 @@ from arena.players import Defender, Rows
 
 @dataclass(frozen=True)
 class SND(Defender):
-    """Small Noise Defense (Byun, Go and Kim, WACV 2022): F(x + sigma v), v ~ N(0, I), afresh each query.
+    """Small Noise Defense (Byun, Go and Kim, WACV 2022): F(x + sigma v), v ~ N(0, I), new for each query.
 
     Attributes:
         sigma: the standard deviation of the noise, in pixel units of [0,1] (the paper: .001, .01 and .02).
@@ -44,12 +44,12 @@ class SND(Defender):
 
 
 def symmetric_beta(a: float, uniform: Tensor) -> Tensor:
-    """Beta(a, a) draws [n] from uniform draws [n,2], for any a > 0, but for rounding to multiples of 2^-25.
+    """Beta(a, a) draws [n] from uniform draws [n,2], for any a > 0, up to rounding to multiples of 2^-25.
 
     With W = U^(1/a), the T of Student's t with 2a degrees of freedom is sqrt(2a (1/W - 1)) cos(2 pi V)
     (Bailey 1994, "Polar generation of random variates with the t-distribution"), and
     (1 + T / sqrt(2a + T^2)) / 2 is Beta(a, a). In terms of W nothing overflows.
     """
-    w = uniform[:, 0].log().div_(a).exp_()  # pow gives other last bits in other batches
+    w = uniform[:, 0].log().div_(a).exp_()  # pow may give other last bits in another batch
     cosine = uniform[:, 1].mul(2 * math.pi).cos()
     return (1 + cosine * (1 - w).sqrt() / torch.sqrt(w + (1 - w) * cosine.square())) / 2

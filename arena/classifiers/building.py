@@ -1,10 +1,10 @@
-"""Networks by their names: the table's, other packages', a user's own, and program files."""
+"""Networks by name: those of the table, of other packages, of a user, and program files."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,12 +30,12 @@ class Built:
 
     Attributes:
         name: what the classifier is called.
-        normalisation: the mean and std that its weights want where they do not say their own.
-        complete: whether it may do without a weights file.
-        fixed: why no weights file can be put into it; empty where one can.
-        in_torch: whether it runs in torch, where precision and compilation are to be chosen.
-        takes: the shape (C, H, W) of its images, None where it is free or unknown.
-        card, remarks: its file's own words, and what a user should know of it.
+        normalisation: the mean and std that its weights expect unless they state their own.
+        complete: whether it can do without a weights file.
+        fixed: why no weights file can be loaded into it; empty if one can.
+        in_torch: whether it runs in torch, so that precision and compilation can be chosen.
+        takes: the shape (C, H, W) of its images, None if it is free or unknown.
+        card, remarks: the metadata of its file, and what a user should know about it.
     """
 
     module: nn.Module
@@ -50,9 +50,9 @@ class Built:
 
 
 def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
-    """What `spec.network` names.
+    """The network that `spec.network` names.
 
-    Raises ClassifierError where it cannot be made, FileNotFoundError where its file is missing.
+    Raises ClassifierError if it cannot be made, FileNotFoundError where its file is missing.
     """
     if known := NETWORKS.get(spec.network):
         module = _made(spec, known.factory)
@@ -70,18 +70,17 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
     return Built(module, spec.network)
 
 
-def package_of(network: str) -> str | None:
-    """The optional package that builds or runs the network of this name, so that its version decides too."""
-    package = network.partition(":")[0]
-    if package in ZOOS:
-        return package
-    return "onnxruntime" if network.lower().endswith(".onnx") else None
+def packages_of(networks: Collection[str]) -> set[str]:
+    """The optional packages that build or run these networks, by name, so that their versions decide too."""
+    tops = {network.partition(":")[0] for network in networks}
+    program = any(network.lower().endswith(".onnx") for network in networks)
+    return (tops & set(ZOOS)) | ({"onnxruntime"} if program else set())
 
 
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
     if spec.params:
         raise ClassifierError(f'network "{spec.network}" is a program file and takes no params')
-    if ":" in spec.network:  # what stands before a colon is imported
+    if ":" in spec.network:  # the part before a colon would be imported
         raise ClassifierError(f'network "{spec.network}": the name of a program file must hold no colon')
     path = find_below("program", spec.network, folders, _ADVICE)
     program = read_program(path, device)
@@ -105,12 +104,12 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
         meant = near(unknown[0] if unknown else "", allowed)
         raise ClassifierError(f'network "{spec.network}", params: {error}; {meant}') from error
     except ValueError:
-        pass  # written in C, without a signature: the call itself will tell
+        pass  # written in C, without a signature: the call itself reports wrong arguments
     try:
         module = factory(**spec.params)
     except Exception as error:
-        said = first_line(error)
-        raise ClassifierError(f'network "{spec.network}" cannot be built: {said}') from error
+        reason = first_line(error)
+        raise ClassifierError(f'network "{spec.network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
         raise ClassifierError(
             f'network "{spec.network}" must return a torch.nn.Module, or a numpy function in a '

@@ -11,7 +11,7 @@ from arena import statistics
 def ece(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error of logits [n,K] against labels [n]: `statistics.ece` of max softmax.
 
-    Raises ValueError where n is 0 or a row of logits is not finite.
+    Raises ValueError if n is 0 or a row of logits is not finite.
     """
     confidence, predicted = logits.detach().double().softmax(1).max(1)
     return statistics.ece(confidence.cpu().numpy(), (predicted == labels).cpu().numpy(), bins)

@@ -22,36 +22,36 @@ class Classifier:
     """Images [n,C,H,W] float32 in [0,1] -> logits [n,K] float32: eval mode, frozen, normalisation inside.
 
     A module that is in training mode, requires gradients or lies on another device is copied first, so that
-    the caller's own stays as it was; any other is shared. `sha` stands for the fingerprint where the caller
+    the caller's module does not change; any other is shared. `sha` replaces the fingerprint if the caller
     knows a better one than `fingerprint(module)`.
 
-    A call answers through `forward`, a copy of the module made ready at the first call (BatchNorm fused,
-    channels-last, reduced precision, compiled: see `prepare_forward`) and made anew when the module is seen
-    to have changed, so the weights are held twice. What a network does besides answering (counting, printing)
-    the copy may not do. `module` and `differentiable` are the network as it was given, in its own precision.
+    A call runs `forward`, a copy of the module that is prepared at the first call (BatchNorm fused,
+    channels-last, reduced precision, compiled: see `prepare_forward`), and again if the module has changed
+    since; so the weights are held twice. Side effects of the network (counting, printing) may be lost in the
+    copy. `module` and `differentiable` are the network as it was given, in its own precision.
 
-    On the CPU a pass runs in as many threads as its multiply-adds ask for (`threads_for`), whatever torch is
-    set to around it, so that the same batch has the same logits on every number of cores. `differentiable`
-    runs in the threads that it finds.
+    On the CPU the number of threads of a pass depends on its multiply-adds (`threads_for`), not on torch's
+    own setting, so that the same batch has the same logits on every number of cores. `differentiable` uses
+    torch's own setting.
 
-    A row's logits do not depend on the other rows of its batch but for rounding: kernels are chosen by the
+    A row's logits do not depend on the other rows of its batch except for rounding: kernels are chosen by the
     batch's size, so float32 logits of one image in two batches agree to about 1e-6 of the largest logit, not
     bit for bit.
 
     Args:
         batch: the most rows of one forward pass.
         precision: of convolutions and matrix products. "float32" is exact (never TF32, whatever the process
-            allows); "tf32" is for CUDA alone. "bf16" rounds what enters each of them to 8 significant bits
+            allows); "tf32" is for CUDA alone. "bf16" rounds the inputs of each of them to 8 significant bits
             (spacing 2^-8 for pixels from 0.5 to 1), the input after its normalisation too: perturbations
             finer than that vanish, and finite differences measure rounding.
         compile: run through torch.compile, on CUDA as CUDA graphs. Rows are padded to a power of two, each of
-            which is compiled when it is met first, for tens of seconds.
+            which is compiled at its first use, for tens of seconds.
 
     Attributes:
-        card: what the weights say of themselves, as their loader found it.
-        remarks: what a user should know of where the network came from and how it runs.
+        card: the metadata of the weights, as their loader found it.
+        remarks: what a user should know about the origin of the network and how it runs.
 
-    Raises ValueError for a batch below 1, a precision that there is not, and a BatchNorm without running
+    Raises ValueError for a batch below 1, an unknown precision, and a BatchNorm without running
     statistics: its answer to one image would depend on the others in the batch.
     """
 
@@ -91,12 +91,12 @@ class Classifier:
         self._forward: Forward | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the prepared copy, which a copy makes for itself."""
+        """Without the prepared copy: each process prepares its own."""
         return {**self.__dict__, "_forward": None}
 
     @property
     def sha(self) -> str:
-        """SHA-256 that tells one classifier from another, in hexadecimal; computed once, when asked.
+        """SHA-256 that identifies the classifier, in hexadecimal; computed once, at first use.
 
         The same network in another precision is another classifier.
         """
@@ -116,7 +116,7 @@ class Classifier:
 
     @property
     def forward(self) -> Forward:
-        """What a call runs, made ready if it is not yet; what it leaves out joins the remarks."""
+        """What a call runs, prepared at first use; reasons for steps left out are added to the remarks."""
         if self._forward is None or not self._forward.current:
             self._evaluate()
             self._forward = prepare_forward(
@@ -133,7 +133,7 @@ class Classifier:
 
     @property
     def threads(self) -> int:
-        """Of a pass of `batch` rows; shorter ones may take fewer. 1 on other devices than the CPU."""
+        """Threads of a pass of `batch` rows; shorter ones may take fewer. 1 on devices other than the CPU."""
         return self.forward.threads(self.batch, self.batch)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -158,7 +158,7 @@ class Classifier:
             return forward(piece, self.batch)
 
     def eager(self, x: Tensor) -> Tensor:
-        """What a call answers, in one piece and without compilation, for measuring the memory of a batch."""
+        """The logits of a call, in one piece and without compilation, for measuring the memory of a batch."""
         return self.forward.eager(x)
 
     def _evaluate(self) -> None:
@@ -179,7 +179,7 @@ class Classifier:
         """This classifier with other weights: a copy of its module that holds copies of `tensors`, which are
         named as `tensors()` names its own. It has a fingerprint of its own, no card and no remarks.
 
-        Raises ValueError where they have other names, shapes or dtypes than its own.
+        Raises ValueError if they have other names, shapes or dtypes than its own.
         """
         own = self.tensors()
         for name in sorted({*own, *tensors}):
@@ -194,7 +194,7 @@ class Classifier:
         return changed
 
     def settings(self) -> dict[str, Any]:
-        """What tells it from another classifier around the same module, JSON values by name."""
+        """What distinguishes it from other classifiers around the same module: JSON values by name."""
         return {
             "name": self.name,
             "batch": self.batch,
@@ -206,7 +206,7 @@ class Classifier:
     def with_settings(self, settings: Mapping[str, Any]) -> Classifier:
         """This classifier, its module shared, with the `settings()` of another.
 
-        Raises ValueError for a precision that its device has not.
+        Raises ValueError for a precision that its device does not support.
         """
         check_precision(settings["precision"], self.device)
         changed = copy.copy(self)
@@ -229,9 +229,9 @@ class Classifier:
     ) -> Classifier:
         """Wrap a user's model; shape and number of classes are those of one forward on `sample` [1..,C,H,W].
 
-        What is not said is as with another Classifier, if `model` is one, else as with the class. A function
-        has no weights: its fingerprint is its qualified name. Raises ValueError where the model
-        cannot take the sample, changes it in place, or answers anything but floating-point [n,K] with K > 1.
+        Arguments not given are taken from `model` if it is a Classifier, else from the class's defaults. A
+        function has no weights: its fingerprint is its qualified name. Raises ValueError if the model cannot
+        take the sample, changes it in place, or answers anything but floating-point [n,K] with K > 1.
         """
         sha, other = None, model if isinstance(model, Classifier) else None
         if other is not None:
@@ -265,9 +265,9 @@ class Classifier:
             with torch.inference_mode():
                 logits = self.module(given)
         except Exception as error:
-            said = first_line(error)
+            reason = first_line(error)
             raise ValueError(
-                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {said}"
+                f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {reason}"
             ) from error
         want = (
             f"classifier {self.name!r} must answer images [n,C,H,W] with floating-point logits [n,K], K > 1"

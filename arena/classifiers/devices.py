@@ -18,12 +18,13 @@ _BATCH = {"cpu": 64, "cuda": 1024, "mps": 512}
 CUDA_ROWS = 4096
 """The most rows of one forward pass on a GPU: the longest volley of a match."""
 CPU_BYTES = 64 * 2**20
-"""What the activations of one forward pass on the CPU may take, for speed more than for room: beyond it each
-layer writes to memory what it could have kept in a cache, and takes its buffers from the system anew."""
+"""Bytes that the activations of one forward pass on the CPU may take. The reason is speed, not space: beyond
+it, layers write to memory what would have fitted into a cache, and get their buffers from the system each
+time."""
 
 
 class DeviceError(ValueError):
-    """A device that is not there: one sentence on what was asked for and what is allowed."""
+    """A device that does not exist here: one sentence on what was found and what is allowed."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -43,25 +44,35 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def device_in_words(device: torch.device) -> str:
-    """What computes, for logs and model cards."""
+    """The device in words, for logs and model cards."""
     if device.type == "cuda":
         return f"{device} ({torch.cuda.get_device_name(device)})"
     return f"{device} ({platform.machine()})"
 
 
+def arithmetic_of(device: torch.device) -> str:
+    """What decides the last bits of a device's results: a GPU's model, a CPU's vector instructions."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type == "cpu":
+        return str(torch.backends.cpu.get_cpu_capability())
+    return platform.machine()
+
+
 def default_batch(device: torch.device) -> int:
-    """Rows per forward pass where what fits cannot be told."""
+    """Rows per forward pass if the number that fits cannot be measured."""
     return _BATCH.get(device.type, 64)
 
 
 def largest_batch(classifier: Classifier) -> int:
-    """Rows per forward pass of this classifier where nobody says otherwise: a power of two, or the default.
+    """Rows per forward pass of this classifier if none is given: a power of two, or the default.
 
-    On CUDA the largest up to `CUDA_ROWS` whose activations and workspaces fit into half of the device's
-    memory; on the CPU the largest up to the default whose activations fit into `CPU_BYTES`. Bytes per row are
-    what a forward of 8 rows takes more than one of 4, by the allocator on CUDA (weights and what else is held
-    cancel out), by the tensors alive on the CPU. Neither free memory nor time decides, so the answer is the
-    same on every device of a kind (D7). Elsewhere, and for what cannot take 8 rows, it is the default.
+    On CUDA it is the largest number up to `CUDA_ROWS` whose activations and workspaces fit into half of the
+    device's memory; on the CPU the largest up to the default whose activations fit into `CPU_BYTES`. Bytes
+    per row are measured as the difference between a forward of 8 rows and one of 4, by the allocator on CUDA
+    (weights and other memory cancel out), by the living tensors on the CPU. Free memory and time do not
+    matter, so the answer is the same on every device of a kind (docs/design.md, D7). On other devices, and
+    for a classifier that cannot take 8 rows, it is the default.
     """
     device = classifier.device
     default = default_batch(device)
@@ -71,7 +82,7 @@ def largest_batch(classifier: Classifier) -> int:
         room, most = CPU_BYTES, default
     else:
         return default
-    _ = classifier.forward  # made ready, so that this is not measured
+    _ = classifier.forward  # prepared first, so that preparing is not measured
     measure = _cuda_peak if device.type == "cuda" else _cpu_peak
     try:
         fewer, more = (measure(classifier, rows) for rows in (4, 8))
@@ -85,20 +96,20 @@ def largest_batch(classifier: Classifier) -> int:
 
 
 def sized(classifier: Classifier, batch: int | None) -> Classifier:
-    """`classifier` with `batch` rows per forward pass, or the largest batch where that is None."""
+    """`classifier` with `batch` rows per forward pass, or the largest batch if that is None."""
     classifier.batch = batch or largest_batch(classifier)
     return classifier
 
 
 def _cuda_peak(classifier: Classifier, rows: int) -> int:
-    """Bytes that a forward of so many rows takes at most, once a first one has set up its workspaces."""
+    """Peak bytes of a forward of so many rows, after a first one has set up its workspaces."""
     x = torch.zeros(rows, *classifier.shape, device=classifier.device)
     classifier.eager(x)
     return cuda_peak(lambda: classifier.eager(x), classifier.device)
 
 
 def cuda_peak(run: Callable[[], object], device: torch.device) -> int:
-    """Bytes that `run` takes from a GPU's allocator at most, above what is taken already."""
+    """Peak bytes that `run` takes from a GPU's allocator, beyond what is taken already."""
     torch.cuda.synchronize(device)
     held: int = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
@@ -109,7 +120,7 @@ def cuda_peak(run: Callable[[], object], device: torch.device) -> int:
 
 
 def _cpu_peak(classifier: Classifier, rows: int) -> int:
-    """Bytes of the tensors that are alive at a time in a forward of so many rows."""
+    """Peak bytes of the tensors that live during a forward of so many rows."""
     x = torch.zeros(rows, *classifier.shape, device=classifier.device)
     alive = _Alive()
     with alive:
@@ -150,7 +161,7 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def exact_arithmetic() -> None:
-    """Full float32 in every product: probes near a boundary are finer than TF32 (D11)."""
+    """Full float32 in every product: probes near a boundary are finer than TF32 (docs/design.md, D11)."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False

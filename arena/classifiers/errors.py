@@ -1,4 +1,4 @@
-"""The one error of everything that a classifier may come from."""
+"""The error raised by everything that builds, loads or runs a classifier."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _LONGEST = 2000
 
 
 class ClassifierError(ValueError):
-    """A classifier that cannot be made or asked: one sentence on what was wrong, where, what is allowed.
+    """A classifier that cannot be built or run: one sentence on what was wrong, where, what is allowed.
 
-    A sentence may quote what a stranger wrote into a file: it is kept to one line of printable characters.
+    A sentence may quote an untrusted file: it is kept to one line of printable characters.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -20,5 +20,5 @@ class ClassifierError(ValueError):
 
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return said[0] if said else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

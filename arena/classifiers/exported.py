@@ -1,8 +1,8 @@
-"""Programs of torch.export, read by hand.
+"""Programs of torch.export, read without torch's own loader.
 
-torch.export.load unpickles what an archive asks it to, evaluates its shape expressions and calls whatever
-function of torch its graph names, so it is safe only with files of one's own. Here the graph is read as JSON
-and rebuilt of tensor operators (aten) alone, its weights are read as plain bytes, and the members that hold
+torch.export.load unpickles what an archive asks it to, evaluates its shape expressions and calls any function
+of torch that its graph names, so it is safe only with trusted files. Here the graph is read as JSON and
+rebuilt from tensor operators (aten) only, its weights are read as plain bytes, and the members that hold
 pickles (sample inputs, opaque constants), guards and compiled code are never opened.
 """
 
@@ -24,8 +24,8 @@ from arena.classifiers.errors import ClassifierError, first_line
 from arena.classifiers.files import read_archive
 
 DENIED = re.compile("from_file|save|load|.*sparse.*")
-"""Operators of torch that reach files, and all of sparse tensors: of these some take indices unchecked, and
-so write anywhere into the process's memory."""
+"""Operators of torch that access files, and all operators on sparse tensors: some of those take indices
+unchecked, and so could write anywhere in the process's memory."""
 _MAJOR = 8  # of the schema of torch.export's files, since torch 2.4
 _DTYPES = {
     1: torch.uint8,
@@ -76,7 +76,7 @@ class Exported:
 
     Attributes:
         network: the graph over its own weights.
-        takes: the shape of its images, None where it is free.
+        takes: the shape of its images, None if it is free.
         batch: the fewest and the most rows of a call.
         sha: SHA-256 of the file.
     """
@@ -88,7 +88,7 @@ class Exported:
 
 
 def read_exported(path: Path) -> Exported:
-    """Read a .pt2 file; ClassifierError where it is damaged, of another kind, or does more than compute."""
+    """Read a .pt2 file; ClassifierError if it is damaged, of another kind, or does more than compute."""
     what = f"program {path}"
     archive = read_archive(path, "program")
     members = archive.members
@@ -106,9 +106,9 @@ def read_exported(path: Path) -> Exported:
         return Exported(reader.module(), takes, batch, archive.sha)
     except ClassifierError:
         raise
-    except Exception as error:  # a stranger's JSON, in any form
-        said = f"{type(error).__name__}: {first_line(error)}"
-        raise ClassifierError(f"{what} cannot be read as a program of torch.export: {said}") from error
+    except Exception as error:  # an untrusted file: any exception may come
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ClassifierError(f"{what} cannot be read as a program of torch.export: {reason}") from error
 
 
 class _Store:
@@ -175,8 +175,8 @@ class _Reader:
         rows, *shape = (axis.get("as_int") for axis in meta["sizes"])
         if rows is not None:
             return tuple(shape), (rows, rows)
-        said = re.search(r"s\d+", meta["sizes"][0]["as_expr"]["expr_str"])
-        limits = ranges.get(said[0], {}) if said else {}
+        symbol = re.search(r"s\d+", meta["sizes"][0]["as_expr"]["expr_str"])
+        limits = ranges.get(symbol[0], {}) if symbol else {}
         return tuple(shape), (max(1, limits.get("min_val") or 1), limits.get("max_val"))
 
     def module(self) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Files that a stranger may have written: looked at before anything reads them."""
+"""Checks of untrusted files, before anything interprets them."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SLACK = 64 * 2**20  # bytes that an archive's text may unpack to besides a few 
 
 
 def find_below(what: str, name: str, folders: Iterable[Path], advice: str) -> Path:
-    """The file of a name in the search path: in a folder of it, or in `weights` below one.
+    """The file of this name in the search path: in one of its folders, or in `weights` within one.
 
-    Raises FileNotFoundError that says where it looked, and `advice` what to do about it.
+    Raises FileNotFoundError that names the places searched and gives `advice` on what to do.
     """
     return find(what, [name, str(Path("weights") / name)], folders, advice)
 
 
 def check_content(path: Path, what: str) -> None:
-    """ClassifierError where `path` is a folder, is empty, or holds what a failed download leaves behind."""
+    """ClassifierError if `path` is a folder, is empty, or holds what a failed download leaves behind."""
     if path.is_dir():
         raise ClassifierError(f"{what} {path} is a folder; it must be a file")
     with path.open("rb") as file:
@@ -53,7 +53,7 @@ class Archive:
 def read_archive(path: Path, what: str) -> Archive:
     """Read a zip archive as a whole; nothing in it is interpreted.
 
-    Raises ClassifierError where it is no archive, cut short, damaged, ambiguous, or unpacks to a multiple of
+    Raises ClassifierError if it is no archive, cut short, damaged, ambiguous, or unpacks to a multiple of
     its size.
     """
     content = path.read_bytes()
@@ -68,10 +68,10 @@ def read_archive(path: Path, what: str) -> Archive:
 
 
 def check_members(archive: zipfile.ZipFile, size: int, what: str) -> None:
-    """ClassifierError where an archive of `size` bytes holds a name twice, several top folders, or a bomb;
-    BadZipFile where it is a piece of one."""
+    """ClassifierError if an archive of `size` bytes holds a name twice, several top folders, or unpacks to
+    far too much; BadZipFile if it is only a piece of an archive."""
     names = [info.filename for info in archive.infolist()]
-    if not names or min(info.header_offset for info in archive.infolist()):  # a piece, with an archive within
+    if not names or min(info.header_offset for info in archive.infolist()):  # a piece of an archive
         raise zipfile.BadZipFile("its end is missing, or something stands before its beginning")
     if len({name.lower() for name in names}) < len(names):
         raise ClassifierError(f"{what} holds two members of one name, so what is read is not certain")
@@ -83,5 +83,5 @@ def check_members(archive: zipfile.ZipFile, size: int, what: str) -> None:
 
 
 def broken(path: Path, what: str, error: BaseException) -> ClassifierError:
-    """Told of a file that is not what its name says."""
+    """The error for a file whose content is not what its name says."""
     return ClassifierError(f"{what} {path} is cut short, damaged or no such file: {first_line(error)}")

@@ -1,4 +1,4 @@
-"""The forward pass that a classifier really runs: a copy of its network made ready to be fast."""
+"""The forward pass that a classifier really runs: a copy of its network, prepared for speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arena.classifiers.threads import computing_threads, multiply_adds, threads_
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
-"""By how much a prepared copy's logits may differ from the plain module's, over the largest of the sample."""
+"""How far a prepared copy's logits may be from the plain module's, relative to the sample's largest."""
 SAMPLE = 8
 """Rows of the sample that a prepared copy is checked on."""
 _SIZES = 64  # compiled sizes of one network that dynamo keeps; its own limit is 8
@@ -35,12 +35,12 @@ class Forward:
 
     Attributes:
         module: what runs: the classifier's own module, or a copy of it.
-        device: where.
+        device: where it runs.
         precision: of convolutions and matrix products.
         steps: what was done to the copy, in order: "fused" (BatchNorm into convolutions), "channels-last",
             "tf32" or "bf16", "compiled".
         remarks: what was left out and why, one clause each.
-        multiply_adds: of one row, in convolutions, matrix products and attention; 0 where nobody counted.
+        multiply_adds: of one row, in convolutions, matrix products and attention; 0 if not counted.
     """
 
     module: nn.Module
@@ -54,7 +54,7 @@ class Forward:
 
     @property
     def current(self) -> bool:
-        """Whether the module that the copy was made of is still as it was."""
+        """Whether the module that was copied is unchanged."""
         return self.watch is None or self.watch.unchanged()
 
     def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
@@ -65,13 +65,13 @@ class Forward:
             return self._plain(x)
 
     def threads(self, rows: int, most: int | None = None) -> int:
-        """In how many threads a pass of so many rows is to run on the CPU, padding counted; 1 elsewhere."""
+        """Threads of a pass of so many rows on the CPU, padding counted; 1 on other devices."""
         if self.device.type != "cpu":
             return 1
         return threads_for(self.multiply_adds * padded(rows, most))
 
     def after(self, step: str, **changes: Any) -> Forward:
-        """This one after another step."""
+        """This forward after one more step."""
         return replace(self, steps=(*self.steps, step), **changes)
 
     def eager(self, x: Tensor) -> Tensor:
@@ -87,7 +87,7 @@ class Forward:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raises ValueError where there is no such precision, or not on that device."""
+    """Raises ValueError for an unknown precision, or one that this device does not support."""
     if precision not in get_args(Precision):
         allowed = ", ".join(f'"{name}"' for name in get_args(Precision))
         raise ValueError(f'there is no precision "{precision}"; allowed: {allowed}')
@@ -105,16 +105,16 @@ def prepare_forward(
 ) -> Forward:
     """The fastest forward of `module` [in eval mode, frozen, on `device`] that answers as it does.
 
-    BatchNorm is fused into the convolutions before it where torch.fx can trace the network; convolutional
-    networks are laid out channels-last where that pays (on the CPU; on a GPU with tensor cores at work, so
-    in tf32 and bf16 only). TorchScript, exported programs and functions run as they are.
+    BatchNorm is fused into the convolutions before it if torch.fx can trace the network; convolutional
+    networks are laid out channels-last if that is faster (on the CPU; on a GPU only in tf32 and bf16, when
+    tensor cores are used). TorchScript, exported programs and functions run as they are.
 
-    Each step's copy is compared with the plain module on 8 images of noise, the same ones always: the label
-    must be the same (in float32), a logit may differ by `TOLERANCE` of the sample's largest, and what is not
-    finite must be so alike. A step that fails or differs is left out with a remark. So is every step if the
-    module answers the same images differently from call to call, and if hooks listen to it.
+    Each step's copy is compared with the plain module on 8 fixed images of noise: the labels must be the same
+    (in float32), a logit may differ by `TOLERANCE` of the sample's largest, and the same logits must be
+    non-finite. A step that fails or differs is left out with a remark. All steps are left out if the module
+    answers the same images differently from call to call, or if hooks listen to it.
 
-    On the CPU the multiply-adds are counted in a pass of one row through another copy.
+    On the CPU the multiply-adds are counted in a pass of one row through a separate copy.
     """
     sample = torch.rand(SAMPLE, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
@@ -126,7 +126,7 @@ def prepare_forward(
 
 
 def _prepared(plain: Forward, x: Tensor, precision: Precision, compile: bool) -> Forward:
-    """`plain` after those steps that keep its answers to `x`."""
+    """`plain` after the steps that keep its answers to `x`."""
     module = plain.module
     steps = _steps(module, plain.device, precision, compile)
     if not steps:
@@ -138,7 +138,7 @@ def _prepared(plain: Forward, x: Tensor, precision: Precision, compile: bool) ->
         reference = plain(x)
         steady = torch.allclose(plain(x), reference, rtol=0, atol=0, equal_nan=True)
     except Exception:
-        return plain  # the caller's own call will say what is wrong
+        return plain  # the caller's own call will report the error
     if not steady:
         return replace(plain, remarks=("runs as it is: its answers to the same images vary",))
     return replace(_best(plain, steps, x, reference), watch=watch)
@@ -148,7 +148,7 @@ PreparationStep = Callable[[Forward], Forward]
 
 
 def _best(plain: Forward, steps: dict[str, PreparationStep], x: Tensor, reference: Tensor) -> Forward:
-    """`plain` after those of `steps` that keep its answers."""
+    """`plain` after the ones of `steps` that keep its answers."""
     best = plain
     for name, step in steps.items():
         try:
@@ -163,7 +163,7 @@ def _best(plain: Forward, steps: dict[str, PreparationStep], x: Tensor, referenc
 def _steps(
     module: nn.Module, device: torch.device, precision: Precision, compile: bool
 ) -> dict[str, PreparationStep]:
-    """What to try, in order."""
+    """The steps to try, in order."""
     layers = list(module.modules())
     steps: dict[str, PreparationStep] = {}
     if any(isinstance(layer, _BatchNorm) for layer in layers):
@@ -182,7 +182,7 @@ def _steps(
 
 
 def fused(forward: Forward) -> Forward:
-    """BatchNorm into those convolutions whose only user it is; `forward` itself where there is none such."""
+    """BatchNorm fused into convolutions that nothing else uses; without such, `forward` itself."""
     net = fx.symbolic_trace(copy.deepcopy(forward.module))
     layers = dict(net.named_modules())
     calls = Counter(node.target for node in net.graph.nodes if node.op == "call_module")
@@ -211,7 +211,7 @@ def channels_last(forward: Forward) -> Forward:
 
 
 def bf16(forward: Forward) -> Forward:
-    """Autocast, with the weights that it would cast in every pass cast once."""
+    """Autocast, with its weights cast once instead of in every pass."""
     module = copy.deepcopy(forward.module)
     for layer in module.modules():
         if type(layer).__module__.startswith("torch.nn.") and isinstance(layer, _WEIGHTED):
@@ -226,7 +226,7 @@ def compiled(forward: Forward) -> Forward:
 
 
 def _difference(found: Tensor, reference: Tensor, precision: Precision) -> str | None:
-    """What sets logits apart from those of the plain module, if too much does."""
+    """How logits differ from those of the plain module, if by too much."""
     found, reference = found.float(), reference.float()
     finite = reference.isfinite()
     scale = reference[finite].abs().max().item() if finite.any() else 0.0
@@ -257,7 +257,7 @@ def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
 
 @contextmanager
 def tensor_float(allowed: bool) -> Iterator[None]:
-    """TF32 in convolutions and matrix products allowed or not; as it was afterwards."""
+    """TF32 in convolutions and matrix products allowed or not; afterwards as before."""
     flags: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [flag.allow_tf32 for flag in flags]
     try:
@@ -270,7 +270,7 @@ def tensor_float(allowed: bool) -> Iterator[None]:
 
 
 def padded(rows: int, most: int | None) -> int:
-    """The rows that a batch is filled up to for a compiled copy: a power of two, or `most`."""
+    """The number of rows to which a batch is padded for a compiled copy: a power of two, or `most`."""
     size = 1 << (rows - 1).bit_length()
     return size if most is None else max(rows, min(size, most))
 
@@ -290,7 +290,7 @@ class Compiled:
 
     def __call__(self, x: Tensor, most: int | None) -> Tensor:
         size = padded(len(x), most)
-        # A tensor of its own: its strides are those that the size was compiled for, whatever x is cut from.
+        # A new tensor has the strides that the size was compiled for, even if x is a slice of another tensor.
         shape = (size, *x.shape[1:])
         whole = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=self._layout)
         whole[: len(x)] = x
@@ -307,9 +307,9 @@ class Compiled:
 
 
 class Watch:
-    """Notices that a module is no longer what it was: a weight written to or replaced, a layer, a hook.
+    """Detects that a module has changed: a weight written to or replaced, a layer, a hook.
 
-    What no version counter sees, it does not: writing through `weight.data`, and plain attributes.
+    It cannot see what no version counter records: writes through `weight.data`, and plain attributes.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -317,7 +317,7 @@ class Watch:
         self._parts: list[tuple[dict[str, Any], str, nn.Module | Tensor | None]] = [
             (table, name, part)
             for layer in layers
-            if not isinstance(layer, torch.jit.ScriptModule)  # its tables are made anew whenever asked for
+            if not isinstance(layer, torch.jit.ScriptModule)  # its tables are new objects at every access
             for table in (layer._modules, layer._parameters, layer._buffers)
             for name, part in table.items()
         ]

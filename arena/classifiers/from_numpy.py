@@ -23,11 +23,11 @@ class FromNumpy(nn.Module):
     """A classifier out of a function of arrays, images [n,C,H,W] float32 in [0,1] -> logits [n,K].
 
     It runs on the CPU and gives no gradients. Its fingerprint is the function's qualified name and the
-    SHA-256 of the file that it is written in, where there is one; what it reads besides is not in it.
-    `classes` is K where it is to be checked. May be given to `arena.play`, be what the factory of a
-    scenario's network returns, or stand there itself (also as a decorator).
+    SHA-256 of the file that defines it, if there is one; other files that it reads are not covered. `classes`
+    is K, if it is to be checked. It can be passed to `arena.play`, returned by the factory that a scenario
+    names as its network, or named there itself (also as a decorator).
 
-    Raises ClassifierError where the function fails or answers something else.
+    Raises ClassifierError if the function fails or returns something else.
     """
 
     def __init__(self, function: NumpyFunction, classes: int | None = None) -> None:
@@ -58,13 +58,13 @@ class FromNumpy(nn.Module):
             )
         array = np.array(
             x.detach().cpu().numpy(), dtype=np.float32, order="C"
-        )  # the function's own to write into
+        )  # a copy that the function may write into
         shape = list(array.shape)
         try:
             answer = self.function(array)
         except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {said}") from error
+            reason = f"{type(error).__name__}: {first_line(error)}"
+            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {reason}") from error
         return self._logits(answer, len(x)).to(x.device)
 
     def _logits(self, answer: Any, n: int) -> Tensor:
@@ -82,14 +82,14 @@ class FromNumpy(nn.Module):
 
 
 def _written(function: Any) -> Any:
-    """What stands in a source file: a partial's function, or the class of what is called."""
+    """The object whose source file counts: a partial's function, or the class of a callable object."""
     while isinstance(function, partial):
         function = function.func
     return function if hasattr(function, "__qualname__") else type(function)
 
 
 def _source_sha(function: NumpyFunction) -> str:
-    """SHA-256 of the file that a function, or the class of what is called, is written in; else empty."""
+    """SHA-256 of the file that defines a function, or a callable object's class; empty if there is none."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(_written(function)))
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""

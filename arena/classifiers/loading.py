@@ -1,4 +1,4 @@
-"""Classifiers by name: the front of everything that one may come from."""
+"""Classifiers by name: one entry for all the ways to load one."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def load_classifier(
 ) -> Classifier:
     """The classifier of `spec` on images like those of `dataset`; named after the network.
 
-    Its `card` holds the words of the file it came from, its `remarks` what a user should know of that file.
-    `data_dirs` (a scenario's folder, `--data`) come first in the search path for weights and programs. Raises
-    ClassifierError where the network is unknown or fails, weights, network and data do not fit, or the SHA
-    is another than the spec's, and FileNotFoundError, which says where it looked, where a file is missing.
+    Its `card` holds the metadata of the file it came from, its `remarks` what a user should know about that
+    file. `data_dirs` (a scenario's folder, `--data`) come first in the search path for weights and programs.
+    Raises ClassifierError if the network is unknown or fails, if weights, network and data do not fit, or if
+    the SHA is not the spec's; and FileNotFoundError, which names the places searched, if a file is missing.
     """
     data_dirs = list(data_dirs)
     built = _weighted(spec, build(spec, torch.empty(0, device=device).device, data_dirs), data_dirs)
@@ -65,15 +65,15 @@ def load_classifier(
             f'network "{spec.network}" is not the one that was pinned: found sha {classifier.sha}, '
             f"wanted {spec.sha}"
         )
-    other = [said] if (said := trained_elsewhere(built.card, dataset)) else []
+    other = [remark] if (remark := trained_elsewhere(built.card, dataset)) else []
     classifier.card = dict(built.card)
     classifier.remarks = (*built.remarks, *other, *classifier.remarks)
     return classifier
 
 
 def trained_elsewhere(card: Mapping[str, str], dataset: Dataset) -> str:
-    """In words that a card tells of training on other data, or on other splits of it, than `dataset`; empty
-    where it tells of this one, or not both `dataset` and `dataset_sha`."""
+    """A sentence if a card reports training on other data, or on other splits of it, than `dataset`; empty if
+    it reports this one, or lacks `dataset` or `dataset_sha`."""
     if not {"dataset", "dataset_sha"} <= card.keys() or card["dataset_sha"] == dataset.sha:
         return ""
     name, sha = one_line(card["dataset"]), one_line(card["dataset_sha"])
@@ -84,7 +84,7 @@ def trained_elsewhere(card: Mapping[str, str], dataset: Dataset) -> str:
 
 
 def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Built:
-    """The network with the weights of their file, if any is named."""
+    """The network with the weights of its file, if one is named."""
     named = spec.weights or DEFAULT_WEIGHTS.get(spec.network)
     if named is None:
         if not built.complete:
@@ -94,13 +94,13 @@ def _weighted(spec: ClassifierSpec, built: Built, folders: Iterable[Path]) -> Bu
         raise ClassifierError(f'network "{spec.network}" {built.fixed}: it takes no weights')
     path = PACKAGED.get(named) or _find(named, folders)
     weights = read_weights(path)
-    module = copy.deepcopy(built.module)  # a user's own may be one object for several classifiers
+    module = copy.deepcopy(built.module)  # several classifiers may share a user's module
     fit_weights(module, weights.tensors, f"weights {path} for {spec.network}")
-    said = normalisation(weights.card, f"weights {path}")
+    stated = normalisation(weights.card, f"weights {path}")
     return replace(
         built,
         module=module,
-        normalisation=said or built.normalisation,
+        normalisation=stated or built.normalisation,
         card=weights.card,
         remarks=built.remarks + weights.remarks,
     )
@@ -139,7 +139,7 @@ def _made_for(spec: ClassifierSpec, shape: tuple[int, ...]) -> str:
 
 
 def _normalised(spec: ClassifierSpec, built: Built, shape: tuple[int, int, int]) -> nn.Module:
-    """The network behind the input normalisation of the spec, else of its weights, else its own."""
+    """The network behind the input normalisation: of the spec, else of its weights, else its own."""
     if spec.mean is not None and spec.std is not None:
         mean, std = spec.mean, spec.std
     elif built.normalisation is not None:

@@ -23,8 +23,8 @@ class OnnxSession(nn.Module):
 
     Attributes:
         sha: SHA-256 of the file.
-        takes: the shape of its images, None where it is free.
-        batch: the fewest and the most rows of a run; both N where the model's first axis is fixed to N.
+        takes: the shape of its images, None if it is free.
+        batch: the fewest and the most rows of a run; both N if the model's first axis is fixed to N.
         card: the model's metadata.
     """
 
@@ -41,7 +41,7 @@ class OnnxSession(nn.Module):
         self.remarks: tuple[str, ...] = ()
         self.session = self._open(content, path, device)
         self.input, self.output = self._ends()
-        axes = self.input.shape or [None] * 4  # of an input that does not say its own
+        axes = self.input.shape or [None] * 4  # for an input without declared axes
         rows, *shape = (axis if isinstance(axis, int) else None for axis in axes)
         self.takes: tuple[int | None, ...] = tuple(shape)
         self.batch = (1, None) if rows is None else (rows, rows)
@@ -75,13 +75,13 @@ class OnnxSession(nn.Module):
         options = runtime.SessionOptions()
         options.intra_op_num_threads = UNCOUNTED
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 4  # what is wrong comes as an exception
-        # Entries written otherwise than _EXTERNAL are looked for below the model's own file: in vain.
+        options.log_severity_level = 4  # errors come as exceptions
+        # Entries not written like _EXTERNAL are searched for below the model's own file, and not found.
         below = str(path.absolute())
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", below)
         try:
             return runtime.InferenceSession(content, options, providers=providers)
-        except Exception as error:  # onnxruntime's own have no common base but this
+        except Exception as error:  # its only base class for all errors of onnxruntime
             raise ClassifierError(f"{self.what} cannot be read as ONNX: {first_line(error)}") from error
 
     def _ends(self) -> tuple[Any, Any]:

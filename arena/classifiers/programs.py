@@ -1,4 +1,4 @@
-"""Programs: networks and weights in one file, of which no Python is ever run."""
+"""Programs: networks and weights in one file, whose Python code is never run."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Program(nn.Module):
     """A network that was read from a file: images [n,C,H,W] float32 -> logits [n,K].
 
     Attributes:
-        takes: the shape of its images, as far as the file says it.
+        takes: the shape of its images, as far as the file declares it.
         batch: the fewest and the most rows that one call of `network` takes; shorter batches are filled up
             with copies of their last row, longer ones cut.
         differentiable: whether torch can differentiate through it.
-        card, remarks: the file's own words, and what a user should know of it.
+        card, remarks: the file's metadata, and what a user should know about it.
     """
 
     def __init__(
@@ -98,9 +98,9 @@ def is_program(network: str) -> bool:
 
 
 def read_program(path: Path, device: torch.device) -> Program:
-    """Read a program file; `device` is where ONNX runs, the others go where they are moved to.
+    """Read a program file; `device` is where ONNX runs, other programs can be moved to any device.
 
-    Raises ClassifierError where the file is damaged, is no such program, or would do more than compute.
+    Raises ClassifierError if the file is damaged, is no such program, or would do more than compute.
     """
     check_content(path, "program")
     suffix = path.suffix.lower()
@@ -124,7 +124,7 @@ def read_program(path: Path, device: torch.device) -> Program:
 
 
 def _torchscript(path: Path) -> tuple[nn.Module, str]:
-    """A TorchScript archive, its code looked through, and nothing but what was looked at loaded."""
+    """A TorchScript archive: its code is checked, and only the bytes that were checked are loaded."""
     archive = read_archive(path, "program")
     if "archive_format" in archive.members:
         raise ClassifierError(f"program {path} is one of torch.export: its name must end in .pt2")
@@ -146,7 +146,7 @@ def _torchscript(path: Path) -> tuple[nn.Module, str]:
     buffer.seek(0)
     try:
         network = torch.jit.load(buffer, map_location="cpu")  # type: ignore[no-untyped-call]
-    except Exception as error:  # a stranger's bytes: whatever they make the reader stumble over
+    except Exception as error:  # an untrusted file: any exception may come
         raise ClassifierError(f"program {path} cannot be read as TorchScript: {first_line(error)}") from error
     assert isinstance(network, nn.Module)
     return network, archive.sha
@@ -156,7 +156,7 @@ def _check_pickle(data: bytes, member: str, path: Path) -> None:
     """ClassifierError unless the types that a pickle names are tensors' and the program's own."""
     try:
         named = [str(arg) for code, arg, _ in pickletools.genops(data) if code.name == "GLOBAL"]
-    except Exception as error:  # a stranger's bytes
+    except Exception as error:  # an untrusted file
         raise ClassifierError(f"program {path}: {member} is no pickle: {first_line(error)}") from error
     for module, name in (pair.split(" ", 1) for pair in named):
         whole = f"{module}.{name}"
@@ -168,8 +168,8 @@ def _check_pickle(data: bytes, member: str, path: Path) -> None:
 
 
 def _check_code(data: bytes, member: str, path: Path) -> None:
-    """ClassifierError unless the code computes alone: operators that reach files, processes or classes of
-    other libraries are as good as a pickle."""
+    """ClassifierError unless the code only computes: operators that reach files, processes or classes of
+    other libraries are as dangerous as a pickle."""
     try:
         tree = ast.parse(data)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -32,15 +32,15 @@ class ClassifierSpec(BaseModel):
             that returns a torch module or a `FromNumpy`, or for one of these itself; or a program file
             (TorchScript .pt, .ts or .torchscript; torch.export .pt2; ONNX .onnx), absolute or within the
             search path (in its folders themselves or in `weights` below them), which brings its own weights.
-        weights: a file, found likewise, of the tensors alone: safetensors, or a pickle (.pt, .pth, .th, .bin,
-            .ckpt, .model) of which nothing is run; or the name of a packaged file. A network of the table
-            needs one, a factory may load its own.
+        weights: a file, found in the same way, of tensors only: safetensors, or a pickle (.pt, .pth, .th,
+            .bin, .ckpt, .model) of which nothing is run; or the name of a packaged file. A network of the
+            table needs one, a factory may load its own.
         params: keyword arguments for the network or factory.
-        mean, std: the input normalisation (x - mean) / std that stands before the network, one value or one a
+        mean, std: the input normalisation (x - mean) / std in front of the network, one value or one a
             channel; without them that of the weights' metadata, else the network's own.
         precision: of the forward pass.
         compile: whether torch.compile is used.
-        sha: the first 12 or more hexadecimal digits of the classifier's SHA-256: another one is refused.
+        sha: the first 12 or more hexadecimal digits of the classifier's SHA-256; any other is refused.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,8 +1,8 @@
-"""In how many threads torch computes on the CPU: a forward pass by a rule, all else of a game in one.
+"""How many threads torch uses on the CPU: by a rule in a forward pass, one for everything else in a game.
 
-A sum that is cut among threads is rounded otherwise than one that is not, and small work that is cut loses
-more where cores are shared than it gains where they are idle. So the number follows from the work alone,
-never from the machine's cores, its load or the number of workers (DESIGN.md, D7).
+A sum split among threads is rounded differently from one that is not, and splitting small work loses more
+time on shared cores than it gains on idle ones. So the number depends on the work alone, never on the
+machine's cores, its load or the number of workers (docs/design.md, D7).
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 RULE: tuple[tuple[int, int], ...] = ((2**28, 2), (2**32, 4))
-"""Multiply-adds of a pass from which on it takes so many threads; one below the first.
+"""(multiply-adds of a pass, threads from there on); one thread below the first.
 
-2^28 take one core some 6 ms. Shorter passes gain a fifth from a second thread that is there at once, and
-lose a time slice of the system (some milliseconds) at each layer where it is not.
+2^28 take about 6 ms on one core. Shorter passes gain a fifth from a second thread that starts immediately,
+and lose a time slice of the system (some milliseconds) at each layer if it does not.
 """
 UNCOUNTED = 2
-"""Threads of a network whose work nobody can count beforehand."""
+"""Threads of a network whose work cannot be counted."""
 
 
 def threads_for(multiply_adds: float) -> int:
     """Threads of a forward pass on the CPU of so many multiply-adds.
 
-    The number holds on a machine with fewer cores, too: its threads then take turns.
+    The number holds on a machine with fewer cores, too; its threads then take turns.
     """
     return max((threads for least, threads in RULE if multiply_adds >= least), default=1)
 
 
 @contextmanager
 def computing_threads(number: int) -> Iterator[None]:
-    """Torch computes in so many threads; in as many as before afterwards, whatever happens within.
+    """Torch computes in so many threads; afterwards in as many as before, whatever happens within.
 
     Holds for the calling thread of Python. Also a decorator.
     """
@@ -52,9 +52,9 @@ def computing_threads(number: int) -> Iterator[None]:
 
 
 def multiply_adds(module: nn.Module, x: Tensor) -> float:
-    """Of a pass of `module` over `x`, in convolutions, matrix products and attention; 0 where it fails.
+    """Multiply-adds of `module` on `x`, in convolutions, matrix products and attention; 0 if it fails.
 
-    A copy passes, so that neither the module nor a hook that listens to it takes `x` for an image of a game.
+    A copy is run, so that neither the module nor a hook that listens to it takes `x` for an image of a game.
     """
     count = _Count()
     try:

@@ -1,4 +1,4 @@
-"""Weights from files: tensors and words, of which nothing is ever run."""
+"""Weights from files: tensors and metadata. Nothing in the files is executed."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Weights:
 
     Attributes:
         tensors: by key; floating-point ones in float32.
-        card: the file's own words on where it came from.
-        remarks: what a user should know of it, a sentence each.
+        card: the file's metadata on its origin.
+        remarks: what a user should know about it, a sentence each.
     """
 
     tensors: dict[str, Tensor]
@@ -46,7 +46,7 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read a safetensors file, or a pickle of tensors with weights_only; nothing else is unpickled.
 
-    Raises ClassifierError where the file is neither, cut short, tampered with, or asks for more than tensors.
+    Raises ClassifierError if the file is neither, cut short, tampered with, or asks for more than tensors.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ClassifierError(f"weights file {path} must be of one of the kinds {', '.join(SUFFIXES)}")
@@ -54,11 +54,11 @@ def read_weights(path: Path) -> Weights:
     if path.suffix.lower() == ".safetensors":
         found = _safetensors(path)
     else:
-        said = (
+        remark = (
             f"weights file {path} is a pickle, read as tensors alone and without running anything; know "
             f"where the file came from, and convert it to safetensors"
         )
-        found = Weights(_state(_unpickled(path), f"weights file {path}"), {}, (said,))
+        found = Weights(_state(_unpickled(path), f"weights file {path}"), {}, (remark,))
     tensors = {
         key: value.float() if value.is_floating_point() else value for key, value in found.tensors.items()
     }
@@ -81,23 +81,23 @@ def fit_weights(module: nn.Module, weights: Mapping[str, Tensor], what: str) -> 
         "of another shape": reshaped,
     }
     if any(wrong.values()):
-        told = "; ".join(f"{word}: {_few(keys)}" for word, keys in wrong.items() if keys)
-        raise ClassifierError(f"{what} do not fit: {told}")
+        differences = "; ".join(f"{word}: {_few(keys)}" for word, keys in wrong.items() if keys)
+        raise ClassifierError(f"{what} do not fit: {differences}")
     if not_finite := [key for key, value in given.items() if not value.isfinite().all()]:
         raise ClassifierError(f"{what} hold values that are not finite: {_few(not_finite)}")
     module.load_state_dict(given, strict=False)
 
 
 def normalisation(card: Mapping[str, str], what: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """The `norm_mean` and `norm_std` of a file's words, None without; ClassifierError where unreadable."""
+    """The `norm_mean` and `norm_std` of a file's metadata, None without; ClassifierError if unreadable."""
     if not {"norm_mean", "norm_std"} & card.keys():
         return None
     try:
         mean, std = (tuple(float(v) for v in card[key].split(",")) for key in ("norm_mean", "norm_std"))
     except (KeyError, ValueError):
-        said = {key: card.get(key) for key in ("norm_mean", "norm_std")}
+        texts = {key: card.get(key) for key in ("norm_mean", "norm_std")}
         raise ClassifierError(
-            f"{what}: metadata norm_mean and norm_std must both be numbers between commas; found {said}"
+            f"{what}: metadata norm_mean and norm_std must both be numbers between commas; found {texts}"
         ) from None
     return mean, std
 
@@ -107,12 +107,14 @@ def _safetensors(path: Path) -> Weights:
         with safe_open(path, "pt") as file:
             return Weights({key: file.get_tensor(key) for key in file.keys()}, file.metadata() or {})  # noqa: SIM118
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        said = first_line(error)
-        raise ClassifierError(f"weights file {path} cannot be read as a safetensors file: {said}") from error
+        reason = first_line(error)
+        raise ClassifierError(
+            f"weights file {path} cannot be read as a safetensors file: {reason}"
+        ) from error
 
 
 def _unpickled(path: Path) -> Any:
-    """What torch.load(weights_only=True) makes of a pickle: tensors, numbers, words and their containers."""
+    """What torch.load(weights_only=True) reads from a pickle: tensors, numbers, words, containers."""
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"  # as torch.load decides
     try:
@@ -134,12 +136,12 @@ def _unpickled(path: Path) -> Any:
         raise ClassifierError(f"weights file {path} {_asked_for(error)}; {_CONVERT}") from error
     except ClassifierError:
         raise
-    except Exception as error:  # a stranger's bytes: whatever they make the unpickler stumble over
+    except Exception as error:  # an untrusted file: any exception may come
         raise broken(path, "weights file", error) from error
 
 
 def _asked_for(error: pickle.UnpicklingError) -> str:
-    """What of a pickle weights_only refused, in the words of a sentence without a subject."""
+    """What weights_only refused in a pickle, as a sentence without its subject."""
     if asked := re.search(r"GLOBAL ([\w.]+)", str(error)):
         return f"asks for {asked[1]}, which is no tensor: a pickle that may run anything is not read"
     if re.search(r"operand|Weights only load failed", str(error)):
@@ -170,7 +172,7 @@ def _unwrapped(weights: Mapping[str, Tensor], own: Iterable[str]) -> dict[str, T
     """Keys without the prefixes of wrappers, unless the network's own keys begin so."""
     own = list(own)
     given = {key: value for key, value in weights.items() if key != "n_averaged" or key in own}
-    for prefix in WRAPPERS * 2:  # any may stand around any other
+    for prefix in WRAPPERS * 2:  # they may be nested in any order
         if (
             given
             and all(key.startswith(prefix) for key in given)

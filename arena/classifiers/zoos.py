@@ -22,7 +22,7 @@ _UNFORCED = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 @dataclass(frozen=True)
 class ZooNetwork:
-    """A network of another package, with the normalisation of its published weights, None where it says none;
+    """A network of another package, with the normalisation of its published weights, None if it states none;
     `pretrained` is whether it holds these weights."""
 
     module: nn.Module
@@ -89,9 +89,9 @@ def _built(network: str, make: Any) -> nn.Module:
     try:
         with _tensors_alone():
             module = make()
-    except Exception as error:  # another package's, and a network's
-        said = first_line(error)
-        raise ClassifierError(f'network "{network}" cannot be built: {said}') from error
+    except Exception as error:  # of another package or of the network
+        reason = first_line(error)
+        raise ClassifierError(f'network "{network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
         raise ClassifierError(f'network "{network}" is a {type(module).__name__}, no torch.nn.Module')
     return module
@@ -99,7 +99,7 @@ def _built(network: str, make: Any) -> nn.Module:
 
 @contextmanager
 def _tensors_alone() -> Iterator[None]:
-    """Whatever these packages download, torch.load reads it with weights_only."""
+    """torch.load reads whatever these packages download with weights_only."""
     before = {key: os.environ.pop(key, None) for key in (_FORCED, _UNFORCED)}
     os.environ[_FORCED] = "1"
     try:

@@ -1,1 +1,1 @@
-"""What the commands of `arena` do, one module each."""
+"""The commands of `arena`, one module each."""

@@ -21,10 +21,10 @@ def agents_command() -> None:
         out.print(f"[bold]{kind}s[/]")
         for name in names(kind):
             try:
-                said = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
+                summary = escape((agent_class(kind, name).__doc__ or "").strip().partition("\n")[0])
             except AgentError as error:
-                said = f"[red]{escape(str(error))}[/]"
-            out.print(f"  {escape(f'{name:<{width}}')} {said}", highlight=False, soft_wrap=True)
+                summary = f"[red]{escape(str(error))}[/]"
+            out.print(f"  {escape(f'{name:<{width}}')} {summary}", highlight=False, soft_wrap=True)
 
 
 def show_command(name: str) -> None:
@@ -35,14 +35,14 @@ def show_command(name: str) -> None:
     out.print(escape(inspect.cleandoc(found.__doc__ or "")), highlight=False)
     out.print()
     for p in parameters_of(found):
-        said = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
-        out.print(f"  {escape(said)}", highlight=False, soft_wrap=True)
+        line = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
+        out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
 
 
 def inherited(agent: type, kind: Kind, parameter: str) -> str:
-    """Which agent says what `parameter` is, where `agent` has it from there and does not say it itself."""
-    told = re.compile(rf"^ *(\w+, )*{parameter}(, \w+)*:", re.MULTILINE)
-    owner = next((c for c in agent.__mro__ if told.search(inspect.cleandoc(c.__doc__ or ""))), agent)
+    """Names the base class that documents `parameter`, if `agent` does not document it itself."""
+    documented = re.compile(rf"^ *(\w+, )*{parameter}(, \w+)*:", re.MULTILINE)
+    owner = next((c for c in agent.__mro__ if documented.search(inspect.cleandoc(c.__doc__ or ""))), agent)
     return "" if owner is agent else f"  (as for {name_of_class(kind, owner)})"
 
 

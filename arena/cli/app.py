@@ -35,25 +35,25 @@ err = Console(stderr=True)
 
 def main() -> None:
     """Entry point of the console command."""
-    sys.path.append(str(Path.cwd()))  # a user's own agents and networks, hiding nothing installed
+    sys.path.append(str(Path.cwd()))  # for a user's own agents and networks; installed modules win
     app()
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Bad input ends with its sentence alone; anything else keeps its traceback."""
+    """Bad input ends the command with one sentence; anything else keeps its traceback."""
     try:
         yield
     except Exception as error:
-        if not isinstance(error, _told()):
+        if not isinstance(error, _user_errors()):
             raise
-        said = "\n".join(map(one_line, str(error).split("\n")))  # it may quote a stranger's file
-        err.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
+        sentence = "\n".join(map(one_line, str(error).split("\n")))  # it may quote an untrusted file
+        err.print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
 
 
-def _told() -> tuple[type[Exception], ...]:
-    """The errors whose sentence tells all. Loaded late: they bring torch and SQL with them."""
+def _user_errors() -> tuple[type[Exception], ...]:
+    """The errors whose sentence is enough for a user. Imported late: they load torch and SQL."""
     from arena.classifiers import ClassifierError
     from arena.classifiers.devices import DeviceError
     from arena.cli.console import CommandError
@@ -211,11 +211,11 @@ def evaluate(
 
     with plain_errors():
         options = Options(device, data or [], split, images, batch, as_json)
-        said = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
+        named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
-            worlds, folders = [world_of_words(said, defender or [])], list[Path]()
+            worlds, folders = [world_of_words(named, defender or [])], list[Path]()
         else:
-            worlds, folders = worlds_of_file(file, [*said.values(), defender])
+            worlds, folders = worlds_of_file(file, [*named.values(), defender])
         raise typer.Exit(evaluate_command(worlds, folders, options))
 
 

@@ -9,7 +9,7 @@ from arena.conformance import agents_of, iter_checks
 
 
 def check_command(agent: str) -> int:
-    """Put an agent through the conformance checks; the exit status."""
+    """Put an agent through the conformance checks; returns the exit status."""
     failed = 0
     colours = {"passed": "green", "failed": "red", "skipped": "yellow"}
     for subject in agents_of(agent):

@@ -1,4 +1,4 @@
-"""What all commands say, and how."""
+"""What all commands print, and how."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INTERRUPTED = 130
 
 
 class CommandError(Exception):
-    """What a user asked for cannot be done: one sentence on what was wrong and what is allowed."""
+    """A command that cannot be carried out: one sentence on what was wrong and what is allowed."""
 
 
 def say(text: str) -> None:

@@ -23,10 +23,10 @@ NOTHING_TO_GET = {
 
 
 def list_command(data: Sequence[Path]) -> int:
-    """Say of every data set where it lies, or what to put where; the exit status."""
+    """List where every data set lies, or what to put where; returns the exit status."""
     for name in DATASETS:
-        found, said = _whereabouts(name, data)
-        out.print(f"  {found} {escape(f'{name:<14}')} {escape(said)}", highlight=False, soft_wrap=True)
+        found, where = _whereabouts(name, data)
+        out.print(f"  {found} {escape(f'{name:<14}')} {escape(where)}", highlight=False, soft_wrap=True)
     say(f"looked in {', '.join(map(str, search_path(data)))}")
     return 0
 
@@ -46,7 +46,7 @@ def _whereabouts(name: str, data: Sequence[Path]) -> tuple[str, str]:
 
 
 def get_command(name: str, to: Path | None) -> int:
-    """Fetch a data set into `to`, or the user's cache; the exit status."""
+    """Fetch a data set into `to`, or the user's cache; returns the exit status."""
     if name not in DATASETS:
         raise CommandError(f'there is no data set "{name}"; {near(name, DATASETS)}')
     if name not in DOWNLOADS:
@@ -77,7 +77,7 @@ def _progress() -> Progress:
 
 
 class _Bar:
-    """A file's line of a progress, in the form that pooch asks for."""
+    """One file's progress bar, with the methods that pooch expects."""
 
     def __init__(self, progress: Progress, file: str) -> None:
         self._progress, self._task = progress, progress.add_task(escape(file), total=None)

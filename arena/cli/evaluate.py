@@ -1,4 +1,4 @@
-"""`arena evaluate`: what classifiers and stacks of defenders are worth on clean images."""
+"""`arena evaluate`: the utility of classifiers and stacks of defenders on clean images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from arena.scenario.matches import Match
 
 UNDEFENDED = "none"
 ORIGIN = ("network", "arch", "dataset", "recipe_name", "training", "source", "licence")
-"""What of a card is told: where weights came from."""
+"""The keys of a card that are printed: the origin of the weights."""
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
@@ -57,7 +57,7 @@ class Options:
 
 @dataclass(frozen=True)
 class EvaluatedWorld:
-    """A data set, a classifier and stacks of defenders, by the name that heads a row."""
+    """A data set, a classifier, and stacks of defenders by the names of their rows."""
 
     dataset: DatasetSpec
     classifier: ClassifierSpec
@@ -67,8 +67,8 @@ class EvaluatedWorld:
 
 
 def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[EvaluatedWorld], list[Path]]:
-    """The distinct worlds of a scenario, each with its distinct stacks; and the folder that relative paths
-    start from. `others` are the options that a file stands in place of."""
+    """The distinct worlds of a scenario, each with its distinct stacks; and the folder where relative paths
+    start. `others` are the options that a file replaces."""
     if any(others):
         raise CommandError(
             f"--dataset, --network, --weights, --precision and --defender say what {file} says; give either"
@@ -80,7 +80,7 @@ def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[Evalu
         stacks = found.setdefault(key, (match, {}))[1]
         title = match.defender_name
         while stacks.get(title, match.defenders) != match.defenders:
-            title += "'"  # the same names with other parameters
+            title += "'"  # the same names, but other parameters
         stacks[title] = match.defenders
     worlds = [
         EvaluatedWorld(
@@ -91,13 +91,13 @@ def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[Evalu
     return worlds, [scenario.folder]
 
 
-def world_of_words(said: Mapping[str, str | None], defenders: Sequence[str]) -> EvaluatedWorld:
-    """A world from the words of the command line: `dataset`, `network`, `weights` and `precision`."""
-    dataset, network = _table("dataset", "name", said["dataset"] or "digits"), said["network"]
+def world_of_words(options: Mapping[str, str | None], defenders: Sequence[str]) -> EvaluatedWorld:
+    """A world from the options `dataset`, `network`, `weights` and `precision` of the command line."""
+    dataset, network = _table("dataset", "name", options["dataset"] or "digits"), options["network"]
     if network is None and dataset.get("name") != "digits":
         raise CommandError(f'--network: data set "{dataset.get("name")}" needs one to be named')
     classifier = _table("network", "network", network or "digits-cnn")
-    classifier |= {key: said[key] for key in ("weights", "precision") if said[key] is not None}
+    classifier |= {key: options[key] for key in ("weights", "precision") if options[key] is not None}
     stacks = {text: build_stack(_parsed("defender", text)) for text in defenders}
     return EvaluatedWorld(
         _checked(DatasetSpec, dataset, "dataset"),
@@ -114,7 +114,7 @@ def _table(option: str, key: str, text: str) -> dict[str, Any]:
 
 
 def _parsed(option: str, text: str) -> Any:
-    """What a scenario could hold: a name, or else JSON."""
+    """A name, or JSON with what a scenario could hold."""
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
@@ -127,14 +127,14 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        said = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
+        faults = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
         raise CommandError(
-            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in said)
+            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in faults)
         ) from error
 
 
 def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options) -> int:
-    """Evaluate and print; the exit status."""
+    """Evaluate and print; returns the exit status."""
     names = options.split.split("+")
     for name in names:
         if name not in SPLITS:
@@ -164,7 +164,7 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
 def _evaluated(
     world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options
 ) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
-    """Each stack's name and utility, and what its defenders found as they were fitted."""
+    """Each stack's name and utility, and what its defenders found when they were fitted."""
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
@@ -193,13 +193,15 @@ def _print(
     console.print(next(fits, tables[-1]))
     for title, _, facts in rows:
         for name, found in facts.items():
-            told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items())
-            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {told}")
+            values = ", ".join(
+                f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
+            )
+            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
 
 
 def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
-    """A row a stack; not `whole`, without what a narrow console has no room for."""
+    """One row per stack; unless `whole`, without the columns that a narrow console has no room for."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
     unanswered = any(u.declined or u.refused for _, u, _ in rows)
@@ -259,24 +261,24 @@ def _as_json(
 
 
 def _number(value: float | None) -> float | str | None:
-    """JSON knows neither NaN (null here) nor infinity (a text)."""
+    """A number for JSON, which has neither NaN (null here) nor infinity (a text)."""
     if value is None or math.isnan(value):
         return None
     return str(value) if math.isinf(value) else value
 
 
 def _remarks(classifier: Classifier, dataset: Dataset, split: str) -> list[str]:
-    """What a reader must know of the weights: where they are from, and what accuracy their card claims of
+    """What a reader must know about the weights: their origin, and the accuracy that their card claims on
     these images."""
     card = dict(classifier.card)
     origin = [f"{key} {card[key]}" for key in ORIGIN if key in card]
     claimed = "" if trained_elsewhere(card, dataset) else _claimed(card.get("accuracy"), split)
-    said = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
-    return [*classifier.remarks, *said]
+    remarks = [f"the weights' card says {one_line(what)}" for what in (", ".join(origin), claimed) if what]
+    return [*classifier.remarks, *remarks]
 
 
 def _claimed(accuracy: str | None, split: str) -> str:
-    """In words what a card says of accuracy: a number, or as `arena train` writes it, by split in JSON."""
+    """A card's accuracy in words: a number, or JSON by split, as `arena train` writes it."""
     if accuracy is None:
         return ""
     try:
@@ -288,6 +290,6 @@ def _claimed(accuracy: str | None, split: str) -> str:
 
 
 def _in_order(stacks: dict[str, tuple[Defender, ...]]) -> tuple[tuple[str, tuple[Defender, ...]], ...]:
-    """The undefended stack first, whether asked for or not."""
+    """The stacks with the undefended one first, even if it was not named."""
     undefended = {UNDEFENDED: build_stack(UNDEFENDED)}
     return tuple((undefended | stacks).items())

@@ -16,7 +16,7 @@ from arena.training.recipes import DEFAULTS
 
 
 def networks_command() -> int:
-    """List the networks and recipes that there are by name; the exit status."""
+    """List the networks and recipes by name; returns the exit status."""
     table = Table("network", "images", "weights", "params", "recipe", box=None)
     for name, network in NETWORKS.items():
         with torch.device("meta"):

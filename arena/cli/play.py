@@ -32,7 +32,7 @@ from arena.scenario.jobs import shard_count
 from arena.scenario.matches import Match
 
 BYTES_PER_ROW = 64
-"""Of a query in a SQLite log, index included (measured with `make bench`)."""
+"""Bytes per query in a SQLite log, index included (measured with `make bench`)."""
 
 
 def ready(file: str, data: Sequence[Path], device: str, games: int | None, size: str | None) -> Run:
@@ -41,7 +41,7 @@ def ready(file: str, data: Sequence[Path], device: str, games: int | None, size:
     if games is not None:
         scenario = scenario.with_games(games)
     run = Run(scenario, device=device, data_dirs=data)
-    for remark in dict.fromkeys(r for ground in run.grounds for r in ground.classifier.remarks):
+    for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         err.print(f"[yellow]remark:[/] {escape(remark)}", highlight=False, soft_wrap=True)
     return run
 
@@ -54,7 +54,7 @@ def where_to_log(log: str | None, run: Run) -> str:
 
 
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
-    """Play a run, log it and print its results; the exit status."""
+    """Play a run, log it and print its results; returns the exit status."""
     name = where
     try:
         _make_folder(where)
@@ -65,13 +65,15 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         with open_log(where, create=False) as book:
             if not played:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
+            elif bar.found:
+                say(f"{name} held {bar.found} of the {bar.total} games already")
             print_results(out, book, run_id)
     except KeyboardInterrupt:
         err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         return INTERRUPTED
     except (LogError, DatasetError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        if isinstance(error, DatasetError):  # an image that could not be read when it was wanted
+        if isinstance(error, DatasetError):  # an image that could not be read when it was needed
             err.print(_safe(name), highlight=False, soft_wrap=True)
         return 1
     except Exception:
@@ -99,10 +101,10 @@ class _Bar:
     """Progress on the terminal: games done, queries per second, time left."""
 
     def __init__(self, run: Run) -> None:
-        matches = zip(run.scenario.matches, run.grounds, strict=True)
-        self.total = sum(len(ground) * match.settings.repeats for match, ground in matches)
+        matches = zip(run.scenario.matches, run.worlds, strict=True)
+        self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.matches = len(run.scenario.matches)
-        self.count = self.queries = 0
+        self.count = self.queries = self.found = 0
         self.began = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -135,6 +137,7 @@ class _Bar:
         self._update()
 
     def ended(self, games: int, skipped: bool) -> None:
+        self.found += games * skipped
         self._update(advance=games)
 
     def _update(self, **changes: Any) -> None:
@@ -144,29 +147,29 @@ class _Bar:
 
 
 def expect(run: Run) -> None:
-    """Say what a run comes to: matches, queries, rows, bytes and time."""
+    """Print the size of a run: matches, queries, rows, bytes and time."""
     table = Table(title=escape(run.scenario.title))
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
     seconds = 0.0
-    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.grounds}
-    for match, ground in zip(run.scenario.matches, run.grounds, strict=True):
+    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.worlds}
+    for match, world in zip(run.scenario.matches, run.worlds, strict=True):
         queries = match.settings.games * match.settings.repeats * match.threat.budget
-        own = queries * rates[ground.classifier]
+        own = queries * rates[world.classifier]
         seconds += own
         table.add_row(
             escape(match.name),
             str(match.settings.games * match.settings.repeats),
-            str(shard_count(match, ground)),
+            str(shard_count(match, world)),
             f"{queries:,}",
             _duration(own),
         )
     out.print(table)
     queries = run.expected_queries
     rows = 0 if run.level == "games" else queries
-    said = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
+    logged = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     say(
-        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {said}"
+        f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
         f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
     say(
@@ -176,7 +179,7 @@ def expect(run: Run) -> None:
 
 
 def _seconds_per_row(classifier: Classifier) -> float:
-    """Of the bare forward at the resolved batch size, measured."""
+    """Seconds of the bare forward at the resolved batch size, measured."""
     x = torch.rand(classifier.batch, *classifier.shape, device=classifier.device)
     classifier(x)
     taken = []

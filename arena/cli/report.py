@@ -11,7 +11,8 @@ from arena.report import read_run, write_report
 
 
 def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
-    """Write a run's report; the exit status. Without `to`, it lies beside the log's file, else here."""
+    """Write a run's report; returns the exit status. Without `to`, it lies beside the log's file, else
+    here."""
     with open_log(log, create=False) as book:
         found = read_run(book, run)
         path = book.database.address.path

@@ -22,8 +22,8 @@ from arena.datasets import DatasetSpec, load_dataset
 from arena.training import (
     RECIPES,
     Checkpoint,
-    Job,
     Stopped,
+    TrainingJob,
     TrainingListener,
     card,
     find_recipe,
@@ -39,7 +39,7 @@ WEIGHTS = ".safetensors"
 
 
 def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
-    """{"rate": 0.1} of ["rate=0.1"]: values are read as JSON, or else as text."""
+    """{"rate": 0.1} from ["rate=0.1"]: values are read as JSON, or else as text."""
     found = {}
     for item in given:
         key, equals, value = item.partition("=")
@@ -53,7 +53,7 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
 
 
 def changes(given: Sequence[str], epochs: int | None) -> dict[str, Any]:
-    """What of a recipe is changed: by `--set`, and by `--epochs` where it is given."""
+    """The changes to a recipe: by `--set`, and by `--epochs` if it is given."""
     found = assignments("--set", given)
     if epochs is None:
         return found
@@ -73,8 +73,8 @@ def make_job(
     device: str,
     data: Sequence[Path],
     threads: int | None = None,
-) -> tuple[str, Job]:
-    """What the command line asks for, and the name of its recipe."""
+) -> tuple[str, TrainingJob]:
+    """The job that the command line describes, and the name of its recipe."""
     exact_arithmetic()
     if threads is not None:
         torch.set_num_threads(threads)
@@ -82,12 +82,12 @@ def make_job(
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
     whole = named.params_for(network) | dict(params)
-    job = Job(network, load_dataset(dataset, data), rules, seed, whole, where)
+    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where)
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 
-def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
-    """Train, measure and write the weights; the exit status."""
+def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
+    """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)
     _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
@@ -116,8 +116,8 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
             err.print(f"[yellow]interrupted[/]: {_safe(checkpoint)}", highlight=False, soft_wrap=True)
             return 128 + caught[0] if caught else INTERRUPTED
         except OSError as error:
-            said = f"{out} cannot be written: {error.strerror or error}"
-            err.print(f"[red]error:[/] {escape(said)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
+            why = f"{out} cannot be written: {error.strerror or error}"
+            err.print(f"[red]error:[/] {escape(why)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
             return 1
     checkpoint.remove()
     for name, found in accuracy.items():
@@ -127,20 +127,20 @@ def train_command(job: Job, recipe: str, out: Path | None, *, every: float, fres
     return 0
 
 
-def _tell(job: Job, recipe: str) -> None:
+def _tell(job: TrainingJob, recipe: str) -> None:
     rules = json.dumps(job.recipe.model_dump(mode="json", exclude_defaults=True))
     source = RECIPES[recipe.partition(",")[0]].source
     text = f"{job.network} on {job.data.name}, {job.device}; recipe {recipe}: {rules} (from {source})"
     err.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def _default_out(job: Job) -> Path:
+def _default_out(job: TrainingJob) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{job.network} {job.data.name}").strip("_")
     return Path("weights") / f"{name}{WEIGHTS}"
 
 
 def _check_writable(out: Path) -> None:
-    """Told before the training rather than after it."""
+    """Raises before the training rather than after it."""
     beside = part_of(out)
     try:
         with beside.open("ab"):
@@ -167,7 +167,8 @@ def _safe(checkpoint: Checkpoint) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The numbers of the interruptions and terminations so far; the second interruption is a Ctrl-C again."""
+    """The signals caught so far, interruptions and terminations; a second interruption raises
+    KeyboardInterrupt."""
     caught: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -186,7 +187,7 @@ def _signals() -> Iterator[list[int]]:
 class _Bar(TrainingListener):
     """Progress on the terminal: a line for each epoch, and steps, rate and time left below."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         self.job = job
         self.progress = Progress(
             TextColumn("{task.description}"),

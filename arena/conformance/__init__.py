@@ -20,15 +20,15 @@ from arena.players import Attacker, Defender
 
 __all__ = [
     "Check",
+    "CheckResult",
     "ConformanceError",
-    "Outcome",
     "agents_of",
     "attacker_checks",
-    "attacker_outcomes",
+    "attacker_results",
     "check_attacker",
     "check_defender",
     "defender_checks",
-    "defender_outcomes",
+    "defender_results",
     "example",
     "iter_checks",
     "run_checks",

@@ -14,7 +14,7 @@ from arena.conformance.results import Skip
 from arena.conformance.stand_in_agents import Detector, Trouble
 from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
-from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, watch
+from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, difference, watch
 from arena.players import Attacker, Needs
 from arena.rules.threat import Goal, GrantedResources, Knowledge, Norm, Objective, Quantisation, Threat
 
@@ -104,10 +104,22 @@ class AttackerSubject:
         return played
 
     @cached_property
-    def again(self) -> list[tuple[WatchedPlay, WatchedPlay]]:
-        """Two plays of each variant, by copies of their own, from the same seeds."""
+    def otherwise(self) -> list[tuple[WatchedPlay, WatchedPlay]]:
+        """Two plays of each variant, by copies of their own, with the global generators seeded apart."""
         self.require_sound()
-        return [(play, self.watch(play.trial)) for play in self.plays[-len(self.variants) :]]
+        longest = self.plays[-len(self.variants) :]
+        return [(play, self.watch(play.trial, ambient=AMBIENT + 1)) for play in longest]
+
+    @cached_property
+    def again(self) -> list[tuple[WatchedPlay, WatchedPlay]]:
+        """Two plays of each variant, by copies of their own, from the same seeds.
+
+        Where the global generators made no difference, the plays of `otherwise` are such two.
+        """
+        return [
+            (one, other if difference(one, other) is None else self.watch(one.trial))
+            for one, other in self.otherwise
+        ]
 
     def require_sound(self) -> None:
         """Raises Skip if the attacker does not get through ordinary plays."""
@@ -175,7 +187,7 @@ class AttackerSubject:
 
     def constant(self) -> Iterator[AttackerTrial]:
         place = constant_world(self.device)
-        return self._changed("a classifier that answers all images alike", tiny_world=place, clean=())
+        return self._changed("a classifier that answers all images alike", world=place, clean=())
 
     def saturated(self) -> Iterator[AttackerTrial]:
         return self._changed("every value of the images 0 or 1", saturated=True)

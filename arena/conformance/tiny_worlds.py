@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import torch
@@ -93,13 +93,16 @@ class TinyWorld:
     classes: int
     classifier: Classifier
     seed: int
+    _drawn: dict[tuple[str, int], tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def split(self, name: str, count: int) -> Split:
-        """`count` images on 8-bit levels, other ones under another name."""
-        number = torch.arange(count)
-        drawn = draws.uniform(draws.derive(self.seed, name), number, 0, self.shape)
-        images = quantise(drawn, "round").to(self.classifier.device)
-        return Split(images, number.to(images.device), labels_of(self.classifier(images)))
+        """`count` images on 8-bit levels, other ones under another name; the tensors are the caller's own."""
+        if (name, count) not in self._drawn:
+            drawn = draws.uniform(draws.derive(self.seed, name), torch.arange(count), 0, self.shape)
+            images = quantise(drawn, "round").to(self.classifier.device)
+            self._drawn[name, count] = images, labels_of(self.classifier(images))
+        images, labels = self._drawn[name, count]
+        return Split(images.clone(), torch.arange(count, device=images.device), labels.clone())
 
     @property
     def train(self) -> Split:

@@ -34,12 +34,13 @@ def cifar10(folder: Path) -> Dataset:
     """CIFAR-10 as uint8 [N,3,32,32] from the official binary version (`test_batch.bin` and those of
     `data_batch_1..5.bin` that exist) or the Python one (the same names without `.bin`).
 
-    Which of the two it is, the files tell; both give the same. Training images come first in the numbering,
-    in the order of their files. A tenth of the test images is for calibration, games are played on the
-    others; without any training file, the test images are cut into the four splits.
+    Which of the two is read depends on the files found; both give the same data set. Training images come
+    first in the numbering, in the order of their files. A tenth of the test images is for calibration, games
+    are played on the others; without any training file, the test images are cut into the four splits.
 
-    Raises FileNotFoundError without the test batch, DatasetError where a file is cut short, damaged or
-    another's; of the Python version, whose files are pickles, where it is not the official file to the bit.
+    Raises FileNotFoundError without the test batch, and DatasetError if a file is cut short, damaged or of
+    another data set, or if a file of the Python version, which is a pickle, is not bit for bit the official
+    one.
     """
     end = ".bin" if (folder / "test_batch.bin").is_file() else ""
     test = folder / f"test_batch{end}"

@@ -1,4 +1,4 @@
-"""CIFAR-10's official Python version: pickles, read only where they are the official files to the bit."""
+"""CIFAR-10's official Python version: pickles, loaded only if they are bit for bit the official files."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ OFFICIAL_MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-"""Of the files in cifar-10-python.tar.gz, as torchvision has them too. Two files of one MD5 can be made at
-will, but none that has the MD5 of a file given beforehand."""
+"""MD5 of the files in cifar-10-python.tar.gz, as in torchvision. Two files with the same MD5 can be made on
+purpose, but not a second file with the MD5 of an existing one."""
 
 
 def read_batch(path: Path) -> tuple[NDArray[np.uint8], list[int]]:
     """Images [n,3072] uint8 (the red, the green and the blue plane, row by row) and labels [n] of one batch.
 
-    A pickle can run any program, so `path` is unpickled only if it is to the bit the official file of its
-    name; DatasetError for any other.
+    A pickle can run any program, so `path` is unpickled only if it is bit for bit the official file of its
+    name; DatasetError otherwise.
     """
-    content = path.read_bytes()  # once: what is checked is what is unpickled
+    content = path.read_bytes()  # read once: the bytes checked are the bytes unpickled
     found = hashlib.md5(content).hexdigest()
     if found != OFFICIAL_MD5[path.name]:
         raise DatasetError(

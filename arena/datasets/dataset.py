@@ -12,10 +12,13 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "calibration", "resources", "games")
+# The word that a split had when the weights in use wrote down the SHA of their data, which is to stay.
+_HASHED_AS = {"resources": "attackers"}
 PIECE = 1024
-"""Images that are hashed at a time."""
+"""Images hashed at a time."""
 MOST_CLASSES = 100_000
-"""Of a data set; labels beyond are damage, and their names could fill the memory."""
+"""The most classes of a data set: larger labels are taken for damage, and naming them could fill the
+memory."""
 
 
 class DatasetError(ValueError):
@@ -23,7 +26,7 @@ class DatasetError(ValueError):
 
 
 class Images(Protocol):
-    """Images [N,C,H,W], uint8 (0..255) or float32 in [0,1]: a tensor, or files read when asked for."""
+    """Images [N,C,H,W], uint8 (0..255) or float32 in [0,1]: a tensor, or files read when needed."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -37,15 +40,15 @@ class Images(Protocol):
 
 @runtime_checkable
 class Stored(Protocol):
-    """Images that lie elsewhere than in memory, and are told by what lies there."""
+    """Images stored outside memory, identified by their stored bytes."""
 
     def contents(self) -> Iterator[bytes]:
-        """All that decides the images, one after the other, for a checksum."""
+        """All the bytes that determine the images, in order, for a checksum."""
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images that no other split of the data set holds.
+    """One of the disjoint splits of a data set.
 
     `source` [N,C,H,W] holds the images of all splits; `index` [n] int64 the number within it of each image of
     this split, and `labels` [n] int64 their classes.
@@ -67,22 +70,22 @@ class Split:
     def take(self, rows: Tensor | slice) -> Tensor:
         """The images [m,C,H,W] float32 in [0,1] at these positions (0..n-1) of the split.
 
-        Raises DatasetError where an image lies in a file that cannot be read.
+        Raises DatasetError if an image lies in a file that cannot be read.
         """
         images = self.source[self.index[rows]]
         return images if images.is_floating_point() else images.float() / 255
 
     @property
     def images(self) -> Tensor:
-        """All images of the split [n,C,H,W] float32 in [0,1]: a new copy each time, as large as they are."""
+        """All images of the split [n,C,H,W] float32 in [0,1]: a new copy each time."""
         return self.take(slice(None))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images: `train` to harden with, `calibration` to tune defenders on, `resources` for images of
-    an attacker's own, `games` to play on. Where a data set has test images, `calibration` and `games` are of
-    these, so that a classifier trained on all the others is tuned and played on what it has not seen."""
+    an attacker's own, `games` to play on. If a data set has test images, `calibration` and `games` come from
+    them, so that a classifier trained on all the others is tuned and attacked on images it has not seen."""
 
     name: str
     class_names: tuple[str, ...]
@@ -102,8 +105,8 @@ class Dataset:
     ) -> Dataset:
         """Cut images [N,C,H,W] and labels [N] int64 into the four splits.
 
-        `index` gives the numbers of each split's images; they must not meet. Classes without names are named
-        by their numbers. Raises DatasetError where a split would be empty.
+        `index` gives the numbers of each split's images; they must not overlap. Classes without names are
+        named by their numbers. Raises DatasetError if a split would be empty.
         """
         numbers = torch.cat([index[split] for split in SPLITS])
         assert len(torch.unique(numbers)) == len(numbers), "splits must be disjoint"
@@ -133,12 +136,12 @@ class Dataset:
 
     @cached_property
     def sha(self) -> str:
-        """SHA-256 over every split's numbers and labels and over the images, as hexadecimal digits; over what
-        is in their files, and how it is read, where they are files."""
+        """SHA-256 in hexadecimal over every split's numbers and labels and over the images; for image files,
+        over their bytes and the way they are decoded."""
         source = self.games.source
         digest = hashlib.sha256(f"{source.dtype} {list(source.shape)}".encode())
         for split, part in self.splits.items():
-            digest.update(f"\n{split} {len(part)}\n".encode())
+            digest.update(f"\n{_HASHED_AS.get(split, split)} {len(part)}\n".encode())
             digest.update(part.index.numpy().data)
             digest.update(part.labels.numpy().data)
         for piece in _contents(source):

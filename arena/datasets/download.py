@@ -1,4 +1,4 @@
-"""The data sets that may be fetched: where from, with which checksums, and where they belong."""
+"""The data sets that can be downloaded: from where, with which checksums, and into which folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from arena.datasets.dataset import DatasetError
 
 TIMEOUT = 30
-"""Seconds without a byte after which a server is given up."""
+"""Seconds without a byte after which a download is abandoned."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class File:
     """A file to fetch.
 
     Attributes:
-        name: as its servers call it; an archive (.zip, .tar.gz) is unpacked.
+        name: the file's name on its servers; an archive (.zip, .tar.gz) is unpacked.
         checksum: its SHA-256 or MD5, "sha256:..." or "md5:...".
         into: the folder that it is put, or unpacked, into.
     """
@@ -37,7 +37,7 @@ class Download:
     """A data set to fetch.
 
     Attributes:
-        folder: what it is called where its loader looks for it.
+        folder: the name of the folder that its loader looks for.
         mirrors: URLs that end with "/", each of a folder with all files.
         by_hand: what to do with the files without this program; {to} is the folder that `folder` belongs in.
     """
@@ -57,7 +57,7 @@ def _idx(folder: str, mirrors: tuple[str, ...], *checksums: str) -> Download:
 
 
 # MNIST's SHA-256 were computed from files that have the official MD5; those of Fashion-MNIST and CIFAR-10 are
-# published beside the official MD5 by several projects; of GTSRB's archives the MD5 alone are known.
+# published beside the official MD5 by several projects; of GTSRB's archives only the MD5 are known.
 DOWNLOADS = {
     "cifar10": Download(
         "cifar-10-batches-bin",
@@ -108,11 +108,11 @@ DOWNLOADS = {
 def fetch(name: str, to: Path, bar: Callable[[str], Any] = lambda file: False) -> Path:
     """Fetch a data set into a folder, check and unpack it; the folder that its loader looks for.
 
-    All is done in a hidden folder within `to` and moved into place at the end, so that what is interrupted
-    leaves nothing that a loader would read.
+    Everything is done in a hidden folder within `to` and moved into place at the end, so that an interrupted
+    download leaves nothing that a loader would read.
 
     Args:
-        bar: a progress bar, as pooch takes them, for a file of this name.
+        bar: makes the progress bar, as pooch takes them, of a file of this name.
 
     Raises:
         DatasetError: if no server gives a file with the right checksum, an archive holds paths that lead out
@@ -140,24 +140,24 @@ def _download(name: str, download: Download, file: File, folder: Path, to: Path,
     import pooch  # loads requests
 
     pooch.get_logger().setLevel("ERROR")
-    headers = {"Accept-Encoding": "identity"}  # else a server's packing is undone, and with it a .gz
-    said = []
+    headers = {"Accept-Encoding": "identity"}  # else requests unpacks what a server packed, .gz files too
+    tried = []
     for mirror in download.mirrors:
         server = pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT, headers=headers)
         try:
             url = mirror + file.name
             return Path(pooch.retrieve(url, file.checksum, file.name, folder, downloader=server))
         except OSError as error:
-            if error.errno is not None:  # of this disk; those of requests have none
+            if error.errno is not None:  # an error of this disk; those of requests have no errno
                 raise
             answer = getattr(error, "response", None)
             what = "no connection, or it broke off" if answer is None else f"HTTP status {answer.status_code}"
-            said.append(f"{urlsplit(mirror).netloc}: {what}")
+            tried.append(f"{urlsplit(mirror).netloc}: {what}")
         except ValueError:
-            said.append(f"{urlsplit(mirror).netloc}: wrong checksum, not {file.checksum}")
+            tried.append(f"{urlsplit(mirror).netloc}: wrong checksum, not {file.checksum}")
     urls = ", ".join(download.mirrors[0] + each.name for each in download.files)
     raise DatasetError(
-        f'data set "{name}": {file.name} could not be fetched ({"; ".join(said)}), and nothing was kept; by '
+        f'data set "{name}": {file.name} could not be fetched ({"; ".join(tried)}), and nothing was kept; by '
         f"hand: get {urls} and {download.by_hand.format(to=to)}"
     )
 

@@ -1,4 +1,4 @@
-"""Which images are played."""
+"""Which images are played, and in which order."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Drawn:
 def draw(split: Split, seed: int, count_right: int, is_right: Callable[[Tensor], Tensor]) -> Drawn:
     """Draw images evenly over the classes until `count_right` are right, or the split is exhausted.
 
-    The order depends on the seed and the labels alone: classes take turns, in a shuffled order of theirs,
-    each giving its images in a shuffled order. Fewer images are therefore the first of more.
-    `is_right` takes positions [m] in the split and answers [m] bool; it is asked up to 256 at a time.
+    The order depends on the seed and the labels alone: classes take turns, in a shuffled order, each giving
+    its images in a shuffled order. A smaller draw is therefore the beginning of a larger one. `is_right`
+    takes positions [m] in the split and returns [m] bool; it gets at most 256 at a time.
     """
     order = _order(split.labels, seed)
     index, right = order[:0], torch.zeros(0, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Images in files, read when they are asked for."""
+"""Images in files, read when needed."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from torch import Tensor
 from arena.datasets.dataset import DatasetError
 
 MOST_PIXELS = 89_000_000
-"""Of an image in a file; a larger one could fill the memory when it is decoded."""
+"""The most pixels of an image file; decoding a larger one could fill the memory."""
 WORKERS = min(8, os.cpu_count() or 1)
 HASHED = 4096
-"""Files whose checksums wait for each other."""
+"""Files that are hashed at a time."""
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""What a file may hold, whatever it is called. Of Pillow's others one runs a program: EPS, PostScript."""
+"""Formats that a file may have, whatever its name. Pillow knows others; one of them, EPS, runs a program."""
 
 _TRANSPARENT = {"LA", "La", "PA", "RGBA", "RGBa"}
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, struct.error, zlib.error)
-"""What Pillow raises for files that are cut short or no images."""
+"""What Pillow raises for files that are cut short or are no images."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageFiles:
-    """Image files as uint8 [N,3,size,size], decoded by a few threads each time they are asked for.
+    """Image files as uint8 [N,3,size,size], decoded by a few threads each time they are needed.
 
-    Nothing is kept. An image of exactly `size` x `size` pixels is taken as it is; of any other, the shorter
-    side is brought to round(size * 256 / 224) pixels (bilinear, antialiased) and the centre cut out, as
-    networks trained on ImageNet are evaluated. Grey, palette, CMYK and 16-bit images become 8-bit RGB,
-    transparent pixels lie on white, and photographs are turned as their EXIF orientation says.
+    Decoded images are not kept. An image of exactly `size` x `size` pixels is taken as it is; of any other,
+    the shorter side is brought to round(size * 256 / 224) pixels (bilinear, antialiased) and the centre cut
+    out, as networks trained on ImageNet are evaluated. Grey, palette, CMYK and 16-bit images become 8-bit
+    RGB, transparent pixels are laid over white, and photographs are turned as their EXIF orientation says.
 
     Attributes:
         folder: where the files lie.
@@ -93,7 +93,7 @@ def read_together(read: Callable[[int], NDArray[np.uint8]], n: int, size: int) -
 
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """The image [3,size,size] in a file, as `ImageFiles` says; DatasetError if there is none."""
+    """The image [3,size,size] in a file, decoded as `ImageFiles` describes; DatasetError if there is none."""
     too_large = f"{path}: claims more than {MOST_PIXELS:,} pixels, too many to be decoded safely"
     try:
         with Image.open(path, formats=FORMATS) as image:

@@ -21,9 +21,10 @@ def search_path(folders: Iterable[Path] = ()) -> list[Path]:
 
 
 def find(what: str, names: Sequence[str], folders: Iterable[Path], advice: str) -> Path:
-    """The first file or folder of one of these names in the search path; absolute names stand for themselves.
+    """The first file or folder of one of these names in the search path; absolute names are taken as they
+    are.
 
-    Raises FileNotFoundError that says where it looked, and `advice` what to do about it.
+    Raises FileNotFoundError that names the places searched and gives `advice` on what to do.
     """
     places = search_path(folders)
     for place in places:

@@ -37,21 +37,23 @@ CLASS_NAMES = (
 
 
 def gtsrb(path: Path, size: int | None = None) -> Dataset:
-    """GTSRB as uint8 [N,3,size,size] (32 where no size is given) from the folder of the official archives.
+    """GTSRB as uint8 [N,3,size,size] (32 if no size is given) from the folder of the official archives.
 
-    In it lie `Final_Training/Images` (or `Training`, the smaller set of the 2011 competition) with a folder
-    a class, 00000 to 00042, of PPM images and their table GT-000NN.csv, and `Final_Test/Images`, with
-    GT-final_test.csv there, in `Final_Test`, in the folder itself or beside it. Whole images, not the signs'
-    boxes, are resized by Pillow's bilinear filter, which averages over all pixels where it shrinks.
+    The folder holds `Final_Training/Images` (or `Training`, the smaller set of the 2011 competition), with
+    one folder per class, 00000 to 00042, of PPM images and their table GT-000NN.csv; and `Final_Test/Images`,
+    with GT-final_test.csv in it, in `Final_Test`, in the folder itself or beside the folder. Whole images,
+    not the signs' boxes, are resized by Pillow's bilinear filter, which averages over all pixels when it
+    shrinks.
 
-    Training images come first in the numbering, by class and file name, then the test images as their table
-    lists them: a tenth of them is for calibration, games are played on the others. Pictures of one sign while
-    a car approached it (a track: what their names have before the underscore) are nearly the same, so tracks,
-    not images, are dealt to train and resources: of each class's a tenth, rounded, but one at least if it has
-    two, to resources. Those of the test images are not told: one's may be in calibration as well as games.
+    Training images come first in the numbering, by class and file name, then the test images in the order of
+    their table: a tenth of them is for calibration, games are played on the others. Pictures of one sign
+    taken while a car approached it (a track, named before the underscore in the file name) are nearly the
+    same, so train and resources share no track: of each class's tracks a tenth, rounded, but at least one if
+    it has two, goes to resources. The tracks of test images are not known: calibration and games may share
+    some.
 
-    A file is read in `npz`'s layout (train_x, train_y, test_x, test_y), its images as large as they are; it
-    has lost the tracks, so there one track's images are in train as well as resources.
+    A file is read in `npz`'s layout (train_x, train_y, test_x, test_y), its images in their own size. It does
+    not record tracks, so train and resources may share some.
 
     Raises FileNotFoundError for what is missing, and DatasetError for a table that does not fit its images
     and an image that is cut short or is not as large as the table says.
@@ -68,7 +70,7 @@ class _Picture:
 
     @property
     def track(self) -> int:
-        """A number for the class and the track; raises DatasetError where the name tells none."""
+        """A number for the class and the track; raises DatasetError if the name holds none."""
         if not (match := re.fullmatch(r"(\d{1,9})_\d+\.ppm", self.path.name)):
             raise DatasetError(
                 f"{self.path}: must be named TRACK_NUMBER.ppm, or tracks cannot be kept together"
@@ -107,7 +109,7 @@ def _official(path: Path, size: int) -> Dataset:
 
 
 def _listed(table: Path, folder: Path, label: int | None = None) -> list[_Picture]:
-    """The images of a folder as its table lists them, all of this label where one is given."""
+    """The images of a folder as its table lists them, all of this label if one is given."""
     for path, there in ((folder, folder.is_dir()), (table, table.is_file())):
         if not there:
             raise FileNotFoundError(f'data set "gtsrb": there is no {path}; the official archives hold it')

@@ -38,12 +38,12 @@ def idx(folder: Path, name: str, class_names: tuple[str, ...]) -> Dataset:
     """A data set as uint8 [N,1,28,28] from `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`,
     `t10k-images-idx3-ubyte` and `t10k-labels-idx1-ubyte` in a folder, packed (`.gz`) or not.
 
-    `train-images.idx3-ubyte` and the like are known too; whether a file is packed, its first bytes tell.
+    `train-images.idx3-ubyte` and the like are known too; the first bytes of a file show whether it is packed.
     Training images come first in the numbering; a tenth of the test images is for calibration, games are
     played on the others.
 
     Raises FileNotFoundError for a missing file, and DatasetError for one that is cut short, damaged (its
-    length or the packed file's checksum does not fit) or another's.
+    length or the packed file's checksum does not fit) or of another data set.
     """
     images, labels = [], []
     for part, most in MOST.items():

@@ -2,18 +2,18 @@
 
 A folder is read in one of three ways:
 
-- class folders named by WordNet ids. All 1,000 of them, sorted, are the classes in their usual order; of
-  fewer, a class list beside them tells: `LOC_synset_mapping.txt` or `synset_words.txt`, a line a class, in
-  order: "n01440764 tench, Tinca tinca". Class folders of other names are the classes in sorted order, and
-  each must hold images.
-- images with `labels.csv` among them: a header `file,label` or `file,label,wnid`, then a line an image: its
-  name in the folder, the number of its class, and a WordNet id that names the class where no list does.
+- class folders named by WordNet ids. All 1,000 of them, sorted, are the classes in their usual order. For
+  fewer, a class list beside them gives the order, one line per class: `LOC_synset_mapping.txt` or
+  `synset_words.txt`, with lines such as "n01440764 tench, Tinca tinca". Class folders with other names are
+  the classes in sorted order, and each must hold images.
+- images with `labels.csv` among them: a header `file,label` or `file,label,wnid`, then one line per image:
+  its name in the folder, the number of its class, and a WordNet id that names the class if no list does.
 - images with Kaggle's `LOC_val_solution.csv` beside them.
 
-Where a folder holds `train` and `val`, each is read so: a tenth of `val` is for calibration, games are played
-on the rest of it, and the images of `train` are for training and resources. Kaggle's own layout,
-ILSVRC/Data/CLS-LOC, is found within a folder. "Beside" is in the folder of the images, in the one it lies in,
-or in the one that was named.
+If a folder holds `train` and `val`, each is read in one of these ways: a tenth of `val` is for calibration,
+games are played on the rest of it, and the images of `train` are for training and resources. Kaggle's own
+layout, ILSVRC/Data/CLS-LOC, is found within a folder. "Beside" means in the folder of the images, in its
+parent, or in the folder that was named.
 """
 
 from __future__ import annotations
@@ -62,11 +62,12 @@ class _Part:
 
 
 def imagenet(path: Path, size: int = SIZE) -> Dataset:
-    """The images of a folder as uint8 [N,3,size,size], read when they are asked for.
+    """The images of a folder as uint8 [N,3,size,size], read when needed.
 
     Images for training come first in the numbering; each part is in sorted order of its class folders and
     files, or in that of its list. Without `train` beside `val`, the images are cut into the four splits.
-    Raises DatasetError for a folder that says no classes, lists what is not there, or holds too few images.
+    Raises DatasetError for a folder that defines no classes, lists what is not there, or holds too few
+    images.
     """
     if not path.is_dir():
         raise DatasetError(f'data set "imagenet": {path} is a file; {ADVICE}')
@@ -81,8 +82,8 @@ def imagenet(path: Path, size: int = SIZE) -> Dataset:
 
 
 def _mixed(labels: Tensor) -> dict[str, Tensor]:
-    """The four splits of images in an order of their own: with one image a class, in the order of the classes
-    each split would be a stretch of them."""
+    """The four splits of the images in a shuffled order: if each class had one image, splits in the order of
+    the classes would hold different classes."""
     order = torch.from_numpy(shuffled(len(labels), 0, "imagenet"))
     return {split: order[rows].sort().values for split, rows in from_one(labels[order]).items()}
 

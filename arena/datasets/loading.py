@@ -32,8 +32,8 @@ def load_dataset(spec: DatasetSpec | str, data_dirs: Iterable[Path] = ()) -> Dat
     """Read a data set; `data_dirs` (a scenario's folder, `--data`) come first in the search path.
 
     Raises DatasetError for an unknown name, a key the data set does not know, unusable content or content
-    other than what is pinned (`spec.sha`), and FileNotFoundError, which says where it looked and what to put
-    there.
+    other than the pinned one (`spec.sha`), and FileNotFoundError, which names the places searched and what to
+    put there.
     """
     spec = DatasetSpec(name=spec) if isinstance(spec, str) else spec
     if spec.name not in DATASETS:

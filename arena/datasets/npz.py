@@ -19,10 +19,11 @@ from arena.datasets.source import Layout, Source
 def npz(path: Path, layout: Layout | None = None) -> Dataset:
     """Images and labels from an `.npz` file, named after the file.
 
-    It holds `x` and `y`, cut into four splits here, or `train_x`, `train_y`, `test_x` and `test_y`, where a
-    tenth of the test images is for calibration and games are played on the others. Images are uint8, or float
-    in [0,1]: [n,H,W] grey, [n,C,H,W] or [n,H,W,C]. Without `layout` the axis with 1 or 3 entries is taken for
-    the channels; it must be told where both axes could be, or neither. Labels are whole numbers from 0, [n].
+    It holds `x` and `y`, cut into four splits here, or `train_x`, `train_y`, `test_x` and `test_y`, of which
+    a tenth of the test images is for calibration and games are played on the others. Images are uint8, or
+    float in [0,1]: [n,H,W] grey, [n,C,H,W] or [n,H,W,C]. Without `layout` the axis with 1 or 3 entries is
+    taken for the channels; it is needed if both axes could be, or neither. Labels are whole numbers from 0,
+    [n].
 
     Raises DatasetError for anything else; objects are never unpickled.
     """

@@ -1,7 +1,7 @@
 """Orders that depend on a key alone, the same in every version of every library.
 
-NumPy promises the raw stream of a bit generator for good, but not what its distributions make of it; an
-order is therefore the sorting of raw 64-bit words.
+NumPy guarantees the raw stream of a bit generator, but not the output of its distributions, so an order is
+obtained by sorting raw 64-bit words.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ def shuffled(n: int, seed: int, *words: str | int) -> NDArray[np.int64]:
 
 
 def ranks_within_class(labels: NDArray[np.int64], seed: int, *words: str | int) -> NDArray[np.int64]:
-    """For each of n labels its place (0, 1, ...) among those of its class, in an order so keyed."""
+    """For each of n labels its place (0, 1, ...) among those of its class, in an order keyed in the same
+    way."""
     order = shuffled(len(labels), seed, *words)
     by_class = order[np.argsort(labels[order], kind="stable")]
     first = np.searchsorted(labels[by_class], labels[by_class], side="left")

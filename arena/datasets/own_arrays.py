@@ -43,8 +43,8 @@ def read_labels(given: Any, n: int, name: str = "labels") -> Tensor:
 
 
 def read_split(images: Any, labels: Any, name: str = "") -> Split:
-    """Images and labels of the caller's own, brought to the host and numbered from 0; `name` begins what
-    errors call them."""
+    """A caller's own images and labels, moved to the host and numbered from 0; errors call them by names that
+    begin with `name`."""
     x = read_images(images, f"{name} images".strip()).cpu()
     return Split(x, torch.arange(len(x)), read_labels(labels, len(x), f"{name} labels".strip()).cpu())
 

@@ -22,7 +22,7 @@ def _pin(sha: str) -> str:
 
 
 Pin = Annotated[str, AfterValidator(_pin)]
-"""The beginning of a SHA-256 in hexadecimal digits, at least 12 of them, that what is loaded must have."""
+"""The first hexadecimal digits, at least 12, of the SHA-256 that the loaded content must have."""
 
 
 class DatasetSpec(BaseModel):
@@ -31,9 +31,9 @@ class DatasetSpec(BaseModel):
     Attributes:
         name: one of `DATASETS`.
         path: the file or folder, absolute or within the search path; needed by `npz`, unknown to `digits`.
-        layout: the axes of an `npz`'s images, where its shape does not tell.
-        size: height and width in pixels that images of several sizes are brought to.
-        sha: that the data set must have (`Dataset.sha`), or its first 12 or more digits.
+        layout: the axes of an `npz`'s images, if its shape leaves them open.
+        size: height and width in pixels that images of several sizes are resized to.
+        sha: the SHA-256 that the data set must have (`Dataset.sha`), or its first 12 or more digits.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -51,9 +51,9 @@ class Source:
 
     Attributes:
         read: makes the data set of the file or folder that was found.
-        places: the files or folders looked for, in this order, where no path is given; empty where one is
-            needed.
-        advice: what to put where, said where nothing was found.
+        places: the files or folders looked for, in this order, if no path is given; empty if a path is
+            required.
+        advice: what to put where, for the error if nothing was found.
         keys: the keys of a DatasetSpec that it knows, besides its name and sha.
     """
 

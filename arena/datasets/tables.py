@@ -1,4 +1,4 @@
-"""Tables of text, as data sets list their images in."""
+"""Text tables, in which data sets list their images."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from arena.datasets.dataset import DatasetError
 
 
 def read_table(table: Path, keys: Sequence[str], between: str = ",") -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a table whose first line names its columns, each with where it stands; what a row leaves
-    out is empty.
+    """The rows of a table whose first line names its columns, each with its position in the file; missing
+    cells are empty.
 
-    Raises DatasetError where a column of `keys` is missing or the file is no such text.
+    Raises DatasetError if a column of `keys` is missing or the file is no such text.
     """
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:

@@ -70,28 +70,28 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
         listener: Listener | None = None,
         **options: Unpack[EnvOptions],
     ) -> None:
-        self.world = build_setup(**options)
-        self.threat, self.device = self.world.threat, self.world.device
+        self.setup = build_setup(**options)
+        self.threat, self.device = self.setup.threat, self.setup.device
         self.arrays = _checked(arrays)
-        self.observation_space = observation_space(self.threat, self.world.shape, self.world.classes)
+        self.observation_space = observation_space(self.threat, self.setup.shape, self.setup.classes)
         self._types = observation_types(self.observation_space)
-        self.action_space = action_space(self.threat, self.world.shape)
+        self.action_space = action_space(self.threat, self.setup.shape)
         self._seed, self._votes, self._listener = seed, votes, listener
-        self._actions = Actions(self.threat, 1, self.world.shape, self.device)
-        self._table: RollingGames | None = None
+        self._actions = Actions(self.threat, 1, self.setup.shape, self.device)
+        self._rolling: RollingGames | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Deal the next game; with a seed, the first game of its order. `options` are not used."""
-        first = self._table is None
+        first = self._rolling is None
         super().reset(seed=self._seed if seed is None and first else seed)
-        if seed is not None or self._table is None:
+        if seed is not None or self._rolling is None:
             self.close()
-            self._table = _table(self.world, 1, self.np_random_seed, self._listener, self._votes)
+            self._rolling = _rolling(self.setup, 1, self.np_random_seed, self._listener, self._votes)
         else:
-            self._table.deal(np.arange(1))
-        return self._observe(self._table), self._info(self._table)
+            self._rolling.deal(np.arange(1))
+        return self._observe(self._rolling), self._info(self._rolling)
 
     def step(self, action: Any) -> StepResult:
         """Ask, or hand in.
@@ -100,27 +100,27 @@ class BlackBoxEnv(gymnasium.Env[dict[str, Any], Any]):
             VolleyError: if the action is malformed; nothing is charged then.
             ResetNeeded: if the game is over, or none was dealt yet.
         """
-        table = self._table
-        if table is None or not table.open[0]:
+        rolling = self._rolling
+        if rolling is None or not rolling.open[0]:
             raise ResetNeeded("there is no game to play (none was dealt, or it is over); call reset() first")
-        outcome = table.play(self._actions.single(action))
-        info = self._info(table)
+        outcome = rolling.play(self._actions.single(action))
+        info = self._info(rolling)
         if outcome.summary is not None:
             info |= ending(outcome.summary)[0]
-        return self._observe(table), float(outcome.reward[0]), bool(outcome.ended[0]), False, info
+        return self._observe(rolling), float(outcome.reward[0]), bool(outcome.ended[0]), False, info
 
     def close(self) -> None:
         """Leave the game, if one goes on."""
-        if self._table is not None:
-            self._table.leave(np.arange(1))
+        if self._rolling is not None:
+            self._rolling.leave(np.arange(1))
 
-    def _observe(self, table: RollingGames) -> dict[str, Any]:
-        observation = table.observe()
+    def _observe(self, rolling: RollingGames) -> dict[str, Any]:
+        observation = rolling.observe()
         parts = to_numpy(observation, self._types) if self.arrays == "numpy" else observation
         return {name: part[0] for name, part in parts.items()}
 
-    def _info(self, table: RollingGames) -> dict[str, Any]:
-        return {"key": int(table.key[0]), "turn": int(table.turn[0])}
+    def _info(self, rolling: RollingGames) -> dict[str, Any]:
+        return {"key": int(rolling.key[0]), "turn": int(rolling.turn[0])}
 
 
 class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
@@ -164,12 +164,12 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
     ) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1; found {num_envs}")
-        self.world = build_setup(**options)
-        self.threat, self.device, self.num_envs = self.world.threat, self.world.device, num_envs
+        self.setup = build_setup(**options)
+        self.threat, self.device, self.num_envs = self.setup.threat, self.setup.device, num_envs
         self.arrays = _checked(arrays)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**BlackBoxEnv.metadata, "autoreset_mode": self.autoreset_mode}
-        shape, classes = self.world.shape, self.world.classes
+        shape, classes = self.setup.shape, self.setup.classes
         self.single_observation_space = observation_space(self.threat, shape, classes)
         self._types = observation_types(self.single_observation_space)
         self.single_action_space = vector_action_space(self.threat, shape)
@@ -177,7 +177,7 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._seed, self._votes, self._listener = seed, votes, listener
         self._actions = Actions(self.threat, num_envs, shape, self.device)
-        self._table: RollingGames | None = None
+        self._rolling: RollingGames | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -190,16 +190,18 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             ValueError: if the mask is not [N] bool, or comes with a seed or before the first reset.
         """
         mask = (options or {}).get("reset_mask")
-        if mask is not None and (seed is not None or self._table is None):
+        if mask is not None and (seed is not None or self._rolling is None):
             raise ValueError("reset_mask needs games dealt by an earlier reset, and no seed")
-        if seed is not None or self._table is None:
+        if seed is not None or self._rolling is None:
             self.close_extras()
             start = self._seed if seed is None else seed
             self._np_random, self._np_random_seed = seeding.np_random(start)
-            self._table = _table(self.world, self.num_envs, self._np_random_seed, self._listener, self._votes)
+            self._rolling = _rolling(
+                self.setup, self.num_envs, self._np_random_seed, self._listener, self._votes
+            )
         else:
-            self._table.deal(self._masked(mask))
-        return self._observe(self._table), self._info(self._table)
+            self._rolling.deal(self._masked(mask))
+        return self._observe(self._rolling), self._info(self._rolling)
 
     def step(self, actions: Any) -> StepResult:
         """Let the environments that send ask, or hand in.
@@ -208,43 +210,43 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             VolleyError: if the action is malformed; nothing is charged and no game dealt then.
             ResetNeeded: before the first reset, or if a game that is over sends though autoreset is disabled.
         """
-        table = self._table
-        if table is None:
+        rolling = self._rolling
+        if rolling is None:
             raise ResetNeeded("no games were dealt; call reset() first")
         action = self._actions.several(actions)
-        over = np.flatnonzero(~table.open)
+        over = np.flatnonzero(~rolling.open)
         if self.autoreset_mode is AutoresetMode.DISABLED:
             self._refuse(action, over)
-        outcome = table.play(action)
+        outcome = rolling.play(action)
         ended = outcome.ended
         if self.autoreset_mode is AutoresetMode.DISABLED:
-            ended = ~table.open
+            ended = ~rolling.open
         elif self.autoreset_mode is AutoresetMode.NEXT_STEP and len(over):
-            table.deal(over)
+            rolling.deal(over)
         elif self.autoreset_mode is AutoresetMode.SAME_STEP and outcome.summary is not None:
-            return self._deal_at_once(table, outcome)
-        info = self._info(table)
+            return self._deal_at_once(rolling, outcome)
+        info = self._info(rolling)
         self._add_endings(info, outcome)
-        return self._observe(table), *self._signals(outcome.reward, ended), info
+        return self._observe(rolling), *self._signals(outcome.reward, ended), info
 
     def close_extras(self, **kwargs: Any) -> None:
         """Leave the games that still go on."""
-        if self._table is not None:
-            self._table.leave(np.arange(self.num_envs))
+        if self._rolling is not None:
+            self._rolling.leave(np.arange(self.num_envs))
 
-    def _deal_at_once(self, table: RollingGames, outcome: StepOutcome) -> StepResult:
+    def _deal_at_once(self, rolling: RollingGames, outcome: StepOutcome) -> StepResult:
         """The end of a step whose ended games make room for the next ones."""
         assert outcome.summary is not None
-        last, ended = self._observe(table), outcome.summary.game
-        final: dict[str, Any] = self._info(table)
+        last, ended = self._observe(rolling), outcome.summary.game
+        final: dict[str, Any] = self._info(rolling)
         self._add_endings(final, outcome)
-        table.deal(ended)
-        info = self._info(table)
+        rolling.deal(ended)
+        info = self._info(rolling)
         info["final_obs"], info["_final_obs"] = np.full(self.num_envs, None), outcome.ended.copy()
         info["final_info"], info["_final_info"] = final, outcome.ended.copy()
         for i in ended.tolist():
             info["final_obs"][i] = {name: part[i] for name, part in last.items()}
-        return self._observe(table), *self._signals(outcome.reward, outcome.ended), info
+        return self._observe(rolling), *self._signals(outcome.reward, outcome.ended), info
 
     def _refuse(self, action: Action, over: Ints) -> None:
         if len(late := over[action.send[over]]):
@@ -260,8 +262,8 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
             raise ValueError(f"reset_mask must be a numpy array of bool [{self.num_envs}]; found {mask!r}")
         return np.flatnonzero(mask)
 
-    def _observe(self, table: RollingGames) -> dict[str, Any]:
-        observation: Observation = table.observe()
+    def _observe(self, rolling: RollingGames) -> dict[str, Any]:
+        observation: Observation = rolling.observe()
         return dict(to_numpy(observation, self._types)) if self.arrays == "numpy" else dict(observation)
 
     def _signals(self, reward: NDArray[Any], ended: NDArray[Any]) -> tuple[Any, Any, Any]:
@@ -272,9 +274,9 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
         packed = torch.from_numpy(np.stack(signals)).to(self.device, torch.float32)
         return packed[0], packed[1] > 0, packed[2] > 0
 
-    def _info(self, table: RollingGames) -> dict[str, Any]:
+    def _info(self, rolling: RollingGames) -> dict[str, Any]:
         everyone = np.ones(self.num_envs, dtype=bool)
-        key, turn = table.key.copy(), table.turn.copy()
+        key, turn = rolling.key.copy(), rolling.turn.copy()
         return {"key": key, "_key": everyone, "turn": turn, "_turn": everyone.copy()}
 
     def _add_endings(self, info: dict[str, Any], outcome: StepOutcome) -> None:
@@ -283,8 +285,8 @@ class BlackBoxVectorEnv(VectorEnv[dict[str, Any], Any, Any]):
                 self._add_info(info, end, i)
 
 
-def _table(world: EnvSetup, games: int, seed: Any, listener: Listener | None, votes: int) -> RollingGames:
-    return RollingGames(world, games, cast(int, seed), listener=listener, votes=votes)
+def _rolling(setup: EnvSetup, games: int, seed: Any, listener: Listener | None, votes: int) -> RollingGames:
+    return RollingGames(setup, games, cast(int, seed), listener=listener, votes=votes)
 
 
 def _checked(arrays: str) -> str:

@@ -84,7 +84,7 @@ class EnvHost(Host):
             self.now["image"],
             self.now["label"],
             threat,
-            classes=self.env.world.classes,
+            classes=self.env.setup.classes,
             state=self.state(),
             target=self.now["target"] if threat.targeted else None,
             key=self.key,
@@ -136,7 +136,7 @@ class EnvHost(Host):
         refused = answered.clone()
         scores = None
         if self.env.threat.feedback != "label":
-            scores = volley.x.new_full((n, self.env.world.classes), torch.nan)
+            scores = volley.x.new_full((n, self.env.setup.classes), torch.nan)
         for rows in _waves(game):
             rows = rows[self._open[game[rows]]]
             if not len(rows):

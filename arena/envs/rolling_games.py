@@ -62,26 +62,26 @@ class RollingGames:
     """
 
     def __init__(
-        self, world: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
+        self, setup: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
     ) -> None:
-        self.world, self.threat, self.games = world, world.threat, games
-        self.course = EndlessGames(world, seed)
-        setup = GameSetup(
-            stack=world.stack,
-            openings=self.course.take(games),
+        self.setup, self.threat, self.games = setup, setup.threat, games
+        self.endless = EndlessGames(setup, seed)
+        games_to_play = GameSetup(
+            stack=setup.stack,
+            openings=self.endless.take(games),
             threat=self.threat,
             defender_seed=seed_of("defender", seed, 0),
             votes=votes,
             max_rows=max(games, LONGEST_VOLLEY),
         )
-        self.referee = seat_games(setup, listener)
+        self.referee = seat_games(games_to_play, listener)
         self.board = self.referee.board
-        self._everyone = torch.arange(games, device=world.device)
+        self._everyone = torch.arange(games, device=setup.device)
         self._last = self.board.x0.clone() if self.threat.objective == "submit" else None
-        self._none = farthest(self.threat.norm, world.shape)
+        self._none = farthest(self.threat.norm, setup.shape)
         self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
-        self._numbers = torch.zeros(len(_NUMBERS), games, dtype=torch.int64, device=world.device)
-        self._scores = torch.zeros(games, world.classes, device=world.device)
+        self._numbers = torch.zeros(len(_NUMBERS), games, dtype=torch.int64, device=setup.device)
+        self._scores = torch.zeros(games, setup.classes, device=setup.device)
         self._begin(np.arange(games))
 
     @property
@@ -185,7 +185,7 @@ class RollingGames:
 
     def _begin(self, games: Ints) -> None:
         """Forget what was heard of the games that were played before in the places of these."""
-        # The course asked the classifier in other batches: at a tie, rounding may have made it wrong since.
+        # The endless asked the classifier in other batches: at a tie, rounding may have made it wrong since.
         while len(wrong := games[~self.open[games]]):
             self._redeal(wrong)
         place, board = self._place(games), self.board
@@ -199,7 +199,7 @@ class RollingGames:
         self.key = np.array(self.board.key.cpu().numpy())
 
     def _redeal(self, games: Ints) -> None:
-        self.referee.redeal(games, self.course.take(len(games)))
+        self.referee.redeal(games, self.endless.take(len(games)))
 
     def _place(self, games: Ints) -> Tensor:
         whole = len(games) == self.games

@@ -90,7 +90,7 @@ def build_setup(
     device: str | torch.device = "auto",
     batch: int | None = None,
 ) -> EnvSetup:
-    """A world from its options (`EnvOptions`).
+    """A setup from its options (`EnvOptions`).
 
     Raises:
         ValueError: if they do not fit together, with what is wrong.

@@ -1,4 +1,4 @@
-"""How well a defended classifier serves clean images, measured as they stream by."""
+"""How well a defended classifier serves clean images, measured in one pass over them."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from arena.rules.outcome import labels_of
 class Evaluation:
     """Labelled images on which stacks around a classifier are evaluated.
 
-    Of a large split a batch of images is held at a time, and four numbers of each.
+    Of a large split only a batch of images is held at a time, and four numbers for each image.
 
     Args:
         classifier: the undefended one.
-        images: how many: the first of the drawing order of `seed`, which is even over the classes; None for
+        images: how many: the first in the drawing order of `seed`, which is even over the classes; None for
             all. The seed also keys the defenders' draws.
     """
 
@@ -53,12 +53,12 @@ class Evaluation:
     def of(self, stack: Stack, *, cost: bool = True) -> Utility:
         """The utility of a stack of prepared defenders.
 
-        Every image is the first query of a game of its own, answered once and remembered as in play; memory
-        for a whole service lives through all images, in drawing order.
+        Every image is the first query of its own game, answered once and remembered as in play; memory for a
+        whole service lasts over all images, in drawing order.
 
         Args:
-            cost: whether time and memory are measured, too: in some tenths of a second, or in up to the
-                time that the rest takes, whichever is longer.
+            cost: whether time and memory are measured, too. That takes some tenths of a second, or up to as
+                long as the rest, whichever is longer.
 
         Raises:
             ValueError: if there are no images.
@@ -86,7 +86,7 @@ class Evaluation:
         )
 
     def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
-        """By pieces, as `read` gives them."""
+        """The utility, measured piece by piece, as `read` gives the images."""
         seed = draws.derive(self.seed, "utility")
         service = any(d.memory == "service" for d in stack.defenders)
         oracle = StackOracle(stack, seed=seed, games=len(self)) if service else None
@@ -103,7 +103,8 @@ class Evaluation:
         return measure(self.classifier, stack, images, seed=self.seed, seconds=seconds)
 
     def _pieces(self, classifier: Classifier) -> Iterator[tuple[int, Tensor]]:
-        """The images, as many at a time as the classifier takes, each piece with its first place."""
+        """The images, as many at a time as the classifier takes, each piece with the place of its first
+        image."""
         for cut in range(0, len(self), classifier.batch):
             yield cut, self._take(cut, classifier)
 
@@ -123,7 +124,7 @@ def _calibration(confidence: Tensor, right: Tensor, nll: Tensor) -> dict[str, An
 
 
 def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """An answer to images of the classes `truth` [n] as the referee reads it, on the CPU, [n] each: the label
+    """An answer to images of the classes `truth` [n] as the Referee reads it, on the CPU, [n] each: the label
     (-1 for none), whether the image was refused, the confidence of the label, -log p of `truth`, and whether
     the image was flagged."""
     scores = response.scores.cpu()

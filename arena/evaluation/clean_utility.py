@@ -1,4 +1,4 @@
-"""What a defended classifier is worth to those who mean well: its accuracy, calibration and cost."""
+"""What a defended classifier is worth to honest users: its accuracy, calibration and cost."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ class Utility:
     """A stack of defenders around a classifier, measured on clean labelled images.
 
     "Undefended" is the classifier as the scenario names it, before any defender hardens it. An image that is
-    refused or gets no label (declined, or NaN among its scores) counts as not right; calibration and
-    likelihood are those of the images answered, NaN where there are none.
+    refused or gets no label (declined, or NaN among its scores) counts as wrong; calibration and likelihood
+    are those of the answered images, NaN if there are none.
 
     Attributes:
         images: how many, one query each; a random defender draws once for each of them.
         accuracy: the share answered with the true label; low, high: its 95 % Wilson interval, which is over
             images alone, not over a random defender's draws.
-        declined, refused: the shares without a label, and turned away.
-        flagged: the share that the defender marked as an attacker's: its false positives; NaN in logs of old.
+        declined, refused: the shares without a label, and refused.
+        flagged: the share that the defender marked as an attacker's: its false positives; NaN in logs that do
+            not record it (layouts before 0003).
         agreement: the share whose label (or lack of one) is the undefended classifier's.
-        ece: expected calibration error over 15 bins of equal width (`metrics.ece`); in [0, 1].
-        ece_mass: the same over 15 bins of equal mass (`metrics.ece_quantile`).
-        nll: mean negative log-likelihood in nats; infinite where a true label has probability 0.
-        batch: rows in the large batch of the figures below, all of which are NaN or None where nobody
-            measured them, and which, other than those above, no two measurements share.
+        ece: expected calibration error over 15 bins of equal width (`statistics.ece`); in [0, 1].
+        ece_mass: the same over 15 bins of equal mass (`statistics.ece_quantile`).
+        nll: mean negative log-likelihood in nats; infinite if a true label has probability 0.
+        batch: rows in the large batch of the figures below. These are NaN or None if they were not measured;
+            unlike the figures above, they vary from one measurement to the next.
         cost_1, cost_batch: seconds per query relative to the undefended classifier, at 1 row and at `batch`
             rows: medians over pairs of interleaved runs; with their quartiles (`_low`, `_high`).
         seconds_1, seconds_batch: the defended seconds per query, medians.
-        peak_bytes: the most memory that answering one large batch holds at any moment, beyond weights,
+        peak_bytes: the most memory that answering one large batch needs at any moment, beyond weights,
             images and what was held before.
     """
 
@@ -56,14 +57,14 @@ class Utility:
     flagged: float = math.nan
 
     def __str__(self) -> str:
-        said = (
+        text = (
             f"{self.images} images, accuracy {self.accuracy:.1%} [{self.low:.1%}, {self.high:.1%}], "
             f"agreement {self.agreement:.1%}, ECE {self.ece:.2%}, NLL {self.nll:.3g}"
         )
         if self.declined or self.refused:
-            said += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
+            text += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
         if self.flagged > 0:
-            said += f", flagged {self.flagged:.1%}"
+            text += f", flagged {self.flagged:.1%}"
         if self.batch is not None:
-            said += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
-        return said
+            text += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
+        return text

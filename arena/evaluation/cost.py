@@ -1,4 +1,4 @@
-"""What answering costs: seconds per query relative to the undefended classifier, and peak memory."""
+"""The cost of answering: seconds per query relative to the undefended classifier, and peak memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from arena.game.stack_oracle import StackOracle
 from arena.players import Rows
 
 SECONDS = (0.1, 5.0)
-"""How long runs of one size go on at least and at most; the first run of a slow one may be the only one."""
+"""The least and the most seconds for runs of one size; of a slow one there may be only the first run."""
 MOST_PAIRS = 50
 
 
@@ -29,8 +29,8 @@ def measure(
     """The measured fields of `Utility` for a stack, against the undefended `classifier`.
 
     The large batch has as many rows as the stack's classifier takes at once: `images` [n,C,H,W], on the
-    device, repeated as often as needed. Both sides answer through an Oracle, each row as the first query of a
-    game of its own, and are timed in turns, for about `seconds` at each size, within `SECONDS`.
+    device, repeated as often as needed. Both sides answer through an Oracle, each row as the first query of
+    its own game, and are timed in turns, for about `seconds` at each size, within `SECONDS`.
     """
     seconds = min(max(seconds, SECONDS[0]), SECONDS[1])
     batch = stack.base.batch
@@ -73,14 +73,14 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
     """The most bytes of tensors that `run` holds at any moment beyond what was held before.
 
     On CUDA by the allocator's own counter. On the CPU by the allocations and releases that torch's profiler
-    records while `run` is repeated under it; what a library keeps outside of torch's allocator (oneDNN's
-    packed weights, say) is not seen. None on other devices, and where a profiler runs already.
+    records while `run` is repeated under it; memory outside torch's allocator (oneDNN's packed weights, say)
+    is not counted. None on other devices, and if a profiler runs already.
     """
     if device.type == "cuda":
         return cuda_peak(run, device)
     if device.type != "cpu" or torch._C._autograd._profiler_enabled():
         return None
-    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler says on stderr that it starts
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else the profiler reports its start on stderr
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True) as profiler:
         run()
@@ -94,7 +94,7 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _ask(stack: Stack, x: Tensor, seed: int) -> float:
-    """The seconds that one volley of `x` takes, memories committed, from fresh ones on."""
+    """The seconds that one volley of `x` takes, commits included, starting from fresh memories."""
     oracle, rows = StackOracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     _wait(x.device)
@@ -106,8 +106,8 @@ def _ask(stack: Stack, x: Tensor, seed: int) -> float:
 
 
 def first_queries(n: int, device: torch.device, key: Tensor | None = None, first: int = 0) -> Rows:
-    """Rows [n] that are the first queries of as many games, at the places from `first` on; `key` [n] numbers
-    them, from 0 where it is None."""
+    """Rows [n], each the first query of its own game, at the places from `first` on; `key` [n] numbers the
+    games, from 0 if it is None."""
     place = torch.arange(n, device=device)
     return Rows(
         game=place + first,

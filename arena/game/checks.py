@@ -1,4 +1,4 @@
-"""What a move must be like before anything is charged for it (DESIGN.md, D2)."""
+"""What a move must be like before anything is charged for it (docs/design.md, D2)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from arena import draws
 from arena.classifiers import Classifier
 from arena.datasets import Split
 from arena.players.seat import Resources
-from arena.rules.outcome import labels_of
+from arena.rules.outcome import labels_of, wins
 from arena.rules.threat import Threat
 
 
@@ -70,13 +70,13 @@ class ResourcePool:
         return torch.cat([labels_of(self.classifier(split.take(piece).to(device))) for piece in rows])
 
 
-def draw_resources(threat: Threat, pool: ResourcePool, deal: Openings, seed: int) -> Resources:
+def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed: int) -> Resources:
     """What the threat's resources grant the attacker. No other images of the pool are held than these.
 
     Raises:
         ValueError: if the pool holds too few images.
     """
-    wanted, device = threat.resources, deal.x0.device
+    wanted, device = threat.resources, openings.x0.device
     if not wanted.images and not wanted.starts:
         return Resources()
     if pool.split is None or len(pool) < max(1, wanted.images):
@@ -84,18 +84,16 @@ def draw_resources(threat: Threat, pool: ResourcePool, deal: Openings, seed: int
         raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
     granted = slice(0, wanted.images)
     images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device)
-    return Resources(images, labels, _starts(pool, deal, seed) if wanted.starts else None)
+    return Resources(images, labels, _starts(pool, openings, seed) if wanted.starts else None)
 
 
-def _starts(pool: ResourcePool, deal: Openings, seed: int) -> Tensor:
+def _starts(pool: ResourcePool, openings: Openings, seed: int) -> Tensor:
     """One image [G,C,H,W] for each game with a label that wins it; NaN where there is none."""
     assert pool.split is not None
-    label = pool.answered.to(deal.x0.device)
-    if deal.target is None:
-        fits = (label != deal.label.unsqueeze(1)) & (label >= 0)
-    else:
-        fits = label == deal.target.unsqueeze(1)
-    weight = draws.uniform(draws.derive(seed, "starts"), deal.key, 0, (len(pool),))
+    label = pool.answered.to(openings.x0.device)
+    target = None if openings.target is None else openings.target.unsqueeze(1)
+    fits = wins(label, openings.label.unsqueeze(1), target)
+    weight = draws.uniform(draws.derive(seed, "starts"), openings.key, 0, (len(pool),))
     place = torch.where(fits, weight, -1.0).argmax(dim=1)
-    chosen = pool.split.take(place.to(pool.split.index.device)).to(deal.x0.device)
+    chosen = pool.split.take(place.to(pool.split.index.device)).to(openings.x0.device)
     return torch.where(fits.any(dim=1).view(-1, 1, 1, 1), chosen, torch.nan)

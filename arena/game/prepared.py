@@ -1,4 +1,5 @@
-"""Prepared stacks of defenders on disk: written once, and read back as they were, to the bit (DESIGN.md, D4).
+"""Prepared stacks of defenders on disk: written once, and read back as they were, to the bit (docs/design.md,
+D4).
 
 A file is in the safetensors format, so that reading one runs nothing. It holds the tensors of each defender's
 `state()` and of each network that a defender hardened; its header says the rest as JSON, in which, as Python

@@ -127,7 +127,7 @@ class Referee(Host):
         """Check a volley, and say what is to be responded to first.
 
         All rows at once; in waves of at most one row a game where memory has to be read and written in order,
-        or where an account may be closed on the way. Answers at once where no row is of an open game.
+        or where an account may be closed on the way: then answers at once where no row is of an open game.
 
         Raises:
             VolleyError: if the volley is malformed.
@@ -293,7 +293,7 @@ class Referee(Host):
         self.listener.notes(NoteRows(move.key, games, ledger.queries[games], values))
 
     def consult(self, move: Consult) -> Answers:
-        """Serve an insider (D5): counted for each game, not charged."""
+        """Serve an insider (docs/design.md, D5): counted for each game, not charged."""
         granted = self.threat.knowledge
         if granted != "weights" and (move.what == "gradient" or granted != "detector"):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')

@@ -21,7 +21,7 @@ GRADIENT_ROWS = 64
 
 
 class StackOracle:
-    """An `StackOracle` that answers rows through a stack and keeps the defenders' memories.
+    """An `Oracle` that answers rows through a stack and keeps the defenders' memories.
 
     Args:
         stack: what to ask.

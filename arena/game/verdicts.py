@@ -26,7 +26,13 @@ class Judge:
     """
 
     def __init__(
-        self, board: Board, oracle: Oracle, marks: list[int], votes: int, listener: Listener, max_rows: int
+        self,
+        board: Board,
+        oracle: Oracle,
+        marks: list[int],
+        votes: int,
+        listener: Listener,
+        max_rows: int,
     ) -> None:
         self.board, self.oracle, self.listener = board, oracle, listener
         self.marks, self.votes, self.max_rows = marks, votes, max_rows

@@ -1,6 +1,6 @@
-"""The log: every query and every game, in SQL (DESIGN.md, D8).
+"""The log: every query and every game, in SQL (docs/design.md, D8).
 
-`open_log` opens or makes one; `arena.log.questions` asks it.
+`open_log` opens or creates one; `arena.log.questions` queries it.
 """
 
 from arena.log.errors import LogError

@@ -1,4 +1,4 @@
-"""What the log answers with."""
+"""The types in which the log answers questions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LoggedRun:
 
 @dataclass(frozen=True)
 class LoggedMatch:
-    """One attacker against one defended classifier."""
+    """One attacker against one defended classifier; `run_id` is the run that first played it."""
 
     id: int
     run_id: int
@@ -86,7 +86,7 @@ class LoggedGames:
 class LoggedMarks:
     """A match's verdicts at query counts, [n] each, ordered by `at`, then as `LoggedGames`.
 
-    `l2` and `linf` are infinite where there was no hit yet.
+    `l2` and `linf` are infinite if there was no hit yet.
     """
 
     at: Ints
@@ -104,7 +104,7 @@ class LoggedMarks:
 
 @dataclass(frozen=True)
 class PurposeCounts:
-    """What a match's queries of one purpose came to, over its finished shards, at every log level."""
+    """The counts of a match's queries of one purpose, over its finished shards, at every log level."""
 
     purpose: str
     queries: int
@@ -139,7 +139,7 @@ class LoggedGame:
         place: the game's place in its shard.
         image: the clean image's number in the data set.
         target, hit_at, accepted_at: None for none.
-        l2, linf: of the final image; infinite where it is no hit.
+        l2, linf: of the final image; infinite if it is no hit.
         final: [C,H,W] float32 in [0,1], as submitted.
     """
 
@@ -179,7 +179,7 @@ class NoteOfGame:
 
 @dataclass(frozen=True)
 class Found:
-    """What a statement found."""
+    """The result of a statement."""
 
     columns: list[str]
     rows: list[tuple[Any, ...]]

@@ -20,8 +20,8 @@ _SLICE = 5000
 """Rows that are Python objects at a time."""
 
 _ROWS_A_STATEMENT = 100
-"""Rows of one INSERT on SQLite. Python holds its lock while it binds them and lets others run while SQLite
-works; with one row a statement, the playing thread and this one would hand the lock over at every row."""
+"""Rows per INSERT on SQLite. Python holds its lock while it binds them and releases it while SQLite works;
+with one row per statement, the playing thread and this one would exchange the lock at every row."""
 
 _COPY_TYPES: tuple[tuple[type[TypeEngine[Any]], str], ...] = (
     (BigInteger, "int8"),
@@ -61,7 +61,7 @@ def _values(column: NDArray[Any] | list[Any], sqlite: bool) -> list[Any]:
 
 
 def or_null(column: NDArray[Any], missing: Bools) -> NDArray[np.object_]:
-    """The column with None where it is missing."""
+    """The column with None where a value is missing."""
     values: NDArray[np.object_] = column.astype(object)
     values[missing] = None
     return values

@@ -1,4 +1,4 @@
-"""Where a log lies, how it is reached, and how its layout is brought up to date."""
+"""Where a log is, how to connect to it, and how its layout is upgraded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def parse_address(where: str | Path) -> Address:
 
 
 class Database:
-    """An open log's two ways in: `writer`, whose transactions exclude other writers, and `reader`."""
+    """The two connections of an open log: `writer`, whose transactions exclude other writers, and
+    `reader`."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
@@ -128,9 +129,8 @@ class Database:
     def transaction(self, connection: Connection, durable: bool) -> Iterator[None]:
         """A transaction on a connection of `writer`.
 
-        Args:
-            durable: whether it survives a power cut from its end on; else it survives the end of this process
-                from its end on, and a power cut from the end of the next durable one on.
+        durable: whether it survives a power cut as soon as it ends; else it survives the end of this process,
+        but a power cut only after the end of the next durable one.
         """
         if self.is_sqlite:
             raw: Any = connection.connection.driver_connection
@@ -207,7 +207,7 @@ def _sqlite_engine(path: Path, mode: str) -> Engine:
 
 
 def _frozen(path: Path) -> str:
-    """What SQLite must be told to read a log in a folder where it can make no files beside it."""
+    """The settings SQLite needs to read a log in a folder where it cannot create files beside it."""
     beside = path.with_name(path.name + "-wal")
     return "" if os.access(path.parent, os.W_OK) or beside.exists() else "&immutable=1"
 

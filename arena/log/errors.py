@@ -1,4 +1,4 @@
-"""What goes wrong with a log, in one clear sentence."""
+"""Errors of a log, as one clear sentence."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCKED = f"another process holds it locked: {SAFE} when that process lets go"
 
 
 class LogError(Exception):
-    """The log could not be opened, written or asked; the message is one sentence for people."""
+    """The log could not be opened, written or queried; the message is one sentence for people."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Questions asked of the log, in SQL. All are about finished shards only.
+"""Queries of the log, in SQL. All are about finished shards only.
 
 Every one raises `LogError`, with one sentence, if the database refuses.
 """
@@ -46,26 +46,29 @@ def runs(log: Log) -> list[LoggedRun]:
 
 
 def matches(log: Log, run_id: int) -> list[LoggedMatch]:
-    """A run's matches, in the order of its scenario."""
-    wanted = select(schema.matches).filter_by(run_id=run_id).order_by(schema.matches.c.number)
+    """A run's matches, whichever run first played them, as its scenario shows them and in its order."""
+    wanted = _matches().where(schema.entries.c.run_id == run_id).order_by(schema.entries.c.number)
     return [_match(row) for row in ask(log, wanted)]
 
 
 def match(log: Log, match_id: int) -> LoggedMatch:
-    """One match.
+    """One match, as the run that first played it shows it.
 
     Raises:
         LogError: if the log has none with this id.
     """
-    rows = ask(log, select(schema.matches).filter_by(id=match_id))
+    first = schema.entries.c.run_id == schema.matches.c.run_id
+    rows = ask(
+        log, _matches().where(schema.matches.c.id == match_id, first).order_by(schema.entries.c.number)
+    )
     if not rows:
         raise LogError(f"log {log.name} has no match {match_id}")
     return _match(rows[0])
 
 
-def utility(log: Log, match_id: int) -> Utility | None:
-    """What the match's defended classifier is worth on clean images; None where nobody measured it."""
-    rows = ask(log, select(schema.utilities).filter_by(match_id=match_id))
+def utility(log: Log, match_id: int, images: int) -> Utility | None:
+    """What the match's defended classifier is worth on so many clean images; None where not measured."""
+    rows = ask(log, select(schema.utilities).filter_by(match_id=match_id, images=images))
     return utility_of(rows[0]) if rows else None
 
 
@@ -87,8 +90,8 @@ def verdicts(log: Log, match_id: int) -> LoggedMarks:
 
 
 def asked(log: Log, match_id: int) -> list[PurposeCounts]:
-    """What the match's queries came to by purpose, most queries first; logs of layouts before 0003 tell it of
-    matches at level `queries` alone."""
+    """The counts of the match's queries by purpose, most queries first; logs of layouts before 0003 have them
+    only for matches at level `queries`."""
     own, shards = schema.purposes.c, schema.shards.c
     sums = [func.sum(column).label(column.name) for column in (own.queries, own.refused, own.flagged)]
     wanted = (
@@ -162,14 +165,14 @@ def notes_of_game(log: Log, game_id: int) -> list[NoteOfGame]:
 
 
 def sql(log: Log, statement: str) -> Found:
-    """What any one statement finds; nothing can be changed by it.
+    """The result of any one statement, which cannot change anything.
 
     Raises:
         LogError: if the database refuses the statement.
     """
     with told(log.name), log.database.reader.connect() as connection:
         raw: Any = connection.connection.cursor()
-        # Prepared on the server, PostgreSQL takes one statement only: none can end the read-only transaction.
+        # PostgreSQL prepares one statement only, so no second one can end the read-only transaction.
         raw.execute(statement, **({} if log.database.is_sqlite else {"prepare": True}))
         if raw.description is None:
             return Found([], [])
@@ -177,7 +180,7 @@ def sql(log: Log, statement: str) -> Found:
 
 
 def ask(log: Log, wanted: Executable) -> Sequence[Any]:
-    """The rows of a question, read in a transaction of its own."""
+    """The rows of a query, read in its own transaction."""
     with told(log.name), log.database.reader.begin() as connection:
         return connection.execute(wanted).all()
 
@@ -186,10 +189,18 @@ def _info(kind: type[Any], row: Any, **changed: Any) -> Any:
     return kind(**{name: getattr(row, name) for name in _names(kind)} | changed)
 
 
+def _matches() -> Select[Any]:
+    """Matches with what entries say of them in place of what they say themselves."""
+    said = [column for column in schema.entries.c if column.name not in ("run_id", "match_id")]
+    own = [column for column in schema.matches.c if column.name not in schema.entries.c]
+    first = schema.matches.c.run_id.label("first_run")
+    return select(*own, *said, first).join(schema.entries, schema.entries.c.match_id == schema.matches.c.id)
+
+
 def _match(row: Any) -> LoggedMatch:
     changed = {"threat": Threat(**row.threat), "image_shape": tuple(row.image_shape), "at": tuple(row.at)}
-    changed["radii"] = tuple(map(float, row.radii or ()))  # JSON holds "inf" as text
-    return LoggedMatch(row.id, row.run_id, _info(MatchInfo, row, **changed))
+    changed["radii"] = tuple(map(float, row.radii))  # JSON holds "inf" as text
+    return LoggedMatch(row.id, row.first_run, _info(MatchInfo, row, **changed))
 
 
 def _whole_games() -> Select[Any]:
@@ -228,7 +239,7 @@ def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
 
 
 def _columns(kind: type[Any], view: TableClause, **other: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """A column for each field, in the order of the fields: of the view, under the same name, or another."""
+    """A column of the view for each field, in the order of the fields, under the same or another name."""
     return [other[name] if name in other else view.c[name] for name in _names(kind)]
 
 

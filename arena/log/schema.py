@@ -1,8 +1,15 @@
-"""The tables of the log (DESIGN.md, D8), for SQLite and PostgreSQL.
+"""The tables of the log (docs/design.md, D8), for SQLite and PostgreSQL.
 
 A row of `games` is there only once its shard is finished; rows of `queries`, `marks` and `notes` come
 earlier. Questions therefore ask the views `finished_games`, `finished_queries`, `finished_marks` and
 `finished_notes`, which show finished shards only.
+
+A match is played once, and used again by every later run that wants the same one: `matches.run_id` is the run
+that first played it. Which matches a run consists of, and how its scenario shows them, stands in `entries`:
+
+    SELECT e.number, e.attacker_title, e.defender_title, avg(g.vote) FROM entries e
+        JOIN finished_games g ON g.match_id = e.match_id
+        WHERE e.run_id = 2 AND g.reason <> 'clean' GROUP BY e.run_id, e.number
 """
 
 from __future__ import annotations
@@ -82,7 +89,7 @@ matches = Table(
     _column("threat", JSON),
     _column("knowledge", Text),
     _column("number", Integer),
-    _column("fingerprint", Text),
+    _column("fingerprint", Text, index=True),
     _column("block", Text),
     _column("title", Text),
     _column("attacker_title", Text),
@@ -96,6 +103,24 @@ matches = Table(
     _column("radii", JSON, null=True),
     UniqueConstraint("run_id", "number"),
 )
+"""Titles, `number`, `verdict` and `radii` are those of the run that first played the match."""
+
+entries = Table(
+    "entries",
+    metadata,
+    _column("run_id", Id, ForeignKey("runs.id"), primary_key=True, autoincrement=False),
+    _column("number", Integer, primary_key=True, autoincrement=False),
+    _column("match_id", Id, ForeignKey("matches.id"), index=True),
+    _column("block", Text),
+    _column("title", Text),
+    _column("attacker_title", Text),
+    _column("defender_title", Text),
+    _column("verdict", Text),
+    _column("radii", JSON),
+    _column("utility", Integer),
+)
+"""The matches of a run, by their places in its scenario, as this shows them. `utility`: on how many clean
+images the run wants the defended classifier evaluated, 0 for not at all."""
 
 shards = Table(
     "shards",
@@ -187,7 +212,7 @@ utilities = Table(
     "utilities",
     metadata,
     _column("match_id", Id, ForeignKey("matches.id"), primary_key=True, autoincrement=False),
-    _column("images", Integer),
+    _column("images", Integer, primary_key=True, autoincrement=False),
     *(_column(name, Double) for name in ("accuracy", "low", "high", "declined", "refused", "agreement")),
     *(_column(name, Double, null=True) for name in ("ece", "ece_mass", "nll")),
     _column("batch", Integer, null=True),
@@ -197,9 +222,9 @@ utilities = Table(
     _column("peak_bytes", BigInteger, null=True),
     _column("flagged", Double, null=True),
 )
-"""What a match's defended classifier is worth on clean images (`arena.evaluation.clean_utility.Utility`):
-the same row for all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and
-memory, which no two runs share. Layouts before 0003 do not tell `flagged`."""
+"""What a match's defended classifier is worth on so many clean images (a `Utility`): the same row for
+all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no
+two runs share. Layouts before 0003 do not tell `flagged`."""
 
 purposes = Table(
     "purposes",
@@ -227,8 +252,8 @@ VIEWS = {
         for table in ("marks", "queries", "notes")
     },
 }
-"""The views by name, in the order in which they are made. PostgreSQL settles a view's columns when it is
-made: a migration that changes a table must make its views anew."""
+"""The views by name, in the order in which they are created. PostgreSQL fixes a view's columns when it is
+created: a migration that changes a table must create its views again."""
 
 
 def _view(shown: Table) -> TableClause:
@@ -239,7 +264,8 @@ finished_games, finished_marks, finished_queries, finished_notes = map(_view, (g
 
 
 def to_json(value: Any) -> str:
-    """JSON with sorted keys, so that the same content is the same text; numbers that JSON lacks as text."""
+    """JSON with sorted keys, so that the same content is the same text; numbers that JSON does not have
+    become text."""
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""A shard on its way into the log."""
+"""Writes a shard into the log while it is played."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ class ShardWriter:
         if connection.execute(row).first() is None:
             raise LogError(
                 f"log {self._log.name}: another process discarded shard {self._number} of match "
-                f"{self._match_id} while it was played here; let one command at a time play a run"
+                f"{self._match_id} while it was played here; let one command at a time play a match"
             )
 
     def _begin(self, connection: Connection) -> None:
         if connection.dialect.name == "postgresql":
-            # Others wait with beginning a shard; on SQLite, with any transaction that writes.
+            # Others wait before they begin a shard; on SQLite, before any transaction that writes.
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_BEGIN_LOCK})"))
         place = {"match_id": self._match_id, "number": self._number, "repeat": self._repeat}
         earlier = connection.execute(select(schema.shards).filter_by(**place)).first()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,7 +15,8 @@ from sqlalchemy import Connection, select, update
 from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
-from arena.log.errors import LogError, told
+from arena.log.entries import begin_match
+from arena.log.errors import told
 from arena.log.rows import utility_of
 from arena.log.shard_writer import ShardWriter, discard
 from arena.records.pieces import LogLevel
@@ -27,7 +28,7 @@ T = TypeVar("T")
 class Log:
     """An open log. Close it, or use it in a `with` statement.
 
-    All that is written goes through one thread with one connection, in the order in which it was asked for.
+    All writes go through one thread with one connection, in the order of the calls.
     Every method raises `LogError` with one sentence if the database refuses.
     """
 
@@ -61,33 +62,37 @@ class Log:
         """Records that the run has ended."""
         self._do(lambda c: c.execute(update(schema.runs).filter_by(id=run_id).values(ended=now())))
 
-    def begin_match(self, run_id: int, info: MatchInfo) -> int:
-        """Records a match, or finds it where the run already has it; returns its id.
+    def begin_match(self, run_id: int, info: MatchInfo, fresh: bool = False) -> int:
+        """Makes a match one of the run's; returns its id.
+
+        A match with the same fingerprint is used again wherever it is in this log, finished or not: of
+        several the one with most finished shards, the newest of these. Else a new one begins.
+
+        Args:
+            fresh: use matches that this run itself began, and no others.
 
         Raises:
             LogError: if the run has another match under that number.
         """
-        return self._do(lambda c: _begin_match(c, run_id, info))
+        return self._do(lambda c: begin_match(c, run_id, info, fresh))
 
-    def record_radii(self, run_id: int, radii: Mapping[int, Sequence[float]]) -> None:
-        """Records the radii of a run's matches by their numbers, in place of those that they had."""
-        matches = schema.matches
-        for number, own in radii.items():
-            of_match = update(matches).filter_by(run_id=run_id, number=number).values(radii=list(own))
-            self._do(lambda c, of_match=of_match: c.execute(of_match))  # type: ignore[misc]
+    def record_words(self, run_id: int, number: int, words: Mapping[str, Any]) -> None:
+        """Records how a run shows a match that it has begun: columns of `entries`, in place of what was."""
+        entry = update(schema.entries).filter_by(run_id=run_id, number=number).values(**words)
+        self._do(lambda c: c.execute(entry))
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
-        """Records what the match's defended classifier is worth on clean images.
+        """Records the utility of the match's defended classifier on clean images.
 
         Raises:
-            LogError: if the match has a utility already.
+            LogError: if the match has a utility on as many images already.
         """
         values = {name: None if value != value else value for name, value in vars(utility).items()}
         self._do(lambda c: insert_row(c, schema.utilities, values | {"match_id": match_id}))
 
-    def find_utility(self, match_id: int) -> Utility | None:
-        """What `record_utility` recorded; None if nothing yet."""
-        asked = select(schema.utilities).filter_by(match_id=match_id)
+    def find_utility(self, match_id: int, images: int) -> Utility | None:
+        """What `record_utility` recorded of so many images; None if nothing yet."""
+        asked = select(schema.utilities).filter_by(match_id=match_id, images=images)
         row = self._do(lambda c: c.execute(asked).first())
         return None if row is None else utility_of(row)
 
@@ -122,16 +127,13 @@ class Log:
         """
         return ShardWriter(self, match_id, number, repeat, fingerprint, np.asarray(keys, np.int64), level)
 
-    def discard_unfinished(self, run_id: int) -> int:
-        """Removes what unfinished shards of the run left behind; returns how many there were.
+    def discard_unfinished(self, match_id: int) -> int:
+        """Removes what unfinished shards of the match left behind; returns how many there were.
 
-        A process that still plays one of them is told so with a `LogError`.
+        A process that still plays one of them gets a `LogError`.
         """
-        unfinished = (
-            select(schema.shards.c.id)
-            .join(schema.matches, schema.matches.c.id == schema.shards.c.match_id)
-            .where(schema.matches.c.run_id == run_id, schema.shards.c.state != schema.FINISHED)
-        )
+        shards = schema.shards.c
+        unfinished = select(shards.id).where(shards.match_id == match_id, shards.state != schema.FINISHED)
         ids = self._do(lambda c: c.execute(unfinished).scalars().all())
         for shard_id in ids:
             self._do(lambda c, shard_id=shard_id: discard(c, shard_id))  # type: ignore[misc]
@@ -140,14 +142,13 @@ class Log:
     def submit(self, job: Callable[[Connection], T], durable: bool = True) -> Future[T]:
         """Has the writing thread do a job in a transaction of its own.
 
-        Args:
-            durable: whether it survives a power cut from the moment the future is done; else it survives
-                the end of this process at any moment, and a power cut once a durable one has followed.
+        durable: whether it survives a power cut as soon as the future is done; else it survives the end of
+        this process, but a power cut only after a later durable one.
         """
         return self._thread.submit(self._transact, job, durable)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
-        # A finished shard, which is durable, carries along all that came before it.
+        # A finished shard is durable, and with it everything written before it.
         return self.submit(job, durable=False).result()
 
     def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
@@ -166,7 +167,7 @@ class Log:
             connection.close()
 
     def close(self) -> None:
-        """Waits for what is being written, and lets go of the database."""
+        """Waits for pending writes, and closes the database."""
         self._thread.submit(self._disconnect)
         self._thread.shutdown()
         self.database.close()
@@ -193,27 +194,3 @@ def open_log(where: str | Path, create: bool = True) -> Log:
     database = Database(parse_address(where))
     database.prepare(create)
     return Log(database)
-
-
-def _begin_match(connection: Connection, run_id: int, info: MatchInfo) -> int:
-    matches = schema.matches
-    earlier = connection.execute(select(matches).filter_by(run_id=run_id, number=info.number)).first()
-    if earlier is not None and earlier.fingerprint != info.fingerprint:
-        raise LogError(
-            f"run {run_id} has another match under number {info.number}: {earlier.attacker} against "
-            f"{earlier.defender}, with fingerprint {earlier.fingerprint}; found {info.attacker} against "
-            f"{info.defender}, with {info.fingerprint}"
-        )
-    if earlier is not None:
-        return int(earlier.id)
-    values = vars(info) | {
-        "run_id": run_id,
-        "attacker_params": dict(info.attacker_params),
-        "defender_params": dict(info.defender_params),
-        "threat": info.threat.model_dump(mode="json"),
-        "knowledge": info.threat.knowledge,
-        "attacker_title": info.attacker_title or info.attacker,
-        "defender_title": info.defender_title or info.defender,
-        "facts": dict(info.facts),
-    }
-    return insert_row(connection, matches, values)

@@ -1,4 +1,4 @@
-"""The door for agents: the two interfaces that they implement, and what these speak of."""
+"""What agents import: the two interfaces that they implement, and the types used in them."""
 
 from arena.players.attacker import Attacker, Needs, relay
 from arena.players.defender import Defender, Inner, Rows, Splits

@@ -19,15 +19,15 @@ _KNOWLEDGE: tuple[Knowledge, ...] = ("none", "defense", "detector", "weights")
 
 @dataclass(frozen=True)
 class Needs:
-    """What an attacker must be granted by a threat (D6).
+    """What an attacker must be granted by a threat (docs/design.md, D6).
 
     Attributes:
-        feedback: `label` is content with any feedback, `scores` needs scores, `logits` needs logits.
+        feedback: `label` works with any feedback, `scores` needs scores, `logits` needs logits.
         norms, goals, objectives: those it can play.
         knowledge: the least knowledge it needs.
         images: how many images of its own it needs.
         starts: when it needs a starting image for each game.
-        prefix: whether the first q queries of its run are as good as a run with budget q.
+        prefix: whether the first q queries of its run are as good as a whole run with budget q.
     """
 
     feedback: Literal["label", "scores", "logits"] = "label"
@@ -44,7 +44,7 @@ class Needs:
         return self.starts == "always" or (self.starts == "targeted" and targeted)
 
     def unmet(self, threat: Threat) -> str | None:
-        """One sentence on what `threat` does not grant, or None where it grants all."""
+        """One sentence on what `threat` lacks for this attacker, or None if it lacks nothing."""
         if self.feedback != "label" and threat.feedback == "label":
             return f'it needs scores; the threat\'s feedback is "{threat.feedback}"'
         if self.feedback == "logits" and threat.feedback != "logits":
@@ -62,7 +62,7 @@ class Needs:
         return None
 
     def unmet_by(self, defenders: Sequence[Defender]) -> str | None:
-        """One sentence on what a stack of `defenders` does not have, or None where it has all: a detector."""
+        """One sentence on what a stack of `defenders` lacks for this attacker (a detector), or None."""
         if self.knowledge != "detector" or any(d.has_detector() for d in defenders):
             return None
         return 'it needs knowledge "detector"; no defender of this stack has a detector'
@@ -72,7 +72,7 @@ class Attacker(ABC):
     """A strategy. Its parameters are the fields of a frozen dataclass; it keeps no state between plays."""
 
     across_games: ClassVar[bool] = False
-    """Whether what it learns in one game of a shard may change how it plays another."""
+    """Whether knowledge gained in one game of a shard may change how it plays another."""
 
     @property
     def needs(self) -> Needs:
@@ -81,7 +81,7 @@ class Attacker(ABC):
 
     @property
     def budget_factor(self) -> int:
-        """By how much this attacker's convention multiplies the threat's budget."""
+        """The factor by which this attacker's convention multiplies the threat's budget."""
         return 1
 
     @abstractmethod
@@ -93,8 +93,8 @@ def runs_of(attacker: Attacker, threat: Threat, at: Sequence[int]) -> list[tuple
     """The runs that report an attacker's results at the counts `at` and at the threat's budget.
 
     Each is a threat and the counts reported in it, ascending, all of them multiplied by the attacker's
-    `budget_factor`. It is one run, unless the first queries of a run are not as good as a run with a smaller
-    budget (`Needs.prefix`): such an attacker plays once for each count.
+    `budget_factor`. There is one run, unless the first queries of a run are not as good as a run with a
+    smaller budget (`Needs.prefix`): such an attacker plays once for each count.
     """
     counts = [count * attacker.budget_factor for count in sorted({*at, threat.budget})]
     if attacker.needs.prefix:
@@ -105,8 +105,8 @@ def runs_of(attacker: Attacker, threat: Threat, at: Sequence[int]) -> list[tuple
 def relay(play: Play, answer: Callable[[Move], Asking]) -> Play:
     """Let an inner attacker play behind a wrapper.
 
-    Every move of `play` is answered by the generator function `answer`, which makes moves of its own, or
-    passes the move on (`yield move`), and returns what the inner attacker is to hear at its own seat.
+    Every move of `play` is answered by the generator function `answer`. It makes moves of its own, or passes
+    the move on (`yield move`), and returns the answer that the inner attacker receives.
     """
     try:
         move = next(play)

@@ -1,4 +1,4 @@
-"""What a defender is: who asks it, what it answers, and the places where it may act."""
+"""What a defender is: the rows it gets, what it answers, and the methods in which it may act."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Who asks: one entry [n] for each row of a batch, and the draws keyed to it (D4).
+    """The senders of a batch: one entry [n] for each row, and the draws keyed to it (docs/design.md, D4).
 
     Attributes:
         game: [n] int64, the game's index in the shard, by which memory is kept.
@@ -27,9 +27,9 @@ class Rows:
         turn: [n] int64, the query's number within its game, from 1.
         account: [n] int64.
         place: [n] int64, the row's place in the batch that the Referee sent.
-        seed: this defender's.
-        draw: which of the repeats of this row it is; 0 unless a defender asks several times.
-        memory: this defender's memory as `start` made it, None for one without.
+        seed: the seed of this defender.
+        draw: which of the repeats of this row it is; 0 unless a defender repeats rows.
+        memory: this defender's memory as `start` made it, None for a defender without memory.
     """
 
     game: Tensor
@@ -58,7 +58,7 @@ class Rows:
         )
 
     def repeat(self, times: int) -> Rows:
-        """Each row `times` times, repeats of a row side by side, with draws of their own."""
+        """Each row `times` times, the repeats of a row next to each other, each with its own draws."""
         n = len(self)
         index = torch.arange(n, device=self.game.device).repeat_interleave(times)
         count = torch.arange(times, device=self.game.device).repeat(n)
@@ -87,7 +87,8 @@ Inner: TypeAlias = Callable[[Tensor, Rows], Response]
 
 
 class Splits(Protocol):
-    """What a defender may prepare itself on; disjoint from the games and from the attackers' images."""
+    """Splits on which a defender may prepare itself; disjoint from the games and from the attackers'
+    images."""
 
     @property
     def train(self) -> Split: ...
@@ -105,11 +106,12 @@ class Defender:
     """
 
     random: ClassVar[bool] = False
-    """Whether the same row may be answered differently by another draw."""
+    """Whether another draw may give another answer to the same row."""
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
-    """By what earlier rows an answer may be influenced: those of its game, its account, or all."""
+    """Which earlier rows may influence an answer: those of its game, of its account, or all."""
     secrets: ClassVar[tuple[str, ...]] = ("seed",)
-    """Parameters shown to no attacker, whatever it may know of the defense: keys, salts and seeds (D5)."""
+    """Parameters hidden from every attacker, whatever it may know about the defense: keys, salts and seeds
+    (docs/design.md, D5)."""
 
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         """Another classifier in place of `classifier`."""
@@ -124,10 +126,10 @@ class Defender:
         return {}
 
     def state(self) -> dict[str, Any]:
-        """What `fit` found, tensors and JSON values by name, of which `restore` makes this defender again.
+        """What `fit` found, tensors and JSON values by name, from which `restore` rebuilds this defender.
 
         Raises:
-            NotImplementedError: if this defender fits, but does not say what it found.
+            NotImplementedError: if this defender overrides `fit`, but not this method.
         """
         if type(self).fit is not Defender.fit:
             raise NotImplementedError(
@@ -137,13 +139,13 @@ class Defender:
         return {}
 
     def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Self:
-        """This defender as `fit` left it, for the (hardened) `classifier` that it was fitted to.
+        """This defender as `fit` left it, for the (hardened) `classifier` that it was fitted for.
 
         Args:
             state: what `state` gave, tensors on the classifier's device.
 
         Raises:
-            NotImplementedError: if there is a state, but this defender does not say what to make of it.
+            NotImplementedError: if there is a state, but this defender does not override this method.
         """
         if state:
             raise NotImplementedError(
@@ -153,9 +155,9 @@ class Defender:
         return self
 
     def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
-        """The classifier that `harden` made of `classifier`, from the `tensors()` of what it made.
+        """The classifier that `harden` made of `classifier`, from the `tensors()` of that result.
 
-        As it stands, for a `harden` that changes parameters and buffers alone.
+        This default serves a `harden` that changes only parameters and buffers.
 
         Raises:
             NotImplementedError: if the hardened network has other tensors than the given one.
@@ -182,7 +184,7 @@ class Defender:
         return x
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
-        """The logits to answer in place of `scores` [n,K]; rows that are not finite pass by unchanged."""
+        """The logits to answer in place of `scores` [n,K]; rows that are not finite stay unchanged."""
         return scores
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
@@ -197,12 +199,12 @@ class Defender:
         """Commit rows that the Referee kept to `rows.memory`, in place. `x` is as `respond` received it."""
 
     def forget(self, memory: Any, games: Tensor) -> None:
-        """Make `memory` of `games` [m] as `start` made it, in place: new games are dealt there.
+        """Reset `memory` of games `games` [m] to what `start` made, in place: new games begin there.
 
-        Asked of defenders with memory per game or account, where an environment deals game after game.
+        Called for defenders with memory per game or account, in environments that play game after game.
 
         Raises:
-            NotImplementedError: if this defender does not say how.
+            NotImplementedError: if this defender does not override this method.
         """
         raise NotImplementedError(
             f"{type(self).__name__} keeps memory per {self.memory}: in an environment, where new games "
@@ -210,11 +212,11 @@ class Defender:
         )
 
     def has_detector(self) -> bool:
-        """Whether `detector` is one that an insider may evaluate."""
+        """Whether `detector` can be evaluated by an insider."""
         return type(self).detector is not Defender.detector
 
     def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
-        """The detector's scores [n] of `x` for an insider, less its threshold: from 0 on `x` is flagged.
+        """The detector's scores [n] of `x` for an insider, minus the threshold: from 0 on, `x` is flagged.
 
         Raises:
             NotImplementedError: if this defender has no detector.

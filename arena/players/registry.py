@@ -1,4 +1,4 @@
-"""Agents by name, found through entry points (DESIGN.md, D9)."""
+"""Agents by name, found through entry points (docs/design.md, D9)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
 
 
 class AgentError(ValueError):
-    """An agent that cannot be found or made: one sentence on what was wrong and what is allowed."""
+    """An agent that cannot be found or built: one sentence on what was wrong and what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ def agent_class(kind: Kind, name: str) -> type:
     """The class of an agent by its name or as "module:Class".
 
     Raises:
-        AgentError: if there is none, or more than one of that name, it cannot be imported, or it is not a
+        AgentError: if there is none of that name, or more than one, if it cannot be imported, or if it is not
+        a
             frozen dataclass of that kind.
     """
     entries = _entries(kind)
@@ -61,9 +62,9 @@ def agent_class(kind: Kind, name: str) -> type:
         found = (
             entries[name].load() if name in entries else getattr(importlib.import_module(module), attribute)
         )
-    except Exception as error:  # importing runs whatever a plug-in holds
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AgentError(f'{kind} "{name}" cannot be imported: {said}') from error
+    except Exception as error:  # importing runs a plug-in's code, which may raise anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
         raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
     if not is_dataclass(found):
@@ -72,7 +73,7 @@ def agent_class(kind: Kind, name: str) -> type:
 
 
 def name_of(agent: Attacker | Defender) -> str:
-    """The name of an agent's class, as `name_of_class` says it."""
+    """The name of an agent's class, as `name_of_class` gives it."""
     return name_of_class("attacker" if isinstance(agent, Attacker) else "defender", type(agent))
 
 
@@ -159,10 +160,10 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     try:
         return TypeAdapter(hint, config=_STRICT).validate_python(value)
     except ValidationError as error:
-        said = error.errors()[0]["msg"]
+        expected = error.errors()[0]["msg"]
         raise AgentError(
             f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
-            f"{said[0].lower()}{said[1:]}"
+            f"{expected[0].lower()}{expected[1:]}"
         ) from error
 
 
@@ -189,15 +190,16 @@ def _entries(kind: Kind) -> dict[str, EntryPoint]:
 
 @cache
 def _clashes(kind: Kind) -> dict[str, list[str]]:
-    """The names that installed distributions declare for different classes, and which these are."""
+    """Names that installed distributions declare for different classes, with these classes."""
     values: dict[str, set[str]] = {}
     for entry in entry_points(group=f"arena.{kind}s"):
         values.setdefault(entry.name, set()).add(entry.value)
     return {name: sorted(found) for name, found in values.items() if len(found) > 1}
 
 
-def told(defenders: Sequence[Defender]) -> dict[str, Any]:
-    """What an attacker that knows the defense is shown: names and parameters, without what is secret (D5)."""
+def public_parameters(defenders: Sequence[Defender]) -> dict[str, Any]:
+    """What a threat with knowledge of the defense shows an attacker: names and parameters, without secrets
+    (docs/design.md, D5)."""
     shown = [
         {"name": name_of(d), **{k: v for k, v in parameters(d).items() if k not in d.secrets}}
         for d in defenders

@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Flag:
-    """A field of `Response`, [n] bool, that reads as all False where it was not given."""
+    """A field of `Response`, [n] bool, that reads as all False if it was not given."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = f"_{name}"
@@ -40,9 +40,9 @@ class Response:
 
     Attributes:
         scores: [n,K] logits. The label answered is their argmax, ties to the lowest index.
-        declined: [n] bool: no label is given (-1), which is never a hit.
-        refused: [n] bool: nothing is answered, and the attacker is told so; charged.
-        flagged: [n] bool: marked by the defender, for the log; the attacker is not told.
+        declined: [n] bool: answered without a label (-1), which is never a hit.
+        refused: [n] bool: nothing is answered, and the attacker learns that; charged.
+        flagged: [n] bool: marked by the defender, for the log; the attacker does not learn it.
         banned: [n] bool: refused, and the account is closed.
     """
 
@@ -55,7 +55,7 @@ class Response:
     FLAGS: ClassVar[tuple[str, ...]] = ("declined", "refused", "flagged", "banned")
 
     def given(self, flag: str) -> Tensor | None:
-        """A flag of `FLAGS`, or None where it would only read as all False: no tensor is made."""
+        """A flag of `FLAGS`, or None if it would only read as all False; no tensor is made then."""
         found: Tensor | None = vars(self)[f"_{flag}"]
         return found
 

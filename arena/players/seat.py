@@ -1,4 +1,4 @@
-"""An attacker's seat: what it holds of its games, and the ways to make its moves."""
+"""An attacker's seat: what it knows about its games, and the methods that make its moves."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from arena import draws
 from arena.rules import geometry
 from arena.rules.losses import Loss, attack_loss
 from arena.rules.moves import Answers, Asking, Claim, Consult, Move, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.outcome import wins
 from arena.rules.threat import Threat
 
 
 @dataclass(frozen=True, eq=False)
 class Resources:
-    """An attacker's own resources (D5).
+    """An attacker's own resources (docs/design.md, D5).
 
     Attributes:
         images: [m,C,H,W] labelled images of its own, disjoint from all other splits.
         labels: [m] int64.
-        starts: [G,C,H,W] a starting image for each game; NaN where none was found.
+        starts: [G,C,H,W] a starting image for each game; NaN if none was found.
     """
 
     images: Tensor | None = None
@@ -45,7 +46,7 @@ class Games:
         classes: the number of classes K.
         threat: the rules.
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
-        defense: name and parameters of the defender where `knowledge` grants it, else None.
+        defense: names and parameters of the defenders if `knowledge` grants them, else None.
         resources: the attacker's own images and starting points.
     """
 
@@ -91,7 +92,7 @@ class Games:
     def ask(
         self, x: Tensor, i: Tensor | None = None, purpose: str = "", account: Tensor | None = None
     ) -> Asking:
-        """Query images `x` [n,C,H,W] for games `i` [n] (None: all, in order) and keep what came back."""
+        """Query images `x` [n,C,H,W] for games `i` [n] (None: all, in order) and keep the answers."""
         i = self._all if i is None else i
         if len(x) == len(i) == 0:
             return self._unasked(i)
@@ -114,7 +115,7 @@ class Games:
     ) -> Generator[Move, Answers, Tensor]:
         """Query `x` [n,C,H,W] for games `i` [n] (None: all): [n] bool, answered with a label that wins.
 
-        Rows of games that are closed by now are not sent; they are False.
+        Rows of closed games are not sent; they are False.
         """
         i = self._all if i is None else i
         alive = self.state.open[i]
@@ -149,7 +150,7 @@ class Games:
     ) -> Asking:
         """Evaluate `x` [n,C,H,W] as an insider; `insight` of the answers holds the result.
 
-        Beside gradients `loss` holds the values of the loss.
+        With gradients, `loss` holds the values of the loss.
         """
         i = self._all if i is None else i
         self._check_lengths(x, i)
@@ -160,7 +161,7 @@ class Games:
         return join(parts)
 
     def parts(self, count: int, games: int) -> Iterator[int]:
-        """Cut `count` rows for each of `games` games into pieces of which none exceeds `max_rows` rows."""
+        """Cut `count` rows for each of `games` games into pieces of at most `max_rows` rows."""
         size = max(1, self.max_rows // max(1, games))
         for done in range(0, count, size):
             yield min(size, count - done)
@@ -176,7 +177,7 @@ class Games:
             raise VolleyError(f"one game for each image; found {len(x)} images, {len(i)} games{accounts}")
 
     def _unasked(self, i: Tensor) -> Answers:
-        """The answers to rows of games `i` [n] that need not be sent: none is answered."""
+        """Answers for rows of games `i` [n] that need not be sent: none of them is answered."""
         no = torch.zeros_like(i, dtype=torch.bool)
         scores = None
         if self.threat.feedback != "label":
@@ -198,7 +199,7 @@ class Games:
     def loss(self, answers: Answers, kind: Loss = "margin") -> Tensor:
         """The loss to minimise [n] of the answered rows; below 0 (margin) where the label is wrong.
 
-        The mean over the repeats where there are any. +inf where the row was not answered or holds NaN.
+        The mean over the repeats, if there are any. +inf if the row was not answered or holds NaN.
 
         Raises:
             ValueError: if the feedback is `label`.
@@ -223,14 +224,19 @@ class Games:
         return torch.where(answers.answered, loss, torch.inf).nan_to_num_(nan=torch.inf, posinf=torch.inf)
 
     def wrong(self, answers: Answers) -> Tensor:
-        """[n] bool: the label answered is not y (untargeted), or is the target (targeted)."""
-        if self.target is not None:
-            return answers.label == self.target[answers.game]
-        return (answers.label != self.label[answers.game]) & (answers.label >= 0)
+        """[n] bool: the label answered wins: it is not y (untargeted), or is the target (targeted)."""
+        target = None if self.target is None else self.target[answers.game]
+        return wins(answers.label, self.label[answers.game], target)
+
+    def winning(self, game: Tensor) -> Tensor:
+        """[n,K] bool: which of the K labels win the games at `game` [n]."""
+        label = torch.arange(self.classes, device=game.device)
+        target = None if self.target is None else self.target[game].unsqueeze(1)
+        return wins(label, self.label[game].unsqueeze(1), target)
 
     @property
     def epsilon(self) -> float:
-        """The radius that images sent can fill: in linf, on 8-bit levels, a whole number of them."""
+        """The radius that sent images can reach: in linf, on 8-bit levels, a whole number of levels."""
         return geometry.reach(self.threat.norm, self.threat.epsilon, self.threat.quantisation)
 
     def project(self, x: Tensor, i: Tensor | None = None) -> Tensor:
@@ -271,7 +277,7 @@ class Games:
     # Seats for the attackers inside a wrapper
 
     def with_budget(self, budget: int) -> Games:
-        """A seat over the same games for an inner attacker who is to believe in `budget` queries a game."""
+        """A seat over the same games for an inner attacker that sees a budget of `budget` queries a game."""
         return self._seat(slice(None), self.threat.with_budget(budget), self._share(budget))
 
     def take(self, i: Tensor) -> Games:
@@ -301,7 +307,7 @@ class Games:
 
 
 def join(parts: Sequence[Answers]) -> Answers:
-    """The answers to consecutive pieces of one move as one; the games stand as after the last piece."""
+    """The answers to consecutive pieces of one move as one answer, with the state after the last piece."""
     if len(parts) == 1:
         return parts[0]
 
@@ -314,7 +320,7 @@ def join(parts: Sequence[Answers]) -> Answers:
 
 
 def restrict(state: Answers, i: Tensor) -> Answers:
-    """How games `i` [g] stand, numbered from 0 in that order, without rows."""
+    """The state of games `i` [g], numbered from 0 in that order, without rows."""
     is_open = state.open[i]
     none = torch.zeros(0, dtype=torch.bool, device=i.device)
     empty = i[:0]

@@ -1,1 +1,1 @@
-"""What a game reports while it runs, and what came of it: plain arrays, no database."""
+"""What a game reports while it is played, and its results: plain arrays, no database."""

@@ -1,4 +1,5 @@
-"""What a shard leaves behind, in pieces of a stated size: from whoever plays it to whoever keeps it."""
+"""The record of a shard in pieces of bounded size, from the process that plays it to the one that keeps
+it."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.rules.outcome import Ints
 
 LogLevel = Literal["queries", "changes", "games"]
-"""How much is recorded of a shard's queries: every row; rows that bettered a game's best image, hits, refused
-and flagged rows, and each game's first; or none."""
+"""How much is recorded of a shard's queries: `queries`: every row; `changes`: rows that bettered a game's
+best image, hits, refused and flagged rows, and each game's first; `games`: none."""
 
 PIECE_ROWS = 100_000
-"""Rows of all kinds in a piece, and those of one more volley at most."""
+"""A piece holds at most so many rows of all kinds, plus those of one volley."""
 PIECE_SECONDS = 1.0
-"""After so long a piece leaves with what it holds, so that whoever waits sees how far a shard is."""
+"""A piece is sent after so many seconds even if it is not full, so that progress can be seen."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Piece:
 
     Attributes:
         answered: how many queries were charged since the piece before, recorded or not.
-        games: how all of the shard's games ended: in the last piece alone.
-        purposes: by purpose, [3] of all of the shard's queries, those refused, those flagged: in the last.
+        games: how all of the shard's games ended; only in the last piece.
+        purposes: by purpose, [3]: how many of the shard's queries there were, were refused, were flagged;
+            only in the last piece.
     """
 
     queries: list[QueryRows] = field(default_factory=list)
@@ -41,13 +43,13 @@ class Piece:
 
 
 class Recorder(Protocol):
-    """Keeps a shard's record: takes its pieces, in order. The piece that has `games` closes it."""
+    """Keeps a shard's record: receives its pieces in order. The piece with `games` is the last."""
 
     def record(self, piece: Piece) -> None: ...
 
 
 class Pieces:
-    """A `Listener` that cuts what a Referee reports of a shard into pieces for a recorder."""
+    """A `Listener` that cuts a Referee's reports on a shard into pieces for a recorder."""
 
     def __init__(self, recorder: Recorder, level: LogLevel = "queries") -> None:
         self.recorder, self.level = recorder, level
@@ -55,10 +57,11 @@ class Pieces:
         self._since = time.monotonic()
         self._purposes: dict[str, Ints] = {}
         self._games: GameRows | None = None
+        self._closed = False
 
     def queries(self, rows: QueryRows) -> None:
-        told = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
-        self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(told, np.int64)
+        counts = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
+        self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(counts, np.int64)
         self._answered += len(rows)
         if self.level == "changes":
             rows = _changes(rows)
@@ -85,9 +88,16 @@ class Pieces:
         self._games = rows
 
     def close(self) -> None:
-        """Let the last piece leave."""
+        """Let the last piece leave.
+
+        Raises:
+            ValueError: if no games were reported, or it was called before.
+        """
+        if self._closed:
+            raise ValueError("a shard's record was closed before")
         if self._games is None:
             raise ValueError("a shard must end with its games; none were reported")
+        self._closed = True
         self._leave(games=self._games, purposes=self._purposes)
 
     def _cut(self) -> None:
@@ -102,7 +112,7 @@ class Pieces:
 
 
 def _changes(rows: QueryRows) -> QueryRows:
-    """The rows of level `changes`."""
+    """The rows recorded at level `changes`."""
     kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
     columns = {f.name: getattr(rows, f.name)[kept] for f in fields(rows) if f.name != "purpose"}
     return replace(rows, **columns)

@@ -1,4 +1,4 @@
-"""What the Referee reports as it happens, in numpy columns; the log, and anybody else, listens."""
+"""What the Referee reports as it happens, in numpy columns: for the log or any other listener."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class QueryRows:
 
 @dataclass(frozen=True)
 class MarkRows:
-    """The verdicts on the images that stood as the games' final ones at query count `at`, [m] each.
+    """The verdicts on the images that counted as the games' final ones at query count `at`, [m] each.
 
     Attributes:
         turn: the turn at which the image judged was sent; 0 for the clean image.
-        answered: a hit was answered by then.
+        answered: a hit had been answered by then.
         vote: the share of fresh defended answers that are wrong.
         base: the hardened classifier alone is wrong.
         l2, linf: the distances of the hit; NaN without one.
@@ -76,7 +76,7 @@ class NoteRows:
 
 @dataclass(frozen=True)
 class GameRows:
-    """How games ended, [G] each: all of a shard at once, or those that ended in a step of an environment.
+    """How games ended, [G] each: all games of a shard, or those that ended in a step of an environment.
 
     Attributes:
         game: the games' places in the shard.
@@ -87,7 +87,7 @@ class GameRows:
         answered, vote, base: the verdicts on the final image.
         hit_at: turn of the first answered hit, 0 for none.
         accepted_at: turn of the first hit that the attacker's own rule accepted, 0 for none.
-        l2, linf: distances of the final image where it is a hit, else NaN.
+        l2, linf: distances of the final image if it is a hit, else NaN.
         final: [G,C,H,W] float32, the final images as submitted.
     """
 
@@ -113,10 +113,10 @@ class GameRows:
 
 
 class Listener(Protocol):
-    """Hears a shard as it is played; `games` is heard once, last.
+    """Receives the reports on a shard while it is played; `games` comes once, as the last.
 
-    In an environment, where new games are dealt in the places of ended ones, it is heard whenever games have
-    ended: what was heard of a place since the last time belongs to the game that ended there.
+    In an environment, new games take the places of ended ones, and `games` comes whenever games have ended:
+    the earlier reports on such a place, since the last `games` about it, belong to the game that ended there.
     """
 
     def queries(self, rows: QueryRows) -> None: ...

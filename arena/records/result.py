@@ -1,4 +1,4 @@
-"""What came of a match played from Python."""
+"""The result of a match played from Python."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Result:
         originals: [G,C,H,W] the clean images, as the service got them.
         games: how the games ended, one entry each.
         marks: the verdicts at each reported query count, the clean images' at 0.
-        rows: every charged query, one entry a volley, where `keep_rows` asked for them, else none; `game`
-            counts over the match.
-        prefix: all marks are of one run. Else each is the end of a run of its own with that budget, and
-            games and rows are those of the longest.
+        rows: every charged query, one entry a volley, if `keep_rows` was set, else none; `game` counts over
+            the match.
+        prefix: whether all marks are of one run. Otherwise each is the end of its own run with that budget,
+            and games and rows are those of the longest.
     """
 
     threat: Threat
@@ -124,8 +124,8 @@ class Result:
         return _share(np.where(near, lost, 0.0))
 
     def curve(self) -> tuple[Ints, Floats]:
-        """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget; after
-        those reported alone where each was played by itself (`prefix`)."""
+        """The accuracy left (verdict `answered`) after each number of queries from 0 to the budget; only
+        after the reported counts if each was played by itself (`prefix`)."""
         if not self.prefix:
             counts = np.array(sorted(self.marks))
             return counts, np.array([self.accuracy(at=count) for count in counts.tolist()])
@@ -140,7 +140,7 @@ class Result:
         return self.games if at is None else self.marks[at]
 
     def _distance(self, at: int | None) -> Floats:
-        """Of the played games, infinite without a hit."""
+        """The distances of the played games, infinite for a game without a hit."""
         distance = np.asarray(getattr(self._standing(at), self.threat.norm), dtype=np.float64)[self.played]
         return np.where(np.isnan(distance), np.inf, distance)
 
@@ -175,7 +175,8 @@ def join_games(parts: Sequence[GameRows]) -> GameRows:
 
 
 def join_marks(parts: Sequence[MarkRows], games: int) -> MarkRows:
-    """Verdicts at one query count, heard piece by piece with `game` counted over the match, in its order."""
+    """Verdicts at one query count, received piece by piece with `game` counted over the match, in its
+    order."""
     columns = {
         f.name: np.concatenate([getattr(p, f.name) for p in parts])
         for f in fields(MarkRows)

@@ -1,4 +1,4 @@
-"""What a runner tells the log about runs and matches before they are played."""
+"""What a runner records about runs and matches before they are played."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from arena.rules.threat import Threat
 
 @dataclass(frozen=True)
 class RunInfo:
-    """A scenario as it is about to be played.
+    """A scenario that is about to be played.
 
     Attributes:
         scenario: the name of the scenario file.
         versions: of the program and of what its results depend on, by name.
         device: in words.
-        fingerprint: of all that decides the results; a run with the same one can be gone on with.
+        fingerprint: of everything that decides the results; an interrupted run with the same one can be
+        continued.
         level: how much is logged.
         batch: the resolved batch size.
-        resolved: the scenario with nothing left open, as JSON can hold it.
+        resolved: the scenario with all defaults filled in, as JSON values.
     """
 
     scenario: str
@@ -38,21 +39,23 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class MatchInfo:
-    """One attacker against one defended classifier, as it is about to be played.
+    """One attacker against one defended classifier, about to be played.
 
     Attributes:
         number: the match's place in its scenario, from 0.
-        fingerprint: of all that decides the match's results.
+        fingerprint: of all that decides the match's results and what is recorded of them
+            (`arena.scenario.identity`): whichever run wants a match of this fingerprint may use this one.
         attacker, defender: names of agents, with the parameters that make them again.
         classifier, classifier_sha, dataset, dataset_sha: names, and what tells their contents apart.
         classes: how many labels there are.
         image_shape: (C, H, W).
         at: query counts at which verdicts are reported.
         repeats: how often the games are played, with new seeds.
-        verdict: the one that heads the result.
+        verdict: the headline of the result.
         radii: distances in the threat's norm within which success is reported.
         block, title: of the scenario's block; of the match within it, where the same agents play several.
         attacker_title, defender_title: for tables; the names where empty.
+        utility: on how many clean images the defended classifier is evaluated beside the match; 0: not.
         facts: what the defender found as it was fitted, as JSON can hold it.
     """
 
@@ -77,4 +80,5 @@ class MatchInfo:
     title: str = ""
     attacker_title: str = ""
     defender_title: str = ""
+    utility: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What came of a run, for people: tables on the terminal, and one HTML file (DESIGN.md)."""
+"""The results of a run for readers: tables on the terminal, and one HTML file (docs/design.md)."""
 
 from arena.report.html import write_report
 from arena.report.summary import read_run

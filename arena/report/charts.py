@@ -1,4 +1,4 @@
-"""Accuracy-against-queries curves as SVG that takes its colours from the page."""
+"""Accuracy-against-queries curves as SVG, in the colours of the page that holds them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 from arena.report.summary import Row
 
 COLOURS = 7
-"""Colours of the page's palette, `--c0` and on; more lines than that repeat them in other dashes."""
+"""Colours of the page's palette, `--c0` and on; further lines repeat them with other dashes."""
 DASHES = ("solid", (0, (6, 2)), (0, (2, 1.5)))
 LONG = 1000
 """Budgets beyond this are drawn on a logarithmic axis."""
@@ -40,14 +40,14 @@ _STYLE: Any = {
 
 
 def curves(lines: Sequence[tuple[int, Row]], prefix: str) -> str:
-    """One chart, an SVG element to stand in a page.
+    """One chart, an SVG element for a page.
 
     A line is the accuracy left by `answered` after each query; at the reported counts a circle stands for
     `vote` and a cross for `base`.
 
     Args:
         lines: the matches, each with the number of its colour; at least one of them has games.
-        prefix: of the element's ids, which must not meet those of the page's other charts.
+        prefix: of the element's ids, which must differ from those of the page's other charts.
     """
 
     def draw(axes: Axes) -> None:
@@ -60,7 +60,7 @@ def curves(lines: Sequence[tuple[int, Row]], prefix: str) -> str:
 
 
 def chart(draw: Callable[[Axes], None], prefix: str) -> str:
-    """What `draw` draws, an SVG element to stand in a page; `prefix` is of its ids."""
+    """What `draw` draws, as an SVG element for a page; its ids begin with `prefix`."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.2, 2.7), layout="constrained")
         FigureCanvasSVG(figure)
@@ -113,7 +113,8 @@ def _first(budget: int) -> int:
 
 
 def _for_page(svg: str, prefix: str) -> str:
-    """Without what only a file needs; colours by the page's variables, ids of its own."""
+    """The SVG without what only a file needs; colours by the page's variables, ids that begin with the
+    prefix."""
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg)
     svg = re.sub(r'xlink:href="#', 'href="#', svg)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from arena.log.answers import PurposeCounts
 
 ESTIMATION = ("gradient", "candidate")
-"""The purposes of an estimate's queries, the attackers' words for them: what a detector is to tell."""
+"""Purposes of an estimate's queries, as attackers name them: those that a detector should flag."""
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Of a match: what its queries came to by purpose, most queries first."""
+    """The flagged queries of a match: counts by purpose, most queries first."""
 
     asked: tuple[PurposeCounts, ...]
 
@@ -23,7 +23,8 @@ class Detection:
         return sum(own.flagged for own in self.asked)
 
     def share(self, purposes: Iterable[str] | None = None) -> float:
-        """The share flagged of the queries with these purposes, of all without any; NaN without queries."""
+        """The share flagged of the queries with these purposes (of all, if none is named); NaN without
+        queries."""
         wanted = None if purposes is None else set(purposes)
         own = [a for a in self.asked if wanted is None or a.purpose in wanted]
         queries = sum(a.queries for a in own)
@@ -31,12 +32,12 @@ class Detection:
 
     @property
     def estimation(self) -> float:
-        """The share flagged of estimation queries: 1 less the detector's false negatives."""
+        """The share flagged of estimation queries: 1 minus the detector's false negatives."""
         return self.share(ESTIMATION)
 
 
 def purposes_of(matches: Sequence[Detection]) -> list[str]:
-    """The purposes that matches asked for, most queries first."""
+    """The purposes of the queries of matches, most queries first."""
     count: dict[str, int] = {}
     for detection in matches:
         for own in detection.asked:

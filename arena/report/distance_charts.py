@@ -1,4 +1,4 @@
-"""Distance and success against queries as SVG that takes its colours from the page."""
+"""Distance and success against queries as SVG, in the colours of the page that holds them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SPREAD: tuple[tuple[float, tuple[float, ...]], ...] = (
     (0.25, (1, 1.5, 2, 3, 4, 5, 7)),
     (0, (1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5, 5, 6, 7, 8, 9)),
 )
-"""Which multiples of powers of ten have ticks on an axis of more than so many decades."""
+"""The multiples of powers of ten with ticks, on an axis of more than so many decades."""
 
 
 def distance_curves(lines: Sequence[tuple[int, Distances]], norm: str, prefix: str) -> str:
@@ -34,7 +34,7 @@ def distance_curves(lines: Sequence[tuple[int, Distances]], norm: str, prefix: s
     Args:
         lines: the distances, each with the number of its colour; at least one has a finite median.
         norm: the axis's name.
-        prefix: of the element's ids, which must not meet those of the page's other charts.
+        prefix: of the element's ids, which must differ from those of the page's other charts.
     """
 
     def draw(axes: Axes) -> None:
@@ -95,7 +95,7 @@ def _dress(axes: Axes, lines: Sequence[tuple[int, Distances]]) -> None:
 
 
 def _ticks(axis: Axis, low: float, high: float, form: str) -> None:
-    """Ticks of a logarithmic axis, more of them where it is short."""
+    """Ticks of a logarithmic axis, more of them on a short axis."""
     decades = math.log10(high / low)
     subs = next(multiples for least, multiples in _SPREAD if decades > least)
     axis.set_major_locator(LogLocator(10, subs=subs, numticks=12))

@@ -1,4 +1,4 @@
-"""How near adversarial images came, by query count: medians, and success within radii."""
+"""How close adversarial images came, by query count: medians, and success within radii."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from arena.rules.threat import TOLERANCE
 
 @dataclass(frozen=True)
 class Distances:
-    """Of a match under objective `minimum`, over the games played, by query count, the budget last.
+    """The distances of a match under objective `minimum`, over the games played, by query count, the budget
+    last.
 
     Attributes:
         median: of the distances in the threat's norm, infinite for a game without a hit.
@@ -29,7 +30,8 @@ class Distances:
 
     @property
     def lines(self) -> list[tuple[float, Verdict, str]]:
-        """What a table shows of `within`: radius, verdict and its name; one for all where they agree."""
+        """The rows of a table for `within`: radius, verdict and its name; one row for all verdicts that
+        agree."""
         lines: list[tuple[float, Verdict, str]] = []
         for radius, rates in self.within.items():
             if all(len(set(by_verdict.values())) == 1 for by_verdict in rates.values()):
@@ -68,7 +70,8 @@ def distances(
 
 
 def joined(parts: Sequence[Distances]) -> Distances:
-    """The distances of matches of the same agents with other budgets as those of one: at a budget its own."""
+    """Distances of matches of the same agents with several budgets as those of one match: each count uses the
+    match that has it as its budget."""
     counts = sorted({at for part in parts for at in part.counts})
     by = {at: part for part in parts for at in part.counts} | {part.counts[-1]: part for part in parts}
     return Distances(
@@ -80,7 +83,7 @@ def joined(parts: Sequence[Distances]) -> Distances:
 def _at(
     norm: str, outcomes: LoggedGames, marks: LoggedMarks, at: int
 ) -> tuple[Floats, Mapping[Verdict, Floats | Bools]]:
-    """The games' distances and verdicts [n] by the marks that stood at query count `at`."""
+    """The games' distances and verdicts [n] by the last marks up to query count `at`."""
     row = standing(outcomes.game, marks, at)
     none = row < 0
     lost = {v: np.where(none, 0, getattr(marks, v)[row]) for v in get_args(Verdict)}

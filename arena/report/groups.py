@@ -1,7 +1,7 @@
-"""Matches that belong into one table: one world, one threat, attackers crossed with defenders.
+"""Matches that belong in one table: one world, one threat, attackers crossed with defenders.
 
-What an attacker knows is part of the threat; and where a threat grants the detector or the weights, one that
-made use of them shares no table with one that went by answers alone.
+What an attacker knows is part of the threat. If a threat grants the detector or the weights, an attacker that
+used them is not in one table with one that used answers only.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from arena.rules.threat import Threat
 
 @dataclass(frozen=True)
 class Side:
-    """An attacker or a defender of a group: how it is called there, and its parameters."""
+    """An attacker or a defender of a group: its label there, and its parameters."""
 
     label: str
     title: str
@@ -30,19 +30,19 @@ class Side:
 
     @property
     def values(self) -> list[tuple[str, str]]:
-        """The parameters as text, those of a stack's defenders by their places in it."""
+        """The parameters as text; those of a stack's defenders by their places in it."""
         return _without_names(self.params.get("defenders", self.params))
 
 
 class Group:
-    """Matches of one block in one world under one threat; only budgets may differ, by an attacker's
-    convention, or where it played once for each reported query count.
+    """Matches of one block in one world under one threat. Only budgets may differ: by an attacker's
+    convention, or if it played once for each reported query count.
 
     Attributes:
         rows: the matches, in the order of the scenario.
-        attackers, defenders: in the order of their first match; their labels tell them apart.
-        by_attacker: the matches of each attacker, those of one query count among several apart.
-        nearest: whether results are distances (objective `minimum`), not accuracy left.
+        attackers, defenders: in the order of their first match; their labels are distinct.
+        by_attacker: the matches of each attacker, separated by query count if there are several.
+        nearest: whether results are distances (objective `minimum`), not the accuracy left.
     """
 
     def __init__(self, rows: Sequence[Row]) -> None:
@@ -66,8 +66,8 @@ class Group:
         self.nearest = info[0].threat.objective == "minimum"
 
     def cell(self, attacker: int, defender: int) -> Row | None:
-        """The match of an attacker and a defender, by their places, that of the largest budget; None where
-        there is none."""
+        """The match of an attacker and a defender, by their places; the one with the largest budget, or None
+        if there is none."""
         return next((row for a, d, row in self.cells if (a, d) == (attacker, defender)), None)
 
     def distances(self, attacker: int, defender: int) -> Distances | None:
@@ -88,24 +88,24 @@ class Group:
 
     def worst(self, defender: int) -> Row | None:
         """The match that leaves a defender the least accuracy, or the least median distance, among those with
-        finished games; of several query counts at the largest."""
+        finished games; with several query counts, at the largest."""
         rows = [row for _, d, row in self.cells if d == defender and row.drawn]
         return min(rows, key=self.left, default=None)
 
     def is_worst(self, row: Row, defender: int) -> bool:
-        """Whether a match with finished games leaves a defender as little as the worst one does."""
+        """Whether a match with finished games leaves a defender as little as its worst match."""
         worst = self.worst(defender)
         return worst is not None and self.left(row) == self.left(worst)
 
     def left(self, row: Row) -> float:
-        """What a match with finished games leaves at its budget: accuracy, or the median distance; infinite
-        where no game was played."""
+        """What a match with finished games leaves the defender at its budget: accuracy, or the median
+        distance; infinite if no game was played."""
         if not self.nearest:
             return row.headline.value
         return row.distance_median if row.played else math.inf
 
     def utility(self, defender: int) -> Utility | None:
-        """A defender's utility, by its first match that has one."""
+        """A defender's utility, from its first match that has one."""
         found = (row.utility for _, d, row in self.cells if d == defender)
         return next((utility for utility in found if utility is not None), None)
 
@@ -116,7 +116,7 @@ class Group:
         return any(row.detection.flagged for row in rows) or (utility is not None and utility.flagged > 0)
 
     def purposes(self, defenders: Sequence[int]) -> list[str]:
-        """What was asked for in the matches of defenders, most queries first."""
+        """The purposes of the queries in the matches of `defenders`, most queries first."""
         rows = [row for (_, d), series in self._series.items() if d in defenders for row in series]
         return purposes_of([row.detection for row in rows])
 
@@ -125,7 +125,7 @@ class Group:
         return any(row.utility for row in self.rows)
 
     def facts(self, defender: int) -> list[tuple[str, str]]:
-        """What a defender found as it was fitted, by the facts of its first match that has any."""
+        """What a defender found when it was fitted, from its first match that has such facts."""
         rows = (row for _, d, row in self.cells if d == defender)
         facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
@@ -171,8 +171,9 @@ class Group:
 
 
 def grouped(rows: Sequence[Row]) -> list[Group]:
-    """Consecutive matches with the same block, world and rules, until a pair of agents comes again for the
-    same of its query counts; insiders apart from those that used no knowledge they may have been granted."""
+    """Consecutive matches with the same block, world and rules. A new group begins if a pair of agents comes
+    again with the same query counts; attackers that used insider knowledge are apart from those that did
+    not."""
     groups: list[list[Row]] = []
     key, pairs = "", set[str]()
     for row in rows:
@@ -199,7 +200,7 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
 
 
 def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """What JSON values hold, one (key, text) each; the keys of inner ones are joined with dots."""
+    """The content of JSON values, one (key, text) each; the keys of nested ones are joined with dots."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from flat(inner, f"{key}.{name}" if key else str(name))
@@ -215,12 +216,12 @@ def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _without_names(value: Any) -> list[tuple[str, str]]:
-    """As text, without the names of defenders, which the titles say."""
-    return [(key, said) for key, said in flat(value) if key.rpartition(".")[2] != "name"]
+    """Parameters as text, without the names of defenders, which are in the titles."""
+    return [(key, text) for key, text in flat(value) if key.rpartition(".")[2] != "name"]
 
 
 def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side, ...], list[int]]:
-    """The different agents, and which of them each one is."""
+    """The distinct agents, and for each agent its index among them."""
     known: dict[str, int] = {}
     different: list[tuple[str, Mapping[str, Any]]] = []
     places = []
@@ -235,7 +236,7 @@ def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side,
 
 
 def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[int]) -> tuple[Side, ...]:
-    """Attackers; those granted more queries than others with their budgets in their labels."""
+    """Attackers, with the budget in the label of one that has more queries than others."""
     budget = {i: max(b for j, b in zip(own, budgets, strict=True) if i == j) for i in own}
     least = min(budget.values())
     return tuple(
@@ -245,12 +246,12 @@ def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[i
 
 
 def _labels(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Titles, with the parameters that tell apart those of the same title."""
+    """Titles, with the parameters that differ among equal titles."""
     values = [dict(flat(params)) for _, params in agents]
     labels = []
     for (title, _), own in zip(agents, values, strict=True):
         others = [v for (t, _), v in zip(agents, values, strict=True) if t == title]
         keys = [k for k in own if len({v.get(k) for v in others}) > 1]
-        said = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
-        labels.append(f"{title} ({said})" if said else title)
+        text = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
+        labels.append(f"{title} ({text})" if text else title)
     return labels

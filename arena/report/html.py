@@ -1,4 +1,4 @@
-"""A run's report: one HTML file that needs nothing beside it."""
+"""A run's report: one HTML file that needs no other file."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Chart:
     """The curves of a defender.
 
     Attributes:
-        svg: the drawing; said: the same in words.
+        svg: the drawing; description: the same in words.
     """
 
     title: str
     svg: Markup
-    said: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Section:
     """What the page shows of a group.
 
     Attributes:
-        near: of distance and of success within radii, against queries.
+        near: charts of distance and of success within radii, against queries.
         flagging: the places of defenders that flagged something.
         games: pictures by match; missing: why some have no originals.
     """
@@ -159,14 +159,14 @@ def _section(
 
 
 def _charts(group: Group, place: int) -> list[Chart]:
-    """One chart a defender, one line an attacker."""
+    """One chart per defender, one line per attacker."""
     charts = []
     for d, side in enumerate(group.defenders):
         cells = [(a, group.cell(a, d)) for a in range(len(group.attackers))]
         lines = [(a, row) for a, row in cells if row is not None and row.drawn]
         if lines:
             svg = Markup(curves(lines, f"g{place}d{d}"))
-            charts.append(Chart(side.label, svg, _said(group, side, lines)))
+            charts.append(Chart(side.label, svg, _accuracy_in_words(group, side, lines)))
     return charts
 
 
@@ -178,10 +178,10 @@ def _near(group: Group, place: int) -> list[Chart]:
         found = [(a, group.distances(a, d)) for a in range(len(group.attackers))]
         lines = [(a, own) for a, own in found if own is not None]
         if any(0 < m.value < math.inf for _, own in lines for m in own.median.values()):
-            said = _told(group, lines, lambda own, at: words.number(own.median[at].value))
+            text = _in_words(group, lines, lambda own, at: words.number(own.median[at].value))
             svg = Markup(distance_curves(lines, norm, f"g{place}d{d}m"))
             title = f"{side.label}: median {norm}"
-            charts.append(Chart(title, svg, f"Median distance that {side.label} leaves, by queries. {said}."))
+            charts.append(Chart(title, svg, f"Median distance that {side.label} leaves, by queries. {text}."))
         for r, radius in enumerate(lines[0][1].within if lines else ()):
             if radius < math.inf:
                 charts.append(_within(group, side, lines, radius, f"g{place}d{d}r{r}"))
@@ -193,16 +193,18 @@ def _within(
 ) -> Chart:
     verdict = next(row for _, side, row in group.pairs if side is defender).match.info.verdict
     svg = Markup(success_curves([(a, own, verdict) for a, own in lines], radius, prefix))
-    said = _told(group, lines, lambda own, at: f"{words.percent(own.within[radius][at][verdict].value)} %")
+    text = _in_words(
+        group, lines, lambda own, at: f"{words.percent(own.within[radius][at][verdict].value)} %"
+    )
     of = f"{words.NORMS[group.threat.norm]} ≤ {words.number(radius)}"
     return Chart(
         f"{defender.label}: {of}, by {verdict}",
         svg,
-        f"Success against {defender.label} within {of} by {verdict}, by queries. {said}.",
+        f"Success against {defender.label} within {of} by {verdict}, by queries. {text}.",
     )
 
 
-def _told(
+def _in_words(
     group: Group, lines: Sequence[tuple[int, Distances]], value: Callable[[Distances, int], str]
 ) -> str:
     return "; ".join(
@@ -211,7 +213,7 @@ def _told(
     )
 
 
-def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
+def _accuracy_in_words(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
     left = "; ".join(
         f"{group.attackers[a].label}: "
         + ", ".join(
@@ -223,7 +225,7 @@ def _said(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str
 
 
 def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:
-    """What was played, where and with what."""
+    """What was played, where, and with which versions."""
     info = run.info
     ended = "not yet" if run.ended is None else f"{run.ended:%Y-%m-%d %H:%M:%S} UTC"
     facts: list[tuple[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Tables on the terminal for what only some matches have: distances, and queries that a defender flagged."""
+"""Terminal tables of measures that only some matches have: distances, and queries that a defender flagged."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from arena.report.words import NORMS, NOTHING, between, number, percent, span
 from arena.rules.outcome import Verdict
 
 WIDEST_NAME = 24
-"""Columns for agents' names, which are folded beyond, so that the numbers have room."""
+"""Width of the columns of agents' names, which are folded if longer, to leave room for the numbers."""
 MOST_PURPOSES = 5
-"""Purposes that find room in a table: those that most queries had."""
+"""How many purposes a table shows: those with the most queries."""
 
 
 def distance_table(group: Group, most: int, intervals: int) -> Table:
-    """A line a match for the medians, and one for each radius: the shares won within it by each verdict.
+    """One line per match for the medians, and one per radius: the shares won within it, by verdict.
 
     Args:
-        most: query counts shown, the last ones.
-        intervals: at how many of them, the last ones, intervals are shown: at a radius that of the headline.
+        most: how many query counts are shown, the last ones.
+        intervals: at how many of these, the last ones, intervals are shown; at a radius, of the headline
+            verdict.
     """
     norm = NORMS[group.threat.norm]
     places = [(a, d) for a in range(len(group.attackers)) for d in range(len(group.defenders))]
@@ -56,7 +57,7 @@ def distance_table(group: Group, most: int, intervals: int) -> Table:
 
 
 def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Row) -> list[list[str]]:
-    """The medians of a match, then what was won within each radius."""
+    """The medians of a match, then the shares won within each radius."""
     near = set(counts[len(counts) - intervals :])
     medians = [
         f"{number(m.value)}{f' {between(m)}' * (at in near)}" if (m := own.median.get(at)) else ""
@@ -70,15 +71,15 @@ def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Ro
 
 
 def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
-    """By the three verdicts; one share where they agree."""
+    """The shares by the three verdicts; one share if they agree."""
     shares = dict.fromkeys(percent(rates[verdict].value) for verdict in VERDICTS)
-    said = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
-    return f"{said} {span(rates[row.match.info.verdict])}" if interval else said
+    text = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
+    return f"{text} {span(rates[row.match.info.verdict])}" if interval else text
 
 
 def detection_table(group: Group) -> Table | None:
-    """Flagged shares of clean images, of estimation queries, of all queries and by purpose, a row a match;
-    None where no defender flagged anything."""
+    """Flagged shares of clean images, of estimation queries, of all queries and by purpose, one row per
+    match; None if no defender flagged anything."""
     flagging = [d for d in range(len(group.defenders)) if group.flags(d)]
     if not flagging:
         return None

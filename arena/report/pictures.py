@@ -20,11 +20,11 @@ from arena.log.answers import LoggedGame, LoggedMatch, LoggedRun
 from arena.report.summary import Row
 
 MOST = 30
-"""Games with pictures in a report."""
+"""The most games with pictures in a report."""
 PER_MATCH = 3
-"""Games with pictures of one match."""
+"""The most games with pictures of one match."""
 BYTES = 3_000_000
-"""What all pictures of a report may take together."""
+"""The most bytes of all pictures of a report together."""
 FACTORS = [m * 10**e for e in range(4) for m in (1, 2, 5)]
 
 Pixels = NDArray[np.float32]
@@ -35,9 +35,9 @@ class Picture:
     """A game that was won; the images as data URLs.
 
     Attributes:
-        original, difference: None where the data set is not at hand.
-        factor: by which the difference is amplified around grey.
-        answered: the label answered for the adversarial image; None where it is no hit, or was not logged.
+        original, difference: None if the data set is not available.
+        factor: how much the difference is amplified around grey.
+        answered: the label answered for the adversarial image; None if it is no hit or was not logged.
     """
 
     game: LoggedGame
@@ -59,7 +59,7 @@ class Originals:
         self._known: dict[str, Dataset | str] = {}
 
     def of(self, match: LoggedMatch) -> Dataset | str:
-        """The data set of a match, or in one sentence why it is not at hand."""
+        """The data set of a match, or a sentence on why it is not available."""
         described = self._matches[match.info.number] if match.info.number < len(self._matches) else {}
         spec = described.get("world", {}).get("dataset")
         key = f"{spec} {match.info.dataset_sha}"
@@ -83,7 +83,7 @@ class Originals:
 
 
 def choose(rows: Sequence[Row]) -> dict[int, int]:
-    """How many games to show by match id: the same for all matches with a hit while there is room."""
+    """How many games to show, by match id: the same number for all matches with a hit, up to the limits."""
     won = [row for row in rows if len(row.curve.turn)]
     if not won:
         return {}
@@ -126,7 +126,7 @@ def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | 
 
 
 def data_url(image: Pixels) -> str:
-    """An image [C,H,W] in [0,1] as a PNG in a data URL; neither grey nor RGB, the mean of its channels."""
+    """An image [C,H,W] in [0,1] as a PNG in a data URL; if neither grey nor RGB, the mean of its channels."""
     pixels = (np.clip(image, 0, 1) * 255).round().astype(np.uint8)
     shown = pixels.transpose(1, 2, 0) if len(pixels) == 3 else pixels.mean(axis=0).round().astype(np.uint8)
     file = io.BytesIO()
@@ -141,7 +141,7 @@ def _clean(dataset: Dataset, image: int) -> Pixels:
 
 
 def _factor(difference: Pixels) -> int:
-    """The largest factor of a few round ones that leaves no pixel of the difference beyond black or white."""
+    """The largest of a few round factors that keeps every pixel of the difference within black and white."""
     most = float(np.abs(difference).max())
     fits = [factor for factor in FACTORS if factor * most <= 0.5 + 1e-6]
     return fits[-1] if fits and most > 0 else 1

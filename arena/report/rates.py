@@ -1,8 +1,8 @@
 """Shares and medians of games with their intervals.
 
-Rates carry 95 % Wilson intervals. Games lost by `vote` count with their shares, and replays of one image
-count as one image with the mean of its games: a share varies no more than a yes or no with the same mean, so
-that both intervals err on the wide side.
+Rates have 95 % Wilson intervals. Games lost by `vote` count with their shares, and replays of one image count
+as one image with the mean of its games. A share varies no more than a yes or no with the same mean, so both
+intervals are at least wide enough.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from arena.statistics import median_interval, wilson
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) where there are no games."""
+    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) if there are no games."""
 
     value: float
     low: float
@@ -28,7 +28,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Median:
-    """A median distance with its 95 % interval, which may be infinite; NaN where there are no games."""
+    """A median distance with its 95 % interval, which may be infinite; NaN if there are no games."""
 
     value: float
     low: float
@@ -53,17 +53,18 @@ def median_of(distance: Floats, image: Ints) -> Median:
 
 
 def median(values: Ints | Floats) -> float:
-    """Of values that may be infinite; the mean of two middle ones is infinite where one of them is."""
+    """The median of values that may be infinite; a mean of two middle values is infinite if one of them
+    is."""
     return float(np.median(values)) if len(values) else math.nan
 
 
 def mean(values: Ints | Floats) -> float:
-    """NaN without any."""
+    """The mean or median; NaN without values."""
     return float(values.mean()) if len(values) else math.nan
 
 
 def standing(game: Ints, marks: LoggedMarks, at: int) -> Ints:
-    """[n] the place in `marks` of each game's last mark up to query count `at`; -1 for none."""
+    """[n] the place in `marks` of each game's last mark up to query count `at`; -1 if there is none."""
     order = np.argsort(game)
     upto = np.flatnonzero(marks.at <= at)
     place = order[np.searchsorted(game[order], marks.game[upto])]

@@ -1,4 +1,4 @@
-"""A run's matches in numbers, from the log's questions."""
+"""A run's matches in numbers, queried from the log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from arena.rules.outcome import Bools, Floats, Reason, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 BROKEN: tuple[Reason, ...] = ("error", "stalled")
-"""Reasons that say that an attacker's code did not play a game to its end."""
+"""Reasons that mean that an attacker's code did not play a game to its end."""
 
 
 @dataclass(frozen=True)
@@ -31,23 +31,23 @@ class Row:
     Attributes:
         match: as it is in the log.
         shards, begun: how many shards are finished, and how many were begun.
-        seconds: spent on the finished ones, added up.
+        seconds: the time spent on the finished ones.
         drawn, played: games; those that the classifier did not lose before they began.
-        clean: share of the games drawn that the hardened classifier gets right on the clean image.
-        left: the accuracy left, over the games drawn, by query count and verdict, from 0 on where the log
-            tells: by `vote`, what fresh answers to the clean images leave; the budget last.
+        clean: share of the games drawn whose clean image the hardened classifier gets right.
+        left: the accuracy left, over the games drawn, by query count and verdict; from 0 on if the log
+            records it (by `vote`, the share of right fresh answers to the clean images); the budget last.
         success: share of the games played that the attacker wins, by verdict on the final image.
-        accepted: share won by hits that the attacker's own rule accepted; None where it has no such rule.
+        accepted: share won by hits that the attacker's own rule accepted; None if it has no such rule.
         queries_mean, queries_median: charged per game played; NaN without any.
         hit_mean, hit_median: turn of the first hit, over the games with one; NaN without any.
-        distance_median: of the final image in the threat's norm over the games played; infinite where it is
+        distance_median: of the final image in the threat's norm over the games played; infinite if it is
             no hit.
         queries, refused, insider: queries charged, refused, and insider evaluations, in all.
         reasons: how many games ended for each reason.
         trouble: the first error that was noted, "" without any.
         curve: hits against queries.
         distances: by query count; None under another objective than `minimum`.
-        utility: of the defended classifier, on clean images; None where it was not measured.
+        utility: of the defended classifier, on clean images; None if it was not measured.
         detection: what the defender flagged.
     """
 
@@ -82,7 +82,7 @@ class Row:
 
     @property
     def headline(self) -> Rate:
-        """The accuracy left at the budget, by the verdict that heads the match's result."""
+        """The accuracy left at the budget, by the match's headline verdict."""
         return self.left[self.budget][self.match.info.verdict]
 
     @property
@@ -98,7 +98,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Progress:
-    """Finished shards of a run, and how many it comes to."""
+    """How many shards of a run are finished, and how many it has in all."""
 
     finished: int
     expected: int
@@ -129,7 +129,9 @@ def read_rows(log: Log, run_id: int) -> list[Row]:
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
         detection = Detection(tuple(questions.asked(log, match.id)))
-        rows.append(replace(row, utility=questions.utility(log, match.id), detection=detection))
+        rows.append(
+            replace(row, utility=questions.utility(log, match.id, match.info.utility), detection=detection)
+        )
     return rows
 
 
@@ -178,7 +180,7 @@ def progress(run: LoggedRun, rows: list[Row]) -> Progress:
     """How far a run is."""
     expected = {row.match.info.number: row.begun for row in rows}
     for number, described in enumerate(run.info.resolved.get("matches", ())):
-        drawn = described.get("drawn", described["games"])  # logs of the first layout do not tell
+        drawn = described.get("drawn", described["games"])  # logs of the first layout do not record it
         expected[number] = math.ceil(drawn / described["shard"]) * described["repeats"]
     return Progress(sum(row.shards for row in rows), sum(expected.values()))
 
@@ -186,7 +188,7 @@ def progress(run: LoggedRun, rows: list[Row]) -> Progress:
 def _left(
     match: LoggedMatch, outcomes: LoggedGames, marks: LoggedMarks, played: Bools
 ) -> dict[int, dict[Verdict, Rate]]:
-    """At the budget by the final images, before it by those that stood at the marks."""
+    """At the budget by the final images; before it by the images of the last marks."""
     budget = match.info.threat.budget
 
     def kept(lost: Floats | Bools) -> Rate:

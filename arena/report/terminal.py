@@ -17,9 +17,9 @@ from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
 
 PIPED_WIDTH = 120
-"""Columns where the output is no terminal."""
+"""Columns if the output is no terminal."""
 MOST_COUNTS = 4
-"""Query counts that find room in a table; the last ones are shown."""
+"""How many query counts a table shows, the last ones."""
 
 
 def print_results(console: Console, log: Log, run_id: int) -> None:
@@ -31,8 +31,8 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
     run, rows = read_run(log, run_id), read_rows(log, run_id)
     console = wide_enough(console)
     _print(console, f"[bold]{escape(run.info.title or run.info.scenario)}[/]")
-    if said := unfinished(run, progress(run, rows)):
-        _print(console, f"[yellow]{said}[/]")
+    if notice := unfinished(run, progress(run, rows)):
+        _print(console, f"[yellow]{notice}[/]")
     groups = grouped(rows)
     for group in groups:
         title = f"{group.title}: " if group.title else ""
@@ -47,8 +47,8 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         if (flagged := detection_table(group)) is not None:
             _print(console, "\nflagged, in percent")
             _print(console, flagged)
-    for said in _legend(groups):
-        _print(console, f"[dim]{said}[/]")
+    for line in _legend(groups):
+        _print(console, f"[dim]{line}[/]")
     if images := sorted({row.utility.images for row in rows if row.utility}):
         of = " or ".join(f"{count:,}" for count in images)
         _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
@@ -59,7 +59,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
 
 
 def wide_enough(console: Console) -> Console:
-    """The console, or one of `PIPED_WIDTH` columns where the output is no terminal and narrower."""
+    """The console, or one of `PIPED_WIDTH` columns if the output is no terminal and narrower."""
     if console.is_terminal or console.width >= PIPED_WIDTH:
         return console
     return Console(file=console.file, width=PIPED_WIDTH)
@@ -69,12 +69,12 @@ def warning(row: Row) -> str:
     """What a reader must know about games that were not played to their end."""
     info = row.match.info
     ended = " and ".join(f"{count} with {reason}" for reason, count in row.broken.items())
-    said = f"{info.attacker_title} against {info.defender_title}: of {row.played} games {ended} ended"
-    return f"{said}: {row.trouble}" if row.trouble else said
+    sentence = f"{info.attacker_title} against {info.defender_title}: of {row.played} games {ended} ended"
+    return f"{sentence}: {row.trouble}" if row.trouble else sentence
 
 
 def _matrix(group: Group) -> Table:
-    """Defenders by attackers: what each is worth on clean images, and its accuracy left at the budget."""
+    """Defenders by attackers: the utility of each on clean images, and its accuracy left at the budget."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
     for head in _utility_heads(group):
@@ -117,19 +117,19 @@ def _cell(group: Group, row: Row | None, defender: int) -> str:
 
 def _legend(groups: Sequence[Group]) -> list[str]:
     """What a reader must know of the tables' numbers."""
-    said = []
+    lines = []
     if any(not group.nearest for group in groups):
-        said.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
+        lines.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
     if any(group.nearest for group in groups):
-        said += [
+        lines += [
             "median distance over the games played, with 95 % intervals; ∞: no hit in half of them",
             "≤ r: percent won by an image within r: by answered/vote/base, or once where the three agree",
         ]
-    return said
+    return lines
 
 
 def _choices(group: Group) -> list[Table]:
-    """The results of a group, with fewer and fewer query counts and intervals."""
+    """The tables of a group's results, with fewer and fewer query counts and intervals."""
     if group.nearest:
         every = MOST_COUNTS + 1
         choices = ((every, every), (every, 1), (every, 0), (3, 1), (3, 0), (2, 0), (1, 0))
@@ -141,16 +141,16 @@ def _choices(group: Group) -> list[Table]:
 
 
 def _that_fits(console: Console, tables: Sequence[Table]) -> Table:
-    """The first table that the console has room for, else the last."""
+    """The first table that fits the console, else the last."""
     endless = console.options.update(max_width=10_000)
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     return next(fits, tables[-1])
 
 
 def _results(group: Group, most: int, intervals: bool) -> Table:
-    """One row a match, with `most` query counts before the budget, and intervals of success.
+    """One row per match, with `most` query counts before the budget, and intervals of success.
 
-    Without any count it is for a narrow console, and leaves out accepted hits too.
+    Without any count it is for a narrow console, and leaves out accepted hits, too.
     """
     early = sorted({at for row in group.rows for at in row.left if at < row.budget})
     counts = [0] * (0 in early) + [at for at in early if at][-most:] * (most > 0)

@@ -1,4 +1,4 @@
-"""Numbers and rules as a reader sees them."""
+"""Numbers and rules as readers see them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def number(value: float) -> str:
 
 
 def factor(value: float) -> str:
-    """How many times as much."""
+    """A factor, such as 1.5."""
     return NOTHING if math.isnan(value) else f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
@@ -74,7 +74,7 @@ def accuracy(utility: Utility) -> Rate:
 
 
 def epsilon(threat: Threat) -> str:
-    """The radius; that of an 8-bit image as such."""
+    """The radius; as a fraction of 255 if it is one."""
     steps = threat.epsilon * 255
     if threat.norm == "linf" and steps <= 64 and abs(steps - round(steps)) < 1e-6 and round(steps):
         return f"{round(steps)}/255"
@@ -83,11 +83,11 @@ def epsilon(threat: Threat) -> str:
 
 def rules(threat: Threat, budgets: set[int]) -> str:
     """A threat in one line."""
-    said = " or ".join(f"{budget:,}" for budget in sorted(budgets))
+    counts = " or ".join(f"{budget:,}" for budget in sorted(budgets))
     goal = f"targeted ({threat.targets})" if threat.targeted else threat.goal
     parts = [
         f"{NORMS[threat.norm]}, epsilon {epsilon(threat)}",
-        f"budget {said} queries",
+        f"budget {counts} queries",
         f"feedback {threat.feedback}",
         goal,
         f"objective {threat.objective}",
@@ -106,7 +106,7 @@ def rules(threat: Threat, budgets: set[int]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """As hours, minutes and seconds."""
+    """A time in hours, minutes and seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 

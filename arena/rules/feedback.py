@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
-    """What the attacker sees of logits [n,K] under a feedback (D6); hidden classes of `topk` carry 0."""
+    """What the attacker sees of logits [n,K] under a feedback (docs/design.md, D6); hidden classes of `topk`
+    carry 0."""
     if feedback == "label":
         return None
     if feedback == "logits":
@@ -15,6 +16,6 @@ def shown(scores: Tensor, feedback: str, top_k: int | None) -> Tensor | None:
     p = scores.softmax(dim=1)
     if top_k is None or top_k >= p.shape[1]:
         return p
-    # Not topk: among equals it keeps any, so that the label answered could be hidden.
+    # Not torch.topk: among equal scores it may keep any, and so hide the label that was answered.
     kept = scores.argsort(dim=1, descending=True, stable=True)[:, :top_k]
     return torch.zeros_like(p).scatter_(1, kept, p.gather(1, kept))

@@ -12,7 +12,7 @@ from arena.rules.threat import TOLERANCE, Norm, Quantisation
 FLOOR_GUARD = 1e-3
 """Added before the floor: float32 puts 15 of 256 values of x - 8/255 just below their level."""
 L2_GUARD = 1e-6
-"""By what share of the radius an l2 projection stays inside, so that float32 does not put it outside."""
+"""Share of the radius by which an l2 projection stays inside, so that rounding cannot put it outside."""
 
 
 def distances(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -27,7 +27,7 @@ def distance(x: Tensor, x0: Tensor, norm: Norm) -> Tensor:
 
 
 def reach(norm: Norm, epsilon: float, how: Quantisation) -> float:
-    """The radius that images can fill: in linf, on 8-bit levels, a whole number of them."""
+    """The largest radius that images can reach: in linf, on 8-bit levels, a whole number of levels."""
     if norm == "l2" or how == "none" or math.isinf(epsilon):
         return epsilon
     return math.floor(255 * epsilon + TOLERANCE) / 255
@@ -37,11 +37,11 @@ def project(x: Tensor, x0: Tensor, norm: Norm, epsilon: float, how: Quantisation
     """`x` brought into the ball of radius `epsilon` around `x0` and into [0,1], [n,C,H,W].
 
     In l2 a perturbation that is too long is scaled to the ball, then clipped to the box: the clip only
-    shortens it, since x0 lies in the box. What is inside both already comes back unchanged.
+    shortens it, since x0 lies in the box. An image that is already inside both stays unchanged.
 
-    Where the service quantises (`how`; `x0` is on its levels), the image is one that it finds inside: in linf
-    the radius is a whole number of levels; in l2 an image that it would move outside is moved towards x0, to
-    the next levels.
+    If the service quantises (`how`; `x0` is on its levels), the result is inside after quantisation: in linf
+    the radius is a whole number of levels; in l2 an image that quantisation would move outside is moved
+    towards x0, to the next levels.
     """
     if math.isinf(epsilon):
         return x.clamp(0, 1)

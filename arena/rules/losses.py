@@ -1,4 +1,4 @@
-"""The losses that score attackers minimise (fact sheet on score attacks, section 0)."""
+"""The losses that score attackers minimise: margin and cross-entropy, as in Square Attack (2020)."""
 
 from __future__ import annotations
 

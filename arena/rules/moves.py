@@ -1,4 +1,4 @@
-"""What an attacker says to the Referee, and what it hears (DESIGN.md, D1).
+"""The moves an attacker sends to the Referee, and the answers it gets (docs/design.md, D1).
 
 G is the number of games at a seat, n a number of rows, K the number of classes. Tensors are on the seat's
 device; `game` and `account` are int64, images float32 in [0,1].
@@ -42,9 +42,9 @@ class Submit:
 class Claim:
     """The images `x` [n,C,H,W] by which games `game` [n] (each once) are to be judged from now on.
 
-    They go on; the next claim takes its place. What a random defender answered once may be its luck, and the
-    nearest such answer is the luckiest: there a claim stands for the game instead of the best answer. Where
-    the defender is deterministic an answered hit is a fact, and claims change nothing.
+    The games go on; the next claim replaces this one. One answer of a random defender may be luck, and the
+    nearest such answer is the luckiest: against such a defender a claim replaces the best answer as the
+    game's result. With a deterministic defender an answered hit is a fact, and claims change nothing.
     """
 
     x: Tensor
@@ -53,7 +53,7 @@ class Claim:
 
 @dataclass(frozen=True, eq=False)
 class Resign:
-    """The end of games `game` [n]: `resigned` or, where no starting point was found, `no-start`."""
+    """The end of games `game` [n]: `resigned` or, if no starting point was found, `no-start`."""
 
     game: Tensor
     reason: Literal["resigned", "no-start"] = "resigned"
@@ -63,8 +63,8 @@ class Resign:
 class Note:
     """A remark for the log about games `game` [n]: `key`, and one `value` for all or a tensor [n].
 
-    The key "accepted" is known to the Referee: the attacker's own rule accepted the last answers of these
-    games, in the last volley, of which one was a hit (`accepted_at` in the log).
+    The Referee knows the key "accepted": the attacker's own rule accepted the last answers to these games, in
+    the last volley, of which one was a hit (`accepted_at` in the log).
     """
 
     key: str
@@ -74,7 +74,8 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class Consult:
-    """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (D5): metered, not charged.
+    """Insider evaluations of images `x` [n,C,H,W] for games `game` [n] (docs/design.md, D5): metered, not
+    charged.
 
     `detector` asks for the defender's detector scores (knowledge `detector` or `weights`); `gradient` for
     the gradient of the loss `loss` of the undefended classifier, and its value (knowledge `weights`).
@@ -88,13 +89,13 @@ class Consult:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What came back, and how the games stand now.
+    """The answers to a move, and the state of the games after it.
 
     Attributes:
-        game: [n] the rows' games, as asked.
+        game: [n] the rows' games, as sent.
         label: [n] int64, the label answered; -1 where none was.
         scores: [n,K] logits or probabilities as the feedback allows, None under `label`. Under `topk`,
-            classes not shown carry 0. NaN where no label was given.
+            classes not shown carry 0. NaN if no label was given.
         answered: [n] bool: charged and answered.
         refused: [n] bool: charged and refused.
         left: [G] int64, queries left.
@@ -102,8 +103,8 @@ class Answers:
         playing: int64, the indices of the open games in ascending order.
         banned: [G,A] bool, the accounts that were closed.
         repeats: [M,n,K], the scores of the M repeats behind `scores`, where a wrapper asked M times.
-        insight: what a Consult brought: detector scores [n], or gradients [n,C,H,W].
-        loss: [n], beside gradients: the values of the loss that they are of.
+        insight: the result of a Consult: detector scores [n], or gradients [n,C,H,W].
+        loss: [n], with gradients: the values of the loss whose gradients they are.
     """
 
     game: Tensor

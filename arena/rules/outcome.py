@@ -1,4 +1,4 @@
-"""Which label wins a game, which verdicts there are, and why games end: the one place that says so."""
+"""Which label wins a game, which verdicts there are, and why games end: defined here only."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
 Labels = TypeVar("Labels", Tensor, NDArray[Any])
+"""Labels on a device, or on the host."""
 
 
 def labels_of(scores: Tensor) -> Tensor:

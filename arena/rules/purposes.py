@@ -1,4 +1,4 @@
-"""Why a decision-based attacker asks: the words of its volleys, for the log and for wrappers."""
+"""Purposes of a decision-based attacker's queries: words on its volleys, for the log and for wrappers."""
 
 START = "start"
 """Whether an image to start from is adversarial."""
@@ -12,4 +12,4 @@ CANDIDATE = "candidate"
 """Whether a random proposal may be the next point."""
 
 ESTIMATION = (GRADIENT, CANDIDATE)
-"""What PredCoin calls the gradient estimation step: a random walk's test of a proposal is its estimate."""
+"""The queries that PredCoin calls the gradient estimation step; for a random walk, its tests of proposals."""

@@ -28,7 +28,7 @@ Quantisation = Literal["none", "round", "floor"]
 Knowledge = Literal["none", "defense", "detector", "weights"]
 
 TOLERANCE = 1e-6
-"""Slack of the ball: a distance up to epsilon + TOLERANCE is inside (DESIGN.md, D3)."""
+"""Slack of the ball: a distance up to epsilon + TOLERANCE is inside (docs/design.md, D3)."""
 
 
 def parse_epsilon(value: Any, name: str = "epsilon") -> float:
@@ -67,10 +67,10 @@ Feedback = Annotated[str, BeforeValidator(parse_feedback)]
 
 
 class GrantedResources(BaseModel):
-    """What an attacker owns besides the answers (D5).
+    """What an attacker has besides the answers (docs/design.md, D5).
 
     Attributes:
-        images: how many labelled images of the `attackers` split it holds.
+        images: how many labelled images of the `resources` split it holds.
         starts: whether it holds, for each game, an image from which it may start: one that the
             classifier gives the target's label (targeted) or another label than y (untargeted).
     """
@@ -88,15 +88,15 @@ class Threat(BaseModel):
         norm: of the perturbation x - x0, over pixels in [0,1].
         epsilon: radius of the ball in that norm; may be infinite.
         budget: queries per game.
-        feedback: what the attacker sees of an answer.
+        feedback: what the attacker sees of an answer: `logits`, `probabilities`, `topk:K` or `label`.
         goal: any wrong label, or the target's.
         targets: how targets are drawn: uniformly among the other classes, or (y + 1) mod K.
-        objective: `first`: the first hit ends the game; `submit`: what is submitted is judged, else the
+        objective: `first`: the first hit ends the game; `submit`: the submitted image is judged, else the
             best image seen; `minimum`: the nearest hit by the end of the budget.
-        quantisation: to 8 bits of everything sent: `none`, `round`, or `floor` (AAA's).
+        quantisation: of all images sent to 8 bits: `none`, `round`, or `floor` (AAA's).
         accounts: how many accounts an attacker may spread a game's queries over.
         knowledge: of the defended model, beyond its answers.
-        resources: the attacker's own.
+        resources: what the attacker has of its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -134,7 +134,8 @@ class Threat(BaseModel):
 
 
 def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:
-    """A threat as it is, or from its table, read as strictly as a scenario's: `budget = "100"` is none.
+    """A threat as it is, or from its table, read as strictly as in a scenario: a text such as "100" is no
+    number.
 
     Raises:
         ValueError: one sentence for each fault, with its key, what was found and what is allowed.

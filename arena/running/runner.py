@@ -1,33 +1,33 @@
-"""Plays a scenario's matches shard by shard into a log, and goes on where an earlier run stopped (D7)."""
+"""Plays a scenario's matches into a log, shard by shard; continues interrupted runs (docs/design.md, D7)."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.referee import longest_volley
 from arena.game.shard import play_shard
-from arena.game.stack import Stack, prepare
-from arena.log import Log
-from arena.players import Attacker, Defender
+from arena.game.stack import Stack
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
-from arena.provenance import code_of, module_of, versions
+from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
+from arena.running.run_log import RunLog
 from arena.scenario.files import Scenario
+from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
+from arena.scenario.prepared_stacks import PreparedStacks
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
@@ -49,16 +49,27 @@ class ProgressListener(Protocol):
 class Run:
     """A scenario ready to be played on a device: everything loaded and checked.
 
+    Args:
+        prepared: the folder of prepared defenders; None for the user's cache.
+
     Raises:
         ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
     """
 
-    def __init__(self, scenario: Scenario, *, device: str = "auto", data_dirs: Sequence[Path] = ()) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        device: str = "auto",
+        data_dirs: Sequence[Path] = (),
+        prepared: Path | None = None,
+    ) -> None:
         exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
-        grounds = LoadedWorlds(scenario.folder, data_dirs, self.device)
-        self.grounds = [grounds.of(match) for match in scenario.matches]
+        worlds = LoadedWorlds(scenario.folder, data_dirs, self.device)
+        self.worlds = [worlds.of(match) for match in scenario.matches]
+        self.stacks = PreparedStacks(prepared)
         self.level = self._level()
 
     @property
@@ -67,7 +78,7 @@ class Run:
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
     @computing_threads(1)
-    def play(self, log: Log, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
+    def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
         Args:
@@ -78,20 +89,18 @@ class Run:
         """
         info = self.info()
         run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
-        if run_id is not None:  # radii decide nothing that is played, so that they may have changed since
-            log.record_radii(run_id, {m.number: m.settings.radii for m in self.scenario.matches})
+        if run_id is not None:  # words decide nothing that is played, so that they may have changed since
+            for match in self.scenario.matches:
+                log.record_words(run_id, match.number, words(match))
         if run_id is not None and ended:
             return run_id, False
         if run_id is None:
             run_id = log.begin_run(info)
-        log.discard_unfinished(run_id)
-        stacks: dict[str, Stack] = {}
         utilities = _Utilities(log)
-        for match, ground in zip(self.scenario.matches, self.grounds, strict=True):
-            key = fingerprint([match.describe()["defenders"], id(ground.classifier)])
-            if key not in stacks:
-                stacks[key] = prepare(ground.classifier, match.defenders, ground.dataset)
-            self._play_match(log, run_id, match, ground, stacks[key], utilities, watcher)
+        for match, world in zip(self.scenario.matches, self.worlds, strict=True):
+            stack = self.stacks.load(self._prepared[match.number], match, world)
+            match_id = log.begin_match(run_id, self._match_info(match, world, stack), fresh)
+            self._play_match(log, match_id, match, world, stack, utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -102,39 +111,53 @@ class Run:
             scenario=self.scenario.name,
             title=self.scenario.title,
             seed=first.seed,
-            versions=versions(*(m.world.classifier.network for m in self.scenario.matches)),
+            versions=versions(*packages_of([m.world.classifier.network for m in self.scenario.matches])),
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
-                    "matches": self._decisive,
-                    "level": self.level,
-                    "utility": [m.settings.utility for m in self.scenario.matches],
+                    "matches": self._fingerprints,
+                    "utility": list(map(clean_images, self.scenario.matches, self.worlds)),
                 }
             ),
             level=self.level,
-            batch=self.grounds[0].classifier.batch,
-            resolved={"size": self.scenario.size, "sizes": self.scenario.sizes, "matches": self._decisive},
+            batch=self.worlds[0].classifier.batch,
+            resolved={
+                "size": self.scenario.size,
+                "sizes": self.scenario.sizes,
+                "matches": [
+                    {**identity, "drawn": len(world)}
+                    for identity, world in zip(self._identities, self.worlds, strict=True)
+                ],
+            },
         )
 
     @cached_property
-    def _decisive(self) -> list[dict[str, Any]]:
-        """All that decides the results of each match, by its number, as JSON values."""
+    def _prepared(self) -> list[str]:
+        """The SHA of each match's prepared stack; those that are not prepared yet are, here."""
+        return list(map(self.stacks.prepare, self.scenario.matches, self.worlds))
+
+    @cached_property
+    def _identities(self) -> list[dict[str, Any]]:
+        """What makes each match what it is, by its number, as JSON values."""
         return [
-            {
-                **match.describe(),
-                "dataset_sha": ground.dataset.sha,
-                "classifier_sha": ground.classifier.sha,
-                "drawn": len(ground),
-                "batch": ground.classifier.batch,
-                "threads": ground.classifier.threads,
-                "forward": ground.classifier.forward.steps,
-                "max_rows": longest_volley(ground.dataset.shape),
-                "device": self.device.type,
-                "versions": versions(match.world.classifier.network),
-                "code": code_of_match(match),
-            }
-            for match, ground in zip(self.scenario.matches, self.grounds, strict=True)
+            match_identity(
+                match,
+                dataset_sha=world.dataset.sha,
+                classifier_sha=world.classifier.sha,
+                prepared_sha=self._prepared[match.number],
+                device=self.device,
+                batch=world.classifier.batch,
+                max_rows=longest_volley(world.dataset.shape),
+                forward=world.classifier.forward.steps,
+                threads=world.classifier.threads,
+                level=self.level,
+            )
+            for match, world in zip(self.scenario.matches, self.worlds, strict=True)
         ]
+
+    @cached_property
+    def _fingerprints(self) -> list[str]:
+        return [fingerprint(identity) for identity in self._identities]
 
     def _level(self) -> LogLevel:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
@@ -145,84 +168,79 @@ class Run:
 
     def _play_match(
         self,
-        log: Log,
-        run_id: int,
+        log: RunLog,
+        match_id: int,
         match: Match,
-        ground: LoadedWorld,
+        world: LoadedWorld,
         stack: Stack,
         utilities: _Utilities,
         watcher: ProgressListener,
     ) -> None:
-        info = self._match_info(match, ground, stack)
-        match_id = log.begin_match(run_id, info)
-        watcher.match(match, len(ground) * match.settings.repeats)
-        utilities.record(match_id, match, ground, stack)
+        log.discard_unfinished(match_id)
+        watcher.match(match, len(world) * match.settings.repeats)
+        utilities.record(match_id, match, world, stack)
         finished = log.finished_shards(match_id)
-        for task in tasks(match, ground, stack, self.level):
+        for task in tasks(match, world, self._prepared[match.number], self.level):
             games = task.rows.stop - task.rows.start
             skipped = (task.number, task.repeat) in finished
             if not skipped:
-                job = task.open(ground, stack)
-                own = fingerprint([info.fingerprint, task.number, task.repeat])
+                job = task.open(world, self.stacks)
+                own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
                 keys = job.openings.key.cpu().numpy()
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
                     play_shard(job, _Progress(recorder, watcher))
             watcher.ended(games, skipped)
 
-    def _match_info(self, match: Match, ground: LoadedWorld, stack: Stack) -> MatchInfo:
+    def _match_info(self, match: Match, world: LoadedWorld, stack: Stack) -> MatchInfo:
         return MatchInfo(
             number=match.number,
-            fingerprint=fingerprint(self._decisive[match.number]),
+            fingerprint=self._fingerprints[match.number],
             attacker=name_of(match.attacker),
             attacker_params=parameters(match.attacker),
             defender=match.defender_name,
             defender_params={"defenders": _defenders(stack)},
-            classifier=ground.classifier.title,
-            classifier_sha=ground.classifier.sha,
-            dataset=ground.dataset.name,
-            dataset_sha=ground.dataset.sha,
+            classifier=world.classifier.title,
+            classifier_sha=world.classifier.sha,
+            dataset=world.dataset.name,
+            dataset_sha=world.dataset.sha,
             threat=match.threat,
-            classes=ground.classifier.classes,
-            image_shape=ground.dataset.shape,
+            classes=world.classifier.classes,
+            image_shape=world.dataset.shape,
             at=match.at,
             repeats=match.settings.repeats,
-            verdict=headline(match, stack),
-            block=match.block,
-            title=match.title,
-            radii=match.settings.radii,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
+            utility=clean_images(match, world),
+            **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
+                "prepared_sha": self._prepared[match.number],
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
             },
         )
 
 
-def headline(match: Match, stack: Stack) -> Verdict:
-    """The verdict that heads a match's result: the scenario's choice, else D3's."""
+def clean_images(match: Match, world: LoadedWorld) -> int:
+    """On how many images the match's defended classifier is evaluated: as many as there are, at most."""
+    return min(match.settings.utility, len(world.dataset.games))
+
+
+def words(match: Match) -> dict[str, Any]:
+    """How a scenario shows a match, by columns of the log's `entries`; it decides nothing that is played."""
+    return {
+        "block": match.block,
+        "title": match.title,
+        "verdict": headline(match),
+        "radii": match.settings.radii,
+    }
+
+
+def headline(match: Match) -> Verdict:
+    """A match's headline verdict: the scenario's choice, else the default of docs/design.md, D3."""
     if match.settings.verdict is not None:
         return match.settings.verdict
-    return "vote" if stack.random and match.threat.objective != "first" else "answered"
-
-
-def code_of_match(match: Match) -> dict[str, str]:
-    """SHA-256 of the files that a match's agents, and its network's factory, are written in."""
-    waiting: list[Any] = [match.attacker, *match.defenders]
-    written: dict[str, Any] = {}
-    while waiting:
-        agent = waiting.pop()
-        written[type(agent).__module__] = type(agent)
-        for value in vars(agent).values():
-            inside = value if isinstance(value, tuple) else (value,)
-            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
-    return code_of(written | module_of(match.world.classifier.network))
-
-
-def fingerprint(values: Any) -> str:
-    """SHA-256 of JSON values."""
-    text = json.dumps(values, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+    random = any(defender.random for defender in match.defenders)
+    return "vote" if random and match.threat.objective != "first" else "answered"
 
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
@@ -232,24 +250,24 @@ def _defenders(stack: Stack) -> list[dict[str, Any]]:
 class _Utilities:
     """What each defended classifier of a run is worth on clean images: evaluated unless the log knows."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: RunLog) -> None:
         self.log = log
         self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
         self._known: dict[tuple[int, Evaluation], Utility] = {}
 
-    def record(self, match_id: int, match: Match, ground: LoadedWorld, stack: Stack) -> None:
+    def record(self, match_id: int, match: Match, world: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = match.settings.utility, match.settings.seed
+        images, seed = clean_images(match, world), match.settings.seed
         if not images:
             return
-        world = (id(ground.classifier), images, seed)
-        if world not in self._evaluations:
-            split = ground.dataset.games
-            self._evaluations[world] = Evaluation(ground.classifier, split, seed=seed, images=images)
-        key = (id(stack), self._evaluations[world])
-        found = self.log.find_utility(match_id)
+        evaluated = (id(world.classifier), images, seed)
+        if evaluated not in self._evaluations:
+            split = world.dataset.games
+            self._evaluations[evaluated] = Evaluation(world.classifier, split, seed=seed, images=images)
+        key = (id(stack), self._evaluations[evaluated])
+        found = self.log.find_utility(match_id, images)
         if found is None:
-            found = self._known.get(key) or self._evaluations[world].of(stack)
+            found = self._known.get(key) or self._evaluations[evaluated].of(stack)
             self.log.record_utility(match_id, found)
         self._known[key] = found
 

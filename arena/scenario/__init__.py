@@ -1,1 +1,1 @@
-"""Scenario files, and the validated matches that they come to."""
+"""Scenario files, and the validated matches that they describe."""

@@ -24,7 +24,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 
 
 class World(BaseModel):
-    """A data set and a classifier of it; where none is named, the packaged one of the digits."""
+    """A data set and a classifier for it; the default is the packaged classifier of the digits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class World(BaseModel):
 
 
 def _as_written(value: Any) -> Any:
-    """A threat from a table, its numbers as numbers: `budget = "100"` is none."""
+    """A threat from a table. Numbers must be numbers: `budget = "100"` is an error."""
     return Threat.model_validate(value, strict=True) if isinstance(value, dict) else value
 
 
@@ -59,7 +59,7 @@ def _radius(value: Any) -> float:
 
 
 class Block(BaseModel):
-    """What a block says, the top level's words taken in.
+    """The keys of a block, with the top level's as defaults.
 
     Attributes:
         worlds, threats, attackers, defenders: crossed with each other.
@@ -69,10 +69,11 @@ class Block(BaseModel):
         at: query counts to report.
         radii: distances in the threat's norm within which success is reported, for objective `minimum`.
         votes: fresh answers per vote of a random defender.
-        verdict: the one that heads the results; None leaves it to objective and defender (D3).
-        log: how many rows are logged; None lets the expected number decide.
-        batch: rows per forward pass; None for the most that fit (`device.largest_batch`).
-        utility: on how many clean images each defended classifier is evaluated beside its matches; 0: none.
+        verdict: the headline of the results; None: chosen by objective and defender (docs/design.md, D3).
+        log: how many rows are logged; None: decided by the expected number.
+        batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
+        utility: on how many clean images each defended classifier is evaluated, in addition to its matches;
+        0: none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -1,4 +1,4 @@
-"""Scenario files: what they say, checked before anything runs."""
+"""Scenario files, read and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from arena.scenario.errors import ScenarioError
 from arena.scenario.matches import Match, matches_of
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
-_PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user's folder may have one, too
-_SAID = {
+_PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user may have one, too
+_EXPECTED = {
     "tuple_type": "it must be a list",
     "too_short": "it must hold at least one",
     "model_type": "it must be a table",
@@ -34,10 +34,10 @@ class Scenario:
     """A scenario in one of its sizes.
 
     Attributes:
-        title: with the size in it.
-        folder: that relative paths start from.
-        size: the one that was chosen, "" for a scenario without any.
-        sizes: all there are, the default first.
+        title: including the size.
+        folder: where relative paths start.
+        size: the chosen one, "" for a scenario without sizes.
+        sizes: all sizes, the default first.
     """
 
     name: str
@@ -134,29 +134,29 @@ def _listed(table: dict[str, Any], source: str, where: str) -> None:
     for singular, value in (("world", world or None), ("threat", table.pop("threat", None))):
         plural = _LISTS[singular]
         if value is not None and plural in table:
-            said = "dataset and classifier" if singular == "world" else singular
-            raise ScenarioError(f"{source}: {where}{plural}: found beside {said}; give one or the other")
+            keys = "dataset and classifier" if singular == "world" else singular
+            raise ScenarioError(f"{source}: {where}{plural}: found beside {keys}; give one or the other")
         if value is not None:
             table[plural] = [value]
     table.setdefault("worlds", [{}])
 
 
 def _causes(error: ValidationError) -> list[Any]:
-    """The errors without those that follow from others: a list is not short for what is wrong inside it."""
+    """The errors without their consequences: a list is not "too short" because of an error inside it."""
     errors = error.errors()
     inner = {e["loc"][:n] for e in errors for n in range(len(e["loc"]))}
     return [e for e in errors if e["type"] != "too_short" or e["loc"] not in inner]
 
 
 def _sentence(error: Any, source: str, where: str) -> str:
-    """One sentence of D10 from a pydantic error."""
+    """One sentence (docs/design.md, D10) from a pydantic error."""
     place = [str(part) for part in error["loc"]]
     for singular, plural in (("threat", "threats"), ("", "worlds")):
         if place[:2] == [plural, "0"]:
             place = ([singular] if singular else []) + place[2:]
     key = ".".join(place)
-    said = fault(error, _allowed(error["loc"]), _SAID.get(error["type"]))
-    return f"{source}: {where}{f'{key}: ' * bool(key)}{said}"
+    sentence = fault(error, _allowed(error["loc"]), _EXPECTED.get(error["type"]))
+    return f"{source}: {where}{f'{key}: ' * bool(key)}{sentence}"
 
 
 def _allowed(place: tuple[int | str, ...]) -> list[str]:

@@ -8,24 +8,23 @@ from dataclasses import dataclass
 
 from arena.game.openings import draw_resources
 from arena.game.shard import Job, seed_of
-from arena.game.stack import Stack
-from arena.players.registry import told
+from arena.players.registry import public_parameters
 from arena.records.pieces import LogLevel
 from arena.scenario.errors import ScenarioError
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
+from arena.scenario.prepared_stacks import PreparedStacks
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """A unit of work: a match, places of its drawing order, and which replay of them.
+    """A unit of work: a match, a range of its drawing order, and which replay of it.
 
-    It holds no data and no weights: who plays it opens it with a world and a stack of its own, whose SHAs
-    have to be these.
+    It holds no data, no weights and nothing prepared: who plays it finds them by their SHAs.
 
     Attributes:
         number: the shard's place in the match; repeat: which replay of its games.
-        rows: the places of the drawing order.
+        rows: the range of the drawing order.
     """
 
     match: Match
@@ -35,19 +34,18 @@ class ShardTask:
     level: LogLevel
     dataset_sha: str
     classifier_sha: str
-    hardened_sha: str
+    prepared_sha: str
 
-    def open(self, world: LoadedWorld, stack: Stack) -> Job:
+    def open(self, world: LoadedWorld, stacks: PreparedStacks) -> Job:
         """The job, ready to be played.
 
         Raises:
-            ScenarioError: if data, weights or the hardened classifier are others than the task was made for,
-                or the split of the attackers' resources holds too few images.
+            ScenarioError: if data or weights are others than the task was made for, its prepared defenders
+                are not to be found, or the split of the attackers' resources holds too few images.
         """
         for what, found, wanted in (
             ("data set", world.dataset.sha, self.dataset_sha),
             ("classifier", world.classifier.sha, self.classifier_sha),
-            ("hardened classifier", stack.base.sha, self.hardened_sha),
         ):
             if found != wanted:
                 raise ScenarioError(
@@ -55,7 +53,7 @@ class ShardTask:
                     f"(SHA {found[:12]}; it must be {wanted[:12]})"
                 )
         match, seed = self.match, self.match.settings.seed
-        openings = world.openings(match, self.rows)
+        openings, stack = world.openings(match, self.rows), stacks.load(self.prepared_sha, match, world)
         return Job(
             stack=stack,
             openings=openings,
@@ -66,27 +64,27 @@ class ShardTask:
             attacker=match.attacker,
             attacker_seed=seed_of("attacker", seed, self.repeat),
             resources=draw_resources(match.threat, world.pool, openings, seed),
-            defense=told(stack.defenders),
+            defense=public_parameters(stack.defenders),
             level=self.level,
         )
 
     def packed(self) -> bytes:
-        """The task as another process can take it.
+        """The task in a form that can be sent to another process.
 
         Raises:
-            ScenarioError: if an agent cannot leave this process: a lambda, a class made within a function.
+            ScenarioError: if an agent cannot be sent: a lambda, a class made within a function.
         """
         try:
             return pickle.dumps(self)
-        except Exception as error:  # pickle raises whatever an agent's own parts do
-            said = " ".join(str(error).split())
+        except Exception as error:  # pickle raises whatever an agent's parts raise
+            reason = " ".join(str(error).split())
             raise ScenarioError(
-                f"{self.match.where}{self.match.name} cannot be played in another process: {said}; agents "
+                f"{self.match.where}{self.match.name} cannot be played in another process: {reason}; agents "
                 f"must be classes of importable modules, their parameters values that pickle takes"
             ) from error
 
 
-def tasks(match: Match, world: LoadedWorld, stack: Stack, level: LogLevel) -> Iterator[ShardTask]:
+def tasks(match: Match, world: LoadedWorld, prepared_sha: str, level: LogLevel) -> Iterator[ShardTask]:
     """The shards of a match, in the order in which they are played."""
     size = match.settings.shard
     for repeat in range(match.settings.repeats):
@@ -100,7 +98,7 @@ def tasks(match: Match, world: LoadedWorld, stack: Stack, level: LogLevel) -> It
                 level,
                 world.dataset.sha,
                 world.classifier.sha,
-                stack.base.sha,
+                prepared_sha,
             )
 
 

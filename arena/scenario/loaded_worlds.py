@@ -1,4 +1,4 @@
-"""What a match is played on: a data set, a classifier, and the images drawn for the games."""
+"""What a match is played on: a data set, a classifier, and the images drawn for its games."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from arena.scenario.matches import Match
 
 @dataclass(frozen=True, eq=False)
 class LoadedWorld:
-    """A world made ready for matches of one size and seed.
+    """A world, loaded for matches of one size and seed.
 
     Attributes:
         pool: the `resources` split, from which the threats' resources are granted.
@@ -47,7 +47,7 @@ class LoadedWorld:
 
 
 class LoadedWorlds:
-    """Grounds by match, each world loaded once and its images drawn once."""
+    """The worlds of matches, each loaded once and its images drawn once."""
 
     def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
         self.dirs = [folder, *data_dirs]
@@ -56,7 +56,7 @@ class LoadedWorlds:
         self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
 
     def of(self, match: Match) -> LoadedWorld:
-        """The ground of `match`.
+        """The world of `match`.
 
         Raises:
             ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
@@ -100,7 +100,7 @@ class LoadedWorlds:
 
 @contextmanager
 def _placed(where: str) -> Iterator[None]:
-    """Says where in a scenario what cannot be loaded is named."""
+    """Adds to an error where in the scenario the failing part is named."""
     try:
         yield
     except (DatasetError, ClassifierError, FileNotFoundError, PermissionError) as error:

@@ -1,4 +1,4 @@
-"""The matches that the blocks of a scenario come to."""
+"""The matches of the blocks of a scenario."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Match:
 
     Attributes:
         number: from 0, in the order of the file.
-        threat: with the budget that the attacker's convention makes of it (`budget_factor`).
-        at: the query counts to report, multiplied likewise, the budget always among them.
-        title: the budget, where the attacker plays once for each reported count (`Needs.prefix`).
-        where: the file, and the block and world in it, as errors begin.
+        threat: with the budget according to the attacker's convention (`budget_factor`).
+        at: the query counts to report, multiplied by the same factor; the budget is always among them.
+        title: the budget, if the attacker plays once for each reported count (`Needs.prefix`).
+        where: the beginning of error sentences: the file, and the block and world in it.
     """
 
     number: int
@@ -51,7 +51,7 @@ class Match:
         return "+".join(name_of(d) for d in self.defenders)
 
     def describe(self) -> dict[str, Any]:
-        """All that decides how this match is played, as JSON values."""
+        """Everything that decides how this match is played, as JSON values."""
         s = self.settings
         return {
             "world": self.world.model_dump(mode="json"),
@@ -68,7 +68,7 @@ class Match:
 
 
 def agent_name(attacker: Attacker) -> str:
-    """An attacker's name with those inside it, such as "eot(square)"."""
+    """An attacker's name with those of the attackers inside it, such as "eot(square)"."""
     inside = [v for v in vars(attacker).values() if isinstance(v, Attacker)]
     name = name_of(attacker)
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
@@ -96,9 +96,10 @@ def matches_of(block: Block, first: int, where: str) -> Iterator[Match]:
 def _rules(
     threat: Threat, block: Block, attacker: Attacker, where: str
 ) -> list[tuple[Threat, tuple[int, ...], str]]:
-    """The threat and the reported counts as the attacker's budget convention makes them, with a title.
+    """The threats and reported counts according to the attacker's budget convention, each with a title.
 
-    One whose first queries are not as good as a run with a smaller budget gets a threat for each count.
+    An attacker whose first queries are not as good as a run with a smaller budget gets a threat for each
+    count.
     """
     if (unmet := attacker.needs.unmet(threat)) is not None:
         raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play this threat: {unmet}")

@@ -1,4 +1,5 @@
-"""Sizes of a scenario: tables laid over its words, so that one file plays small here and full on a GPU."""
+"""Sizes of a scenario: tables that override its keys, so that one file plays small here and in full on a
+GPU."""
 
 from __future__ import annotations
 
@@ -20,14 +21,14 @@ class SizeError(ValueError):
 
 
 def read_sizes(top: TomlTable, blocks: Sequence[TomlTable]) -> tuple[str, ...]:
-    """The names of a file's sizes, the default first, then in the order of the file; none where it has none.
+    """The names of a file's sizes, the default first, then in the order of the file; empty if there are none.
 
-    Sizes are named at the top level, `[sizes.NAME]`, and `size` says there which one is the default; a block
-    may hold words of its own for any of them.
+    Sizes are named at the top level, `[sizes.NAME]`, where `size` names the default; a block may have its own
+    keys for any of them.
 
     Raises:
-        SizeError: if a size is no table or holds what none may, if a block names one that the top level does
-            not, or if `size` is missing or names none.
+        SizeError: if a size is no table or holds a key that sizes must not hold, if a block names one that
+            the top level does not, or if `size` is missing or names none.
     """
     names = list(_tables(top, ""))
     for place, block in enumerate(blocks, 1):
@@ -66,14 +67,14 @@ def choose_size(sizes: Sequence[str], wanted: str | None) -> str:
 
 
 def in_size(table: TomlTable, size: str) -> dict[str, Any]:
-    """A top level or block with the words of `size` laid over its own."""
+    """A top level or block with the keys of `size` overriding its own."""
     own = {key: value for key, value in table.items() if key not in ("size", "sizes")}
     return merged(own, table.get("sizes", {}).get(size, {}))
 
 
 def merged(under: TomlTable, over: TomlTable) -> dict[str, Any]:
-    """The words of one table over another's: those of a block over the top level's, of a size over both
-    alike; a threat is taken over key by key."""
+    """One table with the keys of another overriding it: a block over the top level, a size over either; a
+    threat is overridden key by key."""
     both = {**under, **over}
     if isinstance(under.get("threat"), dict) and isinstance(over.get("threat"), dict):
         both["threat"] = {**under["threat"], **over["threat"]}
@@ -92,7 +93,7 @@ def _tables(table: TomlTable, where: str) -> dict[str, TomlTable]:
     for name, size in sizes.items():
         if not isinstance(size, dict):
             raise SizeError(f"{where}sizes.{name}: found {size!r}; write it as [sizes.{name}]")
-        for key, said in _OUTSIDE.items():
+        for key, sentence in _OUTSIDE.items():
             if key in size:
-                raise SizeError(f"{where}sizes.{name}.{key}: {said}")
+                raise SizeError(f"{where}sizes.{name}.{key}: {sentence}")
     return sizes

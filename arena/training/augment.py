@@ -1,4 +1,4 @@
-"""Augmentation of a batch, on its device; every image by draws of its own, made on the host."""
+"""Augmentation of a batch, on its device; each image has its own draws, made on the host."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Augment = Callable[[Tensor, Generator], Tensor]
 
 
 def augmentation(name: str) -> Augment:
-    """[n,C,H,W] float -> the same, by the name that a recipe has for it."""
+    """[n,C,H,W] float -> the same, by its name in a recipe."""
     return _BY_NAME[name]
 
 
 def crop(x: Tensor, generator: Generator, pad: int, mirror: bool = False) -> Tensor:
-    """Each image cut at a place of its own out of itself with `pad` zeros around, and mirrored left to right
-    half of the time (Lee et al. 2015; He et al. 2016, sec. 4.2)."""
+    """A random crop of each image, padded with `pad` zeros on all sides, mirrored left to right half of the
+    time (Lee et al. 2015; He et al. 2016, sec. 4.2)."""
     n, _, height, width = x.shape
     top, left = torch.randint(2 * pad + 1, (2, n, 1), generator=generator)
     columns = torch.arange(width).expand(n, width)
@@ -42,9 +42,9 @@ def resized_crop(
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> Tensor:
-    """A part of each image of its own share of the area and ratio of sides, brought to the image's size
-    bilinearly, and mirrored left to right half of the time (Szegedy et al. 2015, sec. 6). A part that is
-    longer than a side is cut to it."""
+    """A random part of each image, random in area and aspect ratio, resized to the image's size bilinearly,
+    and mirrored left to right half of the time (Szegedy et al. 2015, sec. 6). A part that is longer than a
+    side is cut to it."""
     share, form, across, down, side = torch.rand(5, len(x), generator=generator)
     share = area[0] + (area[1] - area[0]) * share
     form = (math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * form).exp()
@@ -56,7 +56,7 @@ def resized_crop(
 
 
 def affine(x: Tensor, generator: Generator, ranges: tuple[float, ...] = AFFINE) -> Tensor:
-    """Each image rotated, sheared, scaled and shifted by draws up to `ranges`; zeros come in."""
+    """Each image rotated, sheared, scaled and shifted by draws up to `ranges`, with zeros in the gaps."""
     draws = torch.rand(5, len(x), generator=generator)
     angle, shear, scale, *shift = (2 * draws - 1) * torch.tensor(ranges)[:, None]
     # affine_grid measures in half image sides
@@ -66,7 +66,7 @@ def affine(x: Tensor, generator: Generator, ranges: tuple[float, ...] = AFFINE) 
 
 
 def _sampled(x: Tensor, rows: Tensor) -> Tensor:
-    """x [n,C,H,W] at the places that the affine maps `rows` [n,6] send its pixels to, bilinearly."""
+    """x [n,C,H,W] sampled bilinearly where the affine maps `rows` [n,6] send its pixels."""
     maps = rows.view(-1, 2, 3).to(x.device, non_blocking=True)
     return F.grid_sample(x, F.affine_grid(maps, list(x.shape), align_corners=False), align_corners=False)
 

@@ -1,4 +1,4 @@
-"""What is said of trained weights in their file's metadata."""
+"""The metadata of trained weights, kept in their file."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words
 from arena.datasets import Dataset
 from arena.provenance import versions
 from arena.statistics import wilson
 from arena.training.errors import TrainingError
 from arena.training.files import write_whole
-from arena.training.job import Job
+from arena.training.job import TrainingJob
 from arena.training.loop import Trained
 from arena.training.session import evaluate
 
 
 def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:
-    """Of each split: `images`, `accuracy`, and the ends `low` and `high` of its 95 % Wilson interval."""
+    """For each split: `images`, `accuracy`, and the ends `low` and `high` of its 95 % Wilson interval."""
     found = {}
     for name, split in data.splits.items():
         accuracy = evaluate(trained.network, trained.mean, trained.std, split).accuracy
@@ -35,12 +36,13 @@ def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:
 
 
 def card(
-    job: Job, recipe_name: str, trained: Trained, accuracy: Mapping[str, Mapping[str, float]]
+    job: TrainingJob, recipe_name: str, trained: Trained, accuracy: Mapping[str, Mapping[str, float]]
 ) -> dict[str, str]:
-    """The metadata of a weights file: what it is, how it came about and how good it is.
+    """The metadata of a weights file: what the network is, how it was trained and how accurate it is.
 
-    `norm_mean` and `norm_std` are numbers with commas between, one or one a channel; `params`, `splits`,
-    `recipe`, `accuracy` (what `measure` gives), `versions` and `code` (where it counts) are JSON.
+    `norm_mean` and `norm_std` are numbers separated by commas, one for all channels or one each; `params`,
+    `splits`, `recipe`, `accuracy` (the result of `measure`), `versions` and `code` (if the network is a
+    user's) are JSON.
     """
     code = job.identity.get("code")
     threads = f", {torch.get_num_threads()} threads" if job.device.type == "cpu" else ""
@@ -58,7 +60,7 @@ def card(
         "epochs": str(trained.epochs),
         "steps": str(trained.steps),
         "accuracy": json.dumps(accuracy),
-        "versions": json.dumps(versions(job.network)),
+        "versions": json.dumps(versions(*packages_of([job.network]))),
         "device": device_in_words(job.device) + threads,
         **({"code": json.dumps(code)} if code else {}),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -66,20 +68,20 @@ def card(
 
 
 def write_weights(path: Path, network: nn.Module, facts: Mapping[str, str]) -> None:
-    """The network's state dict with these facts, whole or not at all; OSError where the disk will not."""
+    """Write the network's state dict with this metadata, as a whole or not at all; raises OSError."""
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
     write_whole(path, save(tensors, dict(facts)))
 
 
-def is_of(path: Path, job: Job) -> bool:
-    """Whether a file holds weights that this very job gave, by its metadata.
+def is_of(path: Path, job: TrainingJob) -> bool:
+    """Whether a file holds the weights of exactly this job, by its metadata.
 
-    Raises TrainingError where there is a file of other content.
+    Raises TrainingError if there is a file with other content.
     """
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
-        theirs = {key: said.get(key) for key in job.identity}
+            metadata = file.metadata() or {}
+        theirs = {key: metadata.get(key) for key in job.identity}
     except (SafetensorError, OSError) as error:
         raise TrainingError(f"{path} exists and is no weights file: {error}; name another --out") from error
     ours = {k: v if isinstance(v, str) else json.dumps(v) for k, v in job.identity.items()}

@@ -1,7 +1,7 @@
-"""A training's state on disk, from which it goes on after a kill.
+"""A training's state on disk, so that it can continue after a kill.
 
 The file is a line of text, the SHA-256 of the rest, and what `torch.save` makes of tensors, numbers, texts,
-lists and dicts; it is read with `weights_only=True`, so that a stranger's file runs nothing.
+lists and dicts; it is read with `weights_only=True`, so that an untrusted file runs nothing.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class Checkpoint:
     """The file in which one training's state is kept.
 
     Attributes:
-        path: where it lies.
-        identity: what the training is, as JSON has it: only a state of the same identity is given back.
-        every: seconds between two writings.
+        path: the file.
+        identity: which training it is, as JSON values: only a state of the same identity is loaded.
+        every: seconds between two checkpoints.
     """
 
     def __init__(self, path: Path, identity: Mapping[str, Any], every: float = 60.0) -> None:
@@ -38,11 +38,11 @@ class Checkpoint:
 
     @property
     def due(self) -> bool:
-        """Whether the last writing, or attempt at one, lies so far back that it is time for the next."""
+        """Whether the last checkpoint, or attempt at one, is so old that the next is due."""
         return time.monotonic() - self._written >= self.every
 
     def write(self, state: Mapping[str, Any]) -> None:
-        """Replace the file by this state. Raises OSError where it cannot; the old file then stays."""
+        """Replace the file by this state. Raises OSError if it cannot; the old file then stays."""
         payload = io.BytesIO()
         torch.save({"identity": json.dumps(self.identity), "state": dict(state)}, payload)
         content = payload.getvalue()
@@ -53,9 +53,9 @@ class Checkpoint:
             self._written = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """The state, its tensors on the host, or None where there is no file.
+        """The state, its tensors on the host, or None if there is no file.
 
-        Raises TrainingError where the file is damaged, no checkpoint or another training's.
+        Raises TrainingError if the file is damaged, no checkpoint or another training's.
         """
         if not self.path.exists():
             return None
@@ -67,18 +67,18 @@ class Checkpoint:
             raise self.unusable("its content is none that a training writes") from error
         if differing:
             key = next(key for key in self.identity if key in differing)
-            told = f"{key} {_short(theirs.get(key), self.identity[key])}"
-            raise TrainingError(f"checkpoint {self.path} is of another training, with {told}; {ADVICE}")
+            difference = f"{key} {_short(theirs.get(key), self.identity[key])}"
+            raise TrainingError(f"checkpoint {self.path} is of another training, with {difference}; {ADVICE}")
         if not isinstance(state, dict):
             raise self.unusable("its content is none that a training writes")
         return state
 
     def unusable(self, why: str) -> TrainingError:
-        """The error that says that the file cannot be gone on from."""
+        """The error for a file from which training cannot continue."""
         return TrainingError(f"checkpoint {self.path} cannot be used: {why}; {ADVICE}")
 
     def remove(self) -> None:
-        """Take the file away, if there is one, and what a kill left of one."""
+        """Remove the file, if there is one, and any part of one that a kill left."""
         self.path.unlink(missing_ok=True)
         part_of(self.path).unlink(missing_ok=True)
 
@@ -97,12 +97,12 @@ class Checkpoint:
     def _unpacked(self, payload: bytes) -> Any:
         try:
             return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-        except Exception as error:  # of a stranger's making: anything may come
+        except Exception as error:  # an untrusted file: any exception may come
             raise self.unusable("it holds other things than tensors, numbers and texts") from error
 
 
 def _short(theirs: Any, ours: Any) -> str:
-    """Two values of one key, dicts by what differs between them."""
+    """Two values of one key, only the differing entries of dicts."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         keys = [key for key in {**ours, **theirs} if theirs.get(key) != ours.get(key)]
         theirs, ours = ({key: which.get(key) for key in keys} for which in (theirs, ours))

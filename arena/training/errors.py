@@ -1,11 +1,11 @@
-"""What can go wrong in a training."""
+"""The errors of a training."""
 
 from __future__ import annotations
 
 
 class TrainingError(ValueError):
-    """A training that cannot begin or go on: one sentence on what was wrong and what is allowed."""
+    """A training that cannot start or continue: one sentence on what was wrong and what is allowed."""
 
 
 class Stopped(Exception):
-    """A training that was asked to stop did so, between two steps."""
+    """A training stopped between two steps, because it was asked to."""

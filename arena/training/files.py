@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Put `content` at `path`, or leave what was there: written beside it, flushed to the disk, renamed.
+    """Put `content` at `path`, or leave the old file: written beside it, flushed to the disk, renamed.
 
-    Raises OSError where the disk is full or the folder cannot be written.
+    Raises OSError if the disk is full or the folder cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = part_of(path)
@@ -26,12 +26,12 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def part_of(path: Path) -> Path:
-    """Where a file is written before it is whole; a kill may leave it there."""
+    """The name under which a file is written before it is complete; a kill may leave it there."""
     return path.with_name(f"{path.name}.part")
 
 
 def _settle(folder: Path) -> None:
-    """Make a renaming last through a power cut, where the system has that."""
+    """Make a renaming survive a power cut, if the system can."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

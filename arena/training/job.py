@@ -24,10 +24,10 @@ HOST = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
-class Job:
+class TrainingJob:
     """A network by name, a data set, a recipe and a seed.
 
-    `params` are keyword arguments of the network; one of the table is given the data set's `classes` too.
+    `params` are keyword arguments of the network; a network of the table also gets the data set's `classes`.
     """
 
     network: str
@@ -46,7 +46,8 @@ class Job:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells this training from others, as JSON has it; `code` where the network is a user's."""
+        """What distinguishes this training from others, as JSON values; with `code` if the network is a
+        user's."""
         code = code_of(module_of(self.network))
         return {
             "network": self.network,
@@ -60,15 +61,15 @@ class Job:
 
     @property
     def whole_params(self) -> dict[str, Any]:
-        """The network's keyword arguments, the table's `classes` among them."""
+        """The network's keyword arguments, including the table's `classes`."""
         return ({"classes": self.data.classes} if self.network in NETWORKS else {}) | dict(self.params)
 
     def build(self) -> tuple[nn.Module, list[float], list[float]]:
-        """The network, in training mode on the device, and the mean and std to stand before it.
+        """The network, in training mode on the device, and the mean and std of its input normalisation.
 
-        It is initialised from torch's global state, unless it brings weights of its own. Raises
-        ClassifierError where it is unknown or its parameters are, TrainingError where it cannot be trained,
-        cannot take the data set's images or answers other classes.
+        It is initialised from torch's global state, unless it loads weights of its own. Raises
+        ClassifierError if it or one of its parameters is unknown, TrainingError if it cannot be trained,
+        cannot take the data set's images or answers with another number of classes.
         """
         built = build(ClassifierSpec(network=self.network, params=self.whole_params), HOST, ())
         if built.fixed:

@@ -10,27 +10,27 @@ from torch import nn
 
 from arena.training.checkpoint import Checkpoint
 from arena.training.errors import Stopped
-from arena.training.job import Job
+from arena.training.job import TrainingJob
 from arena.training.session import Figures, Session, evaluate, own_draws
 
 LOOK = 100
-"""Steps between two looks at whether the loss is finite, each of which waits for the device."""
+"""Steps between two checks that the loss is finite, each of which waits for the device."""
 
 
 class TrainingListener:
-    """Hears how a training goes; nothing that it does changes anything."""
+    """Receives the progress of a training; nothing that it does changes the training."""
 
     def begun(self, done: int, steps: int, epoch_steps: int) -> None:
-        """`done` of so many steps were done before, by a run that was interrupted."""
+        """`done` of `steps` steps were done before, by a run that was interrupted."""
 
     def stepped(self, rate: float) -> None:
-        """One step was done; `rate` is the next one's."""
+        """One step was done; `rate` is the learning rate of the next one."""
 
     def epoch(self, number: int, train: Figures, calibration: Figures) -> None:
-        """An epoch is over, counted from 1."""
+        """An epoch is over; epochs count from 1."""
 
     def not_kept(self, error: OSError) -> None:
-        """A checkpoint could not be written; the one before is still there."""
+        """A checkpoint could not be written; the previous one is still there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +45,21 @@ class Trained:
 
 
 def train(
-    job: Job,
+    job: TrainingJob,
     checkpoint: Checkpoint | None = None,
     listener: TrainingListener | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
-    """Train a job's network on its data set's train split, looking on at the calibration split.
+    """Train a job's network on its data set's train split, and report figures on the calibration split.
 
-    With a checkpoint it goes on from there, writes its state to it now and then, at a stop and at the end,
-    and on a CPU comes to the bits that an uninterrupted run comes to. On a CPU the same job gives the same
-    weights on the same versions, hardware and number of threads; on a GPU some kernels add in an order of
-    their own, and only orders and augmentations are sure to be the same. Torch's global random states are
-    left as they were.
+    With a checkpoint it continues from there, and writes its state regularly, at a stop and at the end; on a
+    CPU it reaches the same bits as an uninterrupted run. On a CPU the same job gives the same weights on the
+    same versions, hardware and number of threads; on a GPU some kernels sum in varying order, and only the
+    order of the images and their augmentation are guaranteed to be the same. Torch's global random states are
+    restored.
 
-    Raises TrainingError where network, data and checkpoint do not fit or the loss is not finite, and Stopped,
-    between two steps, once `stop` says so.
+    Raises TrainingError if network, data and checkpoint do not fit or the loss is not finite, and Stopped,
+    between two steps, once `stop` returns True.
     """
     listener = listener or TrainingListener()
     with own_draws(job.seed, job.device):
@@ -90,12 +90,12 @@ def train(
 def _restore(session: Session, state: dict[str, Any], checkpoint: Checkpoint) -> None:
     try:
         session.restore(state)
-    except Exception as error:  # of a stranger's making: anything may come
+    except Exception as error:  # an untrusted file: any exception may come
         raise checkpoint.unusable("its state is none of this training") from error
 
 
 def _keep(session: Session, checkpoint: Checkpoint, listener: TrainingListener) -> None:
-    session.figures()  # nothing that is not finite is ever kept
+    session.figures()  # raises if the loss is not finite, so that no such state is kept
     try:
         checkpoint.write(session.state())
     except OSError as error:

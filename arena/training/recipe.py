@@ -15,25 +15,25 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Recipe(BaseModel):
-    """Cross-entropy over the train split, by these rules.
+    """Cross-entropy over the train split, trained by these rules.
 
     Attributes:
         optimiser: "sgd", "adam" or "adamw" (Adam's betas 0.9 and 0.999).
         rate: learning rate, the highest of the schedule.
         momentum, nesterov: of SGD.
         weight_decay: on every parameter; AdamW's is decoupled, the others' an l2 penalty.
-        batch: images a step. A last batch of a single image is left out: BatchNorm has no variance of it.
+        batch: images a step. A last batch of a single image is left out: BatchNorm has no variance for it.
         epochs, iterations: the length of the run, one of the two.
-        schedule: "constant"; "step": times `factor` at each of the `milestones`; "cosine": down to 0
+        schedule: "constant"; "step": multiplied by `factor` at each of the `milestones`; "cosine": down to 0
             (Loshchilov and Hutter 2017, eq. 5, without restarts); "one-cycle": from rate/25 up to `rate` at
             0.3 of the run and down to rate/250,000 (Smith and Topin 2018; torch's OneCycleLR, which moves
             the momentum, or Adam's first beta, the other way between 0.95 and 0.85).
-        milestones: shares of the run, so that another length keeps the schedule's form.
+        milestones: shares of the run, so that the schedule keeps its form at another length.
         warmup: the share of the run over which the rate first rises linearly.
-        augment: "none"; "shift": by up to 2 pixels each way, zeros coming in; "crop": by up to 4;
+        augment: "none"; "shift": by up to 2 pixels each way, with zeros in the gaps; "crop": by up to 4;
             "crop-flip": that, and mirrored half of the time; "resized-crop-flip": a part of 8 % to all of the
             area, resized, and mirrored half of the time; "affine": rotated, sheared, scaled and shifted.
-        ema: decay per step of an exponential moving average of the weights, which is then what is kept.
+        ema: decay per step of an exponential moving average of the weights, which then is the result.
         precision: "float32", or autocast to "bf16" or "fp16" (with loss scaling), on CUDA alone.
         normalise: by the "network" entry's mean and std, or by those of each channel of the "train" split.
     """
@@ -79,7 +79,7 @@ class Recipe(BaseModel):
         return epoch, self.iterations if self.iterations is not None else (self.epochs or 0) * epoch
 
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
-        """This recipe with other values for some keys, given as JSON has them (lists for tuples).
+        """This recipe with other values for some keys, given as JSON values (lists for tuples).
 
         A new length takes the place of the old one. Raises TrainingError that names key and allowed values.
         """

@@ -1,4 +1,4 @@
-"""Recipes by name, with where they come from."""
+"""Recipes by name, with their sources."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from arena.training.recipe import Recipe
 
 @dataclass(frozen=True)
 class NamedRecipe:
-    """A recipe and its source: the paper or code, and what of it is not known or not followed.
+    """A recipe and its source: the paper or code, and the parts of it that are unknown or not followed.
 
-    `params` are keyword arguments that a network of the table gets unless others are given, if it takes them.
+    `params` are keyword arguments for a network of the table, if it takes them and no others are given.
     """
 
     recipe: Recipe
@@ -165,11 +165,11 @@ DEFAULTS: dict[str, str] = {
     "cifar-resnet50": "preact",
     "resnet50": "imagenet-resnet",
 }
-"""The recipe of a network of the table where none is named; `quick` for any other network."""
+"""The recipe of each network of the table if none is named; `quick` for any other network."""
 
 
 def find_recipe(name: str | None, network: str) -> tuple[str, NamedRecipe]:
-    """A recipe by name, or that of a network, with its name; TrainingError names what there is."""
+    """A recipe by name, or that of a network, with its name; TrainingError names the known ones."""
     name = name or DEFAULTS.get(network, "quick")
     if name not in RECIPES:
         raise TrainingError(f'there is no recipe "{name}"; {near(name, RECIPES)}')

@@ -1,4 +1,4 @@
-"""The rate at each step."""
+"""The learning rate at each step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from arena.training.recipe import Recipe
 
 
 def rate_factor(recipe: Recipe, step: int, steps: int) -> float:
-    """What the rate is multiplied by at this step (from 0) of so many, under any schedule but one-cycle."""
+    """The factor on the learning rate at this step (from 0) of `steps`, for every schedule but one-cycle."""
     rising = round(recipe.warmup * steps)
     if step < rising:
         return (step + 1) / rising
@@ -24,7 +24,7 @@ def rate_factor(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def scheduler(recipe: Recipe, optimiser: torch.optim.Optimizer, steps: int) -> LRScheduler:
-    """The recipe's schedule over so many steps; it is to step once after each of the optimiser's."""
+    """The recipe's schedule over `steps` steps; step it once after each step of the optimiser."""
     if recipe.schedule == "one-cycle":
         return OneCycleLR(optimiser, recipe.rate, total_steps=steps)
     return LambdaLR(optimiser, lambda step: rate_factor(recipe, step, steps))

@@ -1,4 +1,4 @@
-"""A training between two of its steps."""
+"""A training, step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arena.datasets import Split
 from arena.draws import derive
 from arena.training.augment import augmentation
 from arena.training.errors import TrainingError
-from arena.training.job import Job
+from arena.training.job import TrainingJob
 from arena.training.schedule import optimiser, scheduler
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -33,7 +33,7 @@ class Figures:
 
 @contextmanager
 def own_draws(seed: int, device: torch.device) -> Iterator[None]:
-    """Torch's global states on the host and on this device seeded here, and put back afterwards."""
+    """Torch's global states on the host and on this device, seeded here and restored afterwards."""
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), torch.inference_mode(False), torch.enable_grad():
         seed_global(seed, device)
@@ -41,7 +41,7 @@ def own_draws(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def seed_global(seed: int, device: torch.device) -> None:
-    """Seed the host's global state, and this device's, and no other's."""
+    """Seed the global state of the host and of this device, and of no other device."""
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
@@ -51,11 +51,11 @@ def seed_global(seed: int, device: torch.device) -> None:
 class Session:
     """The state of a training, and its next step.
 
-    The global state, seeded by the job, initialises the network; orders and augmentations are then drawn from
-    a generator on the host that goes on from there, and dropout from the global state, seeded anew.
+    The global state, seeded by the job, initialises the network; a generator on the host continues from that
+    state and draws orders and augmentations, and dropout uses the global state, seeded again.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: TrainingJob) -> None:
         recipe, self.device = job.recipe, job.device
         self.network, self.mean, self.std = job.build()
         self.model = Normalised(self.network, self.mean, self.std).to(self.device)
@@ -76,7 +76,7 @@ class Session:
 
     @property
     def trained(self) -> nn.Module:
-        """The network as it would be kept now: the moving average where there is one."""
+        """The network as it would be saved now: the moving average if there is one."""
         return self.network if self.average is None else self.average
 
     @property
@@ -107,9 +107,9 @@ class Session:
         self.step += 1
 
     def figures(self) -> Figures:
-        """Over the images of this epoch so far, each as the network was at its step.
+        """Figures over the images of this epoch so far, each from the network at its step.
 
-        Raises TrainingError where a loss was not finite.
+        Raises TrainingError if a loss was not finite.
         """
         loss, right = self.sums.tolist()
         if not abs(loss) < float("inf"):
@@ -121,7 +121,7 @@ class Session:
         return Figures(loss / seen, right / seen)
 
     def state(self) -> dict[str, Any]:
-        """All that changes, for `restore`; tensors are the session's own."""
+        """All that changes during training, for `restore`; the tensors are the session's own."""
         return {
             "network": self.network.state_dict(),
             "average": None if self.average is None else self.average.state_dict(),
@@ -137,7 +137,7 @@ class Session:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a `state`; any exception says that it is none of a session like this one."""
+        """Continue from a `state`; any exception means that it is no state of a session like this one."""
         order, step = state["order"], int(state["step"])
         if not torch.equal(order.sort().values, torch.arange(len(self.data))) or not 0 <= step <= self.steps:
             raise ValueError("order or step of another data set")

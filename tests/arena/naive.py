@@ -1,4 +1,4 @@
-"""The rules of the game as DESIGN.md tells them, one row after the other in plain Python.
+"""The rules of the game as docs/design.md tells them, one row after the other in plain Python.
 
 Nothing here is vectorised and nothing is shared with the Referee but the arithmetic of one image
 (quantisation, distances) and the keyed draws of one row. Only the wardens of worlds.py can defend.

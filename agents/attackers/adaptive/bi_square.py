@@ -1,4 +1,4 @@
-"""bi-Square: Square Attack that finds out whether losses are shown the wrong way round."""
+"""bi-Square: Square Attack that detects whether the losses shown are reversed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class BiSquare(OpSquare):
     """bi-Square (Chen et al., Adversarial Attack on Attackers, NeurIPS 2022).
 
     Square Attack until a candidate, accepted or not, makes the loss shown rise by more than theta, which a
-    true loss would not do; from the next step on op-Square, for good. Each game turns on its own.
+    true loss would not do; from the next step on it is op-Square, for the rest of the game. Each game
+    switches on its own.
     """
 
     def acceptance(self, games: Games) -> Accept:

@@ -16,7 +16,7 @@ from agents.attackers.parts.parameters import check_parameters
 from arena.players import Answers, Games, Move, Needs
 
 RATIO = math.sqrt(2)
-"""Of the grid of sizes on which the smallest that is not detected is looked for."""
+"""The ratio of the grid of sizes on which the smallest undetected size is searched."""
 Scan = Generator[Move, Answers, tuple[Tensor, Tensor]]
 
 
@@ -24,10 +24,11 @@ Scan = Generator[Move, Answers, tuple[Tensor, Tensor]]
 class BypassFQ(HopSkipJump):
     """HopSkipJump that bypasses F_Q (PredCoin, section 7.1, eq. 12).
 
-    Each probe x_t + delta_b u_b has a radius of its own: the smallest at which the detector, which the
-    attacker evaluates itself (metered, not charged), lets it pass, from HopSkipJump's delta up, on a grid of
-    ratio sqrt 2. Directions without one are dropped; others are drawn in their place until B_t probes can be
-    asked. Where none can, x_t stays. The note `valid-probes` says how many there were where B_t were not.
+    Each probe x_t + delta_b u_b has its own radius: the smallest that the detector lets pass, from
+    HopSkipJump's delta up, on a grid of ratio sqrt 2. The attacker evaluates the detector itself (metered,
+    not charged). Directions without such a radius are dropped; others are drawn in their place until B_t
+    probes can be asked. If there is none at all, x_t stays. The note `valid-probes` gives the number of
+    probes if it is below B_t.
 
     Attributes:
         box: `clip`: probes are clipped to [0,1], radii go up to sqrt d, beyond which no image lies; `strict`:
@@ -52,7 +53,8 @@ class BypassFQ(HopSkipJump):
     ) -> Generator[Move, Answers, Estimate]:
         """Probes that pass the detector, around the boundary points `x` [n,C,H,W] of games `i` [n].
 
-        In rounds of as many directions as probes are missing, by which a game draws alike in any company.
+        Directions are drawn in rounds of as many as probes are missing, so that a game's draws do not depend
+        on other games.
         """
         sums = no_probes(games, i)
         wanted = torch.as_tensor(probes, device=i.device).expand(len(i))
@@ -80,12 +82,12 @@ class BypassFQ(HopSkipJump):
         return unit(games.uniform(shape, i).mul_(2).sub_(1))
 
     def radii(self, games: Games, x: Tensor, u: Tensor, delta: Tensor, i: Tensor) -> Scan:
-        """delta_b [n,m] for directions `u` [n,m,C,H,W] from `x` [n,C,H,W], and whether [n,m] there is one."""
+        """delta_b [n,m] for directions `u` [n,m,C,H,W] from `x` [n,C,H,W], and whether it exists [n,m]."""
         m = u.shape[1]
         at, ways = x.repeat_interleave(m, dim=0), u.flatten(0, 1)
         first = delta.repeat_interleave(m)
         if self.box == "strict":
-            room = torch.where(ways > 0, 1 - at, at) / ways.abs()  # inf or NaN where a pixel does not move
+            room = torch.where(ways > 0, 1 - at, at) / ways.abs()  # inf or NaN for a pixel that does not move
             top = room.nan_to_num(nan=torch.inf, posinf=torch.inf).flatten(1).amin(dim=1)
         else:
             top = torch.full_like(first, math.sqrt(x[0].numel()))
@@ -100,14 +102,14 @@ class BypassFQ(HopSkipJump):
 def smallest_undetected(
     games: Games, game: Tensor, size: Tensor, top: Tensor, image: Callable[[Tensor, Tensor], Tensor]
 ) -> Scan:
-    """The smallest size [n] from `size` [n] to `top` [n], times sqrt 2 each, that is not detected.
+    """The smallest of the sizes `size` [n] times powers of sqrt 2, up to `top` [n], that is not detected.
 
     Args:
         game: [n], the games of the rows.
         image: the images [m,C,H,W] of sizes [m] of rows [m].
 
     Returns:
-        The sizes [n], and whether there is one [n].
+        The sizes [n], and whether one exists [n].
     """
     size, valid = size.clone(), torch.zeros_like(game, dtype=torch.bool)
     rows = ((size > 0) & (size <= top)).nonzero().squeeze(1)

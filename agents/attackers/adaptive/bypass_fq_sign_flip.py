@@ -21,13 +21,13 @@ BARREN = 20
 
 @dataclass(frozen=True)
 class BypassFQSignFlip(SignFlip):
-    """Sign Flip that bypasses F_Q (PredCoin, section 7.1), which has no radius of probes to vary.
+    """Sign Flip that bypasses F_Q (PredCoin, section 7.1); it has no radius of probes to vary.
 
     Our reading: of the two proposals of an iteration, the first is made with the smallest alpha, the second
-    with the smallest share of flips, that the detector lets pass: from what Sign Flip would take up, times
-    sqrt 2 each, to half the radius and to half of all signs. The attacker evaluates the detector itself
-    (metered, not charged). A proposal that never passes is not asked; a game in which none passes twenty
-    times in a row is given up, with a note.
+    with the smallest share of flips, that the detector lets pass. Both are searched in steps of sqrt 2 from
+    Sign Flip's own value up: to half the radius, and to half of all signs. The attacker evaluates the
+    detector itself (metered, not charged). A proposal that never passes is not asked; a game in which none
+    passes twenty times in a row is given up, with a note.
     """
 
     @property
@@ -58,7 +58,7 @@ class BypassFQSignFlip(SignFlip):
 ProposePair = Callable[[Tensor, Tensor], tuple[Tensor, Tensor | None]]
 """Perturbations [m,C,H,W] of sizes [m] for rows [m], and the signs kept [m,C,h,w] if it flips some."""
 Proposal = tuple[tuple[Tensor, Tensor], ProposePair]
-"""The first and the largest size [n], and what is proposed."""
+"""The first and the largest size [n], and the proposal to search."""
 
 
 def shorter(walk: SignFlipWalk, i: Tensor, u: Tensor) -> Proposal:
@@ -83,7 +83,7 @@ def flipped(walk: SignFlipWalk, i: Tensor, u: Tensor) -> Proposal:
 def attempt(
     walk: SignFlipWalk, i: Tensor, which: int, sizes: tuple[Tensor, Tensor], propose: ProposePair
 ) -> Generator[Move, Answers, Tensor]:
-    """Test the smallest proposals that are not detected; those of games `i` [n] in which there was one."""
+    """Test the smallest undetected proposals; returns those of games `i` [n] for which one existed."""
     games = walk.games
 
     def image(size: Tensor, rows: Tensor) -> Tensor:

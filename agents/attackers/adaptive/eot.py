@@ -1,4 +1,4 @@
-"""Expectation over transformation: ask everything several times and go by the mean."""
+"""Expectation over transformation: ask every row several times and use the mean."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from arena.players import Answers, Attacker, Games, Needs, Play
 class EOT(Repeating):
     """EOT (Athalye et al., ICML 2018) around a score attack (slides to Random Noise Defense, eq. 13).
 
-    Every row is asked M times, the repeats side by side in one volley. The attack inside sees the mean scores
-    and their label; its loss is the mean of the M losses, not the loss of the mean. It believes in a budget
-    of budget / M decisions, rounded up: the last one is asked as often as queries are left. A hit among the
-    repeats is a hit; under objective `first` it ends the game before the other repeats are asked.
+    Every row is asked M times, the repeats side by side in one volley. The inner attack gets the mean scores
+    and their label; its loss is the mean of the M losses, not the loss of the mean. It plays with a budget of
+    budget / M decisions, rounded up: the last one is repeated only as often as queries are left. A hit among
+    the repeats is a hit; under objective `first` it ends the game before the other repeats are asked.
 
     Attributes:
-        of: the attack inside.
+        of: the inner attack.
         repeats: M.
         convention: `fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and M times
             as many queries are granted.
-        refresh_every: the attack inside asks its incumbent anew every so many steps; 0: as it says itself.
+        refresh_every: the inner attack asks its incumbent again every so many steps; 0: its own setting.
     """
 
     of: Attacker
@@ -46,7 +46,7 @@ class EOT(Repeating):
         return replace(needs, feedback="scores") if needs.feedback == "label" else needs
 
     def inside(self) -> Attacker:
-        """The attack inside, with this `refresh_every` if there is one.
+        """The inner attack, with this `refresh_every` if it is set.
 
         Raises:
             ValueError: if it has no such parameter.
@@ -55,7 +55,7 @@ class EOT(Repeating):
         if not self.refresh_every:
             return self.of
         if "refresh_every" not in {f.name for f in fields(of)}:
-            raise ValueError(f"refresh_every must be 0: {type(of).__name__} has no incumbent to ask anew")
+            raise ValueError(f"refresh_every must be 0: {type(of).__name__} has no incumbent to ask again")
         renewed: Attacker = replace(of, refresh_every=self.refresh_every)
         return renewed
 
@@ -64,12 +64,13 @@ class EOT(Repeating):
 
 
 def mean(answers: Answers, m: int) -> Answers:
-    """Answers to n rows, from those to m repeats of each, [n*m]: their mean scores and the label of these."""
+    """Turns the answers to m repeats of each of n rows [n*m] into n answers: the mean scores and their
+    label."""
     n = len(answers.game) // m
     labelled = (answers.label.view(n, m) >= 0).any(dim=1)
     if answers.scores is None:
         raise ValueError('EOT averages scores; the feedback of this game is "label"')
-    # There are repeats already where another EOT around this one asked each of these rows several times.
+    # There are repeats already if another EOT around this one asked each of these rows several times.
     every = answers.scores.unsqueeze(0) if answers.repeats is None else answers.repeats
     repeats = every.view(len(every), n, m, -1).transpose(1, 2).flatten(0, 1)
     scores = repeats.nanmean(dim=0)

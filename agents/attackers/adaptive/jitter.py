@@ -1,4 +1,4 @@
-"""Jitter: the uncertainty-aware attack where the same query is answered alike each time."""
+"""Jitter: the uncertainty-aware attack for defenses that answer the same query alike each time."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ LEVEL = 1 / 255
 
 @dataclass(frozen=True)
 class Jitter(UncertaintyAware):
-    """The uncertainty-aware attack on answers that only look like coins, such as PredCoin's conv parity.
+    """The uncertainty-aware attack on answers that only look random, such as those of PredCoin's conv parity.
 
-    There the answer is a function of the query, and repeating it only costs; but any change re-rolls the
+    There the answer is a function of the query, so repeating a query only costs; but any change gives a new
     parity. So the first of k repeats is the query itself, and the others are a step of length `radius` in
-    random directions away from it; where the service rounds to 8 bits, one level in one random value of the
-    image. Ours; the reading of the k answers is that of `UncertaintyAware`.
+    random directions away from it; if the service rounds to 8 bits, one level in one random value of the
+    image. This is our attack; it combines the k answers as `UncertaintyAware` does.
 
     Attributes:
-        radius: the l2 length of a jitter; well below the radius of the probes of the attack inside, which for
-            HopSkipJump is D / d.
+        radius: the l2 length of a jitter; it should be well below the radius of the inner attack's probes,
+            which for HopSkipJump is D / d.
     """
 
     radius: float = 1e-5

@@ -1,4 +1,4 @@
-"""op-Square: Square Attack against losses that are shown the wrong way round."""
+"""op-Square: Square Attack for losses that are shown reversed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from arena.players import Games, Loss
 class OpSquare(Square):
     """op-Square (Chen et al., Adversarial Attack on Attackers, NeurIPS 2022; "up" in the authors' code).
 
-    Square Attack that climbs: it accepts a candidate where the loss shown rises, or where it drops by more
-    than theta. AAA-linear shows the loss mirrored within each of its intervals of length tau, so that a true
-    decrease is shown as a rise, and as an abnormal drop where it crosses into the next interval. Nothing else
-    differs from Square, so that the two compare query by query; a wrong answer that the rule does not accept
-    is not kept.
+    Square Attack that climbs: it accepts a candidate if the loss shown rises, or if it drops by more than
+    theta. AAA-linear shows the loss mirrored within each of its intervals of length tau, so that a true
+    decrease is shown as a rise, or as an abnormal drop when it crosses into the next interval. Nothing else
+    differs from Square, so that the two can be compared query by query; a wrong answer that the rule does not
+    accept is not kept.
 
     Attributes:
         loss: AAA's code takes the margin for both goals.
-        theta: from where a change is abnormal, in units of the loss; AAA's code: 3, half its tau.
+        theta: the size from which a change is abnormal, in units of the loss; AAA's code: 3, half its tau.
     """
 
     loss: Loss | None = "margin"
@@ -43,10 +43,10 @@ class OpSquare(Square):
 
 
 def change(new: Tensor, best: Tensor) -> Tensor:
-    """new - best [n]; NaN, of which no comparison holds, where no answer came (`new` is +inf)."""
+    """new - best [n]; NaN, which no comparison accepts, if no answer came (`new` is +inf)."""
     return torch.where(new < torch.inf, new - best, torch.nan)
 
 
 def climbs(change: Tensor, theta: float) -> Tensor:
-    """A rise, or an abnormal drop."""
+    """Accept a rise, or an abnormal drop."""
     return (change > 0) | (change < -theta)

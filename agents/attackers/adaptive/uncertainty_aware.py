@@ -1,4 +1,4 @@
-"""The uncertainty-aware attack on PredCoin: ask repeatedly, so that its coin gives itself away."""
+"""The uncertainty-aware attack on PredCoin: repeated queries reveal its random answers."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class UncertaintyAware(RepeatingLabels):
     """The uncertainty-aware attack (PredCoin, section 7.2 and Algorithm 2) around any attack.
 
     Each query of an estimate is asked k times, the repeats side by side in one volley. Where PredCoin
-    detects, on either side of the boundary, the answer is a fair coin: repeats tell whether a point is
-    detected, not on which side it lies, and the attack walks along the detector's frontier in place of the
+    detects, on either side of the boundary, the answer is a fair coin. Repeats show whether a point is
+    detected, not on which side it lies, so the attack follows the detector's frontier instead of the
     classifier's. A detected point is adversarial with probability 1 - 2^-k by `any`, 2^-k by `all`.
 
-    The listing as printed asks k + 1 times and returns before it decides; only with phi in {0, 1} do its
-    lines 8 to 11 make sense, which then say `any`. The attack inside has left / k queries, rounded up, and
-    comes to more of them by those that are asked once.
+    The listing as printed asks k + 1 times and returns before it decides; its lines 8 to 11 make sense only
+    with phi in {0, 1}, and then mean `any`. The inner attack has left / k queries, rounded up, and gets more
+    of them than that because some are asked once.
 
     Attributes:
-        of: the attack inside, which decides by labels.
+        of: the inner attack, which decides by labels.
         repeats: k.
-        rule: a query is adversarial where `any` (the listing's), or `all`, or the `majority` of its repeats
-            are; ties are benign. By the majority a coin stays a coin.
+        rule: a query is adversarial if `any` (the listing's), `all`, or the `majority` of its repeats are;
+            ties are benign. With the majority a coin stays a coin.
         scope: what is asked k times: `estimation` (the paper's: probes, and a random walk's candidates), or
             `every_decision`, so that estimates and searches see one boundary.
         convention: `fixed`: the threat's budget counts queries; `adaptive`: k times as many are granted.
@@ -41,7 +41,7 @@ class UncertaintyAware(RepeatingLabels):
     convention: Convention = "fixed"
 
     def vary(self, games: Games) -> Vary | None:
-        """How the repeats of a query differ from it."""
+        """The rule that varies the repeats of a query; None: they are equal."""
         return None
 
     def play(self, games: Games) -> Play:

@@ -1,4 +1,4 @@
-"""Vote: ask every decision several times and go by the most frequent label."""
+"""Vote: ask every decision several times and use the most frequent label."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from arena.players import Attacker, Games, Play
 class Vote(RepeatingLabels):
     """Voting against randomised answers (Byun, Go and Kim, Small Input Noise is Enough, 2020, section 3.4).
 
-    Every decision of the attack inside is asked T times, the repeats side by side in one volley, and is the
-    most frequent of the labels; ties are benign. The attack believes in a budget of budget / T decisions,
-    rounded up: the last one is asked as often as queries are left. A hit among the repeats is a hit; under
+    Every decision of the inner attack is asked T times, the repeats side by side in one volley; the answer is
+    the most frequent label, ties are benign. The attack plays with a budget of budget / T decisions, rounded
+    up: the last one is repeated only as often as queries are left. A hit among the repeats is a hit; under
     objective `first` it ends the game before the other repeats are asked.
 
     Attributes:
-        of: the attack inside, which decides by labels.
+        of: the inner attack, which decides by labels.
         repeats: T.
         convention: `fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and T times
             as many queries are granted (the paper's columns 2k T, 5k T, 10k T).

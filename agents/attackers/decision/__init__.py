@@ -1,1 +1,1 @@
-"""Attackers that see nothing of an answer but its label."""
+"""Attackers that see only the label of an answer."""

@@ -1,4 +1,4 @@
-"""Boundary Attack: a random walk along the boundary that only comes nearer, by one of three sets of rules."""
+"""Boundary Attack: a random walk along the boundary towards x0, by one of three sets of rules."""
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import CANDIDATE, SEARCH
 
 WIDTH = 1e-3
-"""To which share of the way the bisection finds the boundary."""
+"""The share of the way to which bisection locates the boundary."""
 LEVELS = {"original": 1000, "foolbox": 50, "art": 1000}
-"""Blends of the linear scan."""
+"""The number of blends of the linear scan."""
 
 
 @dataclass(frozen=True)
 class Boundary(Attacker):
     """Boundary Attack (Brendel, Rauber and Bethge, ICLR 2018), untargeted and targeted.
 
-    Along the sphere around x0 to a point at random, then inwards: what is adversarial there and nearer is the
-    walk's next point. How many are tried, and how step sizes follow from the answers, differs:
+    A step goes along the sphere around x0 to a random point, then inwards; an image there that is adversarial
+    and nearer is the walk's next point. How many are tried, and how the answers change the step sizes,
+    differs:
 
     - `original`: the authors' code (foolbox 2.4), one candidate after the other. In every tenth step the
       point on the sphere is asked first, and the candidate only if it is adversarial; two rates of success,
-      over 100 and 30 answers, change the steps. Where the inward step has fallen below 1e-7 the walk is begun
-      anew from there with the first steps; if it comes to the same again and stays there for 100 steps, the
-      game is resigned. Sign-OPT's Table 1 used it.
-    - `foolbox`: foolbox 3, likewise, but both are asked in every tenth step, each rate is over all of them,
+      over 100 and 30 answers, change the steps. When the inward step has fallen below 1e-7 the walk restarts
+      from there with the first step sizes; if it gets there again and stays for 100 steps, the game is
+      resigned. Used in Sign-OPT's Table 1.
+    - `foolbox`: foolbox 3. The same, but in every tenth step both are asked, each rate is over all answers,
       and below 1e-7 the game is resigned at once.
-    - `art`: the Adversarial Robustness Toolbox. A volley of `samples` points on the sphere, then all that are
-      adversarial inwards, and to the nearest that is still adversarial; the rate of success of each volley
-      changes its step, and a volley without success is repeated so. The start is noise as drawn, far from the
-      boundary. After 25 volleys in a row without success, when steps are 25,000 times smaller, the game is
-      resigned, standing by its nearest point. SND's tables used it.
+    - `art`: the Adversarial Robustness Toolbox. A volley of `samples` points on the sphere, then inward steps
+      from all that are adversarial; the walk moves to the nearest that is still adversarial. The rate of
+      success of each volley changes its step size, and a volley without success is repeated with it. The
+      walk starts at the noise itself, far from the boundary. After 25 volleys in a row without success, when
+      steps are 25,000 times smaller, the game is resigned with its nearest point. Used in SND's tables.
 
     Attributes:
-        rules: which of these.
+        rules: one of these three.
         spherical_step: sigma (the paper's delta), the first step along the sphere, relative to the distance.
         source_step: epsilon, the first step inwards, relative to the distance.
-        step_adaptation: by what step sizes are multiplied or divided (ART's .667 divides by 1.499).
-        candidates: `original`: so many, at most, in a step.
-        spherical_every: `original`, `foolbox`: so often the sphere is tested.
+        step_adaptation: the factor by which step sizes grow and shrink (ART's .667 divides by 1.499).
+        candidates: `original`: the most candidates in a step.
+        spherical_every: `original`, `foolbox`: the sphere is tested once in so many steps.
         samples: `art`: points on the sphere in a volley.
-        trials: `art`: volleys, at most, on the sphere, and so many inwards.
+        trials: `art`: the most volleys on the sphere, and the most inwards.
         init_draws: how often noise is drawn to start from (ART's limit is 100).
-        init_search: from there to the boundary: `bisection` to .001 of the way (10 queries); `linear`: blends
-            from x0 on until one is adversarial, 1000 as the authors, under `foolbox` its 50; `none`. None is
-            `none` under `art`, else `bisection`.
-        linf_walk: under an l_inf threat, which the paper does not know (our reading): `l2`: the same walk,
-            standing by its point that is nearest in l_inf; `box`: random signs, within the box of radius r,
-            which shrinks.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        init_search: the search from the start to the boundary: `bisection` to .001 of the way (10 queries);
+            `linear`: blends from x0 on until one is adversarial, 1000 as in the authors' code, 50 under
+            `foolbox`; `none`. Default: `none` under `art`, else `bisection`.
+        linf_walk: under an l_inf threat, which the paper does not treat (our reading): `l2`: the same walk,
+            which claims its point nearest in l_inf; `box`: random signs within the box of radius r, which
+            shrinks.
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     rules: Literal["original", "foolbox", "art"] = "art"
@@ -94,7 +95,7 @@ class Boundary(Attacker):
         yield from (VolleyWalk if self.rules == "art" else CandidateWalk)(self, games, x).play()
 
     def search(self, games: Games, x: Tensor, i: Tensor) -> Searching:
-        """From adversarial `x` [n,C,H,W] of games `i` [n] to where the walk begins, [n,C,H,W]."""
+        """From adversarial `x` [n,C,H,W] of games `i` [n] to the first point of the walk, [n,C,H,W]."""
         kind = self.init_search or ("none" if self.rules == "art" else "bisection")
         if kind == "bisection":
             x = yield from blend_search(games, x, i, WIDTH)
@@ -104,11 +105,11 @@ class Boundary(Attacker):
 
 
 class BoundaryWalk:
-    """A walk of G games, and the points they stand by.
+    """The walks of G games, and the points they claim.
 
     Attributes:
         x: [G,C,H,W], adversarial; changed in place.
-        nearest: [G] float64, the distance of what a game stands by, in the threat's norm.
+        nearest: [G] float64, the distance of the point that a game claims, in the threat's norm.
     """
 
     def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
@@ -118,7 +119,7 @@ class BoundaryWalk:
         self.nearest = torch.full((len(games),), torch.inf, dtype=torch.float64, device=x.device)
 
     def stand(self, i: Tensor) -> Play:
-        """Stand by the points of those of games `i` [n] that have come nearer than ever."""
+        """Claim the points of those of games `i` [n] that are nearer than all before."""
         far = self.games.distance(self.x[i], i).double()
         nearer = i[far < self.nearest[i]]
         self.nearest[i] = torch.minimum(self.nearest[i], far)

@@ -1,4 +1,4 @@
-"""CGBA: along half circles through x0 and the point reached, bent by the normal of the boundary."""
+"""CGBA: search along half circles through x0 and the current point, in the plane of the boundary's normal."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from arena.rules.purposes import STEP
 class CGBA(Attacker):
     """CGBA (Reza, Rahmati, Wu and Dai, ICCV 2023), l2; targeted: CGBA-H.
 
-    As in the authors' code, but for the search along a circle, which begins between the last two angles
-    asked; theirs goes back to the angle 0. Theirs measures in pixels divided by their standard deviation, so
-    that `sigma`, `tolerance` and `start_step` are a few times longer here.
+    As in the authors' code, except for the search along a circle: it begins between the last two angles
+    asked, theirs goes back to the angle 0. Theirs measures in pixels divided by their standard deviation, so
+    `sigma`, `tolerance` and `start_step` are a few times longer here.
 
     Attributes:
         initial_probes: N_0; iteration t, from 1, asks N_0 sqrt(t) probes.
-        sub_dim: frequencies a side, of each channel, that the probes lie in; 0: a quarter of the side as the
-            authors' of 224 pixels, at least 10.
+        sub_dim: probes lie in so many frequencies a side, of each channel; 0: a quarter of the side, as the
+            authors' at 224 pixels, at least 10.
         sigma: the probes' standard deviation in each frequency.
         tolerance: the l2 width to which the boundary is located.
-        start_step: noise to start from is this many times k, for k = 1, 2, ...
+        start_step: the noise to start from is this many times k, for k = 1, 2, ...
         start_draws: the last k.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     initial_probes: int = 30
@@ -85,7 +85,7 @@ class CGBA(Attacker):
     def bend_near(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
         """CGBA: where the circles that leave `x` [n,C,H,W] towards `normal` cross the boundary, [n,C,H,W].
 
-        Angles pi/2 (1 - 2^-k) are tried until one is benign; at pi / 2 there is x0, which is.
+        Angles pi/2 (1 - 2^-k) are tried until one is benign; the limit pi / 2 is x0, which is benign.
         """
         circles = Circles.over(games, x, normal, i)
         adversarial = torch.zeros_like(circles.diameter)
@@ -108,7 +108,8 @@ class CGBA(Attacker):
     def bend_far(self, games: Games, x: Tensor, normal: Tensor, i: Tensor) -> Searching:
         """CGBA-H: a point on the circle that is adversarial, then straight to the boundary, [n,C,H,W].
 
-        Angles are half of that between `normal` and x - x0, a quarter, and so on; if none will do, `x` stays.
+        The angles are 1/2, 1/4, ... of the one between `normal` and x - x0; if none is adversarial, `x`
+        stays.
         """
         circles = Circles.over(games, x, normal, i)
         angle = inner(unit(normal), circles.ahead).clamp(-1, 1).acos()

@@ -20,30 +20,30 @@ from arena.rules.purposes import STEP
 RAY_STEPS = 12
 """Radii tried on a ray, each twice the one before: from D / 2 to 1024 D."""
 RESERVED = 25
-"""Queries of an iteration that the schedule leaves to its ray and its search."""
+"""Queries that the schedule reserves for the ray and the search of an iteration."""
 FIRST_PROBES = (50, 80)
-"""Between these numbers is the number of probes of the first iteration."""
+"""Bounds of the number of probes of the first iteration."""
 
 
 @dataclass(frozen=True)
 class GeoDA(Attacker):
     """GeoDA (Rahmati, Moosavi-Dezfooli, Frossard and Dai, CVPR 2020), l2 and linf, untargeted.
 
-    As in the authors' code, but for the ray: it begins with half the distance reached, and doubles. Theirs
+    As in the authors' code, except for the ray: it begins with half the current distance, and doubles. Theirs
     steps by five times the sum of all estimates, a length that takes an image of 32 pixels to the corners of
-    the box at once. Theirs measures in pixels divided by their standard deviation, so that `sigma`,
-    `tolerance` and `start_step` are a few times longer here. What beginning has used of the budget, the last
-    iteration's probes give up. The schedule belongs to one budget: a longer run cut short is another attack.
+    the box at once. Theirs measures in pixels divided by their standard deviation, so `sigma`, `tolerance`
+    and `start_step` are a few times longer here. Queries spent on the start are taken from the last
+    iteration's probes. The schedule depends on the budget: a longer run cut short is another attack.
 
     Attributes:
-        sub_dim: frequencies a side, of each channel, that the image is perturbed along; 0: 75 at 224 pixels
+        sub_dim: the image is perturbed along so many frequencies a side, of each channel; 0: 75 at 224 pixels
             as the authors, the same share of smaller sides, at least 10.
         sigma: the probes' standard deviation in each frequency.
         mu: the number of probes grows by mu^(-2/3) an iteration.
         tolerance: the l2 width to which the boundary is located.
-        start_step: noise to start from is this many times k, for k = 1, 2, ...
+        start_step: the noise to start from is this many times k, for k = 1, 2, ...
         start_draws: the last k.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     sub_dim: int = 0
@@ -112,7 +112,7 @@ class GeoDA(Attacker):
             near[rows], far[rows] = far[rows], 2 * far[rows]
         rows, crossed = hit.nonzero().squeeze(1), x.clone()
         crossed[rows] = ray(far[rows], rows)
-        if games.threat.objective == "submit":  # inside the ball there is nothing left to search for
+        if games.threat.objective == "submit":  # an image inside the ball ends the game
             yield from stand_by(games, crossed[rows], i[rows])
         width = self.tolerance / (math.sqrt(x0[0].numel()) if linf else 1)
         r = yield from bisect(
@@ -131,8 +131,9 @@ class GeoDA(Attacker):
 def schedule(budget: int, mu: float) -> list[int]:
     """The probes of each iteration in a run of `budget` queries: they grow by mu^(-2/3), and sum to N.
 
-    N = budget - 25 T; the number of iterations T is such that the first asks 50 to 80 probes, or the fewest
-    above. As the authors' code finds it: T for the N of budget / 500 iterations, then anew for that T's N.
+    N = budget - 25 T; the number of iterations T is such that the first asks 50 to 80 probes, or as few more
+    as possible. As the authors' code finds it: T for the N of budget / 500 iterations, then again for that
+    T's N.
     """
     iterations = first = round(budget / 500)
     for _ in range(2):

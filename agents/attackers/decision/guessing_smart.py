@@ -18,9 +18,9 @@ from arena.players import Attacker, Games, Needs, Play
 from arena.rules.purposes import CANDIDATE
 
 IMAGES = 10
-"""The fewest images of its own among which to look for the nearest."""
+"""How many granted images it needs, to start from the nearest."""
 LARGEST = 1.3
-"""The scale of the steps of a round's first candidate; that of the last is just above .3."""
+"""The scale of a round's first steps; the scale of the last is just above .3."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +28,20 @@ class GuessingSmart(Attacker):
     """Guessing Smart, the Biased Boundary Attack (Brunner et al., ICCV 2019) without a surrogate; l_2.
 
     From a point at distance D from x0, rounds of up to 50 candidates: a step along the sphere in a direction
-    of Perlin noise, weighted by the root of the difference to x0 pixel by pixel, then one inwards. The first
-    candidate that is adversarial and nearer ends the round. Steps shrink within a round from 1.3 to .3 times
-    their size and do not adapt otherwise. The authors send 8-bit images: the threat's `quantisation`.
+    of Perlin noise, weighted by the square root of the difference to x0 pixel by pixel, then one inwards. The
+    first candidate that is adversarial and nearer ends the round. Steps shrink within a round from 1.3 to .3
+    times their size and do not adapt otherwise. The authors send 8-bit images: set the threat's
+    `quantisation`.
 
     Attributes:
         spherical_step: sigma, the step along the sphere relative to D (the authors' on ImageNet).
         source_step: epsilon, the step inwards relative to D.
-        candidates: so many, at most, in a round.
+        candidates: the most candidates in a round.
         frequency: cells of the noise along the longer side of an image; None: the authors' values, 5 at 64
             and 20 at 299 pixels, a power of the side between and above, and 5 below.
-        start: `nearest`: the nearest image granted whose label wins, as the authors' targeted attack begins
-            (untargeted: our reading); `noise`: as the Boundary Attack, for threats that grant no images.
-        start_gap: the boundary is searched from there until it is known to so much, in l_2.
+        start: `nearest`: the nearest image granted whose label wins, as in the authors' targeted attack
+            (untargeted: our reading); `noise`: as in the Boundary Attack, for threats that grant no images.
+        start_gap: the width, in l_2, to which the boundary is located at the start.
         init_draws: how often noise is drawn to start from.
     """
 
@@ -106,10 +107,11 @@ class GuessingSmart(Attacker):
         return side / (self.frequency or 5 * max(1, side / 64) ** 0.9)
 
     def propose(self, x0: Tensor, x: Tensor, distance: Tensor, noise: Tensor, scale: Tensor) -> Tensor:
-        """Candidates [n,C,H,W] from points `x` at `distance` [n] from x0, by noise [n,C,H,W], at a scale [n].
+        """Candidates [n,C,H,W] from points `x` at `distance` [n] from x0, from noise [n,C,H,W], at a scale
+        [n].
 
-        Along the sphere by sigma D; back to distance D, whence the clip may have brought it; inwards by
-        epsilon D.
+        Along the sphere by sigma D; back to distance D, which clipping may have changed; inwards by epsilon
+        D.
         """
         delta = x - x0
         # Without the authors' division of |delta| by its largest value, which the normalisation undoes.

@@ -20,18 +20,18 @@ from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import STEP
 
 HALVINGS = 25
-"""After so many a step is given up: under a random defender the point itself may not be adversarial."""
+"""Halvings until a step is given up: under a random defender the point itself may not be adversarial."""
 GRID = 20
 """Steps tried by the grid search, from 1e-4 to 1 times the distance."""
 LEAST_DELTA = 1e-30
-"""D is 0 where a service answers the clean image itself with another label: probes still need a radius."""
+"""Used as D if that is 0, because a service answers the clean image itself with another label."""
 
 
 @dataclass(frozen=True)
 class HopSkipJump(Attacker):
     """HopSkipJumpAttack (Chen, Jordan and Wainwright, S&P 2020), l2 and linf, untargeted and targeted.
 
-    As in the authors' code. Which radius the probes have decides how the attack fares under noise.
+    As in the authors' code. The radius of the probes decides how the attack behaves under noise.
 
     Attributes:
         gamma: scales theta, the width to which the boundary is located.
@@ -40,11 +40,11 @@ class HopSkipJump(Attacker):
             code's since June 2019; `art`: delta = .01 gamma D, theta = .01 gamma / sqrt(d) or .01 gamma / d,
             the code's before, and ART's still, with which SND and many others were measured.
         initial_probes: B_0; iteration t asks B_0 sqrt(t) probes.
-        max_probes: at most so many.
+        max_probes: the most probes of an iteration.
         step_search: how far to step: `geometric`: D / sqrt(t), halved until it is adversarial; `grid`: the
             best of 20 steps, each followed by a search.
         init_draws: how often noise is drawn to start from.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     gamma: float = 1.0
@@ -76,7 +76,7 @@ class HopSkipJump(Attacker):
     def walk(self, games: Games, x: Tensor, going_on: Callable[[int, Tensor], Tensor] | None = None) -> Play:
         """From adversarial images `x` [G,C,H,W], changed in place, until all games have closed.
 
-        `going_on(t, i)` picks those of the open games `i` [n] that iteration t is played in.
+        `going_on(t, i)` selects the open games `i` [n] that play iteration t.
         """
         theta = self.theta(games)
         far = games.distance(x)  # D, before the last search

@@ -1,4 +1,4 @@
-"""PopSkipJump: HopSkipJump that knows that answers are noise, and asks as often as that takes."""
+"""PopSkipJump: HopSkipJump for noisy answers, with as many queries as the noise requires."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ Locating = Generator[Move, Answers, None]
 class PopSkipJump(HopSkipJump):
     """PopSkipJump (Simon-Gabriel, Sheikh and Krause, ICML 2021), l2 and linf, untargeted and targeted.
 
-    Under noise the boundary is found by `sigmoid_search`, the probes reach as far as a cell of its grid, and
-    their number is raised until their expected cosine with the normal is HopSkipJump's without noise; steps
-    are not tested. As in the authors' code, except: a game is played as HopSkipJump would until the same
-    image is answered in two ways, so that nothing is lost where there is no noise; the slopes and flip rates
-    of the grid are fewer; and it stands by images as far behind the boundary as it takes to be sure of 98 %.
+    Under noise the boundary is found by `sigmoid_search`, the probes' radius is a cell of its grid, and their
+    number is raised until their expected cosine with the normal is that of HopSkipJump without noise; steps
+    are not tested. As in the authors' code, except: a game is played as HopSkipJump until the same image gets
+    two different answers, so that nothing is lost without noise; the grid has fewer slopes and flip rates;
+    and the attack claims images as far behind the boundary as a certainty of 98 % requires.
 
     Attributes:
         cells: T, of the path between x0 and the point stepped to (the authors: 100 on MNIST, 300 on
             CIFAR-10). Probes have delta = sqrt(d) / T (linf: d / T) of that path's length.
-        repeats: how often a point found without noise is asked again; 0: there is noise from the beginning.
-        max_raise: by how much noise may raise the number of probes at most. What is learnt is the slope along
-            the path from x0, that along the normal is steeper: most of all in the first iterations, which
-            else take the whole budget (the authors set no limit but `max_probes`, 50,000).
+        repeats: how often a point found without noise is asked again; 0: noise is assumed from the beginning.
+        max_raise: the largest factor by which noise may raise the number of probes. The slope is learnt along
+            the path from x0, but along the normal it is steeper, most of all in the first iterations, which
+            without a limit take the whole budget (the authors set none but `max_probes`, 50,000).
     """
 
     cells: int = 100
@@ -69,13 +69,13 @@ class PopSkipJump(HopSkipJump):
 
 
 class _Walk:
-    """Where G games stand.
+    """The state of G games.
 
     Attributes:
-        far: [G,C,H,W], the ends of the paths from x0 that the boundaries are sought on; x: the boundaries.
-        noisy: [G] bool, an image was answered in two ways.
-        more: [G] float64, by how much noise raises the number of probes.
-        stood: [G], the distance of the image that the game stands by.
+        far: [G,C,H,W], the ends of the paths from x0 on which the boundaries are searched; x: the boundaries.
+        noisy: [G] bool, an image got two different answers.
+        more: [G] float64, the factor by which noise raises the number of probes.
+        stood: [G], the distance of the image that the game claims.
     """
 
     def __init__(self, by: PopSkipJump, games: Games, far: Tensor) -> None:
@@ -93,7 +93,7 @@ class _Walk:
         return self.games.open[~self.noisy[self.games.open]]
 
     def approach(self) -> Locating:
-        """Begin as HopSkipJump does: without noise, from the straight way to x0."""
+        """Begin as HopSkipJump does: without noise, from the segment to x0."""
         i, near = self.sharp, self.far.clone()
         near[i] = yield from blend_search(self.games, self.far[i], i, 1e-3)
         yield from self.listen(near)
@@ -102,14 +102,14 @@ class _Walk:
         yield from self.stand(near, i)
 
     def listen(self, x: Tensor) -> Locating:
-        """Ask adversarial `x` [G,C,H,W] again: where one is answered otherwise, there is noise."""
+        """Ask adversarial `x` [G,C,H,W] again: another answer means that there is noise."""
         for _ in range(self.by.repeats):
             i = self.sharp
             answers = yield from self.games.ask(x[i], i, SEARCH)
             self.noisy[i] = answers.answered & ~self.games.wrong(answers)
 
     def locate(self) -> Locating:
-        """Find the boundaries between x0 and `far`, and stand by points behind them."""
+        """Find the boundaries between x0 and `far`, and claim points behind them."""
         games, before = self.games, self.noisy.clone()
         i = self.sharp
         self.x[i] = yield from boundary_search(games, self.far[i], i, self.by.theta(games))
@@ -120,7 +120,7 @@ class _Walk:
         yield from self.locate_in_noise(games.open[self.noisy[games.open]])
 
     def beyond(self, far: Tensor, i: Tensor) -> Tensor:
-        """Half as far again from x0 in l2: noise may have called `far` [n,C,H,W] adversarial."""
+        """Move half as far again from x0 in l2: noise may have called `far` [n,C,H,W] adversarial."""
         return (far + 0.5 * (far - self.games.x0[i])).clamp_(0, 1) if self.l2 else far.clamp(0, 1)
 
     def locate_in_noise(self, i: Tensor) -> Locating:
@@ -136,7 +136,7 @@ class _Walk:
         yield from self.stand(behind, i[sure])
 
     def stand(self, x: Tensor, i: Tensor) -> Locating:
-        """Stand by `x` [G,C,H,W] in those of games `i` [n] that stood by nothing as near."""
+        """Claim `x` [G,C,H,W] in those of games `i` [n] that claimed nothing as near."""
         distance = self.games.distance(x[i], i)
         nearer = (distance < self.stood[i]) & self.games.state.open[i]
         self.stood[i[nearer]] = distance[nearer]
@@ -144,9 +144,11 @@ class _Walk:
 
     @property
     def offset(self) -> float:
-        """How far from the boundary probes are centred, in standard deviations of theirs along the normal.
+        """The distance of the probes' centre from the boundary, in their standard deviations along the
+        normal.
 
-        That of HopSkipJump's theta from its delta, and of a cell from delta under noise.
+        Without noise that of HopSkipJump's theta relative to its delta, under noise that of a cell relative
+        to delta.
         """
         return 1.0 if self.l2 else 1 / math.sqrt(self.d)
 

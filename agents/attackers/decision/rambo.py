@@ -21,7 +21,7 @@ from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 Stage = Generator[Move, Answers, Tensor]
 ITERATIONS = 150
-"""HopSkipJump's, at most."""
+"""HopSkipJump's largest number of probes."""
 
 
 @dataclass(frozen=True)
@@ -29,21 +29,21 @@ class RamBo(Attacker):
     """RamBoAttack (Vo, Abbasnejad and Ranasinghe, NDSS 2022), l2, untargeted and targeted.
 
     As in the authors' code, with its untargeted stages repaired: HopSkipJump gets a start there, and Sign-OPT
-    goes on from a direction of unit length. Every game changes from stage to stage on its own. The defaults
+    continues from a direction of unit length. Every game changes from stage to stage on its own. The defaults
     are the authors' for CIFAR-10; theirs for ImageNet are in brackets.
 
     Attributes:
         first: the first stage: `hop-skip-jump` (RBH) or `sign-opt` (RBS).
         check_probes: HopSkipJump is judged whenever it asked more probes than this [2000].
         check_iterations: Sign-OPT is judged after every so many iterations [4].
-        slow: it is left when its distance fell by less since it was last judged [1].
+        slow: it is left if its distance fell by less than this since it was last judged [1].
         block: m, positions that BlockDescent tries at a time [16].
         shrink: lambda, by which its steps are divided after each pass over all positions [2].
-        reach: w; with a position the (2w+1)^2 around it in its channel are moved.
+        reach: w; the (2w+1)^2 values around a position in its channel move with it.
         percentile: its first step is that percentile of |x - x0| [50].
         window: it is judged after every so many queries [1000].
-        least_gain: and left when the mean distance over them fell by less [0.1].
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        least_gain: it is left if the mean distance over them fell by less than this [0.1].
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     first: Literal["hop-skip-jump", "sign-opt"] = "hop-skip-jump"
@@ -134,7 +134,7 @@ class _Pace:
         self.before = torch.full((games,), torch.inf, dtype=torch.float64, device=device)
 
     def judge(self, distance: Tensor, i: Tensor) -> None:
-        """Games `i` [n] are slow if their `distance` [G] fell by less since they were judged last."""
+        """Games `i` [n] are slow if their `distance` [G] fell by less since they were last judged."""
         now = distance[i].double()
         self.going[i] &= self.before[i] - now >= self.slow
         self.before[i] = now

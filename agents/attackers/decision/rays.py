@@ -18,7 +18,7 @@ from arena.rules.purposes import CANDIDATE, SEARCH
 class RayS(Attacker):
     """RayS (Chen and Gu, KDD 2020), linf, untargeted.
 
-    As in the authors' batched code: no randomness, nothing to tune, and never done before the budget is. It
+    As in the authors' batched code: no randomness, nothing to tune, and no end before that of the budget. It
     needs no image to start from; until a corner of the box is adversarial the radius is infinite. The first
     direction is to the white image (the authors' code flips before it asks, and so begins with the black).
 
@@ -41,14 +41,15 @@ class RayS(Attacker):
             yield from self.search(games, rays, i[searching])
 
     def flip(self, games: Games, rays: Rays, i: Tensor) -> Asking:
-        """Ask games `i` [n] at the radius reached with their next block flipped; where that fools, search."""
+        """Ask games `i` [n] at the radius reached with their next block flipped; if that is adversarial,
+        search."""
         fooled = yield from games.fools(rays.at(rays.radius, i), i, CANDIDATE)
         rays.begin(i[fooled])
         rays.advance(i[~fooled])
         return games.state
 
     def search(self, games: Games, rays: Rays, i: Tensor) -> Asking:
-        """Halve the brackets of games `i` [n]; what is found in the end is kept where it is nearer."""
+        """Halve the brackets of games `i` [n]; the result is kept if it is nearer."""
         middle = (rays.benign + rays.adversarial) / 2
         fooled = yield from games.fools(rays.at(middle, i), i, SEARCH)
         rays.adversarial[i[fooled]], rays.benign[i[~fooled]] = middle[i[fooled]], middle[i[~fooled]]
@@ -61,11 +62,11 @@ class RayS(Attacker):
 
 
 class Rays:
-    """Where the games stand: directions, radii, the block whose flip is being tried, brackets.
+    """The state of the games: directions, radii, the block whose flip is being tried, brackets.
 
     Attributes:
         sign: [G,d], the best direction so far, -1 or +1.
-        radius: [G] float64, l2 length at which it crosses the boundary; infinite before any has.
+        radius: [G] float64, l2 length at which it crosses the boundary; infinite before one has.
         level, block: [G] int64: which of 2^level equally long blocks of the flattened image is flipped.
         searching: [G] bool, whether that flip is adversarial at `radius`, and its own radius being searched.
         benign, adversarial: [G] float64, the bracket.

@@ -19,36 +19,38 @@ from arena.rules.geometry import distance
 from arena.rules.purposes import CANDIDATE
 
 PERIOD = 10
-"""Iterations after which the step and the probability to keep a sign adapt."""
+"""Iterations after which the step and the probability of keeping a sign adapt."""
 RATES = (0.3, 0.7)
-"""Below this share of successes in a period a step gets smaller, above that larger."""
+"""Below the first share of successes in a period a step shrinks, above the second it grows."""
 GROWTH = 1.5
-"""By which alpha grows and shrinks."""
+"""The factor by which alpha grows and shrinks."""
 KEEP_STEP = 1e-3
-"""By which the probability to keep a sign falls and rises."""
+"""The amount by which the probability of keeping a sign falls and rises."""
 KEEP = (0.99, 0.9999)
 """Its limits."""
 LEARNT = 1e-4
-"""By which it moves in each cell that a flip has succeeded with: down where kept, up where flipped."""
+"""The amount by which it moves in each cell of a successful flip: down if kept, up if flipped."""
 
 
 @dataclass(frozen=True)
 class SignFlip(Attacker):
     """Sign Flip Attack (Chen, Zhang, Hu and Wu, ECCV 2020), linf and l2, untargeted and targeted.
 
-    As in the authors' code, but that alpha stays below half the radius (beyond the whole theirs collapses), a
-    sign that upsampling has averaged to 0 is kept (theirs erases the pixel), and it goes on inside the ball.
-    Theirs is linf only. PredCoin reports l2 without saying how: our reading keeps the flips, which change no
-    l2 length, and scales to a shorter length where the other clips to a smaller radius.
+    As in the authors' code, except that alpha stays below half the radius (beyond the whole theirs
+    collapses), that a sign averaged to 0 by upsampling is kept (theirs erases the pixel), and that the attack
+    continues inside the ball. Theirs is linf only. PredCoin reports l2 without saying how: our reading keeps
+    the flips, which change no l2 length, and scales to a shorter length instead of clipping to a smaller
+    radius.
 
     Attributes:
-        alpha: how much is added to each pixel, or taken away, and by which the radius shrinks; at first.
-        shrink_l2: by which the length shrinks in l2, relative to it, at first; it adapts as alpha does.
-        keep: the probability to keep a sign, at first.
+        alpha: at first, how much is added to or subtracted from each pixel, and by how much the radius
+            shrinks.
+        shrink_l2: at first, the share by which the length shrinks in l2; it adapts as alpha does.
+        keep: at first, the probability of keeping a sign.
         factor: signs are drawn for cells of so many pixels a side, and blended linearly in between.
         searches: halvings of the first search, towards x0.
         init_draws: how often noise is drawn to start from.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     alpha: float = 0.004
@@ -107,13 +109,13 @@ class SignFlip(Attacker):
 
 
 class SignFlipWalk:
-    """Where the games stand, and their two steps.
+    """The state of the games, and their two steps.
 
     Attributes:
         delta: [G,C,H,W], the perturbation, not clipped to the box.
         alpha: [G] float64.
-        shrink: by which share of its length a perturbation shrinks in l2, over alpha.
-        keep: [G,C,h,w], the probability to keep the sign of each cell.
+        shrink: the share by which a perturbation's length shrinks in l2, divided by alpha.
+        keep: [G,C,h,w], the probability of keeping the sign of each cell.
         successes: [2,G], projections and flips that succeeded in the period.
     """
 
@@ -161,7 +163,7 @@ class SignFlipWalk:
         return interpolate(cells, size=list(size), mode="bilinear", align_corners=False)
 
     def test(self, i: Tensor, delta: Tensor, which: int) -> Generator[Move, Answers, Tensor]:
-        """Ask the perturbations `delta` [n,C,H,W] and keep those adversarial: [n] bool."""
+        """Ask the perturbations `delta` [n,C,H,W] and keep the adversarial ones: [n] bool."""
         x = (self.games.x0[i] + delta).clamp_(0, 1)
         fooled = yield from self.games.fools(x, i, CANDIDATE)
         self.delta[i[fooled]] = delta[fooled]
@@ -170,11 +172,11 @@ class SignFlipWalk:
         return fooled
 
     def learn(self, i: Tensor, kept: Tensor) -> None:
-        """In games `i` [n] a flip has succeeded: cells just turned are less likely to turn back."""
+        """After a successful flip in games `i` [n]: cells that were turned are less likely to turn back."""
         self.keep[i] = (self.keep[i] - LEARNT * kept).clamp_(*KEEP)
 
     def adapt(self, i: Tensor) -> None:
-        """Steps of games `i` [n] that succeed often get larger, those that seldom do smaller."""
+        """Enlarge the steps of games `i` [n] that often succeed, and shrink those that seldom do."""
         projections, flips = self.successes[:, i] / PERIOD
         low, high = RATES
         self.alpha[i] *= GROWTH ** ((projections > high).double() - (projections < low).double())

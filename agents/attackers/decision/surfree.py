@@ -20,30 +20,30 @@ from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import CANDIDATE, STEP
 
 START_WIDTH = 0.01
-"""To which the straight way from noise to x0 is searched."""
+"""The width to which the boundary is searched on the segment from noise to x0."""
 EXPANSIONS = 40
-"""Angles tried beyond the first, a share of the largest apart."""
+"""Angles tried beyond the first, spaced by a share of the largest."""
 
 
 @dataclass(frozen=True)
 class SurFree(Attacker):
     """SurFree (Maho, Furon and Le Merrer, CVPR 2021), l2, untargeted and targeted.
 
-    As in the authors' code, with the frequencies of the whole image (an option there), but for the search of
-    the angle, which stays on the side where an adversarial point was found. Defaults are those of its form
-    for foolbox; the later one has rho .95, one trial, 7 bisections. The last directions of every game are
-    kept: `n_ortho` images a game, which at 224 pixels are 60 MB.
+    As in the authors' code, with the frequencies of the whole image (an option there), except for the search
+    of the angle, which stays on the side where an adversarial point was found. Defaults are those of its
+    version for foolbox; the later one has rho .95, one trial, 7 bisections. The last directions of every game
+    are kept: `n_ortho` images a game, which at 224 pixels take 60 MB.
 
     Attributes:
         theta_max: the largest angle tried at first, in degrees; it adapts.
-        rho: theta_max is multiplied by it after a direction that failed, divided after one that led nearer.
+        rho: theta_max is multiplied by it after a direction that failed, and divided by it after a success.
         trials: T; the angles theta_max, theta_max (T - 1) / T, ..., each on both sides.
         n_ortho: a direction is orthogonal to so many before it.
         low: the share of the frequencies that directions lie in, the lowest.
         gamma: angles are searched until their cosines are known to this.
-        bisections: at most so many.
+        bisections: the most bisections.
         init_draws: how often noise is drawn to start from.
-        fallback: where no noise will do, start from an image granted (`find_start`).
+        fallback: if no noise is adversarial, start from an image granted (`find_start`).
     """
 
     theta_max: float = 30.0
@@ -90,7 +90,7 @@ class SurFree(Attacker):
     def try_angles(
         self, games: Games, circles: Circles, theta_max: Tensor, i: Tensor
     ) -> Generator[Move, Answers, Tensor]:
-        """The first angle [n] of both signs that is adversarial; 0 where none is."""
+        """The first angle [n] of both signs that is adversarial; 0 if none is."""
         angle, rows = torch.zeros_like(theta_max), torch.arange(len(i), device=i.device)
         for trial in range(2 * self.trials):
             share = (1 - (trial // 2) / self.trials) * (-1) ** trial
@@ -108,7 +108,7 @@ class SurFree(Attacker):
         """The largest adversarial angle [m] of `rows` [m], from the adversarial ones in `angle` [n]."""
         step = angle.sign() * theta_max / self.trials
         adversarial, benign = angle.clone(), angle + step
-        # What was tried before it, on the same side, is benign.
+        # The angles tried before it on the same side are benign.
         rising = rows[angle[rows].abs() >= theta_max[rows]]
         for _ in range(EXPANSIONS):
             rising = rising[games.state.open[i[rising]] & (benign[rising].abs() < math.pi / 2)]
@@ -139,7 +139,7 @@ class RandomDirections:
 
     Attributes:
         low: the share of frequencies.
-        keep: how many directions before are kept.
+        keep: how many earlier directions are kept.
         past: [G,keep,C,H,W], unit length or 0.
         drawn: how many were drawn.
     """
@@ -177,7 +177,7 @@ class RandomDirections:
 
 
 def lowest(height: int, width: int, share: float, device: torch.device) -> Tensor:
-    """Which [H,W] of the frequencies are the `share` of all with the lowest sum of both indices."""
+    """Which [H,W] of the frequencies belong to the `share` with the lowest sums of both indices."""
     total = torch.arange(height, device=device).unsqueeze(1) + torch.arange(width, device=device)
     order = total.flatten().argsort(stable=True)
     mask = torch.zeros(height * width, device=device)

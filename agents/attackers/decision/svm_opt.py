@@ -1,4 +1,4 @@
-"""SVM-OPT: the normal that all signs of an estimate agree with, instead of Sign-OPT's mean."""
+"""SVM-OPT: a normal that agrees with all signs of an estimate, instead of Sign-OPT's mean."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from arena.rules.purposes import GRADIENT
 UPDATES = 20_000
 TOLERANCE = 1e-7
 LOOK_EVERY = 16
-"""Updates between two looks, for which a device is waited for, at whether all programs are solved."""
+"""Updates between two checks whether all programs are solved; each check waits for the device."""
 
 
 @dataclass(frozen=True)
 class SVMOpt(SignOpt):
-    """SVM-OPT (Cheng et al., ICLR 2020), algorithm 2: Sign-OPT but for its estimate of the gradient.
+    """SVM-OPT (Cheng et al., ICLR 2020), algorithm 2: Sign-OPT with another estimate of the gradient.
 
-    That is the shortest z with sign(g(theta + beta u_q) - g(theta)) <z, u_q> >= 1 for all q (eq. 5), found in
-    the dual as in the authors' code. Parameters are Sign-OPT's (`SignOpt`); `probes` None: the authors',
-    100 in l2 and 200 in linf. In high dimensions, where the u_q are all but orthogonal, z is Q times
-    Sign-OPT's estimate or nearly so.
+    The estimate is the shortest z with sign(g(theta + beta u_q) - g(theta)) <z, u_q> >= 1 for all q (eq. 5),
+    found in the dual as in the authors' code. Parameters are Sign-OPT's (`SignOpt`); `probes` None: the
+    authors', 100 in l2 and 200 in linf. In high dimensions the u_q are almost orthogonal, and z is nearly Q
+    times Sign-OPT's estimate.
     """
 
     def count(self, games: Games) -> int:
@@ -44,7 +44,7 @@ class SVMOpt(SignOpt):
         return z
 
     def normal(self, descent: Descent, i: Tensor, count: int) -> Generator[Move, Answers, Tensor]:
-        """z [n,C,H,W] of games `i` [n] from `count` probes each; what is not answered is left out."""
+        """z [n,C,H,W] of games `i` [n] from `count` probes each; unanswered probes are left out."""
         games = descent.games
         u = self.directions(games, count, i)
         images = descent.probes(u, i).flatten(0, 1)
@@ -59,7 +59,7 @@ class SVMOpt(SignOpt):
 
 
 def gram(columns: Tensor) -> Tensor:
-    """The inner products [n,Q,Q] float64 of `columns` [n,Q,C,H,W], alike in any batch."""
+    """The inner products [n,Q,Q] float64 of `columns` [n,Q,C,H,W], the same in any batch."""
     count = columns.shape[1]
     products = columns.new_zeros(len(columns), count, count, dtype=torch.float64)
     for q in range(count):
@@ -71,8 +71,8 @@ def gram(columns: Tensor) -> Tensor:
 def solve(q: Tensor) -> Tensor:
     """a [n,Q] >= 0 with the least a'qa/2 - 1'a, for q [n,Q,Q] float64, by greedy coordinate descent.
 
-    At each update the coordinate that is farthest from its best value goes there, until none of a program is
-    farther than 1e-7, 20,000 times at most. Where q has zeros on its diagonal, so has a.
+    At each update the coordinate that is farthest from its best value moves there, until none of a program is
+    farther than 1e-7, at most 20,000 times. If q has zeros on its diagonal, a is 0 there.
     """
     diagonal = q.diagonal(dim1=1, dim2=2)
     used = diagonal > 0

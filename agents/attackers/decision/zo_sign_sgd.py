@@ -13,7 +13,7 @@ from agents.attackers.decision.sign_opt import SignOpt
 class ZOSignSGD(SignOpt):
     """ZO-SignSGD (Liu et al., ICLR 2019) with Sign-OPT's single-query oracle (Cheng et al., ICLR 2020, 4.4).
 
-    The estimate is the mean of sign((g(theta + beta u) - g(theta)) u), one query a term; all else is Sign-OPT
+    The estimate is the mean of sign((g(theta + beta u) - g(theta)) u), one query a term; the rest is Sign-OPT
     (`SignOpt`), as in the Sign-OPT authors' code.
     """
 

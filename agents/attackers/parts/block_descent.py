@@ -1,4 +1,4 @@
-"""BlockDescent: pixel after pixel towards the clean image, as long as that stays adversarial (RamBo)."""
+"""BlockDescent: move pixels towards the clean image, as long as the result stays adversarial (RamBo)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from arena.players import Answers, Games, Move, Play
 from arena.rules.purposes import CANDIDATE
 
 EMPTY_PASSES = 3
-"""So many passes in a row without a query end it."""
+"""It ends after so many passes in a row without a query."""
 
 
 @dataclass(frozen=True)
 class BlockRule:
-    """How BlockDescent goes: see `RamBo`."""
+    """The parameters of BlockDescent: see `RamBo`."""
 
     block: int
     shrink: float
@@ -37,9 +37,10 @@ class BlockDescent:
     Attributes:
         epsilon: [G], the length of the steps in a pixel.
         order: [G,B,m], the positions of the blocks of this pass; place: [G], the block that comes next.
-        asked: [G], queries; asked_before: at the beginning of the pass; empty: [G], passes in a row without.
+        asked: [G], queries; asked_before: at the beginning of the pass; empty: [G], passes in a row without
+            queries.
         total: [G] float64, the sum of the distances after each query of this window; before: the mean of the
-            window before.
+            previous window.
     """
 
     games: Games
@@ -63,7 +64,7 @@ class BlockDescent:
         self.going = torch.ones_like(zero, dtype=torch.bool)
 
     def play(self) -> Play:
-        """Until it is slow, or has nothing to ask any more, in every game."""
+        """Play every game until it is slow, or has nothing left to ask."""
         self.shuffle(self.games.open)
         while len(i := self.games.open[self.going[self.games.open]]):
             gain = self.gains(i)
@@ -75,7 +76,7 @@ class BlockDescent:
             self.turn(i[self.place[i] >= self.blocks])
 
     def ask(self, i: Tensor) -> Generator[Move, Answers, None]:
-        """Try the next blocks of games `i` [n]; what is adversarial and nearer is kept."""
+        """Try the next blocks of games `i` [n]; adversarial and nearer images are kept."""
         games = self.games
         candidate = self.candidate(i)
         i, candidate = self._nearer(i, candidate)
@@ -88,7 +89,7 @@ class BlockDescent:
         self.judge(i[self.asked[i] % self.rule.window == 0])
 
     def judge(self, i: Tensor) -> None:
-        """Stop games `i` [n], at the end of a window, whose mean distance fell by less than `least_gain`."""
+        """At the end of a window, stop games `i` [n] whose mean distance fell by less than `least_gain`."""
         mean = self.total[i] / self.rule.window
         self.going[i] &= self.before[i] - mean >= self.rule.least_gain
         self.before[i], self.total[i] = mean, 0.0
@@ -109,7 +110,8 @@ class BlockDescent:
         self.place[i] = 0
 
     def stepped(self, i: Tensor) -> Tensor:
-        """All pixels [n,C,H,W] of games `i` [n] an epsilon nearer to x0, or beyond it, within [0,1]."""
+        """All pixels [n,C,H,W] of games `i` [n] moved by epsilon towards x0, possibly beyond it, within
+        [0,1]."""
         x, x0 = self.x[i], self.games.x0[i]
         return (x + self.epsilon[i].view(-1, 1, 1, 1) * (x0 - x).sign()).clamp_(0, 1)
 
@@ -123,7 +125,7 @@ class BlockDescent:
         return found.sum(dim=2)
 
     def candidate(self, i: Tensor) -> Tensor:
-        """The images [n,C,H,W] with the next blocks of games `i` [n] stepped."""
+        """The images [n,C,H,W] of games `i` [n] with the next blocks moved."""
         centres = torch.zeros_like(self.x[i])
         block = self.order[i, self.place[i]]
         centres.flatten(1).scatter_(1, block, 1.0)
@@ -132,7 +134,7 @@ class BlockDescent:
         return torch.where(mask > 0, self.stepped(i), self.x[i])
 
     def _nearer(self, i: Tensor, candidate: Tensor) -> tuple[Tensor, Tensor]:
-        """Those of games and candidates whose candidate is nearer to x0 than x is."""
+        """The games and candidates whose candidate is nearer to x0 than x is."""
         x0 = self.games.x0[i]
         new, old = candidate - x0, self.x[i] - x0
         nearer = inner(new, new) < inner(old, old)

@@ -1,4 +1,4 @@
-"""How the Boundary Attack's step sizes change, by the authors', foolbox 3's or ART's rules, game by game."""
+"""The Boundary Attack's step sizes, changed by the authors', foolbox 3's or ART's rules, game by game."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from arena.players import Games
 
 SPHERICAL_WINDOW, SOURCE_WINDOW = 100, 30
 TOO_RARE, TOO_OFTEN = 0.2, 0.5
-"""Rates of success outside of which steps are changed."""
+"""Rates of success outside of which steps change."""
 CONVERGED, STAYS_CONVERGED = 1e-7, 2e-7
 CONFIRMATIONS = 100
 
 
 class WalkParameters(Protocol):
-    """The parameters of the Boundary Attack that its steps go by (`boundary` explains them)."""
+    """The parameters of the Boundary Attack that change its steps (see `boundary`)."""
 
     @property
     def spherical_step(self) -> float: ...
@@ -35,12 +35,12 @@ class WalkParameters(Protocol):
 class FoolboxSteps:
     """The step sizes of G games by the rules of foolbox 3.
 
-    A step is one candidate. In every tenth the point on the sphere that it comes from is asked too, whatever
-    the answer: both answers count, so that candidates are expected to succeed half as often.
+    A step is one candidate. In every tenth step the point on the sphere that it comes from is asked too,
+    whatever the answer: both answers count, so candidates are expected to succeed half as often.
 
     Attributes:
         sigma, epsilon: [G] float64, relative to the distance.
-        held: [G] bool: the point on the sphere has been asked, the candidate that comes from it is due.
+        held: [G] bool: the point on the sphere has been asked, and its candidate comes next.
     """
 
     source_too_rare, source_too_often = 0.1, 0.25
@@ -74,7 +74,8 @@ class FoolboxSteps:
         self.source.push(i, fooled, self.held[i])
 
     def adapt(self, i: Tensor, ends: Tensor) -> None:
-        """Change the steps of games `i` [n] whose step `ends` [n]; what led to a change is forgotten."""
+        """Change the steps of games `i` [n] whose step `ends` [n]; the outcomes that led to a change are
+        cleared."""
         factor = self.attack.step_adaptation
         both = self.spherical.verdict(i, TOO_RARE, TOO_OFTEN) * ends
         source = self.source.verdict(i, self.source_too_rare, self.source_too_often) * ends
@@ -87,9 +88,9 @@ class FoolboxSteps:
 class OriginalSteps(FoolboxSteps):
     """The same by the rules of the authors' code (foolbox 2.4).
 
-    A step is candidates, up to `candidates` of them, until one is adversarial. Where the sphere is tested, a
-    candidate is asked only if the point that it comes from is adversarial. Steps that have converged are
-    begun anew from there, testing the sphere in each, and confirmed if they converge again.
+    A step has up to `candidates` candidates, until one is adversarial. If the sphere is tested, a candidate
+    is asked only if the point that it comes from is adversarial. Steps that have converged start again from
+    there, with a test of the sphere in each, and have converged for good if they do so again.
     """
 
     source_too_rare, source_too_often = TOO_RARE, TOO_OFTEN
@@ -114,7 +115,8 @@ class OriginalSteps(FoolboxSteps):
         return self.converge(i, ends)
 
     def converge(self, i: Tensor, ends: Tensor) -> Tensor:
-        """Follow, where a step `ends` [n], whether games `i` [n] have converged; index of those for good."""
+        """Update, where a step `ends` [n], whether games `i` [n] have converged; the index of those for
+        good."""
         renewed, left = self.renewed[i], self.confirmations[i]
         confirming = left < CONFIRMATIONS
         small = self.epsilon[i] < torch.where(confirming, STAYS_CONVERGED, CONVERGED)

@@ -1,4 +1,5 @@
-"""Half circles over the segment from x0 to a point x: on them the distance falls as the angle's cosine."""
+"""Half circles over the segment from x0 to a point x: on them the distance falls with the cosine of the
+angle."""
 
 from __future__ import annotations
 
@@ -10,17 +11,17 @@ from agents.attackers.parts.estimates import unit
 from arena.players import Games
 
 ROUNDING = 1e-5
-"""A direction of which no larger part lies across the segment has none: the rest is float32's."""
+"""If no larger part of a direction lies across the segment, it counts as none: the rest is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Circles:
-    """Of n games: the half circles with the diameter from x0 to x, in the plane of x - x0 and `across`.
+    """The half circles of n games with the diameter from x0 to x, in the plane of x - x0 and `across`.
 
     Attributes:
         x0: [n,C,H,W].
         ahead: [n,C,H,W], (x - x0) / D.
-        across: [n,C,H,W], of unit length and orthogonal to `ahead`; 0 where there is none.
+        across: [n,C,H,W], of unit length and orthogonal to `ahead`; 0 if there is none.
         diameter: [n] float64, D.
     """
 
@@ -42,7 +43,7 @@ class Circles:
     def at(self, angle: Tensor, rows: Tensor) -> Tensor:
         """x0 + D cos a (cos a ahead + sin a across), [m,C,H,W], at angles a [m] float64 of `rows` [m].
 
-        At 0 that is x, at pi / 2 it is x0.
+        Angle 0 gives x, angle pi / 2 gives x0.
         """
         radius = self.diameter[rows] * angle.cos()
         point = self.x0[rows].double()
@@ -53,12 +54,12 @@ class Circles:
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
     """The inner products [n] float64 of images `a` and `b` [n,C,H,W]."""
-    # In two stages: the sum over a large image alone in its batch is cut among threads.
+    # In two stages: torch splits the sum over a single large image among threads.
     return (a.double() * b).sum(dim=-1).flatten(1).sum(dim=1)
 
 
 def without(v: Tensor, direction: Tensor) -> Tensor:
-    """`v` [n,C,H,W] less its part along unit vectors `direction` [n,C,H,W] (or 0)."""
+    """`v` [n,C,H,W] minus its part along unit vectors `direction` [n,C,H,W] (or 0)."""
     return (v - _rows(inner(v, direction)) * direction).float()
 
 

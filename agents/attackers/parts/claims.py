@@ -1,4 +1,4 @@
-"""What a decision-based attacker stands by while it walks."""
+"""The points that a decision-based attacker claims while it walks."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from arena.rules.threat import TOLERANCE
 
 
 def stand_by(games: Games, x: Tensor, i: Tensor) -> Asking:
-    """Stand by the points `x` [n,C,H,W] that games `i` [n] have come to, answered adversarial.
+    """Claim the points `x` [n,C,H,W] that games `i` [n] have reached, answered adversarial.
 
-    Under objective `submit`, those that the service finds inside the ball are handed in; under the others
-    they are claimed.
+    Under objective `submit`, points that are inside the ball as the service sees them are submitted; under
+    the other objectives all are claimed.
     """
     if games.threat.objective != "submit":
         return (yield from games.claim(x, i))

@@ -1,8 +1,8 @@
 """The low frequencies of an image: its 2-D DCT-II, orthonormal at image size, a plane of each channel.
 
-An attack that perturbs along low frequencies needs fewer queries: boundaries turn slowly there. Coefficients
-[...,a,b] are those of the a lowest frequencies down and the b lowest across; which channels share them is up
-to who draws them.
+An attack that perturbs along low frequencies needs fewer queries, because boundaries vary slowly there.
+Coefficients [...,a,b] are those of the a lowest vertical and the b lowest horizontal frequencies; the caller
+decides which channels share them.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from torch import Tensor
 from arena.players import Games
 
 LOWEST = 10
-"""Frequencies a side that an image of 32 pixels and less is perturbed along."""
+"""Frequencies a side along which an image of at most 32 pixels is perturbed."""
 SIDE, FREQUENCIES = 224, 75
-"""GeoDA takes 75 frequencies a side at 224 pixels; in between, the same share of them."""
+"""GeoDA takes 75 frequencies a side at 224 pixels; smaller images the same share."""
 
 
 @cache
@@ -27,7 +27,7 @@ def cosines(count: int, size: int, device: torch.device) -> Tensor:
     """The `count` lowest DCT-II functions of a line of `size` pixels, [count,size], orthonormal rows.
 
     Raises:
-        ValueError: if there are not so many.
+        ValueError: if `count` is not from 1 to `size`.
     """
     if not 1 <= count <= size:
         raise ValueError(f"{size} pixels have from 1 to {size} frequencies; found {count}")

@@ -1,4 +1,4 @@
-"""What a white box learns of the classifier, and how it ends."""
+"""How a white box gets gradients of the classifier, and how it ends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def gradient(
     """The gradients [n,C,H,W] and values [n] of the classifier's loss at `x` [n,C,H,W] of games `i` [n].
 
     Raises:
-        ValueError: if they were not told.
+        ValueError: if the answers do not hold them.
     """
     answers = yield from games.consult(x, i, "gradient", loss)
     if answers.insight is None or answers.loss is None:
@@ -28,9 +28,9 @@ def gradient(
 
 
 def hand_in(games: Games, x: Tensor, i: Tensor) -> Asking:
-    """Ask for the images `x` [n,C,H,W] that games `i` [n] ended with, and stand by them.
+    """Ask for the final images `x` [n,C,H,W] of games `i` [n], and claim them.
 
-    Whatever a defender answers: they fool the classifier, and the verdicts tell the two apart.
+    They are claimed whatever a defender answers: they fool the classifier, and the verdicts show both.
     """
     alive = games.state.open[i]
     yield from games.ask(x[alive], i[alive], FINAL)

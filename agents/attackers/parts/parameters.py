@@ -1,4 +1,4 @@
-"""What attackers ask of their parameters."""
+"""Checks of attackers' parameters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from arena.players import Attacker
 
 
 def check_parameters(agent: Attacker, *, positive: Sequence[str] = (), counts: Sequence[str] = ()) -> None:
-    """Parameters that must be finite and above 0, and those that must be at least 1, where they are given.
+    """Check that some parameters are finite and above 0, and others at least 1, if they are not None.
 
     Raises:
         ValueError: at the first that is not.

@@ -12,7 +12,7 @@ DIRECTIONS = 4
 
 
 class Perlin:
-    """Perlin's improved noise (SIGGRAPH 2002) with axis-parallel gradients, each channel of its own.
+    """Perlin's improved noise (SIGGRAPH 2002) with axis-parallel gradients, different for each channel.
 
     The lattice has square cells of `cell` pixels, whole or not, and a node on pixel (0, 0). A pixel at offset
     (v, u) in its cell gets the sum over the cell's four corners (a, b), a and b 0 or 1, of
@@ -33,8 +33,8 @@ class Perlin:
         """Noise [n,C,H,W] from gradients `drawn` [n,C,I,J], int64 from {0, ..., 3}."""
         sign = 1.0 - 2 * (drawn % 2)
         level = drawn >= 2
-        # The weights of a node are products of one of its row and one of its column: along the few rows of
-        # nodes first, which leaves two values for each pixel of the columns.
+        # A node's weight is a product of one for its row and one for its column. Rows of nodes come first:
+        # there are few, and they leave two values for each pixel of the columns.
         of_x = self.columns.spread(torch.where(level, sign, 0.0), self.columns.ramp, dim=-1)
         of_y = self.columns.spread(torch.where(level, 0.0, sign), self.columns.fade, dim=-1)
         noise = self.rows.spread(of_x, self.rows.fade.unsqueeze(-1), dim=-2)

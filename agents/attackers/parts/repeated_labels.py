@@ -1,4 +1,4 @@
-"""One label from several: what a wrapper around a decision-based attacker tells it."""
+"""One label from several: for wrappers around decision-based attackers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agents.attackers.parts.repeats import Merge, Repeating, behind, one_each
 from arena.players import Answers, Games, Needs
 
 Rule = Literal["plurality", "any", "all", "majority"]
-"""When repeats of a row are adversarial together.
+"""When the repeats of a row count as adversarial.
 
 `plurality`: the most frequent label is; `any`, `all`: one, or each of the answers is; `majority`: more than
 half of them are. Ties are benign.
@@ -20,28 +20,28 @@ half of them are. Ties are benign.
 
 
 def label_seat(games: Games, m: int) -> Games:
-    """A seat for a decision-based attacker whose rows are asked m times: it hears labels alone."""
+    """A seat for a decision-based attacker whose rows are asked m times: it gets labels only."""
     seat = behind(games, m)
     seat.threat = seat.threat.model_copy(update={"feedback": "label"})
     return seat
 
 
 def merge_labels(games: Games, rule: Rule) -> Merge:
-    """Of the repeats of a row, the label that `rule` makes of them: -1 where none has a label."""
+    """The label that `rule` makes of the repeats of a row; -1 if none has a label."""
 
     def merge(answers: Answers, m: int) -> Answers:
         label, answered = answers.label.view(-1, m), answers.answered.view(-1, m)
         count = torch.zeros(len(label), games.classes, dtype=torch.int64, device=label.device)
         count.scatter_add_(1, label.clamp_min(0), (label >= 0).long())
-        wins = winning(games, answers.game.view(-1, m)[:, 0])
+        wins = games.winning(answers.game.view(-1, m)[:, 0])
         if rule == "plurality":
-            chosen = 2 * count + ~wins  # a benign label beats as many of another
+            chosen = 2 * count + ~wins  # a benign label wins a tie
         else:
             won = adversarial((count * wins).sum(dim=1), answered.sum(dim=1), rule)
             chosen = torch.where(won.unsqueeze(1), wins, ~wins) * count
         known = (label >= 0).any(dim=1) & (chosen.amax(dim=1) > 0)
-        said = torch.where(known, chosen.argmax(dim=1), -1)
-        return one_each(answers, m, label=said, scores=None, repeats=None)
+        label = torch.where(known, chosen.argmax(dim=1), -1)
+        return one_each(answers, m, label=label, scores=None, repeats=None)
 
     return merge
 
@@ -55,15 +55,8 @@ def adversarial(hits: Tensor, answered: Tensor, rule: Rule) -> Tensor:
     return 2 * hits > answered
 
 
-def winning(games: Games, game: Tensor) -> Tensor:
-    """[n,K] bool: the labels that win the games `game` [n]."""
-    of = games.label if games.target is None else games.target
-    named = torch.nn.functional.one_hot(of[game], games.classes).bool()
-    return ~named if games.target is None else named
-
-
 class RepeatingLabels(Repeating):
-    """The same around attackers that decide by labels."""
+    """A wrapper that asks repeatedly, around an attacker that decides by labels."""
 
     def __post_init__(self) -> None:
         check_parameters(self, counts=("repeats",))

@@ -1,4 +1,4 @@
-"""Ask rows several times, and tell the attacker inside one answer to each."""
+"""Ask rows several times, and give the inner attacker one answer to each."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from arena.players import Answers, Asking, Attacker, Games, Move, Play, Volley, relay
 
 Convention = Literal["fixed", "adaptive"]
-"""`fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and as many times as queries
-as a decision is asked are granted."""
+"""`fixed`: the threat's budget counts queries; `adaptive`: it counts decisions, and is multiplied by the
+number of queries per decision."""
 Merge = Callable[[Answers, int], Answers]
-"""What the attacker inside hears [n], of the answers [n*m] to m repeats of each of n rows."""
+"""Makes the answers that the inner attacker gets [n] from those to m repeats of each of n rows [n*m]."""
 Vary = Callable[[Tensor, Tensor], Tensor]
-"""What is sent [n*m,C,H,W] as the repeats of rows `x` [n,C,H,W] of games `game` [n]."""
+"""Makes the images that are sent [n*m,C,H,W] as repeats of rows `x` [n,C,H,W] of games `game` [n]."""
 
 
 class Repeating(Attacker):
-    """What attackers share that ask the rows of another, `of`, several times; these are their parameters."""
+    """The parameters shared by attackers that repeat the rows of an inner attacker, `of`."""
 
     of: Attacker
     repeats: int
@@ -32,9 +32,9 @@ class Repeating(Attacker):
 
 
 def behind(games: Games, m: int) -> Games:
-    """A seat for an attacker whose rows are asked m times: with budget / m decisions, rounded up.
+    """A seat for an attacker whose rows are asked m times, with budget / m decisions, rounded up.
 
-    Its volleys are so short that their repeats fit into one.
+    Its volleys are short enough for their repeats to fit into one volley.
     """
     seat = games.with_budget(_share(games.threat.budget, m))
     seat.max_rows = max(1, games.max_rows // m)
@@ -53,8 +53,8 @@ def repeat(
 ) -> Play:
     """Let `of` play at `seat`; its rows are asked m times, the repeats of a row side by side.
 
-    There it has left / m queries, rounded up, which it can always ask: the last as often as queries are left.
-    It comes to more of them where rows of some purposes are asked once.
+    It has left / m queries, rounded up, and can always use them: the last is repeated as often as queries are
+    left. It gets more of them if rows of some purposes are asked only once.
 
     Args:
         only: the purposes whose rows are repeated; None: all.
@@ -75,7 +75,7 @@ def repeat(
 
 
 def one_each(answers: Answers, m: int, **read: Any) -> Answers:
-    """Answers [n] that say `read`; refused: where nothing but refusals came."""
+    """Answers [n] with the result of `read`; refused if all repeats were refused."""
     n = len(answers.game) // m
     answered = answers.answered.view(n, m).any(dim=1)
     refused = answers.refused.view(n, m).any(dim=1) & ~answered

@@ -1,4 +1,4 @@
-"""Where on a path a label changes that noise blurs: Bayesian bisection with a sigmoid of unknown shape.
+"""Finds where on a path a label changes under noise: Bayesian bisection with a sigmoid of unknown shape.
 
 PopSkipJump (Simon-Gabriel, Sheikh and Krause, ICML 2021), section 3: at place x of a path the answer is
 adversarial with probability p(x) = nu + (1 - 2 nu) sigmoid(4 s (x - t)). The posterior of the place t of the
@@ -22,26 +22,26 @@ from arena.rules.purposes import SEARCH
 SLOPES_PER_DECADE, DECADES = 3, 3
 FLIPS = (0.0, 0.1, 0.2, 0.3)
 STEADY = 10
-"""The search ends when so many answers in a row have moved the mode by no more than a cell of the grid."""
+"""The search ends after so many answers in a row that moved the mode by at most one cell of the grid."""
 STEPS = 200
-"""At most so many queries a search."""
+"""The most queries of a search."""
 LEVELS = (0.02, 0.08, 0.2, 0.35, 0.5, 0.65, 0.8, 0.92, 0.98)
-"""Quantiles of t where a query is considered, besides both ends of the path, which tell most about nu."""
+"""Quantiles of t where a query is considered, besides both ends of the path, which reveal most about nu."""
 SAFE = 0.98
-"""How sure it is that the place `beyond` lies on the adversarial side."""
+"""The probability with which the place `beyond` lies on the adversarial side."""
 _RESOLUTION = 2.0**32
-"""Information is compared in whole numbers of 2^-32: places that are equally good must tie in any batch."""
+"""Information is compared in multiples of 2^-32, so that equally good places tie in any batch."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyBoundary:
-    """What was learnt of the boundaries on n paths.
+    """What a search found about the boundaries on n paths.
 
     Attributes:
-        t: [n] float64, the place where either answer is as likely, in [0,1].
-        beyond: [n] float64, the place behind which the boundary lies with probability .98; inf where that is
-            not so even at the end of the path.
-        slope: [n] float64, s: the reciprocal of the path's share over which the answer turns.
+        t: [n] float64, the place where both answers are equally likely, in [0,1].
+        beyond: [n] float64, the first place that is on the adversarial side with probability .98; inf if even
+            the end of the path is not.
+        slope: [n] float64, s: the reciprocal of the share of the path over which the answer changes.
         flips: [n] float64, nu.
     """
 
@@ -52,7 +52,8 @@ class NoisyBoundary:
 
 
 class Sigmoids:
-    """The grid: places t = 0, 1/T, ..., 1; slopes s up to T, where all turns within a cell; flips nu.
+    """The grid: places t = 0, 1/T, ..., 1; slopes s up to T, where the answer changes within a cell; flip
+    rates nu.
 
     Attributes:
         slope, flips: [K] float64, of the K pairs of both.
@@ -77,7 +78,7 @@ class Sigmoids:
 
 
 class Posterior:
-    """What is believed of n paths: `log` [n,T+1,K] float64, log-probabilities up to a constant."""
+    """The posterior of n paths: `log` [n,T+1,K] float64, log-probabilities up to a constant."""
 
     def __init__(self, grid: Sigmoids, n: int) -> None:
         self.grid = grid
@@ -90,7 +91,7 @@ class Posterior:
         self.log[rows] += self.grid.log_likelihood[adversarial.long().unsqueeze(1), self._offsets(place)]
 
     def most_informative(self, rows: Tensor) -> Tensor:
-        """The places [m], in cells, where an answer tells most of (t, s, nu) of paths `rows` [m].
+        """The places [m], in cells, where an answer reveals most about (t, s, nu) of paths `rows` [m].
 
         I(y; t, s, nu) = H(E p) - E H(p), the largest among the places considered; the first of equals.
         """
@@ -132,7 +133,7 @@ class Posterior:
         return binary_entropy(p) - (weight * self.grid.entropy[offsets]).flatten(1).sum(dim=1)
 
     def _cdf(self, weight: Tensor) -> Tensor:
-        """Of t, at the places [m,T+1], rounded for the same reason as information is."""
+        """Probabilities of t, at the places [m,T+1], rounded for the same reason as information is."""
         return (weight.sum(dim=2).cumsum(dim=1) * _RESOLUTION).round() / _RESOLUTION
 
     def _offsets(self, place: Tensor) -> Tensor:
@@ -154,12 +155,12 @@ def sigmoid_search(
         place = posterior.most_informative(rows)
         answers = yield from games.ask(path(place.double() / grid.cells, rows), i[rows], SEARCH)
         known = answers.answered
-        told = rows[known]
-        posterior.update(told, place[known], games.wrong(answers)[known])
-        now = posterior.mode(told)
-        still = ((now - mode[told]).abs() <= 1).all(dim=1)
-        steady[told] = torch.where(still, steady[told] + 1, 0)
-        mode[told] = now
+        answered = rows[known]
+        posterior.update(answered, place[known], games.wrong(answers)[known])
+        now = posterior.mode(answered)
+        still = ((now - mode[answered]).abs() <= 1).all(dim=1)
+        steady[answered] = torch.where(still, steady[answered] + 1, 0)
+        mode[answered] = now
     return posterior.boundary()
 
 

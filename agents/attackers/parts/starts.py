@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from arena.players import Answers, Games, Move
+from arena.rules.outcome import wins
 from arena.rules.purposes import START
 
 NEAREST_TRIES = 10
@@ -84,10 +85,10 @@ def nearest_start(games: Games, x: Tensor, found: Tensor) -> Starting:
 
 def nearest_images(games: Games, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The `images` [m,C,H,W] by l2 distance, those whose label wins first: [G,m]; how many do: [G]."""
-    y, target = games.label.unsqueeze(1), games.target
-    wins = labels != y if target is None else labels == target.unsqueeze(1)
+    target = None if games.target is None else games.target.unsqueeze(1)
+    fits = wins(labels, games.label.unsqueeze(1), target)
     far = torch.stack([(images - x0).flatten(1).square().sum(dim=1) for x0 in games.x0])
-    return torch.where(wins, far, torch.inf).argsort(dim=1, stable=True), wins.sum(dim=1)
+    return torch.where(fits, far, torch.inf).argsort(dim=1, stable=True), fits.sum(dim=1)
 
 
 def missing(games: Games, found: Tensor) -> Tensor:

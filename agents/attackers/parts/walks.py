@@ -16,9 +16,9 @@ TINY = 1e-30
 def length(v: Tensor) -> Tensor:
     """The l2 length of each of `v` [n,C,H,W], summed in float64: [n].
 
-    A walk converges at steps of 1e-7 of its distance, where sums in float32 have lost all.
+    A walk converges at steps of 1e-7 of its distance, which is below the precision of float32 sums.
     """
-    # In two stages, so that a single image of 224 x 224 is not cut among threads where many are not.
+    # In two stages, so that torch never splits the sum over an image among threads.
     rows = torch.linalg.vector_norm(v, dim=-1, dtype=torch.float64)
     lengths: Tensor = torch.linalg.vector_norm(rows.flatten(1), dim=1)
     return lengths
@@ -31,17 +31,17 @@ def orthogonal(v: Tensor, delta: Tensor, distance: Tensor) -> Tensor:
 
 
 def around(x0: Tensor, delta: Tensor, v: Tensor, sigma: Tensor, distance: Tensor) -> Tensor:
-    """The point of the sphere around x0 that lies off x0 + delta, by sigma D, in direction `v` [n,C,H,W].
+    """The point of the sphere around x0 at sigma D from x0 + delta in direction `v` [n,C,H,W].
 
-    x0 + (sigma D v / |v| + delta) / sqrt(1 + sigma^2), clipped to the box; it is at distance D = |delta|, but
-    for the clip, if v is orthogonal to delta. Without direction (v = 0) it is x0 + delta / sqrt(1 + sigma^2).
+    x0 + (sigma D v / |v| + delta) / sqrt(1 + sigma^2), clipped to the box; without clipping it is at distance
+    D = |delta| if v is orthogonal to delta. If v = 0 it is x0 + delta / sqrt(1 + sigma^2).
     """
     stretch = per_image(sigma * distance / length(v).clamp_min(TINY))
     return ((delta + v * stretch) * per_image((1 + sigma.square()).rsqrt())).add_(x0).clamp_(0, 1)
 
 
 def towards(x0: Tensor, x: Tensor, share: Tensor) -> Tensor:
-    """From `x` [n,C,H,W] by a share [n] float64 of the way towards x0, clipped to the box."""
+    """Move `x` [n,C,H,W] by a share [n] float64 of the way towards x0, clipped to the box."""
     return (x + (x0 - x) * per_image(share)).clamp_(0, 1)
 
 
@@ -51,7 +51,7 @@ def per_image(value: Tensor) -> Tensor:
 
 
 def nearest_of_each(group: Tensor, far: Tensor) -> Tensor:
-    """Index of the rows that are nearest, by `far` [m], in their `group` [m]; the first of equals."""
+    """Index of the rows that are nearest, by `far` [m], in their `group` [m]; the first in a tie."""
     order = far.argsort(stable=True)
     order = order[group[order].argsort(stable=True)]
     named = group[order]
@@ -81,19 +81,19 @@ class Window:
         return full
 
     def verdict(self, i: Tensor, low: float, high: float) -> Tensor:
-        """[n] int64: +1 where a window is full and its rate of success above `high`, -1 where below `low`."""
+        """[n] int64: +1 if a window is full and its rate of success is above `high`, -1 if below `low`."""
         rate, full = self.successes[i] / self.size, self.full(i)
         verdict: Tensor = (full & (rate > high)).long() - (full & (rate < low)).long()
         return verdict
 
     def clear(self, i: Tensor, where: Tensor) -> None:
-        """Forget all outcomes of those of games `i` [n] where `where` [n] bool."""
+        """Clear the outcomes of those of games `i` [n] where `where` [n] is True."""
         self.pushed[i] *= ~where
         self.successes[i] *= ~where
 
 
 class SphereProposals:
-    """Along the sphere of radius D = |x - x0|_2, then inwards; float64 where D is summed."""
+    """Along the sphere of radius D = |x - x0|_2, then inwards; D is summed in float64."""
 
     def noise(self, games: Games, shape: Sequence[int], i: Tensor) -> Tensor:
         """Standard normal, [n,*shape], a draw of games `i` [n]."""
@@ -104,11 +104,11 @@ class SphereProposals:
         return length(delta)
 
     def across(self, x0: Tensor, delta: Tensor, distance: Tensor, sigma: Tensor, eta: Tensor) -> Tensor:
-        """Points z [n,C,H,W] of the spheres, sigma D off x0 + delta where `eta` [n,C,H,W] points to."""
+        """Points z [n,C,H,W] of the spheres, sigma D off x0 + delta in direction `eta` [n,C,H,W]."""
         return around(x0, delta, orthogonal(eta, delta, distance), sigma, distance)
 
     def inwards(self, x0: Tensor, z: Tensor, distance: Tensor, epsilon: Tensor) -> Tensor:
-        """From z to distance (1 - epsilon) D; where the clip has brought z nearer than that, z."""
+        """From z to distance (1 - epsilon) D; z itself if clipping has already brought it nearer."""
         far = length(z - x0)
         # At most to x0: a walk whose steps have grown above 1 must not come out on its other side.
         share = ((epsilon * distance + far - distance) / far.clamp_min(1e-30)).clamp(0, 1)
@@ -116,7 +116,7 @@ class SphereProposals:
 
 
 class BoxProposals:
-    """The same in l_inf: within the box of radius r = |x - x0|_inf by random signs, then a smaller box."""
+    """The same in l_inf: random signs within the box of radius r = |x - x0|_inf, then a smaller box."""
 
     def noise(self, games: Games, shape: Sequence[int], i: Tensor) -> Tensor:
         """Random signs, [n,*shape], a draw of games `i` [n]."""

@@ -17,8 +17,8 @@ Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
 """`propose(t, x, i)`: candidates [n,C,H,W] at step t (from 0) from the incumbents `x` of games `i` [n]."""
 
 Accept: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""`accept(new, best, i)`: [n] bool, whether candidates replace the incumbents of games `i` [n], by the losses
-of both; a loss is +inf where no answer came."""
+"""`accept(new, best, i)`: [n] bool, whether candidates replace the incumbents of games `i` [n], given the
+losses of both; a loss is +inf if no answer came."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class RandomSearch(Attacker):
     """Random search with Gaussian steps (slides to Qin et al., Random Noise Defense, NeurIPS 2021).
 
     Eq. 5 and 6: x <- Proj(x + eta s) with s = 1[f(x + mu u) < f(x)] mu u and u ~ N(0, I). Here eta = 1, and
-    what is asked is the projected x + mu u, so that the answer to an accepted candidate is f of the next x.
+    the projected x + mu u is asked, so that the answer to an accepted candidate is f of the next x.
 
     Attributes:
         mu: length of a step per pixel.
         loss: f, to be minimised.
-        refresh_every: ask f(x) anew every so many steps; 0: never. With 1 it is the search of eq. 15, in
+        refresh_every: ask f(x) again every so many steps; 0: never. With 1 it is the search of eq. 15, in
             which both values of a comparison carry fresh noise, at two queries a step.
     """
 
@@ -64,7 +64,7 @@ class RandomSearch(Attacker):
 
 
 def falls(new: Tensor, best: Tensor, i: Tensor) -> Tensor:
-    """Accept where the loss falls."""
+    """Accept if the loss falls."""
     return new < best
 
 
@@ -73,8 +73,8 @@ def search(
 ) -> Play:
     """Random search from `x` [G,C,H,W], which becomes the incumbent and is changed in place.
 
-    One query for the start, then one for each step; one more for the incumbent itself every
-    `refresh_every` steps (0: never). An incumbent that is a hit is kept for good and handed in.
+    It asks one query for the start, one for each step, and one more for the incumbent itself every
+    `refresh_every` steps (0: never). An incumbent that is a hit is kept for good and submitted.
     """
     best = games.x0.new_full((len(games),), torch.inf)
 
@@ -101,7 +101,7 @@ def search(
 
 
 def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = None) -> Asking:
-    """Note where `answers` were hits that the attacker accepted (all if None); hand them in under `submit`.
+    """Note where `answers` were hits that the attacker accepted (all if None); submit them under `submit`.
 
     `x` [G,C,H,W] are the incumbents, `answers` the last ones, of at most one row a game.
     """
@@ -118,6 +118,6 @@ def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = 
 
 
 def check_period(name: str, value: int) -> None:
-    """Raises ValueError unless `value` is a period: a whole number from 0, which stands for never."""
+    """Raises ValueError unless `value` is a period: a whole number, 0 for never."""
     if value < 0:
         raise ValueError(f"{name} must be 0 (never) or a positive number of steps; found {value}")

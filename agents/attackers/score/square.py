@@ -23,17 +23,18 @@ STEPS_AHEAD = 32
 class Square(Attacker):
     """Square Attack (Andriushchenko, Croce, Flammarion and Hein, ECCV 2020), l_inf and l_2.
 
-    As in the authors' code, except that all choices are made for each image; there (in l_2) and in AAA's and
-    QueryNet's (in both norms) the whole batch shares them. The mean is the same, the variance lower.
+    As in the authors' code, except that all choices are made for each image separately; there (in l_2), and
+    in AAA's and QueryNet's code (in both norms), the whole batch shares them. The mean is the same, the
+    variance lower.
 
     Attributes:
         p: the share of the pixels in a square at first (the paper: .05 in l_inf, .1 in l_2; .3 to .8 against
             robust networks).
-        loss: what is minimised; None: the margin, when targeted the cross-entropy, as in the authors' code.
+        loss: what is minimised; None: the margin; targeted: the cross-entropy, as in the authors' code.
         schedule_length: N, the number of steps over which p is halved nine times.
-        rescale: let N be the budget instead.
-        refresh_every: ask the incumbent anew every so many steps; 0: never. It cures the winner's curse under
-            a noisy defender: else the lowest of all noisy answers stays the bar.
+        rescale: use the budget as N instead.
+        refresh_every: ask the incumbent again every so many steps; 0: never. It corrects the winner's curse
+            under a noisy defender: otherwise the lowest of all noisy answers stays the value to beat.
         clean_query: begin with a query of the clean image, as the code of AAA and QueryNet does, which counts
             it. Nothing is learnt from it.
     """
@@ -78,7 +79,7 @@ class Square(Attacker):
 
 
 def halvings(step: int, length: int) -> int:
-    """How often p has been halved at a step (from 0) of a schedule of `length` steps."""
+    """The number of halvings of p up to a step (from 0) of a schedule of `length` steps."""
     return bisect_left((10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000), int(step / length * 10_000))
 
 
@@ -108,7 +109,7 @@ class Squares(ABC):
 
     @abstractmethod
     def fit(self, side: int) -> int:
-        """The side allowed that stands for `side`."""
+        """The side that is used for `side`, within the limits of the norm's proposals."""
 
     def side(self, t: int) -> int:
         """The side s of the square at step t."""
@@ -129,7 +130,7 @@ class Squares(ABC):
 
 
 class LinfSquares(Squares):
-    """Every pixel stands at x0 - epsilon or x0 + epsilon, clipped; a square gets one sign per channel."""
+    """Every pixel is x0 - epsilon or x0 + epsilon, clipped; a square gets one sign per channel."""
 
     def fit(self, side: int) -> int:
         return max(1, min(side, self.height - 1, self.width - 1))
@@ -155,7 +156,7 @@ class LinfSquares(Squares):
         window = self.window(t, corner)
         x0 = self.games.x0.index_select(0, i).flatten(2).gather(2, window)
         new = self.vertex(x0, sign)
-        # The authors redraw the signs until the window changes. Only the signs that it bears already change
+        # The authors redraw the signs until the window changes. Only the signs that it has already change
         # nothing, and `other` is uniform over all signs but these: the same distribution, in one draw.
         same = (new == x.flatten(2).gather(2, window)).flatten(1).all(dim=1)
         new = self.vertex(x0, torch.where(same.view(-1, 1, 1), other, sign))
@@ -200,7 +201,7 @@ class L2Squares(Squares):
         spare = (self.epsilon**2 - delta.square().sum(dim=(1, 2))).clamp_min(0).view(-1, 1, 1)
         in_w1 = delta.gather(2, w1)
         delta.scatter_(2, w1, 0.0)
-        in_w2 = delta.gather(2, w2)  # less what w1 held: the mass of the union counts once
+        in_w2 = delta.gather(2, w2)  # without the pixels of w1: the mass of the union counts once
         delta.scatter_(2, w2, 0.0)
         mass = (in_w1.square() + in_w2.square()).sum(dim=2, keepdim=True) + spare / self.channels
         eta = oriented_patterns(self.side(t), x.device).flatten(1)[orientation].unsqueeze(1)

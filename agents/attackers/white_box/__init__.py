@@ -1,1 +1,1 @@
-"""Attackers that differentiate the classifier itself: references for what queries alone can reach."""
+"""Attackers that differentiate the classifier itself: references for what attacks by queries can reach."""

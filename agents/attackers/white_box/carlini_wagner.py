@@ -1,4 +1,4 @@
-"""Carlini and Wagner's l2 attack: the smallest perturbation that Adam finds, with the weights at hand."""
+"""Carlini and Wagner's l2 attack: the smallest perturbation that Adam finds with known weights."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.geometry import quantise
 
 SHRINK = 0.999999
-"""By this the box is shrunk around 1/2 before atanh, which is infinite at its border."""
+"""The box is shrunk around 1/2 by this factor before atanh, which is infinite at its border."""
 LARGEST_C = 1e10
 CHECKS = 10
-"""How often, in a step of the search, it is asked whether the loss still falls."""
+"""How often in a step of the search it is checked whether the loss still falls."""
 
 
 @dataclass(frozen=True)
 class CarliniWagner(Attacker):
     """C&W in l2 (Carlini and Wagner, S&P 2017, section V), untargeted and targeted, as in the authors' code.
 
-    With x = (tanh w + 1) / 2, Adam minimises |x - x0|^2 + c max(0, f(x) + kappa) over w, f the margin of the
-    logits (its negative for a target). c is searched for each game: times 10 until it succeeds, halved
-    between the bounds from then on; the nearest image that ever succeeded is kept. The gradients are those of
-    the classifier without its defense, and are metered, not charged; the one query is that of the image kept.
-    Where the service rounds images, that is what is differentiated at.
+    With x = (tanh w + 1) / 2, Adam minimises |x - x0|^2 + c max(0, f(x) + kappa) over w, where f is the
+    margin of the logits (its negative for a target). c is searched for each game: times 10 until it succeeds,
+    then halved between the bounds; the nearest image that ever succeeded is kept. The gradients are those of
+    the classifier without its defense, and are metered, not charged; the only query is for the image kept. If
+    the service rounds images, gradients are taken at the rounded images.
 
     Attributes:
         kappa: the margin by which an image must succeed, in logits.
-        learning_rate: of Adam, which begins anew with each c.
-        iterations: at most so many for each c.
+        learning_rate: of Adam, which starts again with each c.
+        iterations: the most iterations for each c.
         search_steps: how many values of c are tried.
         initial_c: the first.
         abort_early: leave a c when the loss has not fallen by 1e-4 of itself in a tenth of the iterations.
@@ -72,7 +72,7 @@ class CarliniWagner(Attacker):
     ) -> Generator[Move, Answers, Tensor]:
         """One step of the search over c [G]: whether [G] bool an image succeeded.
 
-        Those nearer than `distance` [G] are entered there and into `nearest` [G,C,H,W].
+        Images nearer than `distance` [G] are entered there and into `nearest` [G,C,H,W].
         """
         w = torch.nn.Parameter(torch.atanh(SHRINK * (2 * games.x0 - 1)))
         w.grad = torch.zeros_like(w)

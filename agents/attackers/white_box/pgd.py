@@ -1,4 +1,4 @@
-"""Projected gradient descent: the strongest perturbation inside the ball, with the weights at hand."""
+"""Projected gradient descent: the strongest perturbation inside the ball with known weights."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from arena.rules.geometry import quantise
 class PGD(Attacker):
     """PGD (Madry, Makelov, Schmidt, Tsipras and Vladu, ICLR 2018), l_inf and l_2, untargeted and targeted.
 
-    From a uniform point of the ball, steps of alpha = step_size epsilon / steps down the sign of the gradient
-    (l_inf) or down itself (l_2), each projected. Of a run the lowest loss is kept, of the runs the lowest
-    margin; a game is done when that is negative. The gradients are those of the classifier without its
-    defense, and are metered, not charged; the one query is that of the image kept. Where the service rounds
-    images, that is what is differentiated at.
+    From a uniform point of the ball, steps of alpha = step_size epsilon / steps along the negative sign of
+    the gradient (l_inf) or along the negative gradient (l_2), each projected. Of a run the image with the
+    lowest loss is kept, of the runs the one with the lowest margin; a game is done when that is negative. The
+    gradients are those of the classifier without its defense, and are metered, not charged; the only query is
+    for the image kept. If the service rounds images, gradients are taken at the rounded images.
 
     Attributes:
-        steps: of a run.
+        steps: the number of steps of a run.
         step_size: alpha in units of epsilon / steps.
-        restarts: how many runs, each from a point of its own.
-        loss: what is descended: the log-probability of y (minus that of the target), or the margin.
+        restarts: how many runs, each from its own point.
+        loss: the loss to minimise: the log-probability of y (minus that of the target), or the margin.
     """
 
     steps: int = 40

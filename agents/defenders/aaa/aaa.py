@@ -26,13 +26,13 @@ class AAA(Defender, ABC):
     """Logits whose margin misleads and whose confidence is calibrated (Chen et al., "Adversarial Attack on
     Attackers", NeurIPS 2022).
 
-    The logits z of each row go kappa steps of Adam from z0 down |m(z) - t| + beta |p_c(z) - p*|: the margin m
-    between the two largest towards the target t of `target`, the probability of the class c that leads in z0
-    towards p* = max softmax(z0 / temperature). Losses are summed over a batch; the authors' code takes their
-    mean, which makes an answer depend on its batch.
+    The logits z of each row take kappa steps of Adam from z0 to minimise |m(z) - t| + beta |p_c(z) - p*|:
+    they move the margin m between the two largest towards the target t of `target`, and the probability of
+    the class c that leads in z0 towards p* = max softmax(z0 / temperature). Losses are summed over a batch;
+    the authors' code takes their mean, which makes an answer depend on its batch.
 
-    Nothing in that keeps the label. A row whose argmax would change is answered, and flagged, with z0 but for
-    its largest logit, set max(t, .05) above the second. Rows that are not finite pass by unchanged.
+    This does not guarantee the label. A row whose argmax would change is flagged, and answered with z0, but
+    with its largest logit set to max(t, .05) above the second. Rows that are not finite stay unchanged.
     """
 
     alpha: float = 1.0
@@ -44,7 +44,7 @@ class AAA(Defender, ABC):
     _facts: dict[str, float] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     largest_alpha: ClassVar[float]
-    """Above it t is negative at some margins, and another label is aimed at."""
+    """Above it t is negative at some margins, so that another label becomes the target."""
 
     def __post_init__(self) -> None:
         if not 0 < self.alpha <= self.largest_alpha:
@@ -125,7 +125,7 @@ class AAA(Defender, ABC):
             lr=self.lr,
         )
         guarded = usable & (moved.argmax(dim=1) != top)
-        # A margin that float32 does not round away beside a large logit.
+        # A margin large enough not to be lost when float32 adds it to a large logit.
         apart = target.clamp_min(GUARDED_MARGIN).maximum(second.abs() * 2.0**-20)
         kept = logits.scatter(1, top[:, None], (second + apart)[:, None])
         answer = torch.where(guarded[:, None], kept, moved)
@@ -133,7 +133,7 @@ class AAA(Defender, ABC):
 
 
 def within_cell(margin: Tensor, tau: float) -> Tensor:
-    """w [n] in [-tau/2, tau/2): the margin [n] less its attractor (floor(margin / tau) + 1/2) tau (eq. 4)."""
+    """w [n] in [-tau/2, tau/2): margin [n] minus attractor (floor(margin / tau) + 1/2) tau (eq. 4)."""
     return margin.remainder(tau) - tau / 2
 
 

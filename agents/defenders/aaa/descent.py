@@ -1,14 +1,14 @@
 """AAA's optimisation of logits (Chen et al., NeurIPS 2022, eq. 6): Adam, row by row.
 
-Within, logits stand as columns [K,n], one for each row of the batch, less that of the class c and in units of
-ln 2, so that probabilities are powers of two.
+Logits are kept as columns [K,n], one for each row of the batch, minus that of the class c and in units of ln
+2, so that probabilities are powers of two.
 
-An answer must not depend on its batch: no operation may compute a column in another way where it stands
-elsewhere or among others. Torch's softmax, sums and topk may. Maxima, sums in an order of our own and
-elementwise arithmetic do not, nor does exp2 on whole vectors, for which the columns are filled up to a
-multiple of 32. These also leave small tensors to one thread. Torch's exp, sqrt and max along a dimension do
-not: they would wake all threads hundreds of times a call, and wait for the last one where other processes
-hold the cores.
+An answer must not depend on its batch: no operation may give a column other bits if it has another place or
+other neighbours. Torch's softmax, sum and topk can do that. Maxima, sums in a fixed order and elementwise
+arithmetic cannot; nor can exp2 on whole vectors, so the columns are padded to a multiple of 32. These
+operations also run small tensors in one thread. Torch's exp, sqrt and max along a dimension do not: they
+would wake all threads hundreds of times a call, and wait for the last one while other processes use the
+cores.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from torch.nn.functional import pad
 
 _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 _LANES = 32  # two of the widest vectors: torch unrolls its loops once
-_PIECE = 1 << 14  # below the 2^15 numbers from which on torch cuts a loop anywhere, for its threads
-_CELLS = {"cpu": 1 << 18}  # logits at once: seven tensors of them stay in the third-level cache
+_PIECE = 1 << 14  # below 2^15 numbers, from which on torch splits a loop among its threads
+_CELLS = {"cpu": 1 << 18}  # logits at a time: seven tensors of them fit into the third-level cache
 _CELLS_ELSEWHERE = 1 << 24
 _LOWEST, _APART = -1e30, 3e38  # no logit minus _APART is above a logit that is at least _LOWEST
 
@@ -96,7 +96,7 @@ class LogitDescent:
         self.steps += 1
         decay = _BETA2**self.steps
         self._mean.lerp_(self._gradient, 1 - _BETA1)
-        # The mean square stands divided by beta2^step, which saves multiplying it by beta2 at each.
+        # The mean square is kept divided by beta2^step, which saves a multiplication by beta2 in each step.
         self._square.addcmul_(self._gradient, self._gradient, value=(1 - _BETA2) / decay)
         scale = math.sqrt((1 - decay) / decay)
         root = torch.rsqrt(self._square, out=self._scratch).reciprocal_().add_(_EPSILON * scale)
@@ -114,7 +114,7 @@ class LogitDescent:
         return self._gradient[:, : self._rows].t().clone()
 
     def _calibrate(self) -> None:
-        """Let the gradient be that of beta |p_c - p*|."""
+        """Set the gradient to that of beta |p_c - p*|."""
         _exp2(self._powers)
         total, weight, scale = _total(self._folds), self._value, self._other
         torch.gather(self._scratch, 0, self._top, out=scale).div_(total)
@@ -123,7 +123,7 @@ class LogitDescent:
         torch.mul(self._scratch, scale, out=self._gradient).scatter_add_(0, self._top, weight)
 
     def _separate(self) -> None:
-        """Add to the gradient that of |m - t|."""
+        """Add the gradient of |m - t|."""
         first, second, largest, next_largest = self._first, self._scratch, self._value, self._other
         self._find(self._z, largest, first)
         torch.addcmul(self._z, first, first, value=-_APART, out=second)
@@ -132,7 +132,7 @@ class LogitDescent:
         self._gradient.addcmul_(first.sub_(second), sign)
 
     def _find(self, z: Tensor, largest: Tensor, where: Tensor) -> None:
-        """The `largest` [1,n] of `z` [K,n], and 1 `where` [K,n] it is found first, 0 elsewhere."""
+        """The `largest` [1,n] of `z` [K,n], and a mask `where` [K,n]: 1 at its first place, 0 elsewhere."""
         torch.amax(z, 0, keepdim=True, out=largest)
         torch.eq(z, largest, out=where).mul_(self._rank)
         where.eq_(torch.amax(where, 0, keepdim=True, out=self._tied))
@@ -150,7 +150,7 @@ def _below(columns: Tensor) -> Tensor:
 
 
 def _folds(powers: Tensor) -> list[_Fold]:
-    """The additions, of one half of the rows to the other, that sum 2^k rows [2^k,n] to one."""
+    """The additions, of one half of the rows to the other, that reduce 2^k rows [2^k,n] to their sum."""
     half = len(powers) // 2
     sums = torch.empty_like(powers[:half])
     folds = [(powers[:half], powers[half:], sums)]
@@ -161,14 +161,14 @@ def _folds(powers: Tensor) -> list[_Fold]:
 
 
 def _total(folds: list[_Fold]) -> Tensor:
-    """Carry the additions out: the sum [1,n]."""
+    """Carry out the additions: the sum [1,n]."""
     for one, other, total in folds:
         torch.add(one, other, out=total)
     return folds[-1][2]
 
 
 def _pieces(source: Tensor, out: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Two contiguous tensors of one shape in pieces that one thread works on."""
+    """Two contiguous tensors of one shape, in pieces that one thread processes."""
     return list(zip(torch.split(source.view(-1), _PIECE), torch.split(out.view(-1), _PIECE), strict=True))
 
 

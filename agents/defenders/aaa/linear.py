@@ -14,17 +14,17 @@ from agents.defenders.aaa.aaa import AAA, within_cell
 class AAALinear(AAA):
     """AAA-linear (Chen et al., "Adversarial Attack on Attackers", NeurIPS 2022, eq. 4-6).
 
-    The margins of the logits are cut into cells of width tau. Within each, the margin answered falls where
-    the true one rises, which leads score attacks astray; the confidence is calibrated; labels stay.
+    The margins of the logits are cut into cells of width tau. Within each cell the answered margin falls
+    where the true one rises, which misleads score attacks; the confidence is calibrated; labels stay.
 
     Attributes:
         alpha: the slope of the reversed margin; above 0, at most 1.
         tau: the width of a cell, in logits.
-        beta: the weight of the calibration, which holds small margins up: the smaller, the more often the
-            guard has to keep the label.
+        beta: the weight of the calibration, which keeps small margins from falling: the smaller it is, the
+            more often the guard has to keep the label.
         kappa: the number of optimisation steps; 0 leaves the logits as they are.
         lr: Adam's learning rate, in logits a step.
-        temperature: of the logits whose largest probability is the confidence aimed at; None: the one that
+        temperature: of the logits whose largest probability is the target confidence; None: the one that
             gives the answers the smallest calibration error (ECE) on the calibration split.
     """
 

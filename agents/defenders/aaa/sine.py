@@ -15,18 +15,18 @@ from agents.defenders.aaa.aaa import AAA, within_cell
 class AAASine(AAA):
     """AAA-sine (Chen et al., "Adversarial Attack on Attackers", NeurIPS 2022, eq. 4-6).
 
-    As AAA-linear, but the margin aimed at is a wave of period tau about the true one: no jump tells an
-    adaptive attacker where a cell ends.
+    As AAA-linear, but the target margin is a wave of period tau about the true one: there are no jumps that
+    tell an adaptive attacker where a cell ends.
 
     Attributes:
-        alpha: the height of the wave in units of tau; above 0, at most .7326, above which margins aimed at
-            turn negative.
+        alpha: the height of the wave in units of tau; above 0, at most .7326, above which target margins
+            become negative.
         tau: the period, in logits.
-        beta: the weight of the calibration, which holds small margins up: the smaller, the more often the
-            guard has to keep the label.
+        beta: the weight of the calibration, which keeps small margins from falling: the smaller it is, the
+            more often the guard has to keep the label.
         kappa: the number of optimisation steps; 0 leaves the logits as they are.
         lr: Adam's learning rate, in logits a step.
-        temperature: of the logits whose largest probability is the confidence aimed at; None: the one that
+        temperature: of the logits whose largest probability is the target confidence; None: the one that
             gives the answers the smallest calibration error (ECE) on the calibration split.
     """
 

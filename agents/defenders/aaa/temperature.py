@@ -13,8 +13,8 @@ def best_temperature(ece: Callable[[float], float], grid: Sequence[float]) -> fl
     """The temperature of `grid`, ascending, with the least `ece` found; of several, the one nearest to 1.
 
     The search goes from coarse to fine: every 64th temperature, and the one nearest to 1; then, on either
-    side of each of the three best so far, those at 16, 32 and 48 places; then at 4, 8 and 12; then at 1, 2
-    and 3. At most 87 of AAA's 1999 are tried. Where `ece` has one valley, its bottom is found.
+    side of each of the three best so far, those at a distance of 16, 32 and 48 places; then 4, 8 and 12; then
+    1, 2 and 3. At most 87 of AAA's 1999 are tried. If `ece` has a single minimum, it is found.
     """
     found: dict[int, tuple[float, float]] = {}
     wanted = {*range(0, len(grid), _STRIDES[0]), min(range(len(grid)), key=lambda i: abs(math.log(grid[i])))}

@@ -1,4 +1,4 @@
-"""PredCoin and its countermeasure in turns."""
+"""PredCoin and its countermeasure, alternating."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class PredCoinAlternate(ByParity, PredCoin):
     """PredCoin's coin, and conv-parity for every n-th query (Guo et al., section 7.2, "every set number of
     inputs").
 
-    A query counts within its game: were it counted over the whole service, what other games ask meanwhile
-    would decide which rule answers, and no answer could be had again.
+    Queries are counted within each game: if they were counted over the whole service, the queries of other
+    games would decide which rule answers, and no answer could be reproduced.
 
     Attributes:
         gamma, bound, search, images, seed, coin: as for PredCoin.

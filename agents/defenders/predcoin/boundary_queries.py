@@ -14,17 +14,17 @@ from arena.rules.purposes import GRADIENT
 from arena.rules.threat import Norm
 
 ITERATIONS = 10
-"""The query is of an iteration t drawn from 1 to so many."""
+"""The query is from an iteration t drawn from 1 to this number."""
 BOUNDARY_POINTS = 0.1
-"""How often G(x) is x_t itself: PredCoin counts both x_t and x_t + delta u among the queries to catch."""
+"""The share of G(x) that is x_t itself: PredCoin wants to detect both x_t and x_t + delta u."""
 PROBES = 10
-"""B_0, a tenth of HopSkipJump's: it walks less straight, but its queries lie as close to the boundary."""
+"""B_0, a tenth of HopSkipJump's: its path is less straight, but its queries lie as close to the boundary."""
 DRAWS = 25
-"""Of noise to start from, before an image of another class is taken: a network may call all noise y."""
+"""Draws of noise to start from, before an image of another class is used: a network may call all noise y."""
 GRANTED = 100
-"""At most so many images to start from."""
+"""The most images to start from."""
 _FLOATS = 2**25
-"""Pixels of probes that a shard of games holds at a time."""
+"""The most pixels of probes of a shard of games."""
 
 
 def boundary_queries(
@@ -32,11 +32,11 @@ def boundary_queries(
 ) -> tuple[Tensor, Tensor]:
     """One gradient-estimation query for each of the images `x0` [n,C,H,W] of the classes `label` [n].
 
-    HopSkipJump as published but for its fewer probes (`PROBES`) is played from each image to its iteration t;
-    what comes back is its first query there, x_t + delta_t u, or in one game of ten x_t.
+    HopSkipJump as published, but with fewer probes (`PROBES`), is played from each image up to its iteration
+    t; the result is its first query there, x_t + delta_t u, or in one game of ten x_t.
 
     Returns:
-        The queries [n,C,H,W], and [n] bool: where there is one. Draws are keyed to the place within `x0`.
+        The queries [n,C,H,W], and [n] bool: whether there is one. Draws are keyed to the place within `x0`.
     """
     found = torch.zeros(len(x0), dtype=torch.bool, device=x0.device)
     queries, key = x0.clone(), torch.arange(len(x0), device=x0.device)
@@ -64,9 +64,9 @@ def boundary_queries(
 
 
 class _Stage:
-    """Listens until each of G games has come to its iteration `last` [G], and ends it there.
+    """Waits until each of G games has reached its iteration `last` [G], and ends it there.
 
-    HopSkipJump stands by x_t where iteration t begins, and asks the probes around it next.
+    HopSkipJump claims x_t at the beginning of iteration t, and asks the probes around it next.
     """
 
     def __init__(self, last: Tensor, itself: Tensor, queries: Tensor, found: Tensor) -> None:

@@ -18,7 +18,7 @@ from arena.classifiers import Classifier
 from arena.players import Rows, Splits
 
 WEIGHT_BITS = 12
-"""A is known to 2^-12."""
+"""A is rounded to multiples of 2^-12."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Parity:
     Attributes:
         weight: [d] int64, A in units of 2^-12.
         constant: c in units of 2^-36.
-        unit: U, the digit in the same.
+        unit: U, the digit in the same unit.
     """
 
     weight: Tensor
@@ -37,7 +37,7 @@ class Parity:
 
     @classmethod
     def of(cls, classifier: Classifier, digit: float) -> Parity:
-        """Raises ValueError where `first_convolution_sum` does, or where N might reach 2^62."""
+        """Raises ValueError if `first_convolution_sum` does, or if N might reach 2^62."""
         a, c = first_convolution_sum(classifier)
         scale = 2.0 ** (PIXEL_BITS + WEIGHT_BITS)
         weight = (a.flatten() * 2.0**WEIGHT_BITS).round().long()
@@ -57,7 +57,7 @@ class Parity:
 
 
 class ByParity(DetectAndFlip):
-    """What defenders share that flip by a parity; these are their parameter and what `fit` found."""
+    """What defenders that flip by a parity share: their parameter, and the result of `fit`."""
 
     digit: float
     _parity: Parity | None
@@ -96,16 +96,16 @@ class ByParity(DetectAndFlip):
 
 @dataclass(frozen=True)
 class ConvParity(ByParity):
-    """PredCoin's countermeasure to attackers who ask again (Guo et al., section 7.2).
+    """PredCoin's countermeasure to repeated queries (Guo et al., section 7.2).
 
     The coin is replaced by the parity of the last digit of S, the sum of the first convolution's outputs:
-    even: the answer is flipped; odd: it stays. The same image is always answered alike. A sum of floats has
-    no last digit that two batches agree on; here S = <A, x> + c is an integer, exactly.
+    even: the answer is flipped; odd: it stays. The same image always gets the same answer. A sum of floats
+    has no last digit that is the same in two batches; here S = <A, x> + c is an exact integer.
 
     Attributes:
         gamma, bound, search, images, seed: as for PredCoin.
-        digit: the unit of the last digit, in those of S. Coarse ones (1e-2) give all probes of one gradient
-            estimate one parity, and so a sign that they share.
+        digit: the unit of the last digit, in units of S. With a coarse one (1e-2) all probes of one gradient
+            estimate have the same parity, and so the same sign.
     """
 
     digit: float = 1e-6

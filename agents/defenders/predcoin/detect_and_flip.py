@@ -1,4 +1,4 @@
-"""What PredCoin and its variants share: gradient-estimation queries are detected, some answers flipped."""
+"""What PredCoin and its variants share: they detect gradient-estimation queries and flip some answers."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OFF = 2.0
 
 @dataclass(frozen=True)
 class DetectAndFlip(Defender, ABC):
-    """Queries whose top three probabilities F_Q takes for those of a gradient estimation (y1 >= gamma) are
-    flagged, and those that `flips` chooses are answered with the two largest logits in each other's place.
+    """Flags queries whose top three probabilities F_Q takes for those of a gradient estimation (y1 >= gamma);
+    those that `flips` chooses are answered with the two largest logits swapped.
 
-    The swap is by index: the multiset of scores stays. Logits that tie are told apart by one unit in the last
-    place, or the label would stay, too. F_Q sees the scores of the defenders inside; an insider's `detector`
-    those of the classifier alone. Rows that are not finite pass by unchanged.
+    The swap is by index: the multiset of scores stays. Equal logits are first separated by one unit in the
+    last place, or the label would stay. F_Q sees the scores of the defenders inside; an insider's `detector`
+    those of the classifier alone. Rows that are not finite stay unchanged.
     """
 
     gamma: float | None = None
@@ -71,7 +71,7 @@ class DetectAndFlip(Defender, ABC):
         detector = self.detector_of(material)
         y1, gain = detector(material.calibration), gains(material.calibration, material.labels)
         if self.gamma is None:
-            # Where nothing is flipped, the threshold is that of a fair coin.
+            # If nothing is flipped, the threshold is that of a fair coin.
             choose, rate = (scan if self.search == "scan" else bisection), self.flip_rate or 0.5
             chosen = choose(y1, gain, self.bound, rate)
         else:
@@ -97,8 +97,8 @@ class DetectAndFlip(Defender, ABC):
         return self._fitted(QueryDetector.restored(state), state["threshold"], dict(state["facts"]))
 
     def facts(self) -> dict[str, Any]:
-        """Gamma; on the calibration split, the accuracy expected to be lost, the share flagged, the false
-        positives of F_Q (of images classified rightly) and its false negatives (of boundary queries)."""
+        """Gamma; and on the calibration split: the accuracy expected to be lost, the share flagged, the false
+        positives of F_Q (of correctly classified images) and its false negatives (of boundary queries)."""
         return dict(self._facts)
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
@@ -123,7 +123,7 @@ class DetectAndFlip(Defender, ABC):
 
 
 def swap(scores: Tensor) -> Tensor:
-    """Logits [n,K] with the two largest in each other's place; of equal ones the second is raised a bit."""
+    """Logits [n,K] with the two largest swapped; of equal ones the second is raised by one last bit first."""
     first, second = top_two(scores)
     low, high = (scores.gather(1, i[:, None]) for i in (second, first))
     high = torch.where(high > low, high, torch.nextafter(high, torch.full_like(high, torch.inf)))
@@ -131,13 +131,13 @@ def swap(scores: Tensor) -> Tensor:
 
 
 def _sound(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits with 0 in place of rows that are not finite, and which are."""
+    """Logits with 0 in place of rows that are not finite, and [n] bool: which rows these are."""
     finite = scores.isfinite().all(dim=1)
     return torch.where(finite[:, None], scores, 0.0), finite
 
 
 def _rates(material: Material, detector: QueryDetector, gamma: float) -> dict[str, Any]:
-    """How well F_Q tells apart, at gamma, what it was not trained on; None where there is nothing to tell."""
+    """The error rates of F_Q at gamma on examples not used for training; None if there are none."""
     right = material.calibration.argmax(dim=1) == material.labels
     flagged = detector(material.calibration) >= gamma
     held = {norm: detector(logits) < gamma for norm, logits in material.held_out.items()}

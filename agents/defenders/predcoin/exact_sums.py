@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 PIXEL_BITS = 24
-"""A float32 in [.5,1] holds so many bits behind the point."""
+"""A float32 in [.5,1] has so many bits behind the point."""
 _TERMS = 2**22
-"""Products held at a time."""
+"""The most products in memory at a time."""
 
 
 def levels(x: Tensor) -> Tensor:

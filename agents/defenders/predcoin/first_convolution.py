@@ -1,4 +1,4 @@
-"""The sum over all outputs of a classifier's first convolution, as the linear function of the image it is."""
+"""The sum over all outputs of a classifier's first convolution, as a linear function of the image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from arena.classifiers import Classifier
 
 TOLERANCE = 1e-9
-"""By how much, relative to the largest it can be, the sum may differ from a linear function in float64."""
+"""The largest difference of the sum from a linear function in float64, relative to its largest value."""
 
 
 class _Reached(Exception):
-    """Ends a forward pass at the first convolution."""
+    """Ends a forward pass when it reaches the first convolution."""
 
 
 def first_convolution_sum(classifier: Classifier) -> tuple[Tensor, float]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 WIDTH = 0.01
-"""At which Algorithm 1 stops."""
+"""The width of the interval at which Algorithm 1 stops."""
 
 
 def gains(logits: Tensor, labels: Tensor) -> Tensor:
@@ -29,15 +29,15 @@ def accuracy_loss(y1: Tensor, gain: Tensor, gamma: float, rate: float = 0.5) -> 
 def scan(y1: Tensor, gain: Tensor, bound: float, rate: float = 0.5) -> float | None:
     """The smallest of the values y1 [n] at which the loss is within `bound`; None if there is none."""
     values, order = y1.sort(descending=True)
-    last = torch.ones_like(values, dtype=torch.bool)  # of those equal
+    last = torch.ones_like(values, dtype=torch.bool)  # the last of equal values
     last[:-1] = values[:-1] != values[1:]
     within = last & (rate * gain[order].cumsum(0).double() / len(y1) <= bound)
     return float(values[within][-1]) if bool(within.any()) else None
 
 
 def bisection(y1: Tensor, gain: Tensor, bound: float, rate: float = 0.5) -> float | None:
-    """Algorithm 1 to within 0.01, its directions put right: the listing raises the lower end where the loss
-    is within the bound, away from the boundary that it seeks. None if not even 1 will do."""
+    """Algorithm 1 to within 0.01, with its direction corrected: the listing raises the lower end if the loss
+    is within the bound, away from the boundary that it searches. None if even 1 is not within the bound."""
     low, high = 0.0, 1.0
     if accuracy_loss(y1, gain, high, rate) > bound:
         return None

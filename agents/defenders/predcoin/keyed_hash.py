@@ -1,4 +1,4 @@
-"""PredCoin with a coin that the image and a secret decide."""
+"""PredCoin with a coin that depends on the image and a secret."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _WORD = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class PredCoinHash(DetectAndFlip):
-    """Conv-parity without its linearity: a keyed function of the image decides; not in the paper.
+    """Conv-parity without its linearity: a keyed function of the image is the coin; not in the paper.
 
-    The image in units of 2^-24 is hashed, sum X_j r_j modulo 2^64 with secret r, and a keyed bijection
-    (Philox) of that is the coin. The same image is always answered alike, and who knows the weights but not
-    the secret cannot tell how. Any other image, however near, has a coin of its own.
+    The image in units of 2^-24 is hashed to sum X_j r_j modulo 2^64 with secret r, and a keyed bijection
+    (Philox) of that is the coin. The same image always gets the same answer, and an attacker who knows the
+    weights but not the secret cannot predict it. Any other image, however near, has its own coin.
 
     Attributes:
         gamma, bound, search, images, seed: as for PredCoin.

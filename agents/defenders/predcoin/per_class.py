@@ -13,8 +13,8 @@ from agents.defenders.predcoin.query_material import Material
 class PredCoinPerClass(PredCoin):
     """PredCoin with F'_Q, the design that its authors tried first (Guo et al., section 5.2, option 2).
 
-    One network F_Q^i for each predicted class i takes the probabilities of all classes. A class of which
-    fewer than 10 benign images or 10 queries are at hand shares one network trained on all of them.
+    One network F_Q^i for each predicted class i takes the probabilities of all classes. Classes with fewer
+    than 10 benign images or 10 queries share one network trained on all classes.
     Parameters as for PredCoin.
     """
 

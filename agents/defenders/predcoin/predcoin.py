@@ -1,4 +1,4 @@
-"""PredCoin: a coin decides whether a gradient-estimation query is told the truth."""
+"""PredCoin: a coin decides whether a gradient-estimation query gets the true answer."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from arena.players import Rows
 class PredCoin(DetectAndFlip):
     """PredCoin (Guo et al., "PredCoin: Defense against Query-based Hard-label Attack").
 
-    A small network F_Q on the three largest probabilities tells the queries of a gradient estimation from
-    benign images; one that it detects is answered, on the toss of a coin, with the second class (section 5).
+    A small network F_Q on the three largest probabilities distinguishes the queries of a gradient estimation
+    from benign images; a detected query is answered, with the probability `coin`, with the second class
+    (section 5).
 
     Attributes:
-        gamma: a query is detected where y1 >= gamma; None: the smallest at which the accuracy expected to be
+        gamma: a query is detected if y1 >= gamma; None: the smallest at which the accuracy expected to be
             lost on the calibration split is within `bound`.
         bound: the accuracy that may be lost, in points / 100 (Algorithm 1: .1; .02 is the stricter choice).
-        search: `bisection`: Algorithm 1, to within .01: where F_Q is sure of most images it ends at .0078, on
-            the plateau where the paper's losses lie; `scan`: exact, over all values of y1, which goes on to
-            the edge of the cliff and loses all that `bound` allows.
+        search: `bisection`: Algorithm 1, to within .01: if F_Q is sure of most images it ends at .0078, on
+            the plateau of the paper's losses; `scan`: exact, over all values of y1, down to the edge of the
+            plateau, and so loses all that `bound` allows.
         images: how many training images F_Q learns from; None: 5 %, at least 200, at most 500.
         seed: of F_Q's training.
         coin: the probability of a flip; 0: detected queries are flagged, nothing else (as in Table 2).

@@ -1,4 +1,4 @@
-"""F_Q: a small network that tells gradient-estimation queries from benign images by their probabilities."""
+"""F_Q: a small network that distinguishes gradient-estimation queries from benign images by probabilities."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from arena import draws
 HIDDEN = (64, 64, 32)
 """Units of the hidden layers (PredCoin, Table 1)."""
 EPOCHS, UPDATES = 50, 500
-"""How long training lasts at most: epochs, or updates where so few images make more epochs of them."""
+"""The longest training: in epochs, or in updates if with few images these are more epochs."""
 PATIENCE = 5
-"""Training stops where such a part of it, a fifth, brought no better loss on what is held back."""
+"""Training stops after a fifth of it without a better loss on the examples held out."""
 BATCH = 128
 LR = 1e-3
 HELD_BACK = 5
-"""One in so many images is held back for early stopping."""
+"""One in so many images is held out for early stopping."""
 LEAST_PAIRS = 10
-"""A class of which fewer benign images or fewer boundary queries are known gets no network of its own."""
+"""A class with fewer known benign images or boundary queries gets no network of its own."""
 
 _GRID = 2.0**18
 _LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 128.0
@@ -38,7 +38,7 @@ class QueryDetector:
     """F_Q, or one F_Q^i for each predicted class i (PredCoin, section 5.2, option 2).
 
     Weights and units lie on a grid of 2^-18 in float64, below bounds within which no sum of products rounds:
-    y1 of a row is the same bits in any batch, whatever kernel multiplies.
+    y1 of a row has the same bits in any batch, whatever kernel multiplies.
 
     Attributes:
         layers: of M networks: weights [M,in,out] and biases [M,1,out], float64 on the grid.
@@ -52,7 +52,7 @@ class QueryDetector:
 
     @torch.no_grad()
     def __call__(self, logits: Tensor) -> Tensor:
-        """y1 [n] float32 in [0,1], the confidence that logits [n,K], finite, are those of such a query."""
+        """y1 [n] float32 in [0,1], the confidence that finite logits [n,K] are those of such a query."""
         own = self.of[logits.argmax(dim=1)]
         s = _on_grid(features(logits, self.top).double())
         networks = len(self.layers[0][0])
@@ -68,7 +68,7 @@ class QueryDetector:
         return QueryDetector(layers, self.of.to(device), self.top)
 
     def state(self) -> dict[str, Tensor | int]:
-        """Its tensors and `top` by name, of which `restored` makes it again."""
+        """Its tensors and `top` by name, from which `restored` rebuilds it."""
         state: dict[str, Tensor | int] = {"of": self.of, "top": self.top}
         for n, (weight, bias) in enumerate(self.layers):
             state |= {f"layer {n} weight": weight, f"layer {n} bias": bias}
@@ -100,7 +100,7 @@ def train_detector(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
 def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
     """F_Q^i of all K probabilities for each class i predicted; arguments as for `train_detector`.
 
-    A class of which too few examples are known (`LEAST_PAIRS`) shares a network trained on all classes.
+    Classes with too few known examples (`LEAST_PAIRS`) share a network trained on all classes.
     """
     p, is_query = _examples(benign, queries, top=0)
     predicted, networks = torch.cat([benign, queries]).argmax(dim=1), [_train(p, is_query, seed)]
@@ -114,13 +114,13 @@ def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector
 
 
 def _examples(benign: Tensor, queries: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """Features [n+m,...] and whether they are of queries [n+m] int64."""
+    """Features [n+m,...], and [n+m] int64: whether they are of queries."""
     is_query = torch.cat([torch.zeros(len(benign)), torch.ones(len(queries))]).long()
     return features(torch.cat([benign, queries]), top), is_query
 
 
 def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
-    """Adam on the cross-entropy until the loss on the examples held back stops falling; the best is kept."""
+    """Adam on the cross-entropy until the loss on the examples held out stops falling; the best is kept."""
     order = draws.uniform(draws.derive(seed, "held back"), torch.arange(len(s)), 0, ()).argsort()
     back, rest = order[: len(s) // HELD_BACK], order[len(s) // HELD_BACK :]
     y = 1 - is_query  # y1, the first output, is that of queries

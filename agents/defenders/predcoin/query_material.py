@@ -1,4 +1,4 @@
-"""What PredCoin prepares itself on: the answers to benign images and to gradient-estimation queries."""
+"""The training data of PredCoin: logits of benign images and of gradient-estimation queries."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from arena.players import Splits
 from arena.rules.threat import Norm
 
 SHARE = 0.05
-"""Of the training images, as PredCoin takes them."""
+"""The share of the training images that PredCoin uses."""
 FEWEST, MOST = 200, 500
-"""Images, whatever the share: enough to learn from, and not more than minutes of play."""
+"""The least and the most images, whatever the share: enough to learn from, and at most minutes of play."""
 HELD_OUT = 3
-"""One image of the calibration split is played from for so many of the training split."""
+"""One game from the calibration split for so many from the training split."""
 NORMS: tuple[Norm, ...] = ("l2", "linf")
 KEPT = 8
-"""Materials that a process keeps."""
+"""How many materials a process caches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Material:
         queries: [n,K], of one boundary query from each of these.
         calibration: [c,K], of the calibration split; rows that are not finite are left out.
         labels: [c] int64.
-        held_out: {norm: [h,K]}, of boundary queries from calibration images, which trained nothing.
+        held_out: {norm: [h,K]}, of boundary queries from calibration images, which are not trained on.
         seed: of the training.
     """
 
@@ -63,7 +63,7 @@ _materials: OrderedDict[bytes, Material] = OrderedDict()
 
 
 def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: int) -> Material:
-    """The material for a classifier; at once where this process gathered the same before.
+    """The material for a classifier; cached if this process gathered the same before.
 
     Args:
         images: how many training images to play from; None: 5 % of them, at least 200, at most 500.
@@ -129,8 +129,8 @@ def _gathered(
 
 
 def _played(classifier: Classifier, x: Tensor, label: Tensor, seed: int) -> dict[Norm, tuple[Tensor, Tensor]]:
-    """Boundary queries from `x` [n,C,H,W], half of them in l2, half in linf: by norm, the places [m] that one
-    was found from, and its logits [m,K], finite."""
+    """Boundary queries from `x` [n,C,H,W], half of them in l2, half in linf. By norm: the places [m] of the
+    images for which one was found, and its finite logits [m,K]."""
     played = {}
     for half, norm in enumerate(NORMS):
         rows = torch.arange(half, len(x), 2, device=x.device)

@@ -1,4 +1,4 @@
-"""An attacker plays against an undefended classifier, so that a defender may learn what it asks."""
+"""An attacker plays against an undefended classifier, so that a defender may learn its queries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arena.rules.outcome import Bools, labels_of
 from arena.rules.threat import Norm
 
 BUDGET = 2**24
-"""Queries a game: no end to the play but the listener's, or the attacker's own."""
+"""Queries a game; in practice the listener or the attacker ends it."""
 
 MoveListener = Callable[[Move], Tensor]
 """Sees each move before it is answered; returns the games [m] int64 that end with it."""
@@ -36,12 +36,13 @@ def rehearse(
     resources: Resources | None = None,
     max_rows: int = 4096,
 ) -> None:
-    """Play untargeted games around images `x0` [G,C,H,W] of the classes `label` [G], labels alone answered.
+    """Play untargeted games around images `x0` [G,C,H,W] of the classes `label` [G]; only labels are
+    answered.
 
-    Nothing is judged and nothing logged. Games end where the listener, the attacker or `BUDGET` ends them.
+    There are no verdicts and no log. The listener, the attacker or `BUDGET` ends a game.
 
     Args:
-        key: [G] int64, what the games' draws are keyed to; None: their places.
+        key: [G] int64, the keys of the games' draws; None: their places.
 
     Raises:
         AttackerError: if the attacker's code fails, or asks for an insider's knowledge.
@@ -63,7 +64,7 @@ def rehearse(
 
 
 class Rehearsal(Host):
-    """Answers labels of a classifier, and lets a listener end games."""
+    """Answers with labels of a classifier, and lets a listener end games."""
 
     def __init__(self, classifier: Classifier, x0: Tensor, listener: MoveListener, max_rows: int) -> None:
         self.classifier, self.listener = classifier, listener
@@ -77,7 +78,7 @@ class Rehearsal(Host):
         return self._open
 
     def serve(self, move: Move) -> Answers:
-        """Let the listener see the move, then answer it; a malformed one it does not see."""
+        """Let the listener see the move, then answer it; a malformed volley it does not see."""
         if isinstance(move, Volley):
             self.checks.volley(move)
         self._end(self.listener(move))
@@ -94,7 +95,7 @@ class Rehearsal(Host):
         return self._standing(game, label, asked)
 
     def submit(self, move: Submit) -> None:
-        """End games: nothing is judged."""
+        """End games, without verdicts."""
         self._end(move.game)
 
     def resign(self, move: Resign) -> None:

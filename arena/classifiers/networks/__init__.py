@@ -1,7 +1,7 @@
-"""Networks by name, one paper or family a file. They take normalised images: `Normalised` stands before.
+"""Networks by name, one file per paper or family. They take normalised images: `Normalised` is put in front.
 
-Mean and standard deviation are those of the published weights of a network. What is trained anew starts
-from He's initialisation, the digits' network from torch's own.
+Mean and standard deviation are those of the published weights of a network. Networks trained here start from
+He's initialisation, the digits' network from torch's own.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["NETWORKS", "Network", "Normalised"]
 _MNIST, _CIFAR, _IMAGENET = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2471, 0.2435, 0.2616)
-_CIFAR_STD_OF_MEANS = (0.2023, 0.1994, 0.2010)  # over the pixels of an image, then averaged: as common
+_CIFAR_STD_OF_MEANS = (0.2023, 0.1994, 0.2010)  # over the pixels of an image, then averaged, as is common
 _CW_MEAN = (0.5,)
 
 NETWORKS: dict[str, Network] = {

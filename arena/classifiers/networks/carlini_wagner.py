@@ -19,7 +19,7 @@ class CarliniWagnerNet(nn.Module):
     Args:
         classes: K.
         dropout: the probability of dropping a hidden dense layer's values in training, after the first
-            such layer (Carlini & Wagner's code), or after both where there is BatchNorm (Sign-OPT's).
+            such layer (Carlini & Wagner's code), or after both if there is BatchNorm (Sign-OPT's).
     """
 
     def __init__(

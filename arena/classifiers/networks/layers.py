@@ -11,7 +11,7 @@ def initialise(network: nn.Module, *unrectified: nn.Module) -> None:
     """He initialisation (He et al. 2015, eq. 10): weights normal, biases zero.
 
     The variance is 2/fan-in, which keeps the scale of activations through a ReLU, and 1/fan-in for the
-    `unrectified` layers, whose output meets no ReLU of its own: the logits, what a sum takes in.
+    `unrectified` layers, whose output no ReLU follows: the logits, and the terms of a sum.
     """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -27,7 +27,7 @@ def plain_stages(
     """Stages of 3x3 convolutions of the given widths, each with a ReLU, and a 2x2 max-pool after each stage.
 
     Nothing is padded. Returns the layers, for images [n,channels,side,side], and the number of values
-    that they make of an image.
+    that they output per image.
     """
     layers: list[nn.Module] = []
     for stage in stages:

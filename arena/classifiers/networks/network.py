@@ -1,4 +1,4 @@
-"""What the arena knows of a network that it has by name."""
+"""What the arena knows about a network of its table."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Network:
         factory: builds the network, untrained, for normalised images; its keyword arguments are what
             `params` of a classifier may set, `classes` (K) among them.
         shape: (C, H, W) of the images it is made for.
-        mean, std: the input normalisation, one value for all channels or one each, of weights that do not
-            say their own.
+        mean, std: the input normalisation, one value for all channels or one each, for weights that do not
+            state their own.
     """
 
     factory: Callable[..., nn.Module]
@@ -31,8 +31,8 @@ class Network:
 class Normalised(nn.Module):
     """`network` behind (x - mean) / std: images [n,C,H,W] in [0,1] -> logits [n,K].
 
-    `mean` and `std` hold one value for all channels, or one each. Raises ValueError where they do not, or
-    where one is not finite or a std not above 0.
+    `mean` and `std` hold one value for all channels, or one each. Raises ValueError otherwise, or if one is
+    not finite or a std not above 0.
     """
 
     mean: Tensor

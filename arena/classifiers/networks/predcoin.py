@@ -14,8 +14,8 @@ class PredCoinNet(nn.Module):
     """Stages of 3x3 convolutions with a 2x2 max-pool after each, then dense layers, all rectified: the
     widths are those of PredCoin's table 10 (MNIST) or 11 (GTSRB).
 
-    The paper leaves two things open. Padding: none here, Keras's default and the C&W networks'. Where table
-    12's dropout stands: here after each hidden dense layer, and never at play.
+    The paper leaves two things open. Padding: none here, which is Keras's default and that of the C&W
+    networks. The place of table 12's dropout: here after each hidden dense layer, in training only.
 
     Args:
         classes: K, 10 (MNIST) or 43 (GTSRB) in the paper.

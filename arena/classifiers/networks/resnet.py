@@ -81,8 +81,8 @@ class CifarResNet50(Bottlenecks):
     """ResNet-50 behind a 3x3 stem of stride 1, for images [n,3,32,32]: 23,520,842 weights, keys of the common
     CIFAR layout (`shortcut`, `linear`).
 
-    It stands nearest to PredCoin's CIFAR-10 network, "ResNet50" or "ResNet.V1.50" after He et al. with
-    92.41 % (its table 3 and appendix B). No more is said of it there; the name would also fit a
+    It is the closest to PredCoin's CIFAR-10 network, "ResNet50" or "ResNet.V1.50" after He et al. with
+    92.41 % (its table 3 and appendix B). The paper gives no more details; the name would also fit a
     `CifarResNet` of 8 blocks a stage, which is 50 layers deep.
     """
 

@@ -51,7 +51,7 @@ class WideResNet(nn.Module):
         depth: the number of layers, 6*n + 4 with n blocks a stage.
         widen: the paper's k: the stages are 16k, 32k and 64k channels wide.
         dropout: the probability of dropping a value between a block's convolutions in training (sec. 2.4;
-            0.3 there for CIFAR, where it is used at all).
+            0.3 there for CIFAR, when it is used).
         sub_block1: whether the weights hold a second copy of the first stage, `sub_block1`, as those of
             TRADES and its followers do; no answer depends on it.
     """

@@ -1,4 +1,4 @@
-"""Writes the next migration from what the schema has and the last one lacks.
+"""Writes the next migration from the differences between the schema and the last migration.
 
 python -m arena.log.migrations MESSAGE
 """

@@ -1,6 +1,6 @@
 """A plane with known least distances, an attacker that runs one procedure, and a scripted referee.
 
-The scripted referee plays by the rules of DESIGN.md, D2, row by row in plain Python, around a function.
+The scripted referee plays by the rules of docs/design.md, D2, row by row in plain Python, around a function.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ from torch import Tensor
 
 import arena
 from agents.attackers.parts.dct import from_frequencies, to_frequencies
+from arena.game.checks import Checks
+from arena.game.driver import AttackerError, Host, drive
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.moves import Answers, Note, Resign, Submit, Volley
+from arena.rules.outcome import Bools
 from arena.rules.threat import TOLERANCE, Threat
 
 
-class ScriptedReferee:
+class ScriptedReferee(Host):
     """Plays an attacker against `model(x [n,C,H,W], game [n], turn [n]) -> logits [n,K]`.
+
+    It is driven as the real one is, by the same checks of moves; the rules are its own.
 
     Attributes:
         asked: for each game, its queries in order: (x, purpose, logits).
         volleys: the number of rows in each volley; hits: for each game, the turns that were hits.
-        notes: (key, game, queries so far); submitted: {game: x}; open: [G].
+        notes: (key, game, queries so far); submitted: {game: x}.
     """
 
     def __init__(
@@ -45,11 +50,12 @@ class ScriptedReferee:
         refuse: Callable[[int, int], bool] = lambda game, turn: False,
     ) -> None:
         self.model, self.x0, self.label, self.threat, self.target = model, x0, label, threat, target
-        self.max_rows, self.refuse = max_rows, refuse
+        self.refuse = refuse
+        self.checks = Checks(x0, threat.accounts, max_rows)
         games = len(x0)
         self.asked: list[list[tuple[Tensor, str, Tensor]]] = [[] for _ in range(games)]
         self.hits: list[list[int]] = [[] for _ in range(games)]
-        self.open = [True] * games
+        self._open = [True] * games
         self.volleys: list[int] = []
         self.notes: list[tuple[str, int, int]] = []
         self.submitted: dict[int, Tensor] = {}
@@ -59,7 +65,7 @@ class ScriptedReferee:
             label,
             threat,
             classes=classes,
-            state=self.standing(),
+            state=self.state(),
             target=target,
             key=key,
             seed=seed,
@@ -67,32 +73,33 @@ class ScriptedReferee:
         )
 
     def play(self, attacker: Any) -> ScriptedReferee:
-        generator = attacker.play(self.seat)
-        reply = None
-        while any(self.open) or isinstance(reply, Answers):
-            try:
-                move = generator.send(reply)
-            except StopIteration:
-                break
-            reply = self.serve(move)
+        try:
+            drive(attacker, self.seat, self)
+        except AttackerError as failure:
+            raise failure.error from None
         return self
 
-    def serve(self, move: Any) -> Answers:
-        if isinstance(move, Volley):
-            return self.answer(move)
-        for game in move.game.tolist():
-            if isinstance(move, Note):
-                self.notes.append((move.key, game, len(self.asked[game])))
-            elif isinstance(move, Submit | Resign):
-                self.open[game] = False
-        if isinstance(move, Submit):
-            self.submitted.update(zip(move.game.tolist(), move.x.clone(), strict=True))
-        return self.standing()
+    @property
+    def open(self) -> Bools:
+        return np.array(self._open)
 
-    def answer(self, volley: Volley) -> Answers:
+    def submit(self, move: Submit) -> None:
+        self.submitted.update(zip(move.game.tolist(), move.x.clone(), strict=True))
+        self._end(move.game)
+
+    def resign(self, move: Resign) -> None:
+        self._end(move.game)
+
+    def note(self, move: Note) -> None:
+        self.notes += [(move.key, game, len(self.asked[game])) for game in move.game.tolist()]
+
+    def _end(self, games: Tensor) -> None:
+        for game in games.tolist():
+            self._open[game] = False
+
+    def ask(self, volley: Volley) -> Answers:
+        self.checks.volley(volley)
         x, n = volley.x.clone(), len(volley.x)
-        assert n <= self.max_rows and x.dtype == torch.float32
-        assert x.min() >= 0 and x.max() <= 1
         game = volley.game.tolist()
         turn, before = [], Counter[int]()
         for g in game:
@@ -105,9 +112,11 @@ class ScriptedReferee:
         label = torch.full((n,), -1)
         scores = torch.full_like(logits, torch.nan)
         answered, refused = torch.zeros(2, n, dtype=torch.bool)
+        self.granted = 0
         for row, g in enumerate(game):
-            if not self.open[g]:
+            if not self._open[g]:
                 continue
+            self.granted += 1
             self.asked[g].append((x[row], volley.purpose, logits[row]))
             if self.refuse(g, len(self.asked[g])):
                 refused[row] = True
@@ -116,19 +125,22 @@ class ScriptedReferee:
                 wins = label[row] != self.label[g] if self.target is None else label[row] == self.target[g]
                 if wins and inside[row]:
                     self.hits[g].append(len(self.asked[g]))
-                    self.open[g] = self.threat.objective != "first"
+                    self._open[g] = self.threat.objective != "first"
             if len(self.asked[g]) == self.threat.budget:
-                self.open[g] = False
+                self._open[g] = False
         self.volleys.append(n)
-        return self.standing(volley.game, label, scores, answered, refused)
+        return self._standing(volley.game, label, scores, answered, refused)
 
-    def standing(self, *rows: Tensor) -> Answers:
+    def state(self) -> Answers:
+        return self._standing()
+
+    def _standing(self, *rows: Tensor) -> Answers:
         none = torch.zeros(0, dtype=torch.int64)
-        is_open = torch.tensor(self.open)
+        is_open = torch.tensor(self._open)
         left = torch.tensor([self.threat.budget - len(asked) for asked in self.asked])
         game, label, scores, answered, refused = rows or (none, none, None, none.bool(), none.bool())
         playing = is_open.nonzero().squeeze(1)
-        banned = torch.zeros(len(is_open), 1, dtype=torch.bool)
+        banned = torch.zeros(len(is_open), self.threat.accounts, dtype=torch.bool)
         return Answers(game, label, scores, answered, refused, left, is_open, playing, banned)
 
     def queries(self, game: int) -> Tensor:

@@ -11,6 +11,8 @@ from arena.conformance.defender_checks import check_defender
 
 
 @pytest.mark.parametrize("defender", [RND(), RND(nu=0.05, clamp=False)], ids=str)
+@pytest.mark.slow
+@pytest.mark.conformance
 def test_conforms(defender: RND) -> None:
     check_defender(defender)
 

@@ -22,6 +22,8 @@ def noise(defender: SND, ask_as, n: int = 300, shape: tuple[int, ...] = CIFAR, l
 
 
 @pytest.mark.parametrize("defender", [SND(), SND(beta=2.0), SND(clamp=True)], ids=str)
+@pytest.mark.slow
+@pytest.mark.conformance
 def test_conforms(defender: SND) -> None:
     check_defender(defender)
 

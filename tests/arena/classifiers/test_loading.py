@@ -57,7 +57,8 @@ def test_packaged_weights_give_the_accuracy_they_record(data: Dataset, packaged:
     assert recorded["games"] >= 0.99
     for name, split in data.splits.items():
         right = (packaged(split.images).argmax(1) == split.labels).double().mean().item()
-        assert right == pytest.approx(recorded[name], abs=0.004), name
+        written = "attackers" if name == "resources" else name  # as the split was called then
+        assert right == pytest.approx(recorded[written], abs=0.004), name
     assert (packaged.name, packaged.shape, packaged.classes) == ("digits-cnn", (1, 8, 8), 10)
 
 

@@ -14,6 +14,7 @@ from arena.classifiers.networks import NETWORKS
 
 NARROW: dict[str, dict[str, Any]] = {"wrn-28-10": {"depth": 10, "widen": 2}}
 SMALL = {"resnet50": (3, 64, 64), "cifar-resnet50": (3, 16, 16)}  # they pool whatever size is left
+PLAYED = [pytest.param(name, marks=pytest.mark.slow) if name in SMALL else name for name in NETWORKS]
 
 
 def small(name: str, n: int) -> tuple[nn.Module, Tensor]:
@@ -48,7 +49,7 @@ def test_entry_is_whole(name: str) -> None:
             assert net(torch.empty(2, *known.shape)).shape == (2, classes)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PLAYED)
 def test_an_answer_at_play_depends_on_its_image_alone(name: str) -> None:
     net, x = small(name, 4)
     net(x)  # gives every BatchNorm statistics of its own
@@ -72,7 +73,7 @@ def test_torch_fx_can_trace_it(name: str) -> None:
     assert weighted <= called
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PLAYED)
 def test_gradients_reach_all_weights(name: str) -> None:
     net, x = small(name, 4)
     torch.autograd.backward(F.cross_entropy(net(x), torch.arange(4)))

@@ -46,6 +46,7 @@ def test_cifar10_is_calibrated_and_played_on_its_test_images_alone(cifar10: Data
     assert cifar10.games.labels.bincount().tolist() == [900] * 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("network", "images", "right"), [("resnet20", 1000, 915), ("resnet32", 200, 185)])
 def test_published_resnets_classify_as_published(
     cifar10: Dataset, official: Split, shared_data: Path, network: str, images: int, right: int

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from arena.cli.app import app, play
+from arena.cli import play
+from arena.cli.app import app
 
 SMALL = """
 title = "Small"
 games = 10
+utility = 20
 at = [5]
 attackers = [{ name = "square", p = 0.3 }, "random-search"]
 defenders = ["none", { name = "snd", sigma = 0.05 }]
@@ -25,6 +25,9 @@ defenders = ["none", { name = "snd", sigma = 0.05 }]
 epsilon = 0.2
 budget = 20
 """
+MANY = SMALL.replace("utility = 20", "utility = 0\nshard = 10")
+MANY = MANY.replace("games = 10", "games = 200").replace("budget = 20", "budget = 300")
+COMMAND = "from arena.cli.app import main; main()"
 
 
 @pytest.fixture
@@ -34,6 +37,13 @@ def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "small.toml"
     file.write_text(SMALL)
     return file
+
+
+@pytest.fixture
+def start(children: Any, scenario: Path) -> Callable[..., Any]:
+    """Plays the scenario in a process of its own."""
+    words = ("play", str(scenario), "--log", "x.db", "--device", "cpu")
+    return lambda **options: children.start(COMMAND, *words, COLUMNS="200", **options)
 
 
 def arena(*words: str) -> tuple[int, str]:
@@ -116,7 +126,9 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(
     assert scenario.read_text() == SMALL
 
 
-def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(scenario: Path) -> None:
+def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(
+    scenario: Path, start: Callable[..., Any]
+) -> None:
     (scenario.parent / "my_agents.py").write_text(
         "from dataclasses import dataclass\n"
         "from arena.players import Defender\n"
@@ -126,9 +138,9 @@ def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(s
         "        raise ValueError('my own bug')\n"
     )
     scenario.write_text(SMALL.replace('{ name = "snd", sigma = 0.05 }', '"my_agents:Buggy"'))
-    child = start(scenario)
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 1
+    child = start()
+    assert child.wait() == 1
+    errors = child.errors
     assert "Traceback" in errors and "my own bug" in errors
     assert "the run failed: finished shards are safe in x.db; the same command goes on" in errors
     assert _finished(Path("x.db")) >= 1
@@ -148,49 +160,29 @@ def test_the_bar_keeps_its_numbers_on_a_narrow_terminal(scenario: Path) -> None:
     assert len(line) <= 80
 
 
-def start(scenario: Path, **options: object) -> subprocess.Popen[str]:
-    """The command in a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "arena.cli.app", "play", str(scenario), "--log", "x.db", "--device", "cpu"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        **options,  # type: ignore[call-overload]
-    )
-
-
-def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(scenario: Path) -> None:
-    scenario.write_text(
-        SMALL.replace("games = 10", "games = 400\nshard = 100").replace("budget = 20", "budget = 300")
-    )
-    # a shell that runs the tests in the background leaves SIGINT ignored, which a child inherits
-    child = start(scenario, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    finished = _wait_for_finished(Path("x.db"))
+def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(
+    scenario: Path, start: Callable[..., Any]
+) -> None:
+    scenario.write_text(MANY)
+    child = start()
+    child.wait_until(lambda: _finished(Path("x.db")) >= 1)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.wait() == 130
+    errors = child.errors
     assert "interrupted" in errors and "the same command goes on" in errors and "Traceback" not in errors
-    assert _finished(Path("x.db")) >= finished >= 1
+    assert _finished(Path("x.db")) >= 1
 
 
-def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(scenario: Path) -> None:
-    scenario.write_text(
-        SMALL.replace("games = 10", "games = 400\nshard = 100").replace("budget = 20", "budget = 300")
-    )
-
-    def no_more_than(limit: int = 1_500_000) -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    child = start(scenario, preexec_fn=no_more_than)
-    _, errors = child.communicate(timeout=120)
-    assert child.returncode == 1
+def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(
+    scenario: Path, start: Callable[..., Any]
+) -> None:
+    scenario.write_text(MANY)
+    child = start(largest_file=800_000)
+    assert child.wait() == 1
+    errors = child.errors
     assert "error: log x.db" in errors and "the finished shards in it are safe" in errors
     assert "Traceback" not in errors
-    assert _finished(Path("x.db")) >= 0
+    assert _finished(Path("x.db")) >= 1
 
 
 def _finished(log: Path) -> int:
@@ -204,11 +196,3 @@ def _finished(log: Path) -> int:
             return found
     except sqlite3.Error:
         return -1
-
-
-def _wait_for_finished(log: Path) -> int:
-    for _ in range(1200):
-        if (found := _finished(log)) >= 1:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("no shard was finished within a minute")

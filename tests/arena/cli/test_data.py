@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from arena.cli import data as command
 from arena.cli.app import app
-from arena.cli.app import data as command
 from arena.datasets import DATASETS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,8 @@ starts = true
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the command adds this folder to it
+    monkeypatch.delitem(sys.modules, "brightest_channel", raising=False)  # another test's
     (tmp_path / "brightest_channel.py").write_text(NETWORK)
     (tmp_path / "colours.toml").write_text(SCENARIO)
     rng = np.random.default_rng(0)
@@ -64,7 +67,7 @@ def play(folder: Path) -> tuple[int, str]:
 
 
 def test_an_image_unreadable_at_play_is_told_and_the_run_goes_on_once_it_is_mended(folder: Path) -> None:
-    path = path_of(folder, "attackers", 0)
+    path = path_of(folder, "resources", 0)
     whole = path.read_bytes()
     path.write_bytes(b"")
     code, said = play(folder)
@@ -114,3 +117,17 @@ def test_a_size_that_is_not_there_is_told_in_one_sentence(folder: Path) -> None:
         result = CliRunner().invoke(app, ["play", file, "--size", size])
         assert result.exit_code == 2
         assert result.output == f"error: {file}: {said}\n"
+
+
+def test_what_the_log_held_already_is_told(folder: Path) -> None:
+    code, said = play(folder)
+    assert code == 0
+    assert "already" not in said
+    assert "runs/colours.db holds this run already (run 1); --fresh plays it again\n" in play(folder)[1]
+    added = SCENARIO.replace('["square"]', '["square", "random-search"]')
+    (folder / "colours.toml").write_text(added)
+    code, said = play(folder)
+    assert code == 0, said
+    assert "runs/colours.db held 4 of the 8 games already\n" in said
+    (folder / "brightest_channel.py").write_text(NETWORK + "# another\n")
+    assert "already" not in play(folder)[1]

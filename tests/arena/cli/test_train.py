@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +29,14 @@ TRAIN = ("train", "digits-cnn", "digits", "--device", "cpu")
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def start(children: Any) -> Callable[..., Any]:
+    """Trains in a process of its own: three epochs, a checkpoint after every step."""
+    words = (*TRAIN, "--epochs", "3", "--every", "0", "--out")
+    command = "from arena.cli.app import main; main()"
+    return lambda out, *more, **options: children.start(command, *words, out, *more, COLUMNS="200", **options)
 
 
 def arena(*words: str) -> tuple[int, str]:
@@ -54,7 +61,7 @@ def test_weights_have_a_card_and_load_as_they_were_measured() -> None:
     )
     assert (facts["recipe_name"], recipe["epochs"], recipe["augment"]) == ("digits, changed", 2, "shift")
     assert json.loads(facts["splits"])["games"] == 650 and json.loads(facts["params"]) == {"classes": 10}
-    assert json.loads(facts["versions"]) == versions("digits-cnn")
+    assert json.loads(facts["versions"]) == versions()
     data = load_dataset("digits")
     assert facts["dataset_sha"] == data.sha
     classifier = load_classifier(ClassifierSpec(network="digits-cnn", weights=str(path)), data)
@@ -112,33 +119,12 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(folder: Path) -
     assert "epoch" not in said
 
 
-def start(out: str, *more: str, **options: object) -> subprocess.Popen[str]:
-    """The command in a process of its own: three epochs, a checkpoint after every step."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "arena.cli.app", *TRAIN, "--epochs", "3", "--every", "0", "--out", out, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
-        **options,  # type: ignore[call-overload]
-    )
-
-
-def wait_for(path: Path, child: subprocess.Popen[str]) -> None:
-    for _ in range(2400):
-        if path.exists():
-            return
-        assert child.poll() is None, child.communicate()
-        time.sleep(0.025)
-    raise AssertionError(f"no {path} within a minute")
-
-
-def test_killed_and_gone_on_gives_the_bits_of_an_uninterrupted_run() -> None:
+def test_killed_and_gone_on_gives_the_bits_of_an_uninterrupted_run(start: Callable[..., Any]) -> None:
     checkpoint = Path("killed.safetensors.checkpoint")
     killed = start("killed.safetensors", "--set", "batch=10")
-    wait_for(checkpoint, killed)
+    killed.wait_until(checkpoint.exists)
     killed.send_signal(signal.SIGKILL)
-    assert killed.wait(60) == -signal.SIGKILL and not Path("killed.safetensors").exists()
+    assert killed.wait() == -signal.SIGKILL and not Path("killed.safetensors").exists()
 
     code, said = arena(
         *TRAIN, "--epochs", "3", "--set", "batch=10", "--out", "killed.safetensors", "--seed", "1"
@@ -158,26 +144,19 @@ def test_killed_and_gone_on_gives_the_bits_of_an_uninterrupted_run() -> None:
     )
 
 
-def test_ctrl_c_says_how_to_go_on() -> None:
+def test_ctrl_c_says_how_to_go_on(start: Callable[..., Any]) -> None:
     child = start("w.safetensors", "--set", "batch=1")
-    wait_for(Path("w.safetensors.checkpoint"), child)
+    child.wait_until(Path("w.safetensors.checkpoint").exists)
     child.send_signal(signal.SIGINT)
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 130
-    assert "interrupted: the same command goes on from w.safetensors.checkpoint" in errors
-    assert "Traceback" not in errors and Path("w.safetensors.checkpoint").exists()
+    assert child.wait() == 130
+    assert "interrupted: the same command goes on from w.safetensors.checkpoint" in child.errors
+    assert "Traceback" not in child.errors and Path("w.safetensors.checkpoint").exists()
 
 
-def test_a_full_disk_ends_with_a_sentence() -> None:
-    def no_more_than(limit: int = 100_000) -> None:
-        import resource
-
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    child = start("w.safetensors", preexec_fn=no_more_than)
-    _, errors = child.communicate(timeout=60)
-    assert child.returncode == 1
+def test_a_full_disk_ends_with_a_sentence(start: Callable[..., Any]) -> None:
+    child = start("w.safetensors", largest_file=100_000)
+    assert child.wait() == 1
+    errors = child.errors
     assert "no checkpoint could be written: File too large; the training goes on" in errors
     assert "error: w.safetensors cannot be written: File too large; no checkpoint was written" in errors
     assert "Traceback" not in errors and not list(Path().iterdir())

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from arena.conformance import example, run_checks
+from arena.conformance.attacker_trials import BUDGET
 from arena.players.registry import Kind, Spec, names
 
+pytestmark = pytest.mark.conformance
 AGENTS: list[tuple[Kind, str]] = [(kind, name) for kind in ("attacker", "defender") for name in names(kind)]
 
 
@@ -20,10 +22,9 @@ BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
+    "bypass-fq-sign-flip": {"name": "bypass-fq-sign-flip", "max_directions": 1},
 }
 """Those that think long before they ask."""
-LONGER = {"bypass-fq": 100}
-"""The stand-in's detector lets no probe pass: such a walk is slow to come into the ball."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
@@ -33,17 +34,27 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
+SHORT = 12
+"""Queries a game of the longest plays in `make test`; `arena check` and `make test-all` play longer ones."""
+
+
 @pytest.mark.parametrize(("kind", "name"), AGENTS, ids=[f"{kind}-{name}" for kind, name in AGENTS])
 def test_a_registered_agent_passes_all_checks(kind: Kind, name: str) -> None:
-    assert shortcomings(kind, BRIEFER.get(name, name)) == {}
+    assert shortcomings(kind, BRIEFER.get(name, name), SHORT) == {}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", names("attacker"))
+def test_an_attacker_passes_them_as_arena_check_plays_them(name: str) -> None:
+    assert shortcomings("attacker", BRIEFER.get(name, name), BUDGET) == {}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "spec"), VARIANTS, ids=[str(spec["name"]) for _, spec in VARIANTS])
 def test_so_does_one_with_other_parameters(kind: Kind, spec: dict[str, Any]) -> None:
-    assert shortcomings(kind, spec) == {}
+    assert shortcomings(kind, spec, SHORT) == {}
 
 
-def shortcomings(kind: Kind, spec: Spec) -> dict[str, str]:
-    name = spec["name"] if isinstance(spec, dict) else spec
-    outcomes = run_checks(example(kind, spec), budget=LONGER.get(str(name), 40))
-    return {o.name: o.sentence for o in outcomes if o.verdict != "passed"}
+def shortcomings(kind: Kind, spec: Spec, budget: int) -> dict[str, str]:
+    results = run_checks(example(kind, spec), budget=budget)
+    return {r.name: r.sentence for r in results if r.verdict != "passed"}

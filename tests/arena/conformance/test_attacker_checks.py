@@ -311,7 +311,7 @@ BROKEN: list[tuple[Callable[[], Attacker], str, str]] = [
     (local_class, "parameters", "pickled"),
     (UnknownNorm, "needs", "needs.norms must be a tuple of one or more of l2, linf; found ('l1',)"),
     (NoNeeds, "needs", "must be an arena.players.Needs; found dict"),
-    (Crashes, "plays", "KeyError: 'tau' (test_attackers.py:"),
+    (Crashes, "plays", "KeyError: 'tau' (test_attacker_checks.py:"),
     (NoGenerator, "plays", "must be a generator"),
     (Spins, "plays", "computed for more than 1 s "),
     (TalksOn, "plays", "none was granted"),

@@ -85,8 +85,9 @@ def test_images_need_not_be_a_tensor() -> None:
     assert other.sha == data.sha
     assert shelf.most <= 1024
     kind = f"{images.dtype} {list(images.shape)}".encode()
+    words = dict(zip(SPLITS, ("train", "calibration", "attackers", "games"), strict=True))
     told = [
-        f"\n{s} {len(i)}\n".encode() + i.numpy().tobytes() + (i % 3).numpy().tobytes()
+        f"\n{words[s]} {len(i)}\n".encode() + i.numpy().tobytes() + (i % 3).numpy().tobytes()
         for s, i in index.items()
     ]
     whole = hashlib.sha256(kind + b"".join(told) + images.numpy().tobytes())

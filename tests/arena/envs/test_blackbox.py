@@ -87,7 +87,7 @@ def test_wrappers_count_episodes(ground):
 def test_one_forward_pass_answers_all_who_send(ground):
     env = ground.vector(n=8)
     obs, _ = env.reset()
-    model = env.world.stack.base.module
+    model = env.setup.stack.base.module
     for send in ([1] * 8, [1, 0, 1, 0, 0, 0, 1, 1]):
         before = model.passes
         env.step({"image": obs["image"], "send": np.array(send)})

@@ -139,7 +139,7 @@ class Insider(Attacker):
     needs = Needs(feedback="scores")
 
     def play(self, games):
-        with pytest.raises(VolleyError, match="not insider moves"):
+        with pytest.raises(VolleyError, match="no insider's evaluations are served here"):
             yield Consult(games.x0, games.open)
         with pytest.raises(VolleyError, match=r"images must lie in \[0,1\]"):
             yield from games.ask(games.x0 + 1)

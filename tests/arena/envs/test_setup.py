@@ -73,7 +73,7 @@ class Tuned(Defender):
 
 def test_a_defender_prepares_itself_on_the_dataset(ground):
     env = BlackBoxVectorEnv(defender=Tuned(), dataset="digits")
-    assert env.world.stack.defenders == (Tuned(images=1000),)
+    assert env.setup.stack.defenders == (Tuned(images=1000),)
     with pytest.raises(ValueError, match="give the environment a dataset"):
         BlackBoxVectorEnv(defender=Tuned(), **ground.options())
 
@@ -82,10 +82,10 @@ def test_a_classifier_and_a_stack_by_name(ground):
     env = BlackBoxVectorEnv(
         defender=[{"name": "snd", "sigma": 0.01}, "none"], dataset="digits", classifier="digits-cnn"
     )
-    assert [type(d).__name__ for d in env.world.stack.defenders] == ["SND", "NoDefense"]
+    assert [type(d).__name__ for d in env.setup.stack.defenders] == ["SND", "NoDefense"]
     own = BlackBoxVectorEnv(images=np.zeros((3, 1, 8, 8), np.float32), labels=[0, 1, 2], dataset="digits")
-    assert env.world.stack.base.sha == own.world.stack.base.sha
-    assert len(own.world.split) == 3 and len(env.world.split) == 650
+    assert env.setup.stack.base.sha == own.setup.stack.base.sha
+    assert len(own.setup.split) == 3 and len(env.setup.split) == 650
 
 
 def test_a_dataset_as_a_scenario_says_it(tmp_path):
@@ -94,4 +94,4 @@ def test_a_dataset_as_a_scenario_says_it(tmp_path):
     env = BlackBoxVectorEnv(
         dataset={"name": "npz", "path": str(tmp_path / "own.npz")}, classifier={"network": "digits-cnn"}
     )
-    assert env.world.shape == (1, 8, 8) and len(env.world.split) == 16
+    assert env.setup.shape == (1, 8, 8) and len(env.setup.split) == 16

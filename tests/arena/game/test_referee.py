@@ -1,4 +1,4 @@
-"""The Referee's promises one by one; that it keeps the rules as a whole is tested in test_rules.py."""
+"""The Referee's promises one by one; that it keeps the rules as a whole: test_rules_of_play.py."""
 
 from __future__ import annotations
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from arena.log import Log, open_log
-from arena.records.reports import GameRows, Listener, MarkRows, NoteRows, QueryRows
+from arena.records.pieces import LogLevel, Pieces, Recorder
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import REASONS
 from arena.rules.threat import Threat
@@ -51,6 +52,7 @@ MATCH = MatchInfo(
     title="square vs. aaa",
     attacker_title="Square",
     defender_title="AAA",
+    utility=500,
     facts={"temperature": 1.5},
 )
 
@@ -59,22 +61,24 @@ MATCH = MatchInfo(
 class Shard:
     """A made-up shard: what a Referee would report, in order."""
 
-    pieces: list[QueryRows | MarkRows | NoteRows]
+    rows: list[QueryRows | MarkRows | NoteRows]
     games: GameRows
 
     @property
     def keys(self) -> Any:
         return self.games.key
 
-    def tell(self, listener: Listener) -> None:
-        for piece in self.pieces:
-            if isinstance(piece, QueryRows):
-                listener.queries(piece)
-            elif isinstance(piece, MarkRows):
-                listener.marks(piece)
+    def tell(self, recorder: Recorder, level: LogLevel = "queries") -> None:
+        pieces = Pieces(recorder, level)
+        for rows in self.rows:
+            if isinstance(rows, QueryRows):
+                pieces.queries(rows)
+            elif isinstance(rows, MarkRows):
+                pieces.marks(rows)
             else:
-                listener.notes(piece)
-        listener.games(self.games)
+                pieces.notes(rows)
+        pieces.games(self.games)
+        pieces.close()
 
 
 def _numbers(rng: np.random.Generator, size: int, missing: float = 0.2) -> Any:
@@ -84,14 +88,14 @@ def _numbers(rng: np.random.Generator, size: int, missing: float = 0.2) -> Any:
 def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
     """Every game asks one query a turn, some games two; every column takes all kinds of values."""
     rng = np.random.default_rng(seed)
-    pieces: list[QueryRows | MarkRows | NoteRows] = []
+    rows: list[QueryRows | MarkRows | NoteRows] = []
     asked = np.zeros(games, np.int64)
     for turn in range(turns):
         game = rng.permutation(np.concatenate([np.arange(games), np.flatnonzero(rng.random(games) < 0.3)]))
         own = np.array([asked[g] + 1 + (game[:i] == g).sum() for i, g in enumerate(game)])
         asked += np.bincount(game, minlength=games)
         n = len(game)
-        pieces.append(
+        rows.append(
             QueryRows(
                 purpose=["gradient", "boundary-search", "naïve π \0 \ud800"][turn % 3],
                 game=game,
@@ -108,7 +112,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
             )
         )
         if turn % 3 == 0:
-            pieces.append(
+            rows.append(
                 MarkRows(
                     at=turn,
                     game=np.arange(games),
@@ -122,10 +126,10 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
             )
             some = np.flatnonzero(rng.random(games) < 0.7)
             values: Any = [f"belief {g} \0" for g in some] if turn % 2 else [g / 3 for g in some.tolist()]
-            pieces.append(NoteRows("tau", some, asked[some], values))
+            rows.append(NoteRows("tau", some, asked[some], values))
     hit_at = rng.integers(0, 4, games)
     return Shard(
-        pieces,
+        rows,
         GameRows(
             game=np.arange(games),
             key=rng.permutation(1000)[:games],
@@ -169,7 +173,7 @@ def begun() -> Callable[[Log], int]:
     def begin(log: Log, number: int = 0) -> int:
         found = log.find_run(RUN.fingerprint)
         run_id = found[0] if found else log.begin_run(RUN)
-        return log.begin_match(run_id, replace(MATCH, number=number))
+        return log.begin_match(run_id, replace(MATCH, number=number, fingerprint=f"match {number}"))
 
     return begin
 

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Column, MetaData, Text, create_engine, inspect, text
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import LogError, migrations, open_log, questions, schema
 from arena.log.database import VERSION_TABLE, Database, head, migrate, parse_address, scripts_config
 from arena.log.migrations.__main__ import revise
-from arena.records.runs import RunInfo
+from arena.records.runs import MatchInfo, RunInfo
 
 
 def test_migrations_make_exactly_the_tables_of_the_schema(where: str) -> None:
@@ -45,10 +47,11 @@ def test_migrations_write_the_same_sql_as_the_schema(path: Path, tmp_path: Path)
 
 
 def _layout(path: Path) -> dict[str, list[str]]:
-    """What each table, index and view was made with; SQLite writes added columns behind the constraints."""
+    """What each table, index and view was made with; SQLite writes added columns behind the constraints, and
+    the names of tables that were made anew in quotes."""
     with sqlite3.connect(path) as connection:
         made = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {name: _parts(re.sub(r"\s+", "", sql)) for name, sql in made if name != VERSION_TABLE}
+    return {name: _parts(re.sub(r'[\s"]+', "", sql)) for name, sql in made if name != VERSION_TABLE}
 
 
 def _parts(sql: str) -> list[str]:
@@ -287,10 +290,10 @@ def test_a_damaged_log_is_told(path: Path, run_info: RunInfo) -> None:
 def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, begun: Any, made: Any) -> None:
     shard = made()
     with open_log(where) as log:
-        with log.shard(begun(log), 0, 0, "f", shard.keys) as listener:
-            shard.tell(listener)
-        with log.shard(begun(log, 1), 0, 0, "f", shard.keys, "changes") as listener:
-            shard.tell(listener)
+        with log.shard(begun(log), 0, 0, "f", shard.keys) as recorder:
+            shard.tell(recorder)
+        with log.shard(begun(log, 1), 0, 0, "f", shard.keys, "changes") as recorder:
+            shard.tell(recorder, "changes")
         wanted = questions.asked(log, 1)
         assert wanted and questions.asked(log, 2) == wanted
     config = scripts_config()
@@ -304,5 +307,36 @@ def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, be
         assert questions.asked(log, 1) == wanted, "every query of the shard is in the log"
         assert questions.asked(log, 2) == [], "at level changes nobody can tell any more"
         assert questions.match(log, 1).info.radii == ()
-        log.record_radii(1, {0: (0.5, float("inf")), 1: ()})
+        log.record_words(1, 0, {"radii": (0.5, float("inf"))})
         assert [m.info.radii for m in questions.matches(log, 1)] == [(0.5, float("inf")), ()]
+
+
+def test_a_log_of_layout_0003_learns_what_its_runs_consist_of(
+    where: str, begun: Any, match_info: MatchInfo, run_info: RunInfo
+) -> None:
+    numbers = {f.name: 0.5 for f in fields(Utility)} | {"batch": 64, "peak_bytes": 7}
+    with open_log(where) as log:
+        first, second = begun(log, 0), begun(log, 1)
+        other = log.begin_run(run_info)
+        third = log.begin_match(other, replace(match_info, radii=(0.5, float("inf")), title="x"), fresh=True)
+        for images in (100, 500):
+            log.record_utility(first, Utility(**numbers | {"images": images}))
+        log.record_utility(third, Utility(**numbers | {"images": 60}))
+        before = [m for run in (1, other) for m in questions.matches(log, run)]
+        assert [m.id for m in before] == [first, second, third]
+    config = scripts_config()
+    database = Database(parse_address(where))
+    with database.writer.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0003")
+        assert "entries" not in inspect(connection).get_table_names()
+        kept = connection.execute(text("SELECT match_id, images FROM utilities ORDER BY match_id")).all()
+        assert [tuple(row) for row in kept] == [(first, 500), (third, 60)]
+    database.close()
+    with open_log(where, create=False) as log:
+        found = [m for run in (1, other) for m in questions.matches(log, run)]
+        told = (500, 0, 60)
+        assert found == [
+            replace(m, info=replace(m.info, utility=images)) for m, images in zip(before, told, strict=True)
+        ]
+        assert questions.utility(log, third, 60) == Utility(**numbers | {"images": 60})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,10 @@ def played(log: Log, begun: Callable[..., int], made: Callable[..., Any]) -> Pla
     match, other = begun(log, 0), begun(log, 1)
     for (repeat, number), shard in shards.items():
         for at in (match, other) if number else (match,):
-            with log.shard(at, number, repeat, "f", shard.keys) as listener:
-                shard.tell(listener)
-    with pytest.raises(RuntimeError), log.shard(match, 2, 0, "f", shards[0, 0].keys) as listener:
-        shards[0, 0].tell(listener)
+            with log.shard(at, number, repeat, "f", shard.keys) as recorder:
+                shard.tell(recorder)
+    with pytest.raises(RuntimeError), log.shard(match, 2, 0, "f", shards[0, 0].keys) as recorder:
+        shards[0, 0].tell(recorder)
         raise RuntimeError
     return dict(sorted(shards.items()))
 
@@ -46,7 +46,7 @@ def far(value: float) -> float:
 def test_what_was_asked_for_by_purpose(log: Log, played: Played) -> None:
     count: dict[str, np.ndarray[Any, Any]] = {}
     for shard in played.values():
-        for piece in shard.pieces:
+        for piece in shard.rows:
             if isinstance(piece, QueryRows):
                 own = np.array([len(piece), piece.refused.sum(), piece.flagged.sum()])
                 name = piece.purpose.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
@@ -79,7 +79,7 @@ def test_nothing_is_an_answer_too(log: Log, begun: Callable[..., int]) -> None:
     match = begun(log)
     assert len(questions.outcomes(log, match)) == len(questions.verdicts(log, match)) == 0
     assert questions.notes_of_match(log, match) == questions.samples(log, match, 5, won=True) == []
-    assert questions.utility(log, match) is None
+    assert questions.utility(log, match, 500) is None
     curve = questions.curve(log, match)
     assert (curve.turn.tolist(), curve.drawn, curve.played) == ([], 0, 0)
 
@@ -88,7 +88,7 @@ def test_verdicts(log: Log, played: Played) -> None:
     games = iter(questions.outcomes(log, 1).game.reshape(4, 6).tolist())
     wanted = []
     for shard, ids in zip(played.values(), games, strict=True):
-        for piece in shard.pieces:
+        for piece in shard.rows:
             if isinstance(piece, MarkRows):
                 for i, game in enumerate(piece.game.tolist()):
                     row = [getattr(piece, f.name)[i].item() for f in fields(piece)[2:]]
@@ -107,7 +107,7 @@ def test_transcript_and_notes_of_a_game(log: Log, played: Played) -> None:
             piece.turn[i].item(), piece.account[i].item(), piece.label[i].item(), bool(piece.refused[i]),
             bool(piece.flagged[i]), str(piece.margin[i]), piece.l2[i].item(), bool(piece.hit[i]),
         )
-        for piece in shard.pieces if isinstance(piece, QueryRows)
+        for piece in shard.rows if isinstance(piece, QueryRows)
         for i in np.flatnonzero(piece.game == 2)
     )  # fmt: skip
     found = questions.transcript(log, game)
@@ -119,7 +119,7 @@ def test_transcript_and_notes_of_a_game(log: Log, played: Played) -> None:
 
     noted = [
         (int(note.turn[i]), note.value[i] if isinstance(note.value[i], float) else "belief 2 \ufffd")
-        for note in shard.pieces if isinstance(note, NoteRows)
+        for note in shard.rows if isinstance(note, NoteRows)
         for i in np.flatnonzero(note.game == 2)
     ]  # fmt: skip
     notes = questions.notes_of_game(log, game)
@@ -128,7 +128,7 @@ def test_transcript_and_notes_of_a_game(log: Log, played: Played) -> None:
         (game, shard.keys[2], 0, "tau")
     }
     assert len(questions.notes_of_match(log, 1)) == sum(
-        len(note.game) for s in played.values() for note in s.pieces if isinstance(note, NoteRows)
+        len(note.game) for s in played.values() for note in s.rows if isinstance(note, NoteRows)
     )
 
 
@@ -178,11 +178,14 @@ def test_a_utility_comes_back_as_it_was(
     told = Utility(**{**numbers, "images": 7, "batch": 64, "peak_bytes": 2**40, **changed})
     match, other = begun(log, 0), begun(log, 1)
     log.record_utility(match, told)
-    assert str(questions.utility(log, match)) == str(log.find_utility(match)) == str(told)
-    assert repr(questions.utility(log, match)) == repr(told), "NaN too, which no comparison finds equal"
-    assert questions.utility(log, other) is log.find_utility(other) is None
+    assert str(questions.utility(log, match, 7)) == str(log.find_utility(match, 7)) == str(told)
+    assert repr(questions.utility(log, match, 7)) == repr(told), "NaN too, which no comparison finds equal"
+    assert questions.utility(log, other, 7) is log.find_utility(other, 7) is None
+    assert questions.utility(log, match, 8) is log.find_utility(match, 8) is None
     with pytest.raises(LogError):
         log.record_utility(match, told)
+    log.record_utility(match, replace(told, images=8, accuracy=0.25))
+    assert [questions.utility(log, match, images).accuracy for images in (7, 8)] == [told.accuracy, 0.25]
 
 
 @pytest.mark.parametrize("accepted", [False, True])

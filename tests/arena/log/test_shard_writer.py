@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from sqlalchemy import event, select, text
 
-from arena.log import Log, LogError, open_log, questions, schema, shard_writer
+from arena.log import Log, LogError, open_log, questions, schema
 from arena.log.images import unpack
+from arena.records import pieces
+from arena.records.pieces import Piece
 from arena.records.reports import MarkRows, NoteRows, QueryRows
 
 Begun = Callable[..., int]
@@ -36,7 +38,7 @@ def clean(value: str) -> str:
 def expected_queries(made: Any, first: int, kept: Callable[[QueryRows, int], bool]) -> list[tuple[Any, ...]]:
     """The rows of `queries`, one by one."""
     rows = []
-    for piece in made.pieces:
+    for piece in made.rows:
         for i in range(len(piece.game)) if isinstance(piece, QueryRows) else ():
             if kept(piece, i):
                 named = [piece.account[i].item(), clean(piece.purpose), piece.label[i].item()]
@@ -51,18 +53,18 @@ def expected_queries(made: Any, first: int, kept: Callable[[QueryRows, int], boo
 def test_every_column_comes_back_as_it_was_reported(
     log: Log, begun: Begun, made: Any, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", chunk)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", chunk)
     match, first = begun(log), made()
     for number, played in ((0, first), (1, made(games=300, turns=3, seed=1))):
-        with log.shard(match, number, 1, "f", played.keys) as listener:
-            played.tell(listener)
+        with log.shard(match, number, 1, "f", played.keys) as recorder:
+            played.tell(recorder)
 
     written = [row for row in rows_of(log, schema.queries) if row[0] <= 5]
     assert written == expected_queries(first, 1, lambda *_: True)
     assert len(rows_of(log, schema.queries)) > 900
 
     marks = {row[:2]: row[2:] for row in rows_of(log, schema.marks) if row[0] <= 5}
-    reported = [piece for piece in first.pieces if isinstance(piece, MarkRows)]
+    reported = [piece for piece in first.rows if isinstance(piece, MarkRows)]
     assert len(marks) == sum(len(piece.game) for piece in reported)
     for piece in reported:
         for i, game in enumerate(piece.game.tolist()):
@@ -70,7 +72,7 @@ def test_every_column_comes_back_as_it_was_reported(
             assert marks[game + 1, piece.at] == tuple(map(null, values))
 
     noted = sorted(row for row in rows_of(log, schema.notes) if row[0] <= 5)
-    told = [(n.key, g, t, v) for n in first.pieces if isinstance(n, NoteRows)
+    told = [(n.key, g, t, v) for n in first.rows if isinstance(n, NoteRows)
             for g, t, v in zip(n.game.tolist(), n.turn.tolist(), n.value, strict=True)]  # fmt: skip
     assert noted == sorted(
         (g + 1, place, t, key, clean(str(v)), None if isinstance(v, str) else v)
@@ -92,8 +94,8 @@ def test_every_column_comes_back_as_it_was_reported(
 def test_level_changes_keeps_what_changed(path: Any, begun: Begun, made: Any) -> None:
     played = made(games=20, turns=9)
     with open_log(path) as log:
-        with log.shard(begun(log), 0, 0, "f", played.keys, "changes") as listener:
-            played.tell(listener)
+        with log.shard(begun(log), 0, 0, "f", played.keys, "changes") as recorder:
+            played.tell(recorder, "changes")
         wanted = expected_queries(
             played,
             1,
@@ -106,8 +108,8 @@ def test_level_changes_keeps_what_changed(path: Any, begun: Begun, made: Any) ->
 
 def test_level_games_keeps_no_queries(path: Any, begun: Begun, made: Any) -> None:
     with open_log(path) as log:
-        with log.shard(begun(log), 0, 0, "f", made().keys, "games") as listener:
-            made().tell(listener)
+        with log.shard(begun(log), 0, 0, "f", made().keys, "games") as recorder:
+            made().tell(recorder, "games")
         assert not rows_of(log, schema.queries)
         assert rows_of(log, schema.marks)
         assert rows_of(log, schema.notes)
@@ -118,10 +120,10 @@ def test_level_games_keeps_no_queries(path: Any, begun: Begun, made: Any) -> Non
 def test_every_level_counts_what_was_asked_for(path: Any, begun: Begun, made: Any, level: Any) -> None:
     shard = made()
     with open_log(path) as log:
-        with log.shard(begun(log), 0, 0, "f", shard.keys, level) as listener:
-            shard.tell(listener)
+        with log.shard(begun(log), 0, 0, "f", shard.keys, level) as recorder:
+            shard.tell(recorder, level)
         asked = questions.asked(log, 1)
-    rows = [piece for piece in shard.pieces if isinstance(piece, QueryRows)]
+    rows = [piece for piece in shard.rows if isinstance(piece, QueryRows)]
     assert sum(a.queries for a in asked) == sum(map(len, rows))
     assert sum(a.flagged for a in asked) == sum(int(piece.flagged.sum()) for piece in rows) > 0
 
@@ -130,12 +132,12 @@ def test_every_level_counts_what_was_asked_for(path: Any, begun: Begun, made: An
 def test_a_shard_that_fails_is_not_seen_and_is_played_again(
     log: Log, begun: Begun, made: Any, failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", 7)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
     match, played, other = begun(log), made(), made(seed=1)
-    with log.shard(match, 0, 0, "f", other.keys) as listener:
-        other.tell(listener)
-    with pytest.raises(failure), log.shard(match, 1, 0, "f", played.keys) as listener:
-        played.tell(listener)
+    with log.shard(match, 0, 0, "f", other.keys) as recorder:
+        other.tell(recorder)
+    with pytest.raises(failure), log.shard(match, 1, 0, "f", played.keys) as recorder:
+        played.tell(recorder)
         log.submit(lambda connection: None).result()
         assert len({row[0] for row in rows_of(log, schema.queries)}) == 10
         raise failure
@@ -147,15 +149,14 @@ def test_a_shard_that_fails_is_not_seen_and_is_played_again(
     assert len(questions.outcomes(log, match)) == len(rows_of(log, schema.games)) == 5
     assert log.finished_shards(match) == {(0, 0): "f"}
 
-    run = questions.runs(log)[0].id
-    assert log.discard_unfinished(run) == 1
-    assert log.discard_unfinished(run) == 0
+    assert log.discard_unfinished(match) == 1
+    assert log.discard_unfinished(match) == 0
     for table in (schema.queries, schema.marks, schema.notes):
         assert {row[0] for row in rows_of(log, table)} <= set(range(1, 6))
     assert rows_of(log, schema.queries) == seen
 
-    with log.shard(match, 1, 0, "g", played.keys) as listener:
-        played.tell(listener)
+    with log.shard(match, 1, 0, "g", played.keys) as recorder:
+        played.tell(recorder)
     assert log.finished_shards(match) == {(0, 0): "f", (1, 0): "g"}
     assert len(questions.outcomes(log, match)) == 10
 
@@ -163,13 +164,13 @@ def test_a_shard_that_fails_is_not_seen_and_is_played_again(
 def test_what_an_unfinished_shard_left_goes_when_it_is_played_again(
     log: Log, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", 7)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
     match, abandoned, played = begun(log), made(games=50), made(seed=1)
-    with pytest.raises(RuntimeError), log.shard(match, 0, 0, "f", abandoned.keys) as listener:
-        abandoned.tell(listener)
+    with pytest.raises(RuntimeError), log.shard(match, 0, 0, "f", abandoned.keys) as recorder:
+        abandoned.tell(recorder)
         raise RuntimeError
-    with log.shard(match, 0, 0, "f", played.keys) as listener:
-        played.tell(listener)
+    with log.shard(match, 0, 0, "f", played.keys) as recorder:
+        played.tell(recorder)
     first = questions.outcomes(log, match).game[0].item()
     assert rows_of(log, schema.queries) == expected_queries(played, first, lambda *_: True)
 
@@ -177,18 +178,18 @@ def test_what_an_unfinished_shard_left_goes_when_it_is_played_again(
 def test_an_interrupted_run_leaves_the_same_rows_as_a_whole_one(
     tmp_path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", 7)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
 
     def play(log: Log, match: int, number: int) -> None:
-        with log.shard(match, number, 0, "f", made(seed=number).keys) as listener:
-            made(seed=number).tell(listener)
+        with log.shard(match, number, 0, "f", made(seed=number).keys) as recorder:
+            made(seed=number).tell(recorder)
 
     with open_log(tmp_path / "whole.db") as whole, open_log(tmp_path / "halved.db") as halved:
         for number in range(3):
             play(whole, begun(whole), number)
         play(halved, begun(halved), 0)
-        with pytest.raises(RuntimeError), halved.shard(1, 1, 0, "f", made(seed=1).keys) as listener:
-            made(seed=1).tell(listener)
+        with pytest.raises(RuntimeError), halved.shard(1, 1, 0, "f", made(seed=1).keys) as recorder:
+            made(seed=1).tell(recorder)
             raise RuntimeError
         assert halved.discard_unfinished(1) == 1
         for number in (1, 2):
@@ -198,8 +199,8 @@ def test_an_interrupted_run_leaves_the_same_rows_as_a_whole_one(
 
 
 def test_views_show_finished_shards_only(log: Log, begun: Begun, made: Any) -> None:
-    with log.shard(begun(log), 0, 0, "f", made().keys) as listener:
-        made().tell(listener)
+    with log.shard(begun(log), 0, 0, "f", made().keys) as recorder:
+        made().tell(recorder)
     views = [schema.finished_games, schema.finished_marks, schema.finished_queries, schema.finished_notes]
     tables = [schema.games, schema.marks, schema.queries, schema.notes]
     assert [len(rows_of(log, view)) for view in views] == [len(rows_of(log, table)) for table in tables]
@@ -210,29 +211,29 @@ def test_views_show_finished_shards_only(log: Log, begun: Begun, made: Any) -> N
 
 def test_a_finished_shard_is_not_played_again(log: Log, begun: Begun, made: Any) -> None:
     match = begun(log)
-    with log.shard(match, 0, 0, "f", made().keys) as listener:
-        made().tell(listener)
+    with log.shard(match, 0, 0, "f", made().keys) as recorder:
+        made().tell(recorder)
     again = log.shard(match, 0, 0, "f", made().keys)
     with pytest.raises(LogError, match=r"shard 0 \(repeat 0\) of match 1 is already finished"), again:
         pass
-    with log.shard(match, 0, 1, "f", made().keys) as listener:
-        made().tell(listener)
+    with log.shard(match, 0, 1, "f", made().keys) as recorder:
+        made().tell(recorder)
     assert set(log.finished_shards(match)) == {(0, 0), (0, 1)}
 
 
 def test_a_shard_must_end_with_its_games(path: Any, begun: Begun, made: Any) -> None:
     with open_log(path) as log:
         match, played = begun(log), made()
-        with pytest.raises(ValueError, match="none were reported"), log.shard(match, 0, 0, "f", played.keys):
+        with pytest.raises(ValueError, match="none were recorded"), log.shard(match, 0, 0, "f", played.keys):
             pass
         others = replace(played.games, key=played.keys[::-1])
         part = replace(played.games, game=np.arange(5) // 2)
         for wrong in (others, part):
             with (
-                pytest.raises(ValueError, match="once"),
-                log.shard(match, 0, 0, "f", played.keys) as listener,
+                pytest.raises(ValueError, match="the games that it began with, all of them"),
+                log.shard(match, 0, 0, "f", played.keys) as recorder,
             ):
-                listener.games(wrong)
+                recorder.record(Piece(games=wrong))
         assert not log.finished_shards(match)
 
 
@@ -244,9 +245,9 @@ def test_shards_side_by_side_share_no_game(where: str, begun: Begun, made: Any) 
         meeting = threading.Barrier(len(plays))
 
         def play(log: Log, number: int, played: Any) -> None:
-            with log.shard(match, number, 0, "f", played.keys) as listener:
+            with log.shard(match, number, 0, "f", played.keys) as recorder:
                 meeting.wait(30)
-                played.tell(listener)
+                played.tell(recorder)
 
         with ThreadPoolExecutor(len(plays)) as pool:
             list(pool.map(lambda arguments: play(*arguments), plays))
@@ -263,14 +264,14 @@ def test_shards_side_by_side_share_no_game(where: str, begun: Begun, made: Any) 
 def test_a_shard_that_another_process_discards_says_so(
     where: str, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", 7)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
     with open_log(where) as one, open_log(where) as two:
         match, played = begun(one), made(turns=3)
         said = "another process discarded shard 0 of match 1"
-        with pytest.raises(LogError, match=said), one.shard(match, 0, 0, "f", played.keys) as listener:
-            played.tell(listener)
+        with pytest.raises(LogError, match=said), one.shard(match, 0, 0, "f", played.keys) as recorder:
+            played.tell(recorder)
             one.submit(lambda connection: None).result()
-            assert two.discard_unfinished(1) == 1
+            assert two.discard_unfinished(match) == 1
             with two.shard(match, 1, 0, "f", played.keys) as other:
                 played.tell(other)
         assert log_is_clean(two, match)
@@ -281,10 +282,10 @@ def test_of_two_that_play_one_shard_the_later_goes_on(where: str, begun: Begun, 
         match, played = begun(one), made()
         first = one.shard(match, 0, 0, "f", played.keys)
         said = "another process discarded shard 0 of match 1"
-        with pytest.raises(LogError, match=said), first as listener:
+        with pytest.raises(LogError, match=said), first as recorder:
             with two.shard(match, 0, 0, "f", played.keys) as other:
                 played.tell(other)
-            played.tell(listener)
+            played.tell(recorder)
         assert log_is_clean(one, match)
         assert len(questions.outcomes(one, match)) == 5
 
@@ -298,13 +299,11 @@ def log_is_clean(log: Log, match: int) -> bool:
 
 def test_a_fault_of_the_last_chunk_is_told_on_leaving(log: Log, begun: Begun, made: Any) -> None:
     match, played = begun(log), made()
-    twice = [piece for piece in played.pieces if isinstance(piece, QueryRows)] * 2
+    twice = [rows for rows in played.rows if isinstance(rows, QueryRows)] * 2
     leaving = log.shard(match, 0, 0, "f", played.keys)
     said = r"UNIQUE constraint failed: queries\.game_id|duplicate key value violates .* \"pk_queries\""
-    with pytest.raises(LogError, match=said), leaving as listener:
-        for piece in twice:
-            listener.queries(piece)
-        listener.games(played.games)
+    with pytest.raises(LogError, match=said), leaving as recorder:
+        recorder.record(Piece(queries=twice, games=played.games))
     assert not log.finished_shards(match)
     assert not rows_of(log, schema.queries)
 
@@ -316,12 +315,12 @@ def test_a_lost_server_is_told_and_the_next_shard_finds_it_again(
         match = begun(log)
         kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
         leaving = log.shard(match, 0, 0, "f", made().keys)
-        with pytest.raises(LogError, match="the connection to the server was lost"), leaving as listener:
-            made().tell(listener)
+        with pytest.raises(LogError, match="the connection to the server was lost"), leaving as recorder:
+            made().tell(recorder)
             with log.database.writer.connect() as connection:
                 connection.execute(text(kill + " AND datname = current_database()"))
-        with log.shard(match, 0, 0, "f", made().keys) as listener:
-            made().tell(listener)
+        with log.shard(match, 0, 0, "f", made().keys) as recorder:
+            made().tell(recorder)
         assert log.finished_shards(match)
         assert log_is_clean(log, match)
 
@@ -329,7 +328,7 @@ def test_a_lost_server_is_told_and_the_next_shard_finds_it_again(
 def test_a_finished_shard_is_synced_and_chunks_are_not(
     path: Any, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_writer, "CHUNK", 30)
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 30)
     with open_log(path) as log:
         said: list[str] = []
 
@@ -337,8 +336,8 @@ def test_a_finished_shard_is_synced_and_chunks_are_not(
         def trace(connection: Any, _: Any) -> None:
             connection.set_trace_callback(said.append)
 
-        with log.shard(begun(log), 0, 0, "f", made().keys) as listener:
-            made().tell(listener)
+        with log.shard(begun(log), 0, 0, "f", made().keys) as recorder:
+            made().tell(recorder)
         log.submit(lambda connection: None).result()
     transactions = "\n".join(said).split("PRAGMA synchronous=")
     (finished,) = [t for t in transactions if "INSERT INTO games" in t]

@@ -38,7 +38,7 @@ def test_the_newest_run_with_a_fingerprint_is_found(log: Log, run_info: RunInfo)
 
 def test_matches_come_back(log: Log, run_info: RunInfo, match_info: MatchInfo) -> None:
     run = log.begin_run(run_info)
-    bare = replace(match_info, number=1, attacker_title="", defender_title="")
+    bare = replace(match_info, number=1, fingerprint="bare", attacker_title="", defender_title="")
     second = log.begin_match(run, bare)
     first = log.begin_match(run, match_info)
     shown = replace(bare, attacker_title="square", defender_title="aaa-sine")
@@ -48,6 +48,7 @@ def test_matches_come_back(log: Log, run_info: RunInfo, match_info: MatchInfo) -
     ]
     assert questions.match(log, first).info == match_info
     assert questions.sql(log, "SELECT knowledge FROM matches WHERE number = 0").rows == [("detector",)]
+    assert questions.match(log, second).info == shown
     with pytest.raises(LogError, match="has no match 77"):
         questions.match(log, 77)
 

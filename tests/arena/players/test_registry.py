@@ -16,7 +16,7 @@ from arena.players.registry import (
     name_of,
     names,
     parameters_of,
-    told,
+    public_parameters,
 )
 
 
@@ -158,6 +158,6 @@ class Keyed(Defender):
 
 
 def test_an_attacker_that_knows_the_defense_is_told_no_keys_salts_or_seeds() -> None:
-    shown = told([Keyed(), build_stack("snd")[0]])
+    shown = public_parameters([Keyed(), build_stack("snd")[0]])
     assert shown["defenders"][0] == {"name": name_of(Keyed()), "strength": 2.0}
     assert shown["defenders"][1] == {"name": "snd", "sigma": 0.01, "beta": None, "clamp": False}

@@ -12,6 +12,7 @@ import pytest
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log, open_log
+from arena.records.pieces import Pieces
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.threat import Threat
@@ -37,6 +38,7 @@ MATCH = MatchInfo(
     classes=10,
     image_shape=SHAPE,
     at=(5, 10),
+    utility=1000,
 )
 
 
@@ -90,6 +92,7 @@ class Hand:
 
     def __init__(self, log: Log) -> None:
         self.log = log
+        self.matches = 0
 
     def run(self, ended: bool = True, **changes: Any) -> int:
         run_id = self.log.begin_run(replace(RUN, **changes))
@@ -98,7 +101,8 @@ class Hand:
         return run_id
 
     def match(self, run_id: int, *games: Game, queries: Sequence[QueryRows] = (), **changes: Any) -> int:
-        match_id = self.log.begin_match(run_id, replace(MATCH, **changes))
+        self.matches += 1
+        match_id = self.log.begin_match(run_id, replace(MATCH, fingerprint=f"m{self.matches}", **changes))
         if games:
             self.shard(match_id, games, queries=queries)
         return match_id
@@ -121,7 +125,8 @@ class Hand:
             return np.array([getattr(game, name) for game in games])
 
         hit_at, l2 = column("hit_at"), column("l2")
-        with self.log.shard(match_id, number, repeat, "s", column("image")) as shard:
+        with self.log.shard(match_id, number, repeat, "s", column("image")) as recorder:
+            shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
                 votes = np.array([game.votes[i] for game in games])
@@ -153,6 +158,7 @@ class Hand:
                     final=np.full((len(games), *SHAPE), 0.25, np.float32),
                 )
             )
+            shard.close()
 
 
 def _hits(games: Sequence[Game]) -> QueryRows:

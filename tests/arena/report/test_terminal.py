@@ -64,7 +64,7 @@ def test_what_defended_classifiers_are_worth_stands_beside_what_attackers_leave(
     run = hand.run()
     match = hand.match(run, game(0), game(1))
     hand.log.record_utility(match, hand.utility(nll=math.inf))
-    other = hand.match(run, game(0), number=1, defender="other")
+    other = hand.match(run, game(0), number=1, defender="other", utility=200)
     hand.log.record_utility(other, hand.utility(images=200, cost_1=math.nan))
     hand.match(run, game(0), number=2, defender="unknown")
     said = printed(hand.log, run)

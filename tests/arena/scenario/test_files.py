@@ -1,4 +1,4 @@
-"""Scenario files: what they come to, and what a mistake is told (DESIGN.md, D6 and D10)."""
+"""Scenario files: what they come to, and what a mistake is told (docs/design.md, D6 and D10)."""
 
 from __future__ import annotations
 

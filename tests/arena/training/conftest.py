@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from arena.datasets import Dataset, load_dataset
-from arena.training import RECIPES, Job
+from arena.training import RECIPES, TrainingJob
 
 
 @pytest.fixture(scope="session")
@@ -17,11 +17,11 @@ def data() -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def short(data: Dataset) -> Callable[..., Job]:
+def short(data: Dataset) -> Callable[..., TrainingJob]:
     """A job of two epochs of four steps on digits, with changes to its recipe."""
 
-    def make(seed: int = 0, **changes: Any) -> Job:
+    def make(seed: int = 0, **changes: Any) -> TrainingJob:
         recipe = RECIPES["digits"].recipe.changed({"epochs": 2, "batch": 200, **changes})
-        return Job("digits-cnn", data, recipe, seed)
+        return TrainingJob("digits-cnn", data, recipe, seed)
 
     return make

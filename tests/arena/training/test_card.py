@@ -9,23 +9,23 @@ from safetensors import safe_open
 
 from arena.datasets import Dataset
 from arena.statistics import wilson
-from arena.training import RECIPES, Job, Trained, TrainingError, card, measure, write_weights
+from arena.training import RECIPES, Trained, TrainingError, TrainingJob, card, measure, write_weights
 from arena.training import files as files_module
 from arena.training.card import is_of
 
 
 @pytest.fixture
-def job(data: Dataset) -> Job:
-    return Job("digits-cnn", data, RECIPES["digits"].recipe, seed=7)
+def job(data: Dataset) -> TrainingJob:
+    return TrainingJob("digits-cnn", data, RECIPES["digits"].recipe, seed=7)
 
 
 @pytest.fixture
-def trained(job: Job) -> Trained:
+def trained(job: TrainingJob) -> Trained:
     network, mean, std = job.build()
     return Trained(network.eval(), mean, std, 10, 1)
 
 
-def test_every_split_is_measured_with_its_interval(job: Job, trained: Trained) -> None:
+def test_every_split_is_measured_with_its_interval(job: TrainingJob, trained: Trained) -> None:
     for name, found in measure(trained, job.data).items():
         split = job.data.splits[name]
         right = int((trained.network(split.images).argmax(1) == split.labels).sum())
@@ -34,14 +34,14 @@ def test_every_split_is_measured_with_its_interval(job: Job, trained: Trained) -
         assert found == pytest.approx(expected, abs=5e-5)
 
 
-def test_a_file_knows_its_job(job: Job, trained: Trained, tmp_path: Path) -> None:
+def test_a_file_knows_its_job(job: TrainingJob, trained: Trained, tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     write_weights(path, trained.network, card(job, "digits", trained, {}))
     assert is_of(path, job)
     others = [
-        Job("digits-cnn", job.data, job.recipe, seed=8),
-        Job("digits-cnn", job.data, job.recipe.changed({"rate": 1.0}), seed=7),
-        Job("digits-cnn", job.data, job.recipe, seed=7, params={"classes": 11}),
+        TrainingJob("digits-cnn", job.data, job.recipe, seed=8),
+        TrainingJob("digits-cnn", job.data, job.recipe.changed({"rate": 1.0}), seed=7),
+        TrainingJob("digits-cnn", job.data, job.recipe, seed=7, params={"classes": 11}),
     ]
     assert not any(is_of(path, other) for other in others)
     with safe_open(path, "pt") as file:
@@ -57,7 +57,7 @@ def test_another_code_of_the_network_is_another_job(
     source = "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     (tmp_path / "edited.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    job, path = Job("edited:net", data, RECIPES["quick"].recipe), tmp_path / "w.safetensors"
+    job, path = TrainingJob("edited:net", data, RECIPES["quick"].recipe), tmp_path / "w.safetensors"
     network, mean, std = job.build()
     write_weights(path, network, card(job, "quick", Trained(network, mean, std, 10, 1), {}))
     assert is_of(path, job)
@@ -66,7 +66,7 @@ def test_another_code_of_the_network_is_another_job(
 
 
 def test_old_weights_survive_a_full_disk(
-    job: Job, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: TrainingJob, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "w.safetensors"
     path.write_text("old")

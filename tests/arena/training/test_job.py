@@ -7,14 +7,14 @@ import torch
 
 from arena.classifiers import ClassifierError
 from arena.datasets import Dataset, Split
-from arena.training import RECIPES, Job, TrainingError, train
+from arena.training import RECIPES, TrainingError, TrainingJob, train
 from arena.training.job import channel_statistics
 
 QUICK = RECIPES["quick"].recipe
 
 
 def test_the_network_has_the_data_sets_classes(data: Dataset) -> None:
-    job = Job("digits-cnn", data, QUICK)
+    job = TrainingJob("digits-cnn", data, QUICK)
     assert job.whole_params == {"classes": 10}
     network, _, _ = job.build()
     assert network.training and all(p.requires_grad for p in network.parameters())
@@ -27,7 +27,7 @@ def test_a_users_own_module_is_left_as_it_was(
         "from torch import nn\nnet = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).requires_grad_(False)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    job = Job("ready:net", data, QUICK.changed({"epochs": 1}))
+    job = TrainingJob("ready:net", data, QUICK.changed({"epochs": 1}))
     import ready  # type: ignore[import-not-found]
 
     before = ready.net[1].weight.clone()
@@ -57,7 +57,7 @@ def test_what_does_not_fit_gets_a_sentence(
     data: Dataset, network: str, params: dict[str, object], error: type[Exception], said: str
 ) -> None:
     with pytest.raises(error) as caught:
-        Job(network, data, QUICK, params=params).build()
+        TrainingJob(network, data, QUICK, params=params).build()
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -71,18 +71,18 @@ def test_a_network_without_parameters_is_refused(
     )
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(TrainingError, match="has no parameters to train"):
-        Job("still:net", data, QUICK).build()
+        TrainingJob("still:net", data, QUICK).build()
 
 
 def test_reduced_precision_is_for_cuda(data: Dataset) -> None:
     with pytest.raises(TrainingError, match='precision: found "bf16" on cpu'):
-        Job("digits-cnn", data, QUICK.changed({"precision": "bf16"}))
+        TrainingJob("digits-cnn", data, QUICK.changed({"precision": "bf16"}))
 
 
 def test_normalisation_is_the_entrys_or_the_train_splits(data: Dataset) -> None:
-    _, *entry = Job("digits-cnn", data, QUICK).build()
+    _, *entry = TrainingJob("digits-cnn", data, QUICK).build()
     assert entry == [[0.0], [1.0]]
-    _, mean, std = Job("digits-cnn", data, QUICK.changed({"normalise": "train"})).build()
+    _, mean, std = TrainingJob("digits-cnn", data, QUICK.changed({"normalise": "train"})).build()
     assert mean == [round(float(data.train.images.double().mean()), 4)]
     assert std == [round(float(data.train.images.double().std(correction=0)), 4)]
 

@@ -10,10 +10,20 @@ from torch import Tensor
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.datasets import Dataset
-from arena.training import RECIPES, Checkpoint, Job, Listener, Stopped, Trained, TrainingError, measure, train
+from arena.training import (
+    RECIPES,
+    Checkpoint,
+    Stopped,
+    Trained,
+    TrainingError,
+    TrainingJob,
+    TrainingListener,
+    measure,
+    train,
+)
 from arena.training.session import Figures, Session, evaluate, own_draws
 
-Short = Callable[..., Job]
+Short = Callable[..., TrainingJob]
 
 
 def weights(trained: Trained) -> dict[str, Tensor]:
@@ -25,7 +35,7 @@ def equal(first: Trained, second: Trained) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-class Steps(Listener):
+class Steps(TrainingListener):
     """Counts steps, and says stop after some."""
 
     def __init__(self, most: int = 10**9) -> None:
@@ -53,7 +63,7 @@ def test_the_recipe_gives_the_packaged_classifier(data: Dataset) -> None:
     """On the hardware of the packaged weights bit for bit. Elsewhere rounding drives the weights apart as
     another seed would: then accuracy, 98 % of the labels and the probabilities stay."""
     packaged = load_classifier(ClassifierSpec(network="digits-cnn"), data)
-    trained = train(Job("digits-cnn", data, RECIPES["digits"].recipe))
+    trained = train(TrainingJob("digits-cnn", data, RECIPES["digits"].recipe))
     assert (trained.mean, trained.std, trained.epochs, trained.steps) == ([0.0], [1.0], 60, 960)
     ours = Classifier(trained.network, shape=data.shape, classes=10)
     for split in (data.calibration, data.resources, data.games):
@@ -109,7 +119,7 @@ def test_dropout_goes_on_too(data: Dataset, tmp_path: Path, monkeypatch: pytest.
         " nn.Linear(32, 10))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    job = Job("dropping:net", data, RECIPES["quick"].recipe.changed({"epochs": 1, "ema": 0.5}))
+    job = TrainingJob("dropping:net", data, RECIPES["quick"].recipe.changed({"epochs": 1, "ema": 0.5}))
     steps = Steps(5)
     with pytest.raises(Stopped):
         train(job, Checkpoint(tmp_path / "c", job.identity), steps, steps.stop)

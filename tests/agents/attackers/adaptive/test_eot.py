@@ -48,9 +48,9 @@ def noisy(x, game, turn):
 def table(referee, images):
     """table(model, budget, games, ...): a referee of games on class 0."""
 
-    def make(model, budget=100, games=1, objective="submit", **more):
+    def make(model, budget=100, games=1, objective="submit", accounts=1, **more):
         x0 = images(games, SHAPE)
-        threat = Threat(epsilon=1.0, budget=budget, objective=objective)
+        threat = Threat(epsilon=1.0, budget=budget, objective=objective, accounts=accounts)
         return referee(model, x0, torch.zeros(games, dtype=torch.int64), threat, **more)
 
     return make
@@ -146,9 +146,9 @@ def test_volleys_are_cut_so_that_the_repeats_of_a_row_stay_together(table):
 
 def test_accounts_go_with_their_rows(table):
     sent = []
-    played = table(noisy, games=2)
-    answer = played.answer
-    played.answer = lambda volley: sent.append(volley.account) or answer(volley)
+    played = table(noisy, games=2, accounts=2)
+    ask = played.ask
+    played.ask = lambda volley: sent.append(volley.account) or ask(volley)
     played.play(EOT(Probe(plan=((0, 1),), accounts=True), repeats=2))
     assert sent[0].tolist() == [0, 0, 1, 1]
 
@@ -232,7 +232,7 @@ def test_under_noise_the_mean_finds_the_better_image(referee, linear, images):
 def test_errors():
     with pytest.raises(ValueError, match="repeats must be at least 1; found 0"):
         EOT(Square(), repeats=0)
-    with pytest.raises(ValueError, match="refresh_every must be 0: Probe has no incumbent to ask anew"):
+    with pytest.raises(ValueError, match="refresh_every must be 0: Probe has no incumbent to ask again"):
         EOT(Probe(), refresh_every=2)
     with pytest.raises(ValueError, match="refresh_every must be 0: Probe"):
         EOT(EOT(Probe()), refresh_every=2)

@@ -69,15 +69,15 @@ def test_the_linear_scan_finds_the_first_of_several_bands(referee, rules, querie
     share_of_start = {0: 1e-9, 1: 1e-9}  # so that the noise drawn is adversarial
     threat = CLOSE.with_budget(queries[1] + 30)
     table = referee(banded, x0, torch.zeros(2, dtype=torch.int64), threat)
-    answer = table.answer
+    ask = table.ask
 
     def remember(volley):
         if volley.purpose == "start":
             for g, x in zip(volley.game.tolist(), volley.x, strict=True):
                 share_of_start[g] = float(x.max())
-        return answer(volley)
+        return ask(volley)
 
-    table.answer = remember
+    table.ask = remember
     table.play(Boundary(rules=rules, init_search="linear"))
     for game, blends in enumerate(queries):
         purposes = table.purposes(game)
@@ -89,11 +89,11 @@ def test_the_linear_scan_finds_the_first_of_several_bands(referee, rules, querie
 @pytest.mark.parametrize(
     ("rules", "norm", "walk", "bounds"),
     [
-        ("original", "l2", "l2", (2.9, 2.4)),
+        pytest.param("original", "l2", "l2", (2.9, 2.4), marks=pytest.mark.slow),
         ("original", "linf", "l2", (4.0, 3.3)),
-        ("original", "linf", "box", (2.8, 2.4)),
+        pytest.param("original", "linf", "box", (2.8, 2.4), marks=pytest.mark.slow),
         ("foolbox", "l2", "l2", (2.9, 2.4)),
-        ("art", "l2", "l2", (4.0, 1.3)),
+        pytest.param("art", "l2", "l2", (4.0, 1.3), marks=pytest.mark.slow),
         ("art", "linf", "box", (5.5, 1.8)),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_game_without_image_of_another_class_has_no_start(referee):
     x0 = torch.full((2, *SHAPE), 0.5)
     images, labels = draws(3, *SHAPE, seed=3), torch.zeros(3, dtype=torch.int64)
     table = seated(referee, shell, x0, images, labels).play(GuessingSmart())
-    assert table.open == [False, False] and table.asked == [[], []]
+    assert table.open.tolist() == [False, False] and table.asked == [[], []]
 
 
 def test_steps_shrink_within_a_round_and_begin_anew_at_a_success_and_at_its_end(referee):
@@ -138,6 +138,7 @@ def test_on_a_smooth_boundary_its_bias_pays(flat_boundary):
     assert ratios[1] < 0.5 * unbiased[0]
 
 
+@pytest.mark.slow
 def test_success_on_digits_rises_with_queries():
     data = load_dataset(DatasetSpec(name="digits"), [Path()])
     classifier = load_classifier(ClassifierSpec(network="digits-cnn"), data, torch.device("cpu"))

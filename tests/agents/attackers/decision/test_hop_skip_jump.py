@@ -18,10 +18,10 @@ THREAT = Threat(norm="l2", epsilon=math.inf, budget=1000, objective="minimum", f
     ("norm", "options", "bounds"),
     [
         ("l2", {}, (1.9, 1.3)),
-        ("l2", {"delta_rule": "art"}, (1.9, 1.3)),
-        ("l2", {"step_search": "grid"}, (6.0, 2.1)),
+        pytest.param("l2", {"delta_rule": "art"}, (1.9, 1.3), marks=pytest.mark.slow),
+        pytest.param("l2", {"step_search": "grid"}, (6.0, 2.1), marks=pytest.mark.slow),
         ("linf", {}, (2.2, 1.7)),
-        ("linf", {"delta_rule": "art"}, (2.2, 1.7)),
+        pytest.param("linf", {"delta_rule": "art"}, (2.2, 1.7), marks=pytest.mark.slow),
     ],
 )
 def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary, norm, options, bounds):
@@ -74,6 +74,7 @@ def _points(table, game):
     return found
 
 
+@pytest.mark.slow
 def test_it_beats_the_radius_of_the_ball_on_digits_and_more_with_more_queries():
     threat = {"norm": "l2", "epsilon": 1.0, "budget": 800, "feedback": "label", "objective": "minimum"}
     run = _digits("hop-skip-jump", threat)

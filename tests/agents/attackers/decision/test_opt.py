@@ -84,6 +84,7 @@ def test_defaults_follow_the_threat(referee, flat_boundary):
         assert Opt().count(seat) == expected and Opt(directions=3).count(seat) == 3
 
 
+@pytest.mark.slow
 def test_in_linf_it_falls_too(flat_boundary):
     found, _ = flat_boundary(SHAPE, 3).ratios(Opt(init_draws=20), "linf", 1600, (600,))
     assert found[1] < 0.85 * found[0]

@@ -32,7 +32,9 @@ def test_without_noise_it_is_hop_skip_jump(flat_boundary, norm, bound):
     assert one < bound and one < other * 1.1
 
 
-@pytest.mark.parametrize(("norm", "sigma", "bound"), [("l2", 0.02, 2.3), ("linf", 0.01, 2.7)])
+@pytest.mark.parametrize(
+    ("norm", "sigma", "bound"), [("l2", 0.02, 2.3), pytest.param("linf", 0.01, 2.7, marks=pytest.mark.slow)]
+)
 def test_under_noise_it_beats_hop_skip_jump_by_the_base_verdict(flat_boundary, norm, sigma, bound):
     plane = flat_boundary(SHAPE, 6)
     found = plane.play(PopSkipJump(), noise(sigma), norm)
@@ -42,6 +44,7 @@ def test_under_noise_it_beats_hop_skip_jump_by_the_base_verdict(flat_boundary, n
     assert ratio(plane, plane.play(HopSkipJump(delta_rule="art"), noise(sigma), norm), norm) > 1.5 * one
 
 
+@pytest.mark.slow
 def test_random_defenses_of_digits_fall_to_it_where_hop_skip_jump_fails():
     from pathlib import Path
 

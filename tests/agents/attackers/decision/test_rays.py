@@ -106,6 +106,7 @@ def test_the_blocks_of_a_level_are_the_image_once(size, level):
     assert int(rays.level) == min(level + 1, rays.finest)
 
 
+@pytest.mark.slow
 def test_it_plays_on_inside_the_ball_under_minimum_and_hands_in_under_submit(flat_boundary):
     boundary = flat_boundary((1, 8, 8), 4)
     epsilon = 2 * float(boundary.least["linf"].max())

@@ -167,6 +167,7 @@ def test_targeted_it_starts_from_the_image_given(flat_boundary):
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.2), ("l2", 1.2)])
+@pytest.mark.slow
 def test_more_digits_fall_with_more_queries(norm, epsilon):
     from pathlib import Path
 

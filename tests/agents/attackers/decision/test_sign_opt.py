@@ -27,6 +27,7 @@ def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary, norm, bo
     assert result.base.all() and (result.vote == 1).all()
 
 
+@pytest.mark.slow
 def test_a_game_that_has_converged_is_resigned(flat_boundary):
     boundary = flat_boundary((1, 2, 2), 2)
     found, result = boundary.ratios(SignOpt(probes=10, init_draws=10, beta=1e-7), budget=6000)
@@ -97,6 +98,7 @@ def _digits(attacker, threat, games=30, **more):
     return arena.play(attacker, classifier=classifier, images=x, labels=y, threat=threat, **more)
 
 
+@pytest.mark.slow
 def test_it_beats_the_radius_of_the_ball_on_digits_and_more_with_more_queries():
     threat = {"norm": "l2", "epsilon": 1.0, "budget": 700, "feedback": "label", "objective": "minimum"}
     run = _digits(SignOpt(probes=60, init_draws=20), threat, games=20, at=(150,))
@@ -104,6 +106,7 @@ def test_it_beats_the_radius_of_the_ball_on_digits_and_more_with_more_queries():
     assert run.accuracy("base", at=700) == run.accuracy("answered", at=700)
 
 
+@pytest.mark.slow
 def test_targeted_it_starts_from_images_granted_and_ends_nearer():
     threat = {
         "norm": "l2",

@@ -43,6 +43,7 @@ def test_with_several_classes_it_comes_near_the_nearest(world):
     assert (ratio > 1 - 1e-4).all() and np.median(ratio) < 1.01
 
 
+@pytest.mark.slow
 def test_with_kappa_images_succeed_by_that_margin(world):
     linear = world()
     run = play(replace(SHORT, kappa=1.0), linear)
@@ -75,6 +76,7 @@ def test_c_is_raised_tenfold_until_it_succeeds_and_halved_from_then_on(world):
     assert compared > 12
 
 
+@pytest.mark.slow
 def test_where_the_service_rounds_it_finds_an_image_that_survives(world):
     linear = world()
     run = play(SHORT, linear, RULES | {"quantisation": "round"})

@@ -54,10 +54,14 @@ def splits(classifier: Classifier, n: int = 120) -> SimpleNamespace:
 
 
 @BOTH
+@pytest.mark.slow
+@pytest.mark.conformance
 def test_conforms(kind: type[AAA]) -> None:
     check_defender(kind(temperature=1.2, kappa=10))
 
 
+@pytest.mark.slow
+@pytest.mark.conformance
 def test_conforms_when_it_tunes_itself() -> None:
     check_defender(AAALinear(kappa=1))
 

@@ -13,6 +13,8 @@ from arena.conformance.defender_checks import check_defender
 from arena.conformance.tiny_worlds import tiny_world
 
 
+@pytest.mark.slow
+@pytest.mark.conformance
 def test_conforms() -> None:
     check_defender(PredCoinAlternate(gamma=0.0))
 

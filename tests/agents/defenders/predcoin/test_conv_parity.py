@@ -55,6 +55,8 @@ def convolved(network: Classifier, x: Tensor) -> Tensor:
     return out.flatten(1).sum(dim=1)
 
 
+@pytest.mark.slow
+@pytest.mark.conformance
 @pytest.mark.parametrize("defender", [ConvParity(gamma=0.0), ConvParity()], ids=str)
 def test_conforms(defender: ConvParity) -> None:
     check_defender(defender)

@@ -14,6 +14,8 @@ def x() -> Tensor:
     return torch.rand(2000, 1, 5, 5, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.slow
+@pytest.mark.conformance
 @pytest.mark.parametrize("defender", [PredCoinHash(gamma=0.0), PredCoinHash()], ids=str)
 def test_conforms(defender: PredCoinHash) -> None:
     check_defender(defender)

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from agents.defenders.predcoin import query_material
 from agents.defenders.predcoin.detect_and_flip import OFF, swap
 from agents.defenders.predcoin.gamma import gains
-from agents.defenders.predcoin.per_class import PredCoinPerClass
 from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.predcoin.query_material import gather
 from agents.defenders.snd import SND
@@ -65,7 +64,9 @@ def fitted(classifier: Classifier, data: Data) -> PredCoin:
     return PredCoin(search="scan", images=120).fit(classifier, data)
 
 
-@pytest.mark.parametrize("defender", [PredCoin(gamma=0.0), PredCoin(coin=0.0), PredCoinPerClass()], ids=str)
+@pytest.mark.slow
+@pytest.mark.conformance
+@pytest.mark.parametrize("defender", [PredCoin(gamma=0.0), PredCoin(coin=0.0)], ids=str)
 def test_conforms(defender: PredCoin) -> None:
     check_defender(defender)
 

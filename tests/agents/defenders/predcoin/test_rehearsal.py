@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from agents.defenders.predcoin.rehearsal import BUDGET, rehearse
 from arena.classifiers import Classifier
+from arena.game.driver import AttackerError
 from arena.players import Attacker, Games, Move, Needs, Play, Submit, Volley
 
 SHAPE = (1, 4, 4)
@@ -86,8 +87,16 @@ def test_a_listener_ends_games_before_their_rows_are_answered(
 def test_the_play_ends_with_its_last_game(world: tuple[Classifier, Tensor, Tensor]) -> None:
     classifier, x, label = world
     heard: list[tuple[list[int], list[int], list[int]]] = []
-    rehearse(Darker(heard), classifier, x, label, "l2", lambda move: torch.arange(4))
-    assert heard == []
+    moves: list[Move] = []
+
+    def listen(move: Move) -> Tensor:
+        moves.append(move)
+        return torch.arange(4)
+
+    rehearse(Darker(heard), classifier, x, label, "l2", listen)
+    assert heard[0] == ([0, 1, 2, 3], [-1] * 4, [BUDGET] * 4)
+    assert [i for i, _, _ in heard[1:]] == [[]]
+    assert len(moves) == 1
 
 
 @dataclass(frozen=True)
@@ -98,5 +107,5 @@ class Insider(Attacker):
 
 def test_an_insider_is_turned_away(world: tuple[Classifier, Tensor, Tensor]) -> None:
     classifier, x, label = world
-    with pytest.raises(TypeError, match="Insider consults an insider; a rehearsal has none"):
+    with pytest.raises(AttackerError, match="no insider's evaluations are served here"):
         rehearse(Insider(), classifier, x, label, "l2", nobody)

@@ -1,6 +1,6 @@
 """Processor time and memory of a Square match over the bare forward passes that it needs.
 
-python -m bench.match [--world digits|resnet20] [--games G] [--budget Q] [--data DIR] [--repeats R]
+python -m bench.square [--world digits|resnet20] [--games G] [--budget Q] [--data DIR] [--repeats R]
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def measure(world: str, games: int, budget: int, data: list[Path], repeats: int)
     threat, attacker = MATCHES[world]
     given = scenario(world, games, {**threat, "budget": budget}, attacker, log="queries")
     run = Run(given, data_dirs=data)
-    classifier = run.grounds[0].classifier
-    x = images(run.grounds[0], max(classifier.batch, *CANDIDATES))
+    classifier = run.worlds[0].classifier
+    x = images(run.worlds[0], max(classifier.batch, *CANDIDATES))
     for _ in play_and_replay(run, 1):
         pass  # what is done once (fingerprints, first calls) does not count
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,97 @@
+"""What makes two matches the same (docs/design.md, D7)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from arena.classifiers.building import packages_of
+from arena.classifiers.devices import arithmetic_of
+from arena.players import Attacker, Defender
+from arena.provenance import source_closure, versions
+from arena.records.pieces import LogLevel
+from arena.scenario.matches import Match
+
+PLAYED_BY = ("arena.game.shard",)
+"""What plays a shard: its source, and that of all it imports, is part of every match."""
+
+
+def match_identity(
+    match: Match,
+    *,
+    dataset_sha: str,
+    classifier_sha: str,
+    prepared_sha: str,
+    device: torch.device,
+    batch: int,
+    max_rows: int,
+    forward: Sequence[str],
+    threads: int,
+    level: LogLevel,
+) -> dict[str, Any]:
+    """All that decides what is played and recorded in a match, as JSON values.
+
+    Titles, blocks, radii, verdicts that head a table and evaluations on clean images are not in it: they say
+    how a match is shown, or stand beside it. The log level is, though it changes no result: a match that was
+    logged at level `games` has no rows for a run that wants `queries`.
+
+    Args:
+        prepared_sha: of the prepared defenders.
+        max_rows: the longest volley of an attacker.
+        forward: how the classifier's forward pass was prepared, step by step.
+        threads: of a forward pass of `batch` rows.
+    """
+    code = source_closure([*modules_of(match), *PLAYED_BY])
+    packages = packages_of([match.world.classifier.network])
+    return {
+        **_without_places(match.describe()),
+        "dataset_sha": dataset_sha,
+        "classifier_sha": classifier_sha,
+        "prepared_sha": prepared_sha,
+        "versions": versions(*packages) | dict(code.distributions),
+        "code": code.sha,
+        "device": device.type,
+        "arithmetic": arithmetic_of(device),
+        "batch": batch,
+        "max_rows": max_rows,
+        "forward": list(forward),
+        "threads": threads,
+        "level": level,
+    }
+
+
+def _without_places(described: dict[str, Any]) -> dict[str, Any]:
+    """A match without the paths of its data and weights: their SHAs tell what lies there."""
+    world = described["world"]
+    dataset = {key: value for key, value in world["dataset"].items() if key != "path"}
+    classifier = {key: value for key, value in world["classifier"].items() if key != "weights"}
+    return {**described, "world": {**world, "dataset": dataset, "classifier": classifier}}
+
+
+def modules_of(match: Match) -> set[str]:
+    """The modules in which a match's agents, those inside them, and its network's factory are written."""
+    network, colon, _ = match.world.classifier.network.partition(":")
+    return modules_of_agents(match.attacker, *match.defenders) | ({network} if colon else set())
+
+
+def modules_of_agents(*agents: Attacker | Defender) -> set[str]:
+    """The modules in which agents, and those inside them, are written."""
+    modules: set[str] = set()
+    waiting: list[Any] = [*agents]
+    while waiting:
+        agent = waiting.pop()
+        modules.add(type(agent).__module__)
+        for value in vars(agent).values():
+            inside = value if isinstance(value, tuple | list) else (value,)
+            waiting += [v for v in inside if isinstance(v, Attacker | Defender)]
+    return modules
+
+
+def fingerprint(values: Any) -> str:
+    """SHA-256 of JSON values."""
+    text = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

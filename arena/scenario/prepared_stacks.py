@@ -1,0 +1,100 @@
+"""The defenders of matches, prepared once and played as they were read back (docs/design.md, D4, D7)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from arena.classifiers.building import packages_of
+from arena.classifiers.devices import arithmetic_of
+from arena.datasets.folders import cache
+from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
+from arena.game.stack import Stack, prepare
+from arena.players.defender import Defender
+from arena.provenance import source_closure, versions
+from arena.scenario.errors import ScenarioError
+from arena.scenario.identity import fingerprint, modules_of_agents
+from arena.scenario.loaded_worlds import LoadedWorld
+from arena.scenario.matches import Match
+
+PREPARED_BY = "arena.game.stack"
+"""What prepares a stack: its source, and that of all it imports, is part of every key."""
+
+
+class PreparedStacks:
+    """Stacks by the SHA of what they found as they were prepared.
+
+    Those that train, tune or harden are kept in a folder, where later runs and other processes find them:
+    what is played is always what was read back from there. The others are made anew in each process.
+
+    Args:
+        folder: None for `prepared` in the user's cache.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.store = PreparedStore(folder or cache() / "prepared")
+        self._loaded: dict[tuple[str, int], Stack] = {}
+
+    def prepare(self, match: Match, world: LoadedWorld) -> str:
+        """The SHA of the match's stack, prepared if it is not yet.
+
+        Raises:
+            ScenarioError: if it cannot be written or read back.
+        """
+        try:
+            if not _prepares_itself(match.defenders):
+                stack = prepare(world.classifier, match.defenders, world.dataset)
+                sha = prepared_sha(stack)
+                self._loaded.setdefault((sha, id(world.classifier)), stack)
+                return sha
+            key = preparing_key(match, world)
+            if (found := self.store.find(key)) is not None:
+                return found
+            return self.store.keep(key, prepare(world.classifier, match.defenders, world.dataset))
+        except (PreparedError, OSError) as error:
+            raise ScenarioError(f"{match.where}{match.defender_name}: {error}") from error
+
+    def load(self, sha: str, match: Match, world: LoadedWorld) -> Stack:
+        """The match's stack of that SHA.
+
+        Raises:
+            ScenarioError: if there is none, or its file is damaged.
+        """
+        place = (sha, id(world.classifier))
+        if place not in self._loaded:
+            try:
+                self._loaded[place] = self._read(sha, match, world)
+            except PreparedError as error:
+                raise ScenarioError(f"{match.where}{match.defender_name}: {error}") from error
+        return self._loaded[place]
+
+    def _read(self, sha: str, match: Match, world: LoadedWorld) -> Stack:
+        if _prepares_itself(match.defenders):
+            return self.store.load(sha, world.classifier, match.defenders)
+        stack = prepare(world.classifier, match.defenders, world.dataset)
+        if (found := prepared_sha(stack)) != sha:
+            raise PreparedError(f"it is another than was prepared (SHA {found[:12]}, not {sha[:12]})")
+        return stack
+
+
+def preparing_key(match: Match, world: LoadedWorld) -> str:
+    """What goes into preparing a match's stack: the same text gives the same stack, on one machine."""
+    classifier, packages = world.classifier, packages_of([match.world.classifier.network])
+    code = source_closure([*modules_of_agents(*match.defenders), PREPARED_BY])
+    return fingerprint(
+        {
+            "defenders": match.describe()["defenders"],
+            "dataset_sha": world.dataset.sha,
+            "classifier_sha": classifier.sha,
+            "versions": versions(*packages) | dict(code.distributions),
+            "code": code.sha,
+            "arithmetic": arithmetic_of(classifier.device),
+            "batch": classifier.batch,
+            "forward": list(classifier.forward.steps),
+            "threads": classifier.threads,
+        }
+    )
+
+
+def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:
+    own = (Defender.harden, Defender.fit)
+    return any((type(d).harden, type(d).fit) != own for d in defenders)
