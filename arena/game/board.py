@@ -34,7 +34,6 @@ class Board:
         self.label, self.key = openings.label.clone(), openings.key.clone()
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
-        self.on_host = self.x0.device.type == "cpu"
         self._host_labels: tuple[Any, Any] = (None, None)
         if self.on_host:  # the same memory
             self._host_labels = self.label.numpy(), None if self.target is None else self.target.numpy()
@@ -47,6 +46,11 @@ class Board:
     @property
     def device(self) -> torch.device:
         return self.x0.device
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the device is the CPU."""
+        return self.device.type == "cpu"
 
     @property
     def goal(self) -> Tensor:
