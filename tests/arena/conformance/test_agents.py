@@ -22,7 +22,6 @@ BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
-    "bypass-fq-sign-flip": {"name": "bypass-fq-sign-flip", "init_draws": 2},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
 }
@@ -36,8 +35,8 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-TRAINED = {"predcoin-per-class"}
-"""Those that train networks for each class, in each of three worlds, and once more."""
+LONG = {"predcoin-per-class", "bypass-fq-sign-flip"}
+"""Those that train networks for each class in each world, or consult the detector thousands of times."""
 SHORT = 12
 """Queries a game of the longest plays in `make test`; `arena check` and `make test-all` play longer ones."""
 
@@ -45,7 +44,7 @@ SHORT = 12
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        pytest.param(*agent, id="-".join(agent), marks=[pytest.mark.slow] if agent[1] in TRAINED else [])
+        pytest.param(*agent, id="-".join(agent), marks=[pytest.mark.slow] if agent[1] in LONG else [])
         for agent in AGENTS
     ],
 )
