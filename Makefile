@@ -20,7 +20,7 @@ test-quick: $(VENV)/installed-dev
 	$(PYTEST) -m "not slow and not conformance"
 
 test-all: $(VENV)/installed-dev
-	$(PYTEST)
+	$(PYTEST) --hypothesis-profile=full
 
 bench: $(VENV)/installed-dev
 	$(BIN)/python -m bench

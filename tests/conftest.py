@@ -1,6 +1,7 @@
 """What all tests share: one thread, hypothesis without deadlines, the helpers of tests/arena, and
 real data where they are at hand.
 
+pytest --hypothesis-profile=full       # twice the examples of each property; make test-all
 pytest --hypothesis-profile=explore    # other examples every time, and many more of them
 """
 
@@ -29,7 +30,9 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(
 ROOT = Path(__file__).parents[1]
 
 _SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large]
-settings.register_profile("suite", deadline=None, derandomize=True, suppress_health_check=_SLOW)
+_SAME = settings(deadline=None, derandomize=True, suppress_health_check=_SLOW)
+settings.register_profile("suite", _SAME, max_examples=50)
+settings.register_profile("full", _SAME, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2000, suppress_health_check=_SLOW)
 settings.load_profile("suite")
 

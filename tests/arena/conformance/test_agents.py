@@ -22,7 +22,8 @@ BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
-    "bypass-fq-sign-flip": {"name": "bypass-fq-sign-flip", "max_directions": 1},
+    "aaa-linear": {"name": "aaa-linear", "kappa": 10},
+    "aaa-sine": {"name": "aaa-sine", "kappa": 10},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -34,11 +35,19 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
+LONG = {"predcoin-per-class", "bypass-fq-sign-flip"}
+"""Those that train networks for each class in each world, or consult the detector thousands of times."""
 SHORT = 12
 """Queries a game of the longest plays in `make test`; `arena check` and `make test-all` play longer ones."""
 
 
-@pytest.mark.parametrize(("kind", "name"), AGENTS, ids=[f"{kind}-{name}" for kind, name in AGENTS])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        pytest.param(*agent, id="-".join(agent), marks=[pytest.mark.slow] if agent[1] in LONG else [])
+        for agent in AGENTS
+    ],
+)
 def test_a_registered_agent_passes_all_checks(kind: Kind, name: str) -> None:
     assert shortcomings(kind, BRIEFER.get(name, name), SHORT) == {}
 

@@ -16,7 +16,7 @@ from arena.conformance.stand_in_agents import Steps
 from arena.players import Answers, Attacker, Games, Needs, Play, Volley
 
 PATIENCE = 1.0
-BUDGET = 16
+BUDGET = 8
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def test_features_are_the_largest_probabilities_padded_for_two_classes() -> None
     assert torch.allclose(features(torch.tensor([[0.0, 0.0]]), 3), torch.tensor([[0.5, 0.5, 0.0]]))
 
 
+@pytest.mark.slow
 def test_each_class_with_enough_examples_has_a_network_of_its_own() -> None:
     benign, queries = answers(300, 6.0, 4, seed=1), answers(300, 0.05, 4, seed=2)
     rare = queries.argmax(dim=1) == 3
