@@ -50,10 +50,10 @@ def test_a_name_of_both_kinds_means_both(monkeypatch: pytest.MonkeyPatch) -> Non
     assert isinstance(defender, Defender)
 
 
-@pytest.mark.parametrize("name", ["Steps", "Noise"])
+@pytest.mark.parametrize("name", ["Steps", "NoisyInput"])
 def test_a_class_is_found_by_its_module(name: str) -> None:
     (agent,) = agents_of(f"arena.conformance.stand_in_agents:{name}")
-    assert agent == {"Steps": Steps(), "Noise": NoisyInput()}[name]
+    assert agent == {"Steps": Steps(), "NoisyInput": NoisyInput()}[name]
 
 
 def test_parameters_are_taken_from_a_table_and_an_instance_as_it_is() -> None:
