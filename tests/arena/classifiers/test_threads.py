@@ -100,6 +100,7 @@ def test_each_pass_runs_in_its_own_threads(two: None) -> None:
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.slow
 def test_logits_are_the_same_bits_whatever_surrounds_them(two: None) -> None:
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     classifier, answers = network("resnet20"), []

@@ -126,6 +126,7 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(
     assert scenario.read_text() == SMALL
 
 
+@pytest.mark.slow
 def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(
     scenario: Path, start: Callable[..., Any]
 ) -> None:
@@ -173,6 +174,7 @@ def test_ctrl_c_keeps_finished_shards_and_says_how_to_go_on(
     assert _finished(Path("x.db")) >= 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_a_sentence_and_loses_nothing(
     scenario: Path, start: Callable[..., Any]
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_training(folder: Path) -
     assert "epoch" not in said
 
 
+@pytest.mark.slow
 def test_killed_and_gone_on_gives_the_bits_of_an_uninterrupted_run(start: Callable[..., Any]) -> None:
     checkpoint = Path("killed.safetensors.checkpoint")
     killed = start("killed.safetensors", "--set", "batch=10")
@@ -153,6 +154,7 @@ def test_ctrl_c_says_how_to_go_on(start: Callable[..., Any]) -> None:
     assert "Traceback" not in child.errors and Path("w.safetensors.checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_with_a_sentence(start: Callable[..., Any]) -> None:
     child = start("w.safetensors", largest_file=100_000)
     assert child.wait() == 1

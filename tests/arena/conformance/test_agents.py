@@ -35,8 +35,11 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
 ]
 
 
-LONG = {"predcoin-per-class", "bypass-fq-sign-flip"}
-"""Those that train networks for each class in each world, or consult the detector thousands of times."""
+DAILY = {
+    *("square", "random-search", "eot", "hop-skip-jump", "sign-opt", "vote", "pgd"),
+    *("none", "snd", "rnd", "aaa-sine", "disagreement"),
+}
+"""One or two of each kind, which `make test` plays; `make test-all` plays all."""
 SHORT = 12
 """Queries a game of the longest plays in `make test`; `arena check` and `make test-all` play longer ones."""
 
@@ -44,7 +47,7 @@ SHORT = 12
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        pytest.param(*agent, id="-".join(agent), marks=[pytest.mark.slow] if agent[1] in LONG else [])
+        pytest.param(*agent, id="-".join(agent), marks=[] if agent[1] in DAILY else [pytest.mark.slow])
         for agent in AGENTS
     ],
 )

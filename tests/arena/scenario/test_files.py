@@ -287,6 +287,7 @@ def test_a_world_that_cannot_be_loaded_is_told_by_file_and_block(tmp_path):
         assert str(caught.value).startswith(f"{tmp_path / 'x.toml'}: block 2: {said}")
 
 
+@pytest.mark.slow
 def test_a_users_own_package_named_scenarios_hides_no_packaged_one(tmp_path):
     own = tmp_path / "scenarios"
     own.mkdir()

@@ -132,6 +132,7 @@ def test_a_repeat_has_seeds_of_its_own(
     assert first.attacker_seed != first.defender_seed
 
 
+@pytest.mark.slow
 def test_a_task_is_played_in_another_process_to_the_same_bits(
     small: tuple[Match, LoadedWorld, str], all_tasks: list[ShardTask]
 ) -> None:

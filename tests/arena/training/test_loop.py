@@ -59,6 +59,7 @@ class Steps(TrainingListener):
         return self.count >= self.most
 
 
+@pytest.mark.slow
 def test_the_recipe_gives_the_packaged_classifier(data: Dataset) -> None:
     """On the hardware of the packaged weights bit for bit. Elsewhere rounding drives the weights apart as
     another seed would: then accuracy, 98 % of the labels and the probabilities stay."""

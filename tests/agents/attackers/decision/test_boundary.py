@@ -238,6 +238,7 @@ def test_what_comes_inside_the_ball_is_handed_in(referee, flat_boundary):
         assert plane(x.unsqueeze(0)).argmax() == 1
 
 
+@pytest.mark.slow
 def test_it_resigns_only_where_no_step_leads_nearer(referee):
     def model(x, game, turn):
         """Adversarial from .05 in the first pixel on; in the first game nothing is after 60 queries."""

@@ -61,6 +61,7 @@ def test_probes_that_find_no_boundary_are_left_out(referee, flat_boundary, proce
     assert (gradient == 0).all() and nearest.g.isinf().all()
 
 
+@pytest.mark.slow
 def test_on_a_plane_the_distance_falls_more_slowly_than_sign_opts(flat_boundary):
     boundary = flat_boundary(SHAPE, 4)
     found, result = boundary.ratios(Opt(init_draws=20), "l2", 1600, (800,))

@@ -22,6 +22,7 @@ def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary, first):
     assert result.base.all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["hop-skip-jump", "sign-opt"])
 def test_the_stages_follow_each_other_in_each_game(referee, flat_boundary, first):
     plane = flat_boundary(SHAPE, 3)

@@ -101,6 +101,7 @@ def test_it_asks_as_many_probes_as_the_authors_in_either_norm(referee, flat_boun
         assert torch.allclose(u.flatten(2).norm(dim=2), torch.ones(1, 3))
 
 
+@pytest.mark.slow
 def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary):
     found, result = flat_boundary(SHAPE, 4).ratios(SVMOpt(probes=60, init_draws=20), "l2", 1500, (800,))
     assert all(1 - 1e-6 <= ratio < bound for ratio, bound in zip(found, (1.6, 1.15), strict=True)), found
