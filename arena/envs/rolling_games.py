@@ -185,7 +185,7 @@ class RollingGames:
 
     def _begin(self, games: Ints) -> None:
         """Forget what was heard of the games that were played before in the places of these."""
-        # The endless asked the classifier in other batches: at a tie, rounding may have made it wrong since.
+        # The classifier was asked in other batches before: at a tie, rounding may have made it wrong since.
         while len(wrong := games[~self.open[games]]):
             self._redeal(wrong)
         place, board = self._place(games), self.board
