@@ -15,13 +15,11 @@ from arena.envs.blackbox import BlackBoxVectorEnv
 from arena.game.checks import Checks
 from arena.game.driver import Host
 from arena.game.driver import drive as run
+from arena.game.referee import longest_volley
 from arena.players import Attacker
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Floats, Ints
-
-MAX_ROWS = 4096
-"""The longest volley of an attacker, as in a match; more games than that may ask all at once."""
 
 
 def drive(
@@ -75,7 +73,9 @@ class EnvHost(Host):
         observation, info = env.reset()
         self.key = torch.from_numpy(info["key"]).to(env.device)
         self.now = self._tensors(observation)
-        self.checks = Checks(self.now["image"], env.threat.accounts, max(env.num_envs, MAX_ROWS))
+        self.checks = Checks(
+            self.now["image"], env.threat.accounts, max(env.num_envs, longest_volley(env.setup.shape))
+        )
 
     def seat(self, seed: int, defense: dict[str, Any] | None, resources: Resources | None) -> Games:
         """The attacker's seat."""

@@ -78,7 +78,7 @@ class Consult:
     charged.
 
     `detector` asks for the defender's detector scores (knowledge `detector` or `weights`); `gradient` for
-    the gradient of the loss `loss` of the undefended classifier, and its value (knowledge `weights`).
+    the gradient of the loss `loss` of the hardened classifier, and its value (knowledge `weights`).
     """
 
     x: Tensor
