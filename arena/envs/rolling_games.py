@@ -12,6 +12,7 @@ from gymnasium.spaces import Dict
 from numpy.typing import NDArray
 from torch import Tensor
 
+from arena.classifiers.threads import computing_threads
 from arena.envs.actions import Action
 from arena.envs.endless_games import EndlessGames
 from arena.envs.setup import EnvSetup
@@ -61,6 +62,7 @@ class RollingGames:
       the best one (a hit before none, then the lowest margin).
     """
 
+    @computing_threads(1)
     def __init__(
         self, setup: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
     ) -> None:
@@ -94,6 +96,7 @@ class RollingGames:
         """[N] queries charged so far."""
         return self.board.ledger.queries
 
+    @computing_threads(1)
     def deal(self, games: Ints) -> None:
         """New games in these places; what still went on there is over (`resigned`)."""
         self.leave(games)
@@ -105,6 +108,7 @@ class RollingGames:
         if len(games := games[self.open[games]]):
             self.referee.end(games, "resigned")
 
+    @computing_threads(1)
     def play(self, action: Action) -> StepOutcome:
         """Let the open games that send ask, or hand in their images.
 
@@ -128,6 +132,7 @@ class RollingGames:
         reward = self._reward(before, ended, final_is_hit)
         return StepOutcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
 
+    @computing_threads(1)
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
         board, ledger = self.board, self.board.ledger

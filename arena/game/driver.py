@@ -54,33 +54,47 @@ class Host(ABC):
             VolleyError: if it is malformed; nothing is charged then.
         """
 
+    def check(self, move: Move) -> None:
+        """Check a move that is not a volley; of a volley nothing, since `ask` does.
+
+        Raises:
+            VolleyError: if it is malformed, or not a move.
+        """
+        if isinstance(move, Submit | Claim):
+            self.checks.whole(move.x, move.game, once=True)
+        elif isinstance(move, Resign):
+            word("a reason to resign", move.reason, ("resigned", "no-start"))
+            self.checks.games(move.game)
+        elif isinstance(move, Note):
+            self.checks.games(move.game)
+            self.checks.note(move)
+        elif isinstance(move, Consult):
+            word("what to consult", move.what, ("detector", "gradient"))
+            word("a loss", move.loss, ("margin", "cross-entropy"))
+        elif not isinstance(move, Volley):
+            raise VolleyError(
+                f"a move is a Volley, Submit, Claim, Resign, Note or Consult; found {type(move).__name__}"
+            )
+
     def serve(self, move: Move) -> Answers:
         """Answer any move.
 
         Raises:
             VolleyError: if it is malformed, not a move, or not served here; nothing is charged then.
         """
+        self.check(move)
         if isinstance(move, Volley):
             return self.ask(move)
-        if isinstance(move, Submit | Claim):
-            self.checks.whole(move.x, move.game, once=True)
-            self.submit(move) if isinstance(move, Submit) else self.claim(move)
-        elif isinstance(move, Resign):
-            word("a reason to resign", move.reason, ("resigned", "no-start"))
-            self.checks.games(move.game)
-            self.resign(move)
-        elif isinstance(move, Note):
-            self.checks.games(move.game)
-            self.checks.note(move)
-            self.note(move)
-        elif isinstance(move, Consult):
-            word("what to consult", move.what, ("detector", "gradient"))
-            word("a loss", move.loss, ("margin", "cross-entropy"))
+        if isinstance(move, Consult):
             return self.consult(move)
+        if isinstance(move, Submit):
+            self.submit(move)
+        elif isinstance(move, Claim):
+            self.claim(move)
+        elif isinstance(move, Resign):
+            self.resign(move)
         else:
-            raise VolleyError(
-                f"a move is a Volley, Submit, Claim, Resign, Note or Consult; found {type(move).__name__}"
-            )
+            self.note(move)
         return self.state()
 
     def submit(self, move: Submit) -> None:

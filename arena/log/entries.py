@@ -21,7 +21,8 @@ def begin_match(connection: Connection, run_id: int, info: MatchInfo, fresh: boo
         select(matches).join(entries, entries.c.match_id == matches.c.id).filter(*_at(place))
     ).first()
     if earlier is None:
-        match_id = _same(connection, info.fingerprint, run_id if fresh else None)
+        own = fresh or _begun_fresh(connection, run_id)
+        match_id = _same(connection, info.fingerprint, run_id, own)
         if match_id is None:
             match_id = insert_row(connection, matches, _values(info) | {"run_id": run_id})
         entry = place | {"match_id": match_id} | _shown(info)
@@ -41,16 +42,26 @@ def _at(place: dict[str, int]) -> list[Any]:
     return [entries.c[name] == value for name, value in place.items()]
 
 
-def _same(connection: Connection, fingerprint: str, run_id: int | None) -> int | None:
-    """The match with this fingerprint that is furthest; of this run where one is given."""
+def _begun_fresh(connection: Connection, run_id: int) -> bool:
+    """Whether the run was begun in order to play all again: it goes on so after an interruption."""
+    resolved = connection.execute(select(schema.runs.c.resolved).filter_by(id=run_id)).scalar()
+    return bool((resolved or {}).get("fresh"))
+
+
+def _same(connection: Connection, fingerprint: str, run_id: int, own: bool) -> int | None:
+    """The match with this fingerprint that is furthest; of those that this run began alone if `own`.
+
+    A match of another run with a shard that is not finished is left alone: somebody may be playing it.
+    """
     finished = (
         select(func.count())
         .where(shards.c.match_id == matches.c.id, shards.c.state == schema.FINISHED)
         .scalar_subquery()
     )
     wanted = select(matches.c.id).where(matches.c.fingerprint == fingerprint)
-    if run_id is not None:
-        wanted = wanted.where(matches.c.run_id == run_id)
+    mine = matches.c.run_id == run_id
+    in_play = select(shards.c.id).where(shards.c.match_id == matches.c.id, shards.c.state != schema.FINISHED)
+    wanted = wanted.where(mine if own else mine | ~in_play.exists())
     return connection.execute(wanted.order_by(finished.desc(), matches.c.id.desc()).limit(1)).scalar()
 
 

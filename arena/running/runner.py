@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -95,7 +96,7 @@ class Run:
         if run_id is not None and ended:
             return run_id, False
         if run_id is None:
-            run_id = log.begin_run(info)
+            run_id = log.begin_run(replace(info, resolved={**info.resolved, "fresh": fresh}))
         utilities = _Utilities(log)
         for match, world in zip(self.scenario.matches, self.worlds, strict=True):
             stack = self.stacks.load(self._prepared[match.number], match, world)
@@ -115,6 +116,7 @@ class Run:
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
+                    "scenario": self.scenario.name,
                     "matches": self._fingerprints,
                     "utility": list(map(clean_images, self.scenario.matches, self.worlds)),
                 }

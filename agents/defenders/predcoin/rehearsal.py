@@ -46,6 +46,7 @@ def rehearse(
 
     Raises:
         AttackerError: if the attacker's code fails, or asks for an insider's knowledge.
+        ValueError: if it goes on with moves of which none is granted.
     """
     host = Rehearsal(classifier, x0, listener, max_rows)
     threat = Threat(norm=norm, epsilon=math.inf, budget=BUDGET, feedback="label", objective="minimum")
@@ -60,7 +61,10 @@ def rehearse(
         max_rows=max_rows,
         resources=resources,
     )
-    drive(attacker, seat, host)
+    if drive(attacker, seat, host) == "stalled":
+        raise ValueError(
+            f"{type(attacker).__name__} stalled in a rehearsal: its moves brought no answer any more"
+        )
 
 
 class Rehearsal(Host):
@@ -78,9 +82,8 @@ class Rehearsal(Host):
         return self._open
 
     def serve(self, move: Move) -> Answers:
-        """Let the listener see the move, then answer it; a malformed volley it does not see."""
-        if isinstance(move, Volley):
-            self.checks.volley(move)
+        """Let the listener see the move, then answer it; a malformed one it does not see."""
+        self.checks.volley(move) if isinstance(move, Volley) else self.check(move)
         self._end(self.listener(move))
         return super().serve(move)
 
