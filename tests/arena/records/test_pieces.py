@@ -50,14 +50,15 @@ def volley(turn: int, games: int = 3, purpose: str = "step", **changes: Any) -> 
     """A query of each of so many games; `changes` name columns."""
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.full(games, 0.5)
     rows = QueryRows(
-        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no
+        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no, no
     )
     return dataclasses.replace(rows, **{name: np.array(column) for name, column in changes.items()})
 
 
 def marks(at: int, games: int = 3) -> MarkRows:
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.zeros(games)
-    return MarkRows(at, np.arange(games), zeros, no, floats, no, floats, floats)
+    pairs = np.zeros((games, 2), np.int64)
+    return MarkRows(at, np.arange(games), zeros, no, pairs, pairs, floats, no, floats, floats)
 
 
 def notes(*games: int) -> NoteRows:
@@ -77,7 +78,9 @@ def ending(games: int = 3) -> GameRows:
         insider_queries=zeros,
         refused=zeros,
         answered=no,
-        vote=floats,
+        wrong=np.zeros((games, 2), np.int64),
+        asked=np.zeros((games, 2), np.int64),
+        again=floats,
         base=no,
         hit_at=zeros,
         accepted_at=zeros,
