@@ -56,7 +56,9 @@ def agent_class(kind: Kind, name: str) -> type:
     """
     entries = _entries(kind)
     if name not in entries and ":" not in name:
-        raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
+        other: Kind = "defender" if kind == "attacker" else "attacker"
+        own = f", but {other} {name}" if name in _entries(other) else ""
+        raise AgentError(f'there is no {kind} "{name}"{own}; {near(name, entries)}')
     if name in (clashes := _clashes(kind)):
         both = " and ".join(clashes[name])
         raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
