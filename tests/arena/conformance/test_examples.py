@@ -33,6 +33,16 @@ class NoAgent:
     pass
 
 
+def test_a_class_is_made_with_its_defaults_and_with_stand_ins_inside() -> None:
+    (steps,), (around,) = agents_of(Steps), agents_of(Around)
+    assert steps == Steps()
+    assert around == Around(Steps(), (NoisyInput(),))
+    with pytest.raises(AgentError, match=r'"sigma" \(float\): give an instance, Needy'):
+        agents_of(Needy)
+    with pytest.raises(AgentError, match="must be a subclass of Attacker"):
+        agents_of(NoAgent)  # type: ignore[arg-type]
+
+
 def test_a_registered_name_is_looked_up_in_both_kinds() -> None:
     (attacker,), (defender,) = agents_of("square"), agents_of("none")
     assert isinstance(attacker, Attacker)
