@@ -27,6 +27,7 @@ FLOORS = (
     "scenario",
     "running",
     "report",
+    "notebook",
     "envs",
     "conformance",
     "cli",
