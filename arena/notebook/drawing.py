@@ -59,12 +59,13 @@ def draw(
     axes.set_xlabel("queries")
     axes.set_title(title, fontsize="medium")
     if chosen == "accuracy":
-        axes.set_ylim(0, 1)
+        axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter("{x:.0%}")
         axes.set_ylabel("accuracy left")
     else:
         axes.set_ylim(bottom=0)
         axes.set_ylabel(f"median {NORMS[first.threat.norm]} distance")
+    axes.label_outer()  # charts side by side share their scale
     axes.legend(fontsize="small")
     return axes
 

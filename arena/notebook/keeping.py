@@ -127,6 +127,10 @@ def write_page(records: Sequence[MatchRecord], to: str | Path) -> Path:
     first = records[0]
     if path.is_dir():
         raise ValueError(f"the report cannot be written to {path}: it is a folder; give a file in it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"the report cannot be written to {path}: {error.strerror}") from error
     with TemporaryDirectory() as folder:
         images = write_image_set(Path(folder) / "images.npz", first.originals, first.games.label)
         database = Database(parse_address(Path(folder) / "log.db"))

@@ -157,14 +157,15 @@ class Results(Mapping[tuple[str, str], Result]):
     def _cell(self, result: Result) -> str:
         if result.tells_nothing:
             return "failed"
-        broken = "!" * bool(result.failed.any())
+        broken = " !" * bool(result.failed.any())
         if self._nearest:
-            return broken + words.distance(result.median_distance())
+            return words.distance(result.median_distance()) + broken
         left, low, high = result.accuracy_interval()
         answered = 100 * result.accuracy("answered")
         if math.isnan(left):
             return words.NOTHING
         if words.both_ends(result):
-            return f"{broken}{answered:.1f} to {100 * left:.1f}"
-        text = f"{broken}{100 * left:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
-        return text if result.headline == "answered" else f"{text}; {answered:.1f}"
+            return f"{answered:.1f} to {100 * left:.1f}{broken}"
+        text = f"{100 * left:.1f} [{100 * low:.0f}, {100 * high:.0f}]"
+        beside = "" if result.headline == "answered" else f"; {answered:.1f}"
+        return text + beside + broken

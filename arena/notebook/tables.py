@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.messages import near
-from arena.records.match_record import VERDICTS, Judgement, MatchRecord
+from arena.records.match_record import MatchRecord, verdicts_of
 from arena.records.reports import GameRows, MarkRows, QueryRows
 
 Columns = dict[str, "NDArray[Any] | list[Any]"]
@@ -26,7 +26,7 @@ def games(record: MatchRecord) -> Columns:
         "label": own.label,
         **({"target": own.target} if record.threat.targeted else {}),
         "reason": list(own.reason),
-        **{f.name: getattr(own, f.name) for f in fields(GameRows) if f.name not in (*_OMITTED, "label")},
+        **{name: getattr(own, name) for name in _names(record, GameRows) if name != "label"},
         "vote": own.vote,
         "wrong": own.wrong.sum(axis=1),
         "asked": own.asked.sum(axis=1),
@@ -39,7 +39,7 @@ def marks(record: MatchRecord) -> Columns:
         {
             "at": np.full(len(own.game), at),
             "image": record.games.key,
-            **{f.name: getattr(own, f.name) for f in fields(MarkRows) if f.name not in (*_OMITTED, "at")},
+            **{name: getattr(own, name) for name in _names(record, MarkRows) if name != "at"},
             "vote": own.vote,
         }
         for at, own in record.marks.items()
@@ -135,9 +135,10 @@ def data_frame(records: Mapping[tuple[str, str], MatchRecord], what: str, named:
     return parts[0] if len(parts) == 1 else pandas.concat(parts, ignore_index=True)
 
 
-def verdicts_of(record: MatchRecord) -> list[Judgement]:
-    """All verdicts, and `again` where a defender remembers."""
-    return [*VERDICTS, *([] if np.isnan(record.again).all() else ["again"])]  # type: ignore[list-item]
+def _names(record: MatchRecord, kind: type[GameRows] | type[MarkRows]) -> list[str]:
+    """The columns that are shown as they are; `again` only where a defender remembers."""
+    omitted = _OMITTED if "again" in verdicts_of(record) else (*_OMITTED, "again")
+    return [f.name for f in fields(kind) if f.name not in omitted]
 
 
 def _stacked(parts: Sequence[Mapping[str, Any]]) -> Columns:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
 import numpy as np
 
-from arena.records.match_record import FAILED, VERDICTS, Estimate, Judgement, MatchRecord
+from arena.players.registry import AgentError, Kind, agent_class, parameters_of
+from arena.records.match_record import FAILED, Estimate, Judgement, MatchRecord, verdicts_of
 from arena.report.words import NORMS, number, queries, rules
 from arena.rules.outcome import Reason
 
 NOTHING = "nothing is known"
+UNRANKED = (
+    'objective "first" stops at the first wrong answer, which may be luck: `answered` flatters the attack, '
+    "`vote` the defense; neither ranks them"
+)
 LUCKY = 0.5
 """The share of wrong answers outside the ball from which on they are told, where most games were kept."""
 
@@ -36,7 +42,11 @@ def distance(value: Estimate) -> str:
 
 
 def title(record: MatchRecord) -> str:
-    return f"{record.attacker} against {record.defender}, {record.match.classifier}"
+    """Who played against what, with the parameters that are not the agents' defaults."""
+    info = record.match
+    own = _changed("attacker", [{"name": info.attacker, **info.attacker_params}])
+    other = _changed("defender", info.defender_params.get("defenders", []))
+    return f"{record.attacker}{own} against {record.defender}{other}, {info.classifier}"
 
 
 def facts(record: MatchRecord) -> list[tuple[str, str]]:
@@ -49,6 +59,8 @@ def facts(record: MatchRecord) -> list[tuple[str, str]]:
         text = f"{distance(record.median_distance())}, of hits, in {NORMS[record.threat.norm]}"
         shown.append(("median distance", text))
     shown += [("accuracy left", left(record)), ("success", success(record))]
+    if both_ends(record):
+        shown.append(("verdicts", UNRANKED))
     return [*shown, ("queries", _queries(record)), ("ended", _endings(record))]
 
 
@@ -76,25 +88,23 @@ def both_ends(record: MatchRecord) -> bool:
 
 
 def left(record: MatchRecord) -> str:
-    """The accuracy left by the headline, and small beside it by the other verdicts."""
-    if both_ends(record):
-        vote, answered = (record.accuracy_interval(v) for v in ("vote", "answered"))
-        return (
-            f"from {estimate(answered)} (answered, which flatters the attack) to {estimate(vote)} (vote, "
-            f"which flatters the defense); base {percent(record.accuracy('base'))}"
-        )
-    others = [f"{v} {percent(record.accuracy(v))}" for v in _others(record)]
-    return f"{estimate(record.accuracy_interval())} by {record.headline}; {', '.join(others)}"
+    """The accuracy left by the headline, with its interval, and by the other verdicts."""
+    return _by_verdict(record, {v: record.accuracy_interval(v) for v in verdicts_of(record)})
 
 
 def success(record: MatchRecord) -> str:
-    """The share of games won by the headline, and small beside it by the other verdicts."""
-    if both_ends(record):
-        vote, answered = (record.success(v) for v in ("vote", "answered"))
-        ends = f"from {estimate(vote)} (vote) to {estimate(answered)} (answered)"
-        return f"{ends}; base {percent(record.success('base')[0])}"
-    others = [f"{v} {percent(record.success(v)[0])}" for v in _others(record)]
-    return f"{estimate(record.success())} by {record.headline}; {', '.join(others)}"
+    """The share of games won by the headline, with its interval, and by the other verdicts."""
+    return _by_verdict(record, {v: record.success(v) for v in verdicts_of(record)})
+
+
+def _by_verdict(record: MatchRecord, found: Mapping[Judgement, Estimate]) -> str:
+    """Shares in percent: one if all agree; where neither `answered` nor `vote` may head them, both."""
+    if len({percent(value) for value, _, _ in found.values()}) == 1:
+        return f"{estimate(found[record.headline])} by every verdict"
+    heads: list[Judgement] = ["answered", "vote"] if both_ends(record) else [record.headline]
+    shown = [f"{estimate(found[verdict])} by {verdict}" for verdict in heads]
+    others = [f"{verdict} {percent(value[0])}" for verdict, value in found.items() if verdict not in heads]
+    return "; ".join([" and ".join(shown), ", ".join(others)])
 
 
 def as_text(record: MatchRecord) -> str:
@@ -127,12 +137,6 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], note
     )
 
 
-def _others(record: MatchRecord) -> list[Judgement]:
-    """The verdicts that do not head the result, and `again` where a defender remembers."""
-    beside: list[Judgement] = [verdict for verdict in VERDICTS if verdict != record.headline]
-    return beside if np.isnan(record.again).all() else [*beside, "again"]
-
-
 def _games(record: MatchRecord) -> str:
     drawn, played = len(record.games), int(record.played.sum())
     text = f"{drawn:,} images, {played:,} played; clean accuracy {percent(record.clean_accuracy)}"
@@ -151,6 +155,21 @@ def _queries(record: MatchRecord) -> str:
 
 def _endings(record: MatchRecord) -> str:
     return _counted(record.endings) or "no game was played"
+
+
+def _changed(kind: Kind, agents: Sequence[Mapping[str, Any]]) -> str:
+    """The agents' parameters that are not their defaults, in brackets; all of an agent not installed here."""
+    found = []
+    for agent in agents:
+        try:
+            defaults = {p.name: p.default for p in parameters_of(agent_class(kind, agent["name"]))}
+        except AgentError:
+            defaults = {}
+        for key, value in agent.items():
+            inside = isinstance(value, Mapping) or key == "name"
+            if not inside and repr(tuple(value) if isinstance(value, list) else value) != defaults.get(key):
+                found.append(f"{key}={value}")
+    return f" ({', '.join(found)})" if found else ""
 
 
 def _counted(endings: Mapping[Reason, int]) -> str:

@@ -238,7 +238,7 @@ class MatchRecord:
         return at, 1 - lost / len(self.games)
 
     def _named(self, verdict: Judgement | None) -> Judgement:
-        allowed = (*VERDICTS, *(() if np.isnan(self.games.again).all() else ("again",)))
+        allowed = verdicts_of(self)
         if verdict is not None and verdict not in allowed:
             raise ValueError(f'there is no verdict "{verdict}" here; {near(str(verdict), allowed)}')
         return verdict or self.headline
@@ -260,6 +260,11 @@ class MatchRecord:
         """The distances of the played games, infinite for a game without a hit."""
         distance = np.asarray(getattr(self._standing(at), self.threat.norm), dtype=np.float64)[self.played]
         return np.where(np.isnan(distance), np.inf, distance)
+
+
+def verdicts_of(record: MatchRecord) -> tuple[Judgement, ...]:
+    """All verdicts on a match, and `again` where a defender remembers."""
+    return VERDICTS if np.isnan(record.games.again).all() else (*VERDICTS, "again")
 
 
 def _share(values: Floats, *, known: bool) -> Estimate:
