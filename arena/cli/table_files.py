@@ -51,7 +51,8 @@ class JsonFile:
     def write(self, rows: Sequence[Any]) -> None:
         for row in rows:
             values = (_text(v) if time else v for v, time in zip(row, self._times, strict=True))
-            self._file.write(self._before + to_json(dict(zip(self._names, values, strict=True))))
+            pairs = (f'"{n}": {to_json(v)}' for n, v in zip(self._names, values, strict=True))
+            self._file.write(f"{self._before}{{{', '.join(pairs)}}}")
             self._before = ",\n"
 
     def close(self) -> None:
@@ -114,7 +115,7 @@ def _text(value: Any) -> str | None:
     return value.isoformat() if isinstance(value, datetime) else to_json(value)
 
 
-def _formed(rows: Sequence[Any], forms: Sequence[Callable[[Any], Any] | None]) -> list[list[Any]]:
+def _formed(rows: Sequence[Any], forms: Sequence[Callable[[Any], Any] | None]) -> Sequence[Any]:
     if not any(forms):
-        return [list(row) for row in rows]
+        return rows
     return [[v if form is None else form(v) for v, form in zip(row, forms, strict=True)] for row in rows]
