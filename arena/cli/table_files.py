@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -51,8 +52,7 @@ class JsonFile:
     def write(self, rows: Sequence[Any]) -> None:
         for row in rows:
             values = (_text(v) if time else v for v, time in zip(row, self._times, strict=True))
-            pairs = (f'"{n}": {to_json(v)}' for n, v in zip(self._names, values, strict=True))
-            self._file.write(f"{self._before}{{{', '.join(pairs)}}}")
+            self._file.write(self._before + _object(dict(zip(self._names, values, strict=True))))
             self._before = ",\n"
 
     def close(self) -> None:
@@ -107,6 +107,17 @@ def check_installed(form: str) -> None:
         raise CommandError(
             '--format parquet needs pyarrow; install it with pip install "blackbox-arena[tables]"'
         )
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _object(row: dict[str, Any]) -> str:
+    """A row as JSON, its columns in their order."""
+    try:
+        return _encode(row)
+    except ValueError:  # an infinite number or NaN
+        return f"{{{', '.join(f'{_encode(name)}: {to_json(value)}' for name, value in row.items())}}}"
 
 
 def _text(value: Any) -> str | None:
