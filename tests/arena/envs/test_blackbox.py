@@ -19,13 +19,17 @@ OBJECTIVES = ("first", "submit", "minimum")
 
 @pytest.mark.parametrize("feedback", FEEDBACKS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize(("goal", "accounts"), [("untargeted", 1), ("targeted", 2)])
-def test_check_env_finds_nothing_to_warn_of(ground, feedback, objective, goal, accounts):
+@pytest.mark.parametrize(
+    ("action", "goal", "accounts"), [("image", "untargeted", 1), ("perturbation", "targeted", 2)]
+)
+def test_check_env_finds_nothing_to_warn_of(ground, feedback, objective, action, goal, accounts):
     threat = {"feedback": feedback, "objective": objective, "goal": goal, "accounts": accounts}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = gymnasium.make("arena/BlackBox-v0", **ground.options(**threat))
-        check_env(env.unwrapped)
+    options = ground.options(**threat) | {"action": action}
+    for reward in ("objective",) if feedback == "label" else ("objective", "margin"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            env = gymnasium.make("arena/BlackBox-v0", reward=reward, **options)
+            check_env(env.unwrapped, skip_render_check=True)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -43,14 +47,15 @@ def test_observations_stay_in_their_space(ground, defenders, norm, objective, mo
     )
     env.action_space.seed(0)
     obs, _ = env.reset(seed=1)
-    ends = hits = 0
+    ends, hits, rng = 0, 0, np.random.default_rng(0)
     turn, over = np.zeros(4, dtype=int), np.zeros(4, dtype=bool)
     for _ in range(25):
         assert obs in env.observation_space
         assert all(np.isfinite(part).all() for part in obs.values())
         action = env.action_space.sample()
-        asks = action["send"] * (1 - action.get("submit", 0)) * ~over
-        obs, reward, terminated, truncated, info = env.step(action)
+        send = rng.integers(0, 2, 4)
+        asks = send * (1 - action.get("submit", 0)) * ~over
+        obs, reward, terminated, truncated, info = env.step(action, send=send)
         assert np.isfinite(reward).all() and not truncated.any()
         dealt = over if mode == "NextStep" else terminated
         assert (info["turn"] == np.where(dealt, 0, turn + asks)).all()
@@ -90,7 +95,7 @@ def test_one_forward_pass_answers_all_who_send(ground):
     model = env.setup.stack.base.module
     for send in ([1] * 8, [1, 0, 1, 0, 0, 0, 1, 1]):
         before = model.passes
-        env.step({"image": obs["image"], "send": np.array(send)})
+        env.step(obs["image"], send=np.array(send))
         assert model.passes == before + 1
 
 
@@ -189,7 +194,7 @@ def test_autoreset_disabled(ground):
     with pytest.raises(ResetNeeded, match=r"environments \[0, 1\] are over"):
         env.step(image)
     send = np.array([0, 0, 1, 1])
-    _, reward, terminated, _, info = env.step({"image": obs["image"], "send": send})
+    _, reward, terminated, _, info = env.step(obs["image"], send=send)
     assert terminated.tolist() == [True, True, False, False] and "reason" not in info
     assert info["turn"].tolist() == [1, 1, 2, 2] and not reward.any()
     mask = np.array([False, True, False, True])
@@ -225,14 +230,14 @@ def test_tensors_and_arrays_tell_the_same(ground, device, objective):
             assert a[name].dtype == arrays.observation_space[name].dtype
         wave = torch.sin(torch.arange(64.0, device=tensors.device) * step).view(1, 1, 8, 8)
         image = (t["image"] + 0.3 * wave).clamp(0, 1)
-        action = {
-            "image": image,
-            "send": torch.tensor([True, step % 2 == 0, True, True], device=image.device),
-        }
+        action = {"image": image}
+        send = torch.tensor([True, step % 2 == 0, True, True], device=image.device)
         if objective == "submit":
             action["submit"] = torch.tensor([step == 3] * 4)
-        t, *signals, _ = tensors.step(action)
-        a, *expected, _ = arrays.step({name: part.cpu().numpy() for name, part in action.items()})
+        t, *signals, _ = tensors.step(action, send=send)
+        a, *expected, _ = arrays.step(
+            {name: part.cpu().numpy() for name, part in action.items()}, send=send.cpu().numpy()
+        )
         for got, want in zip(signals, expected, strict=True):
             assert got.device == tensors.device and np.allclose(got.cpu().numpy(), want)
 

@@ -56,7 +56,7 @@ def test_submit_pays_for_what_was_answered_with_a_hit(ground):
     image[4] = 0.5  # asks once more: the budget ends the game, the best one counts
     send = np.array([1, 1, 1, 1, 1, 0])
     submit = np.array([1, 1, 1, 1, 0, 1])
-    _, reward, terminated, _, info = env.step({"image": image, "send": send, "submit": submit})
+    _, reward, terminated, _, info = env.step({"image": image, "submit": submit}, send=send)
     assert terminated.tolist() == [True] * 5 + [False]
     assert reward.tolist() == [0, 1, 0, 0, 1, 0]
     assert info["reason"].tolist() == ["submitted"] * 4 + ["budget", None]
@@ -146,7 +146,7 @@ def test_the_attacker_s_image_is_its_own(ground):
 def test_what_is_left_is_resigned(ground, tape):
     env = ground.vector(listener=tape)
     obs, start = env.reset()
-    env.step({"image": obs["image"], "send": np.array([1, 1, 0, 0])})
+    env.step(obs["image"], send=np.array([1, 1, 0, 0]))
     _, second = env.reset()
     env.close()
     assert [rows.reason for rows in tape.endings] == [["resigned"] * 4] * 2
