@@ -1,11 +1,12 @@
-"""Train a policy with PPO to attack the digits, and let it play against a random one on other images.
+"""Train a policy with PPO to attack the digits, and compare it with random ones on images it has not seen.
 
     python examples/ppo.py [--steps 60000] [--seed 0]
 
-Needs stable-baselines3: `pip install "blackbox-arena[learning]"`. PPO (Schulman et al. 2017) looks at the clean
-image and its label and chooses a perturbation of 4 x 4 superpixels. It learns on the images of the data set's
-other splits, in games of one query, paid by the fall of the margin that the answer shows. Then it and two random
-policies play the same games of ten queries, one on each image of the `games` split that the classifier gets right.
+Needs stable-baselines3: `pip install "blackbox-arena[learning]"`. PPO (Schulman et al. 2017) looks at the
+clean image and its label and chooses a perturbation of 4 x 4 superpixels. It learns in games of one query on
+the images of the data set's other splits, paid by the fall of the margin that the answer shows. Then it and
+two random policies play the same games of ten queries, one on each image of the split `games` that the
+classifier gets right.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def learn(steps: int, seed: int) -> PPO:
 
 
 def won(policy: Policy, seed: int = 0, games: int | None = None) -> NDArray[np.bool_]:
-    """Whether a policy wins, in a game of each of `games` images of the split; None: all that the classifier gets right."""
+    """Whether a policy wins each of `games` games; None: one on each image that the classifier gets right."""
     if games is None:
         setup = make(1).unwrapped.setup
         games = int(setup.are_right(torch.arange(len(setup.split))).sum())

@@ -28,7 +28,8 @@ class Apart(Defender):
 
     Each game has a memory of its own, as `defender.start` makes it for a shard of one game, and is answered
     by itself, as game 0 of it: whatever form that memory has, a new one takes its place when a new game
-    begins. The price is a forward pass for each game; a defender with a `forget` of its own answers all games in one.
+    begins. The price is a forward pass for each game; a defender that overrides `forget` answers all games in
+    one.
     """
 
     def __init__(self, defender: Defender) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import gymnasium
@@ -9,6 +11,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
 from arena.envs import BlackBoxEnv, BlackBoxVectorEnv
 from arena.rules.moves import VolleyError
@@ -74,11 +77,46 @@ def test_make_vec_takes_our_own_vector_environment(ground):
     sync = gymnasium.make_vec("arena/BlackBox-v0", num_envs=3, vectorization_mode="sync", **ground.options())
     assert isinstance(own, BlackBoxVectorEnv) and isinstance(named, BlackBoxVectorEnv)
     assert own.observation_space == sync.observation_space
+    assert own.action_space == sync.action_space and own.single_action_space == sync.single_action_space
     assert own.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     image = np.zeros((3, 1, 8, 8), dtype=np.float32)
     for env in (own, sync):  # an action of the one is an action of the other
         env.reset(seed=0)
         assert env.step(image)[0]["left"].tolist() == [[5], [5], [5]]
+
+
+@pytest.mark.parametrize("action", ["perturbation", "image"])
+def test_the_vector_environment_has_the_single_one_s_actions(ground, action):
+    options = ground.options(objective="submit", accounts=2) | {"action": action}
+    one, many = BlackBoxEnv(**options), BlackBoxVectorEnv(num_envs=3, **options)
+    assert many.single_action_space == one.action_space
+    assert many.action_space == batch_space(one.action_space, 3)
+    many.reset()
+    many.action_space.seed(0)
+    assert many.step(many.action_space.sample())[0] in many.observation_space
+    low = {"perturbation": -1, "image": 0}[action]
+    assert one.action_space[action] == gymnasium.spaces.Box(low, 1, (1, 8, 8), np.float32)
+
+
+def test_it_is_found_by_its_module_where_gymnasium_alone_was_imported():
+    code = (
+        "import gymnasium\n"
+        "name = 'arena:arena/BlackBox-v0'\n"
+        "print(gymnasium.make(name).unwrapped, gymnasium.make_vec(name, num_envs=2))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.startswith("<BlackBoxEnv<arena/BlackBox-v0>> BlackBoxVectorEnv("), run.stderr
+
+
+def test_the_same_seed_and_actions_give_the_same_rewards(ground, defenders):
+    def play(seed):
+        options = {"action": "perturbation", "reward": "margin", "objective": "minimum", "norm": "l2"}
+        env = ground.vector(defender=defenders["noise"](2.0), epsilon=2.0, **options)
+        env.reset(seed=seed)
+        env.action_space.seed(0)
+        return [env.step(env.action_space.sample())[1].tolist() for _ in range(8)]
+
+    assert play(1) == play(1) != play(2)
 
 
 def test_wrappers_count_episodes(ground):

@@ -66,7 +66,7 @@ def test_the_single_environment_wrapped(ground, basis):
 def test_the_vector_environment_wrapped(ground):
     envs = VectorLowFrequency(ground.vector(action="perturbation"), size=2)
     assert envs.action_space == box(4, 1, 2, 2)
-    obs, _ = envs.reset()
+    envs.reset()
     envs.action_space.seed(0)
     action = envs.action_space.sample()
     *_, info = envs.step(action, send=[0, 1, 1, 1])

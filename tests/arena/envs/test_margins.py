@@ -27,7 +27,7 @@ def test_scores_that_show_all_give_the_margin_of_the_logits(feedback):
 def test_a_hidden_class_counts_as_probable_as_it_can_be():
     p = Z.softmax(1)
     first, second = p[0, 0], p[1, 2]
-    # topk:1 shows p_0 of the first row, which leaves 1 - p_0 < p_0 for another; label 0 is hidden in the second.
+    # topk:1 shows p_0 of the first row, which leaves 1 - p_0 < p_0 for another; in the second it hides p_0.
     m = [math.log(first / (1 - first)), -math.log(second / (1 - second))]
     assert margins("topk:1") == pytest.approx([v / (1 + abs(v)) for v in m], abs=1e-5)
     even = torch.tensor([[0.4, 0.35, 0.25], [0.4, 0.35, 0.25]]).log()
