@@ -38,9 +38,7 @@ class Patterns:
             raise ValueError(f"size must be from 1 to {min(height, width)}; found {size}")
         if basis not in get_args(Basis):
             raise ValueError(f'basis must be "superpixels" or "dct"; found {basis!r}')
-        self.basis, self.shape = basis, (channels, size, size)
-        make = _rectangles if basis == "superpixels" else _cosines
-        self._rows, self._columns = make(height, size), make(width, size)
+        self.basis, self.shape, self._sides = basis, (channels, size, size), (height, width)
         small = spaces.Box(-1, 1, self.shape, np.float32)
         self.space = (
             spaces.Dict({**space, "perturbation": small}) if isinstance(space, spaces.Dict) else small
@@ -58,10 +56,13 @@ class Patterns:
         return self._pattern(action)
 
     def _pattern(self, numbers: Tensor) -> Tensor:
-        numbers = numbers.clamp(-1, 1)
-        pattern = self._rows.to(numbers) @ numbers @ self._columns.to(numbers).T
+        numbers, size = numbers.clamp(-1, 1), self.shape[-1]
         if self.basis == "superpixels":
-            return pattern
+            i, j = (torch.arange(side, device=numbers.device) * size // side for side in self._sides)
+            return numbers[..., i[:, None], j]
+        with torch.autocast(numbers.device.type, enabled=False):
+            rows, columns = (_cosines(side, size).to(numbers) for side in self._sides)
+            pattern = rows @ numbers @ columns.T
         return pattern * (_peak(numbers) / _peak(pattern).clamp_min(_TINY))
 
 
@@ -102,11 +103,6 @@ class VectorLowFrequency(VectorActionWrapper):
 
     def actions(self, actions: Any) -> Any:
         return self.patterns.action(actions)
-
-
-def _rectangles(pixels: int, size: int) -> Tensor:
-    """[pixels,k]: which number each pixel has."""
-    return torch.nn.functional.one_hot(torch.arange(pixels) * size // pixels, size).float()
 
 
 def _cosines(pixels: int, size: int) -> Tensor:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+
+from arena.envs import LowFrequency
 
 pytest.importorskip("stable_baselines3", reason='needs pip install "blackbox-arena[learning]"')
 
@@ -42,6 +45,12 @@ def test_no_lesson_is_a_test(ppo):
     # The digits hold some images twice, to the pixel.
     twice = (torch.cdist(tests.flatten(1), lessons.flatten(1)).amin(1) == 0).sum()
     assert twice <= 3
+
+
+def test_the_single_environment_is_taken_as_it_is(ppo):
+    env = LowFrequency(gymnasium.make("arena/BlackBox-v0", device="cpu", reward="margin"))
+    model = ppo.PPO("MultiInputPolicy", env, n_steps=16, batch_size=16, device="cpu").learn(16)
+    assert model.predict(env.reset(seed=0)[0])[0].shape == (1, 4, 4)
 
 
 def test_all_policies_play_the_same_games(ppo):

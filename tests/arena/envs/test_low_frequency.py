@@ -42,6 +42,8 @@ def test_dct_patterns_hold_the_lowest_cosines_alone():
     norms = 8 * np.outer([2, 1, 1], [2, 1, 1]) * 8  # of the cosines, in SciPy's DCT-II
     ratio = spectrum[:, :, :3, :3] / norms / small
     assert np.allclose(ratio, ratio[:, :, :1, :1], rtol=1e-3)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert (patterns.action(small) == pattern).all()
     constant = patterns.action(np.float32([[[0.5, 0, 0], [0, 0, 0], [0, 0, 0]]]))
     assert np.allclose(constant, 0.5)
     assert not patterns.action(np.zeros((1, 3, 3), np.float32)).any()
