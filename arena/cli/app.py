@@ -27,6 +27,7 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
@@ -197,6 +198,50 @@ def report(
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))
+
+
+@app.command()
+def runs(log: LogPlace, as_json: Json = False) -> None:
+    """List the runs of a log: what they are, how far they are, and how much was played."""
+    from arena.cli.runs import runs_command
+
+    with plain_errors():
+        raise typer.Exit(runs_command(log, as_json))
+
+
+@app.command()
+def compare(
+    log: LogPlace,
+    a: Annotated[int, typer.Argument(help="A run, by its number in `arena runs`.")],
+    b: Annotated[int, typer.Argument(help="Another run.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs, match by match on the same images: what differs, and how much more is won."""
+    from arena.cli.compare import compare_command
+
+    with plain_errors():
+        raise typer.Exit(compare_command(log, a, b, as_json))
+
+
+@app.command()
+def export(
+    log: LogPlace,
+    to: Annotated[Path | None, typer.Option("--out", help="The folder; LOG-export by default.")] = None,
+    run: Annotated[int | None, typer.Option(help="One run alone; all by default.")] = None,
+    form: Annotated[str, typer.Option("--format", help="Of the tables: csv, json or parquet.")] = "csv",
+    table: Annotated[
+        list[str] | None, typer.Option(help="One table alone; may be repeated. All by default.")
+    ] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help="The final images as png or npz; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files of the same names.")] = False,
+) -> None:
+    """Write a log's tables, and if asked its final images, into a folder."""
+    from arena.cli.export import Wanted, export_command
+
+    with plain_errors():
+        raise typer.Exit(export_command(log, Wanted(to, run, form, table or (), images or (), force)))
 
 
 @app.command()
