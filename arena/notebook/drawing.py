@@ -84,7 +84,7 @@ def _accuracy(axes: Axes, record: MatchRecord, colour: str, label: str) -> None:
 
 def _distance(axes: Axes, record: MatchRecord, colour: str, label: str) -> None:
     counts = [at for at in sorted(record.marks) if at]
-    found = np.array([record.median_distance(at) for at in counts]).reshape(-1, 3)
+    found = np.array([record.median_distance(at=at) for at in counts]).reshape(-1, 3)
     finite = np.isfinite(found[:, 0])
     queries = np.array(counts)[finite]
     axes.plot(queries, found[finite, 0], color=colour, linewidth=1.8, label=label)

@@ -52,7 +52,7 @@ def curve(record: MatchRecord) -> Columns:
     counts, verdicts = sorted(record.marks), verdicts_of(record)
     found = [record.accuracy_interval(verdict, at) for verdict in verdicts for at in counts]
     left, low, high = np.array(found, np.float64).reshape(-1, 3).T
-    near_by = [record.median_distance(at) for _ in verdicts for at in counts]
+    near_by = [record.median_distance(verdict, at) for verdict in verdicts for at in counts]
     return {
         "verdict": [verdict for verdict in verdicts for _ in counts],
         "headline": [verdict == record.headline for verdict in verdicts for _ in counts],

@@ -19,8 +19,8 @@ UNRANKED = (
     'objective "first" stops at the first wrong answer, which may be luck: `answered` flatters the attack, '
     "`vote` the defense; neither ranks them"
 )
-LUCKY = 0.5
-"""The share of wrong answers outside the ball from which on they are told, where most games were kept."""
+STRAY = 0.5
+"""From this share on, wrong answers outside the ball are told."""
 
 
 def percent(value: float) -> str:
@@ -56,7 +56,9 @@ def facts(record: MatchRecord) -> list[tuple[str, str]]:
         known = f"{NOTHING}: every game that was played failed ({_endings(record)})"
         return [*shown, ("accuracy left", known), ("queries", _queries(record))]
     if record.threat.objective == "minimum":
-        text = f"{distance(record.median_distance())}, of hits, in {NORMS[record.threat.norm]}"
+        text = f"{distance(record.median_distance())} by {record.headline}, {NORMS[record.threat.norm]}"
+        if record.headline != "answered":
+            text += f"; answered {number(record.median_distance('answered')[0])}"
         shown.append(("median distance", text))
     shown += [("accuracy left", left(record)), ("success", success(record))]
     if both_ends(record):
@@ -71,15 +73,25 @@ def remarks(record: MatchRecord) -> list[str]:
     if broken:
         text = f"{_counted(broken)} of {played} games ended so that they say little about the defense"
         said.append(text + (f"; the first error: {record.first_error}" if record.first_error else ""))
-    outside, wrong = record.outside
-    if wrong and outside / wrong >= LUCKY and record.answered[record.played].mean() < LUCKY:
+    if _strays(record):
+        outside, wrong = record.outside
         said.append(
             f"{_part(outside, wrong)} % of the wrong answers lay outside the ball ({outside:,} of {wrong:,})"
         )
-    if not record.answers_are_facts and record.early:
-        kept = f"{record.early} of {played} games ended on a hit with queries left"
-        said.append(f"{kept}, though their final images lose the vote")
+    if record.lost_early:
+        early = f"{record.lost_early} of {played} games the attacker ended with queries left"
+        said.append(f"{early}, though their final images lose the vote")
     return said
+
+
+def _strays(record: MatchRecord) -> bool:
+    """Whether an attack seems to miss the ball. Attacks on labels walk in from outside by nature: there only
+    where none of them arrived."""
+    outside, wrong = record.outside
+    if record.threat.objective == "minimum" or not outside or outside < STRAY * wrong:
+        return False
+    won = record.answered[record.played].mean()
+    return bool(won < 0.5 if record.threat.feedback != "label" else won == 0)
 
 
 def both_ends(record: MatchRecord) -> bool:

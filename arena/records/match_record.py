@@ -25,8 +25,8 @@ BROKEN: tuple[Reason, ...] = ("error", "stalled")
 """Reasons that mean that an attacker's code did not play a game to its end."""
 FAILED: tuple[Reason, ...] = (*BROKEN, "no-start")
 """Reasons that mean that a game says little about the defense."""
-EARLY: tuple[Reason, ...] = ("hit", "submitted", "resigned")
-"""Reasons that may end a game while queries are left."""
+HANDED_IN: tuple[Reason, ...] = ("hit", "submitted", "resigned")
+"""Reasons for which a game ends by what the attacker does, whatever is left of its budget."""
 
 Estimate: TypeAlias = tuple[float, float, float]
 """A figure with the ends of its 95 % interval; NaN in (0, 1) or (0, inf) where nothing is known."""
@@ -160,12 +160,12 @@ class MatchRecord:
         return outside, hits + outside
 
     @property
-    def early(self) -> int:
-        """How many games ended on a hit with queries left, though their final image loses its vote: at most
-        half of its fresh answers are wrong."""
+    def lost_early(self) -> int:
+        """How many games the attacker ended with queries left although the final image loses its vote (at
+        most half of the fresh answers are wrong); 0 where answers are facts."""
         left = self.games.queries < self.threat.budget
-        own = np.asarray([reason in EARLY for reason in self.games.reason])
-        return int((own & left & self.games.answered & (self.games.vote <= 0.5)).sum())
+        own = np.asarray([reason in HANDED_IN for reason in self.games.reason])
+        return int((own & left & (self.games.vote <= 0.5)).sum()) if not self.answers_are_facts else 0
 
     @property
     def clean_accuracy(self) -> float:
@@ -209,14 +209,17 @@ class MatchRecord:
         lost = self._lost(verdict, at)[self.played]
         return _share(np.where(near, lost, 0.0), known=not self.tells_nothing)
 
-    def median_distance(self, at: int | None = None) -> Estimate:
+    def median_distance(self, verdict: Judgement | None = None, at: int | None = None) -> Estimate:
         """The median distance in the threat's norm of the images that stood at a reported query count (None:
-        the end), over the played games, with a 95 % interval; infinite for a game without a hit.
+        the end), over the played games, with a 95 % interval; infinite for a game without a hit, or whose
+        image loses by the verdict: at most half of its fresh answers are wrong.
 
         Raises:
-            ValueError: if `at` was not reported.
+            ValueError: if there is no such verdict, or `at` was not reported.
         """
         distance = self._distance(at)
+        if self._named(verdict) != "answered":
+            distance = np.where(self._lost(verdict, at)[self.played] > 0.5, distance, np.inf)
         if not len(distance) or self.tells_nothing:
             return math.nan, 0.0, math.inf
         low, high = median_interval(distance)

@@ -37,7 +37,7 @@ def test_a_result_is_short_and_headed_by_its_headline(by_hand) -> None:
         "  success        6.2 % [0.4, 55.0] by vote; answered 50.0 %, base 0.0 %",
         "  queries        mean 8.2, median 9.5; to the first hit, median 5.5",
         "  ended          submitted 2, budget 1, resigned 1",
-        "  ! 2 of 4 games ended on a hit with queries left, though their final images lose the vote",
+        "  ! 2 of 4 games the attacker ended with queries left, though their final images lose the vote",
     ]
     assert str(result) == repr(result)
     assert len(by_hand(["budget"] * 10_000)._repr_html_()) < 2_000
@@ -62,7 +62,7 @@ def test_verdicts_that_agree_are_one_figure(by_hand) -> None:
 def test_the_minimum_is_headed_by_the_distance(by_hand) -> None:
     threat = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
     result = by_hand(["budget"] * 20, l2=np.arange(20.0), answered=[True] * 20, threat=threat)
-    assert "  median distance  9.5 [5, 14], of hits, in ℓ2\n" in repr(result)
+    assert "  median distance  9.5 [5, 14] by answered, ℓ2\n" in repr(result)
 
 
 def test_failed_games_are_no_perfect_defense(by_hand) -> None:
@@ -83,6 +83,10 @@ def test_answers_outside_the_ball_are_told_where_they_explain_a_failure(by_hand)
     told = "! 98 % of the wrong answers lay outside the ball (1,149 of 1,172)"
     assert told in as_text(by_hand(["budget"], purposes=purposes))
     assert told not in as_text(by_hand(["budget"], purposes=purposes, answered=[True]))
+    labels = Threat(epsilon=0.5, budget=10, feedback="label")
+    assert told in as_text(by_hand(["budget"] * 3, purposes=purposes, threat=labels))
+    arrived = by_hand(["budget"] * 3, purposes=purposes, threat=labels, answered=[True, False, False])
+    assert told not in as_text(arrived), "attacks on labels walk in from outside"
     most = {"query": np.array([1200, 0, 0, 1, 1149])}
     assert "! 99 % of" in as_text(by_hand(["budget"], purposes=most)), "100 % is all of them"
 

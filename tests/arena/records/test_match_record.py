@@ -32,9 +32,10 @@ def near(by_hand):
 
 def test_the_median_distance_counts_played_games_and_no_hit_as_infinite(near, by_hand) -> None:
     assert near.median_distance() == (2.5, 0, np.inf)
-    assert near.median_distance(3) == (2.75, 0, np.inf)
+    assert near.median_distance(at=3) == (2.75, 0, np.inf)
     with pytest.raises(ValueError, match=r"no verdicts were reported at 4 queries; there are those at \[3\]"):
-        near.median_distance(4)
+        near.median_distance(at=4)
+    assert near.median_distance("vote")[0] == np.inf, "one of four wins more than half of its answers"
     threat = Threat(norm="l2", epsilon="inf", budget=5, objective="minimum")
     result = by_hand(["budget"] * 40, l2=np.arange(40.0), threat=threat)
     assert result.median_distance() == (19.5, *median_interval(np.arange(40.0)))
@@ -132,7 +133,8 @@ def test_answers_outside_the_ball_and_early_ends_are_counted(by_hand) -> None:
         queries=[9, 3, 9, 10, 4],
         **VOTED,
     )
-    assert played.early == 2
+    assert played.lost_early == 3
+    assert by_hand(reasons, queries=[9] * 5).lost_early == 0, "answers are facts"
 
 
 def test_games_of_shards_come_in_the_match_s_order(by_hand) -> None:
