@@ -14,10 +14,10 @@ from arena.datasets.own_arrays import read_split
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.stack import prepare
+from arena.notebook.calls import new_call, run_info
 from arena.notebook.entrants import one_attacker, one_stack, several
 from arena.notebook.fixtures import Entrant, fixtures
 from arena.notebook.ground import Ground, Model, Pair, check_counts, data_of, ground, wrapped
-from arena.notebook.keeping import kept, new_call, run_info
 from arena.notebook.playing import play_fixtures
 from arena.notebook.result import Result
 from arena.notebook.results import Results
@@ -193,8 +193,13 @@ def _played(
     found = fixtures(on, attackers, stacks, threat, at, targets, call)
     title = f"{_titles(attackers)} against {_titles(stacks)}"
     run = run_info(call, title, found, on)
-    with kept(log, run, on.keep_rows) as book:
-        records = play_fixtures(found, on, run, book)
+    if log is None:
+        records = play_fixtures(found, on, run, None)
+    else:
+        from arena.notebook.keeping import kept  # only here: a log brings its libraries
+
+        with kept(log, run, on.keep_rows) as book:
+            records = play_fixtures(found, on, run, book)
     results = [Result(**vars(record)) for record in records]
     for result in results:
         _warn_of_failure(result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,65 +9,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from arena.classifiers.devices import device_in_words
 from arena.log import Log, LogError, open_log
 from arena.log.database import Database, parse_address
-from arena.notebook.fixtures import Fixture
-from arena.notebook.ground import Ground
 from arena.notebook.image_sets import write_image_set
-from arena.provenance import versions
 from arena.records.match_record import MatchRecord
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.report import write_report
 from arena.rules.outcome import Ints
-from arena.running.runner import level_for
 from arena.scenario.identity import fingerprint
 
-SCENARIO = "arena.play"
-"""What stands in a log for the name of a scenario."""
 NOT_KEPT = "(not kept)"
 """What a report says of a log that was written for it alone."""
-
-
-def new_call() -> str:
-    """The fingerprint of a call. Each is a run of its own: what plays in it may be written nowhere but in a
-    notebook, so that nobody could tell whether two of them are the same."""
-    return fingerprint([SCENARIO, uuid.uuid4().hex])
-
-
-def run_info(call: str, title: str, found: Sequence[Fixture], on: Ground) -> RunInfo:
-    """A call for the log."""
-    queries = sum(len(on.x) * fixture.info.threat.budget for fixture in found)
-    return RunInfo(
-        scenario=SCENARIO,
-        title=title,
-        seed=on.seed,
-        versions=versions(),
-        device=device_in_words(on.base.device),
-        fingerprint=call,
-        level=level_for(queries),
-        batch=on.base.batch,
-        resolved={"fresh": True, "matches": [_described(fixture.info, on) for fixture in found]},
-    )
-
-
-def _described(info: MatchInfo, on: Ground) -> dict[str, Any]:
-    """What decides how a match is played, as a scenario's log says it."""
-    return {
-        "threat": info.threat.model_dump(mode="json"),
-        "attacker": {"name": info.attacker, **info.attacker_params},
-        "defenders": info.defender_params["defenders"],
-        "games": len(on.x),
-        "drawn": len(on.x),
-        "shard": on.shard,
-        "repeats": 1,
-        "seed": on.seed,
-        "at": list(info.at),
-        "votes": on.votes,
-        "dataset_sha": info.dataset_sha,
-        "classifier_sha": info.classifier_sha,
-    }
 
 
 class RunBook:
@@ -96,15 +48,12 @@ class RunBook:
 
 
 @contextmanager
-def kept(where: str | Path | None, run: RunInfo, keep_rows: bool) -> Iterator[RunBook | None]:
-    """A run in the log at a path or URL; None without one.
+def kept(where: str | Path, run: RunInfo, keep_rows: bool) -> Iterator[RunBook]:
+    """A run in the log at a path or URL, which ends with the `with` statement.
 
     Raises:
         LogError: if the log cannot be made, reached or written.
     """
-    if where is None:
-        yield None
-        return
     if "://" not in str(where):
         folder = Path(where).parent
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from arena.notebook import words
 from arena.records.match_record import MatchRecord
 
 if TYPE_CHECKING:
@@ -21,10 +20,14 @@ class Result(MatchRecord):
     """
 
     def __repr__(self) -> str:
-        return words.as_text(self)
+        from arena.notebook.words import as_text  # with the report's words come all of its libraries
+
+        return as_text(self)
 
     def _repr_html_(self) -> str:
-        return words.as_html(self)
+        from arena.notebook.words import as_html
+
+        return as_html(self)
 
     @property
     def name(self) -> str:
