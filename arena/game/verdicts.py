@@ -145,12 +145,13 @@ class Judge:
         """Enter vote and base of the best images of `games` that were not judged yet."""
         turn = self.board.ledger.best_turn
         games = games[self._judged[games] != turn[games]]
-        if not len(games):
-            return
+        self._judged[games] = turn[games]
+        inside = self.board.ledger.best_inside[games]
+        lost, games = games[~inside], games[inside]
+        self.base[lost], self.wrong[lost], self.asked[lost] = False, 0, 0
         size = max(1, self.max_rows // self.votes)
         for cut in range(0, len(games), size):
             self._judge_piece(games[cut : cut + size])
-        self._judged[games] = turn[games]
 
     def _judge_piece(self, games: Ints) -> None:
         board = self.board
@@ -159,10 +160,8 @@ class Judge:
         base = board.wins(self.oracle.base_labels(x), place)
         wrong = self._votes(x, place)
         host = torch.cat([base.unsqueeze(1).to(torch.int64), wrong], dim=1).cpu().numpy()
-        inside = board.ledger.best_inside[games]
-        self.base[games] = (host[:, 0] > 0) & inside
-        self.wrong[games] = np.where(inside[:, None], host[:, 1:], 0)
-        self.asked[games] = np.where(inside[:, None], self._halves, 0)
+        self.base[games] = host[:, 0] > 0
+        self.wrong[games], self.asked[games] = host[:, 1:], self._halves
         self.rows += len(games) * (1 + self.votes)
 
     def _votes(self, x: Tensor, place: Tensor) -> Tensor:
