@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
@@ -20,6 +20,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
 from arena.game.shard import Job, play_shard, seed_of
 from arena.game.stack import Stack, prepare
+from arena.modes import own_modes
 from arena.players import Attacker
 from arena.players.attacker import runs_of
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, public_parameters
@@ -48,6 +49,7 @@ class Data:
         raise AttributeError(name)
 
 
+@own_modes()
 @computing_threads(1)
 def evaluate(
     classifier: Model,
@@ -78,7 +80,6 @@ def evaluate(
         ValueError: if classifier, defender, images and labels do not fit together; the sentence says what is
             wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     _counts(batch=1 if batch is None else batch)
     split = read_split(images, labels)
@@ -87,6 +88,7 @@ def evaluate(
     return Evaluation(base, split, seed=seed).of(stack, cost=cost)
 
 
+@own_modes()
 @computing_threads(1)
 def play(
     attacker: Spec,
@@ -128,7 +130,6 @@ def play(
     Raises:
         ValueError: if agents, images, labels or threat do not fit together; the sentence says what is wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     player = build_attacker(attacker)

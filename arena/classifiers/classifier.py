@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from arena.classifiers.errors import first_line
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.threads import computing_threads
+from arena.modes import own_modes
 
 
 class Classifier:
@@ -55,6 +56,7 @@ class Classifier:
     statistics: its answer to one image would depend on the others in the batch.
     """
 
+    @own_modes()
     def __init__(
         self,
         module: nn.Module,
@@ -216,6 +218,7 @@ class Classifier:
         return changed
 
     @classmethod
+    @own_modes()
     def of(
         cls,
         model: nn.Module | Classifier | Callable[[Tensor], Tensor],
@@ -333,7 +336,8 @@ def _form(tensor: Tensor | None) -> str:
 
 def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
     ready = not any(layer.training for layer in module.modules()) and not any(
-        tensor.requires_grad or tensor.device != device for _, tensor in _tensors(module)
+        tensor.requires_grad or tensor.is_inference() or tensor.device != device
+        for _, tensor in _tensors(module)
     )
     if ready:
         return module

@@ -19,6 +19,7 @@ from arena.envs.setup import EnvSetup
 from arena.envs.spaces import LOGIT_LIMIT, farthest
 from arena.game.referee import LONGEST_VOLLEY
 from arena.game.shard import GameSetup, seat_games, seed_of
+from arena.modes import own_modes
 from arena.records.reports import GameRows, Listener
 from arena.rules.moves import Answers, Submit, Volley
 from arena.rules.outcome import Bools, Floats, Ints
@@ -62,6 +63,7 @@ class RollingGames:
       the best one (a hit before none, then the lowest margin).
     """
 
+    @own_modes()
     @computing_threads(1)
     def __init__(
         self, setup: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
@@ -96,6 +98,7 @@ class RollingGames:
         """[N] queries charged so far."""
         return self.board.ledger.queries
 
+    @own_modes()
     @computing_threads(1)
     def deal(self, games: Ints) -> None:
         """New games in these places; what still went on there is over (`resigned`)."""
@@ -103,11 +106,14 @@ class RollingGames:
         self._redeal(games)
         self._begin(games)
 
+    @own_modes()
+    @computing_threads(1)
     def leave(self, games: Ints) -> None:
         """End those of `games` that are open."""
         if len(games := games[self.open[games]]):
             self.referee.end(games, "resigned")
 
+    @own_modes()
     @computing_threads(1)
     def play(self, action: Action) -> StepOutcome:
         """Let the open games that send ask, or hand in their images.
@@ -132,6 +138,7 @@ class RollingGames:
         reward = self._reward(before, ended, final_is_hit)
         return StepOutcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
 
+    @own_modes()
     @computing_threads(1)
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.datasets.own_arrays import read_split
 from arena.game.stack import Stack, prepare
 from arena.messages import fault
+from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import Spec, build_stack
 from arena.rules.geometry import quantise
@@ -79,6 +80,7 @@ class EnvSetup:
         return self.right[rows] > 0
 
 
+@own_modes()
 def build_setup(
     *,
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
@@ -95,7 +97,6 @@ def build_setup(
     Raises:
         ValueError: if they do not fit together, with what is wrong.
     """
-    exact_arithmetic()
     where = resolve_device(str(device))
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1; found {batch}")

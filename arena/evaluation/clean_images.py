@@ -19,6 +19,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
+from arena.modes import own_modes
 from arena.players import Response
 from arena.rules.outcome import labels_of
 
@@ -49,6 +50,7 @@ class Evaluation:
         """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
         return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
 
+    @own_modes()
     @computing_threads(1)
     def of(self, stack: Stack, *, cost: bool = True) -> Utility:
         """The utility of a stack of prepared defenders.

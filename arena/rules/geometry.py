@@ -29,8 +29,8 @@ def distance(x: Tensor, x0: Tensor, norm: Norm) -> Tensor:
 
 
 def reach(norm: Norm, epsilon: float, how: Quantisation) -> float:
-    """The largest radius that images can reach: in linf, on 8-bit levels, the most whole levels whose distance
-    the Referee calls inside; they may exceed `epsilon` by its tolerance."""
+    """The largest radius that images can reach: in linf, on 8-bit levels, that of the most levels that the
+    Referee calls inside, which may exceed `epsilon` by its tolerance."""
     if norm == "l2" or how == "none" or math.isinf(epsilon):
         return epsilon
     return (bisect_right(_spans(), epsilon + TOLERANCE) - 1) / 255

@@ -159,7 +159,7 @@ class LinfSquares(Squares):
         """`choose` with a draw for each sign, since one draw has no more than `DRAWN_BITS` bits."""
         u = self.games.uniform((2 + 2 * self.channels, steps), i).permute(1, 2, 0)
         drawn = torch.where(u[2:] < 0.5, 1.0, -1.0).permute(1, 2, 0).unsqueeze(-1)
-        sign, other = drawn.split(self.channels, dim=2)
+        sign, other = drawn[:, :, : self.channels], drawn[:, :, self.channels :]
         same = (other == sign).all(dim=2, keepdim=True)  # once in 2^C draws
         return self.corner(first, u[0], u[1]), sign, torch.where(same, -sign, other)
 
