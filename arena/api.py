@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -144,6 +145,8 @@ def play(
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
     data = _data(train=train, calibration=calibration, resources=resources)
     stack = prepare(base, defenders, data)
+    if player.needs.knowledge == "weights":
+        stack.base.require_gradients()
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Openings(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
@@ -193,7 +196,11 @@ def _played(
 
 
 def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
-    base = sized(Classifier.of(classifier, sample=x[:1], device=device), batch)
+    base = Classifier.of(classifier, sample=x[:1], device=device)
+    if not isinstance(classifier, Classifier):
+        for remark in base.remarks:
+            warnings.warn(remark, stacklevel=5)  # where `play` was called
+    base = sized(base, batch)
     if int(y.max()) >= base.classes:
         raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
     return base

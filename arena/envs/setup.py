@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, TypeVar
@@ -128,7 +129,11 @@ def _classifier(
             raise ValueError("images of your own need a classifier of your own, or the dataset of this one")
         given = {"network": "digits-cnn"} if classifier is None else classifier
         classifier = load_classifier(_spec(ClassifierSpec, "network", given), data, device)
-    return sized(Classifier.of(classifier, sample=sample, device=device), batch)
+    base = Classifier.of(classifier, sample=sample, device=device)
+    if not isinstance(classifier, Classifier):
+        for remark in base.remarks:
+            warnings.warn(remark, stacklevel=2)
+    return sized(base, batch)
 
 
 def _spec(model: type[Told], key: str, given: Mapping[str, Any] | str) -> Told:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arena import draws, statistics
 from arena.classifiers import Classifier
+from arena.classifiers.reading import MASKED
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
@@ -138,11 +139,12 @@ def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 
 def log_probabilities(scores: Tensor) -> Tensor:
     """log softmax of logits [n,K] in float64, infinite ones as the limits of large ones: those at +inf share
-    all probability, and where all are at -inf they share it."""
+    all probability, and where all are at -inf they share it. A masked class (`Reading`) has probability 0."""
     z = scores.double()
     top = z.max(dim=1, keepdim=True).values
     shared = torch.where(z == top, 0.0, -torch.inf).double()
-    return torch.where(top.isinf(), shared, z).log_softmax(dim=1)
+    log_p = torch.where(top.isinf(), shared, z).log_softmax(dim=1)
+    return log_p.masked_fill(log_p < MASKED / 1e9, -torch.inf)
 
 
 def _share(rows: Tensor) -> float:
