@@ -3,6 +3,7 @@ asked beside it and however often."""
 
 from __future__ import annotations
 
+import dis
 from collections.abc import Callable, Iterator
 from functools import partial
 from types import CodeType, FunctionType, MethodType
@@ -129,9 +130,10 @@ def _of_function(function: FunctionType) -> Iterator[object]:
 
 
 def _names(code: CodeType) -> set[str]:
-    """The names that a function's code looks up, those within it included."""
+    """The variables of its module that a function's code looks up, and the functions within it."""
     inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
+    own = {i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*inner)
 
 
 def _is_own(kind: type) -> bool:
