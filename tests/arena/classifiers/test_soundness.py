@@ -370,7 +370,7 @@ def test_a_scenario_with_such_a_white_box_is_refused_before_it_runs() -> None:
         "defenders": ["none"],
         "threat": {"epsilon": 0.1, "budget": 5, "knowledge": "weights"},
     }
-    with pytest.raises(ScenarioError, match="pgd: classifier .* gives no gradients"):
+    with pytest.raises(ScenarioError, match=r"pgd: classifier .* gives no gradients"):
         Run(parse_scenario(table, "white", Path.cwd(), "white"), device="cpu")
 
 
