@@ -113,6 +113,11 @@ class Defender:
     """Parameters hidden from every attacker, whatever it may know about the defense: keys, salts and seeds
     (docs/design.md, D5)."""
 
+    @property
+    def answers_are_facts(self) -> bool:
+        """Whether this defender always answers the same image alike: it is neither random nor remembers."""
+        return not self.random and self.memory == "none"
+
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         """Another classifier in place of `classifier`."""
         return classifier
