@@ -69,8 +69,8 @@ def evaluate(
 
     Args:
         classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K]; undefended, the reference.
-        defender: an instance, a name, or a table with a name and parameters; several make a stack, outermost
-            first.
+        defender: an instance, a class, a name, or a table with a name and parameters; several make a stack,
+            outermost first.
         images, labels: [n,C,H,W] in [0,1] and [n], tensors or arrays.
         train, calibration: (images, labels) for defenders that prepare themselves.
         seed: of the defenders' draws.
@@ -114,8 +114,8 @@ def play(
     """Play one game on every image and return the result.
 
     Args:
-        attacker, defender: instances, names, or tables with a name and parameters; several defenders make a
-            stack, outermost first.
+        attacker, defender: instances, classes, names, or tables with a name and parameters; several
+            defenders make a stack, outermost first.
         classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
         images, labels: [G,C,H,W] in [0,1] and [G], tensors or arrays.
         threat: the rules.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import cache
 from statistics import NormalDist
@@ -139,3 +139,54 @@ def _checked(confidence: ArrayLike, correct: ArrayLike) -> tuple[NDArray[np.floa
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise ValueError(f"the confidence of an interval must lie between 0 and 1, not be {confidence}")
+
+
+def paired_difference(one: ArrayLike, other: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of mean(other) - mean(one), both of the same n units (Newcombe 1998, method 10).
+
+    For won and lost games [n] bool it joins the Wilson intervals of both rates by the correlation phi of the
+    pairs, corrected for continuity. Values may be shares in [0,1], as of votes or of repeats: their variance
+    is taken as if each were a game, which makes the interval wider, never narrower.
+
+    Raises ValueError if n is 0, the lengths differ or a value is outside [0,1].
+    """
+    x, y = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0 or y.shape != x.shape:
+        raise ValueError(f"pairs must be [n] and [n] with n > 0, not {x.shape} and {y.shape}")
+    if not ((x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)).all():
+        raise ValueError("every value of a pair must lie in [0, 1]")
+    n, a, b = len(x), float(x.sum()), float(y.sum())
+    together = float(n * (x @ y) - a * b)  # of a two-by-two table: the difference of the diagonals' products
+    if together > 0:
+        together = max(together - n / 2, 0.0)
+    spread = a * (n - a) * b * (n - b)
+    phi = together / math.sqrt(spread) if spread > 1e-9 else 0.0
+    (low_x, high_x), (low_y, high_y) = wilson(a, n, confidence), wilson(b, n, confidence)
+    p, q = a / n, b / n
+    below, above = (q - low_y, high_x - p), (high_y - q, p - low_x)
+    low = q - p - math.sqrt(below[0] ** 2 - 2 * phi * below[0] * below[1] + below[1] ** 2)
+    high = q - p + math.sqrt(above[0] ** 2 - 2 * phi * above[0] * above[1] + above[1] ** 2)
+    return max(low, -1.0), min(high, 1.0)
+
+
+def sign_test(more: int, less: int) -> float:
+    """The exact two-sided p-value of `more` pairs that rose and `less` that fell; equal pairs do not count.
+
+    For won and lost games it is McNemar's exact test. 1 without any pairs that differ.
+    """
+    n, few = more + less, min(more, less)
+    below, ways = 0, 1  # ways: n over k; below: how many of the 2^n outcomes have at most `few` of one kind
+    for k in range(few + 1):
+        below += ways
+        ways = ways * (n - k) // (k + 1)
+    return min(1.0, float(Fraction(2 * below, 2**n)))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number (Holm 1979): those up to 0.05 hold together at that level."""
+    order = sorted(range(len(values)), key=lambda i: values[i])
+    adjusted, highest = [0.0] * len(values), 0.0
+    for place, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(values) - place) * values[i]))
+        adjusted[i] = highest
+    return adjusted

@@ -27,6 +27,8 @@ data_app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 
+LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 out = Console()
@@ -67,9 +69,30 @@ def _user_errors() -> tuple[type[Exception], ...]:
     return (*own, TrainingError, FileNotFoundError, PermissionError)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"blackbox-arena {version('blackbox-arena')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True),
+    ] = False,
+) -> None:
+    """A game simulator for query-based black-box attacks on image classifiers."""
+
+
 @app.command()
 def play(
-    file: Annotated[str, typer.Argument(help="A scenario file, or the name of a packaged one.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(help="A scenario file, or the name of a packaged one; without it, these are listed."),
+    ] = None,
     log: Annotated[str | None, typer.Option(help="Where to log: a path or a database URL.")] = None,
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     device: Device = "auto",
@@ -77,42 +100,77 @@ def play(
         str | None, typer.Option(help="One of the file's sizes; without it, the one it names as its default.")
     ] = None,
     games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
+    attacker: Annotated[
+        list[str] | None,
+        typer.Option(help="In place of the file's attackers: NAME, NAME:KEY=VALUE,..., a table, or all."),
+    ] = None,
+    defender: Annotated[
+        list[str] | None, typer.Option(help="In place of the file's defenders; likewise.")
+    ] = None,
+    add_attacker: Annotated[
+        list[str] | None, typer.Option(help="Beside the attackers; may be repeated, as all of these.")
+    ] = None,
+    add_defender: Annotated[list[str] | None, typer.Option(help="Beside the defenders.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
+    if file is None:
+        from arena.cli.scenarios import no_file
+
+        raise typer.Exit(no_file())
+    from arena.cli.agent_words import changes
+    from arena.cli.console import CommandError
+    from arena.cli.plan_json import say_plan
     from arena.cli.play import expect, play_command, ready, where_to_log
 
     with plain_errors():
-        run = ready(file, data or [], device, games, size)
+        if as_json and not dry_run:
+            raise CommandError("--json: it says what a --dry-run finds; give both")
+        lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
+        run = ready(file, data or [], device, games, size, lists)
         where = where_to_log(log, run)
         if dry_run:
-            expect(run)
+            say_plan(run, where) if as_json else expect(run)
             return
     raise typer.Exit(play_command(run, where, fresh=fresh))
 
 
 @agents_app.callback()
-def agents(context: typer.Context) -> None:
+def agents(context: typer.Context, as_json: Json = False) -> None:
     """List the agents that are installed."""
     if context.invoked_subcommand is not None:
         return
     from arena.cli.agents import agents_command
 
-    agents_command()
+    agents_command(as_json)
 
 
 @agents_app.command()
-def show(name: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
-    """Show what an agent is and which parameters it takes."""
+def show(
+    name: Annotated[str, typer.Argument(help='A name, or "module:Class".')], as_json: Json = False
+) -> None:
+    """Show what an agent is, what it needs, which parameters it takes, and a scenario that plays it."""
     from arena.cli.agents import show_command
 
     with plain_errors():
-        show_command(name)
+        show_command(name, as_json)
 
 
 @app.command()
-def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+def scenarios(as_json: Json = False) -> None:
+    """List the scenarios that come with the arena."""
+    from arena.cli.scenarios import scenarios_command
+
+    with plain_errors():
+        raise typer.Exit(scenarios_command(as_json))
+
+
+@app.command()
+def check(
+    agent: Annotated[str, typer.Argument(help='NAME or "module:Class", with :KEY=VALUE,... or as a table.')],
+) -> None:
     """Put an agent through the conformance checks."""
     from arena.cli.check import check_command
 
@@ -121,11 +179,11 @@ def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".'
 
 
 @app.command()
-def networks() -> None:
+def networks(as_json: Json = False) -> None:
     """List the networks and the recipes to train them by."""
     from arena.cli.networks import networks_command
 
-    raise typer.Exit(networks_command())
+    raise typer.Exit(networks_command(as_json))
 
 
 @app.command()
@@ -142,6 +200,50 @@ def report(
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))
+
+
+@app.command()
+def runs(log: LogPlace, as_json: Json = False) -> None:
+    """List the runs of a log: what they are, how far they are, and how much was played."""
+    from arena.cli.runs import runs_command
+
+    with plain_errors():
+        raise typer.Exit(runs_command(log, as_json))
+
+
+@app.command()
+def compare(
+    log: LogPlace,
+    a: Annotated[int, typer.Argument(help="A run, by its number in `arena runs`.")],
+    b: Annotated[int, typer.Argument(help="Another run.")],
+    as_json: Json = False,
+) -> None:
+    """Compare two runs, match by match on the same images: what differs, and how much more is won."""
+    from arena.cli.compare import compare_command
+
+    with plain_errors():
+        raise typer.Exit(compare_command(log, a, b, as_json))
+
+
+@app.command()
+def export(
+    log: LogPlace,
+    to: Annotated[Path | None, typer.Option("--out", help="The folder; LOG-export by default.")] = None,
+    run: Annotated[int | None, typer.Option(help="One run alone; all by default.")] = None,
+    form: Annotated[str, typer.Option("--format", help="Of the tables: csv, json or parquet.")] = "csv",
+    table: Annotated[
+        list[str] | None, typer.Option(help="One table alone; may be repeated. All by default.")
+    ] = None,
+    images: Annotated[
+        list[str] | None, typer.Option(help="The final images as png or npz; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files of the same names.")] = False,
+) -> None:
+    """Write a log's tables, and if asked its final images, into a folder."""
+    from arena.cli.export import Wanted, export_command
+
+    with plain_errors():
+        raise typer.Exit(export_command(log, Wanted(to, run, form, table or (), images or (), force)))
 
 
 @app.command()
@@ -204,7 +306,7 @@ def evaluate(
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The figures as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
     from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
@@ -223,13 +325,14 @@ def evaluate(
 def data(
     context: typer.Context,
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
+    as_json: Json = False,
 ) -> None:
     """List the data sets: whether they are found, and where."""
     from arena.cli.data import list_command
 
     if context.invoked_subcommand is None:
         with plain_errors():
-            raise typer.Exit(list_command(data or []))
+            raise typer.Exit(list_command(data or [], as_json))
 
 
 @data_app.command()

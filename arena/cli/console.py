@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
 from rich.console import Console
 
 out = Console()
@@ -13,6 +18,23 @@ INTERRUPTED = 130
 
 class CommandError(Exception):
     """A command that cannot be carried out: one sentence on what was wrong and what is allowed."""
+
+
+def say_json(value: Any) -> None:
+    """JSON for programs. It has no NaN (null here), and no infinity (a text)."""
+    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else str(value)
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from arena.cli.console import INTERRUPTED, CommandError, err, out, say
+from arena.cli.console import INTERRUPTED, CommandError, err, out, say, say_json
 from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
@@ -22,27 +22,35 @@ NOTHING_TO_GET = {
 }
 
 
-def list_command(data: Sequence[Path]) -> int:
+_FOUND = {"yes": "[green]yes[/]", "own": "[green]own[/]", "no": "[yellow]no [/]"}
+
+
+def list_command(data: Sequence[Path], as_json: bool) -> int:
     """List where every data set lies, or what to put where; returns the exit status."""
-    for name in DATASETS:
-        found, where = _whereabouts(name, data)
-        out.print(f"  {found} {escape(f'{name:<14}')} {escape(where)}", highlight=False, soft_wrap=True)
+    places = {name: _whereabouts(name, data) for name in DATASETS}
+    if as_json:
+        say_json([{"name": n, "found": found, "where": where} for n, (found, where) in places.items()])
+        return 0
+    for name, (found, where) in places.items():
+        out.print(
+            f"  {_FOUND[found]} {escape(f'{name:<14}')} {escape(where)}", highlight=False, soft_wrap=True
+        )
     say(f"looked in {', '.join(map(str, search_path(data)))}")
     return 0
 
 
 def _whereabouts(name: str, data: Sequence[Path]) -> tuple[str, str]:
-    """Whether a data set is found, and where, or what to put where."""
+    """Whether a data set is found ("yes", "no", or "own": by its path), and where, or what to put where."""
     source = SOURCES.get(name)
     if source is None:
-        return "[green]yes[/]", "comes with scikit-learn"
+        return "yes", "comes with scikit-learn"
     if not source.places:
-        return "[green]own[/]", f"by its path: {source.advice}"
+        return "own", f"by its path: {source.advice}"
     try:
-        return "[green]yes[/]", str(find(name, source.places, data, ""))
+        return "yes", str(find(name, source.places, data, ""))
     except FileNotFoundError:
         get = f"arena data get {name}; or " if name in DOWNLOADS else ""
-        return "[yellow]no [/]", f"not found: {get}{source.advice}"
+        return "no", f"not found: {get}{source.advice}"
 
 
 def get_command(name: str, to: Path | None) -> int:

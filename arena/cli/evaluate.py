@@ -17,6 +17,7 @@ from rich.table import Table
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
+from arena.cli.agent_words import agent_of
 from arena.cli.console import CommandError, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
@@ -99,7 +100,7 @@ def world_of_words(options: Mapping[str, str | None], defenders: Sequence[str]) 
         raise CommandError(f'--network: data set "{dataset.get("name")}" needs one to be named')
     classifier = _table("network", "network", network or "digits-cnn")
     classifier |= {key: options[key] for key in ("weights", "precision") if options[key] is not None}
-    stacks = {text: build_stack(_parsed("defender", text)) for text in defenders}
+    stacks = {text: build_stack(agent_of("--defender", text)) for text in defenders}
     return EvaluatedWorld(
         _checked(DatasetSpec, dataset, "dataset"),
         _checked(ClassifierSpec, classifier, "classifier"),

@@ -29,15 +29,25 @@ from arena.log import LogError, open_log
 from arena.report import print_results
 from arena.running.runner import Run
 from arena.scenario.jobs import shard_count
+from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
 
 BYTES_PER_ROW = 64
 """Bytes per query in a SQLite log, index included (measured with `make bench`)."""
 
 
-def ready(file: str, data: Sequence[Path], device: str, games: int | None, size: str | None) -> Run:
-    """A scenario ready to be played, in its default or another size."""
-    scenario = read_scenario(file, size)
+def ready(
+    file: str,
+    data: Sequence[Path],
+    device: str,
+    games: int | None,
+    size: str | None,
+    changes: Changes = UNCHANGED,
+) -> Run:
+    """A scenario ready to be played, in its default or another size, with its lists of agents changed."""
+    scenario = read_scenario(file, size, changes)
+    for left_out in scenario.left_out:
+        err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     if games is not None:
         scenario = scenario.with_games(games)
     run = Run(scenario, device=device, data_dirs=data)

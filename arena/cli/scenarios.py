@@ -4,11 +4,43 @@ from __future__ import annotations
 
 import sys
 
-from arena.scenario.files import Scenario, find_scenario, load_scenario
+from rich.markup import escape
+
+from arena.cli.console import err, out, say_json
+from arena.scenario.files import Scenario, find_scenario, load_scenario, packaged_scenarios
+from arena.scenario.lineups import UNCHANGED, Changes
 
 
-def read_scenario(file: str, size: str | None = None) -> Scenario:
-    """A scenario, in its default or another size. Its folder may hold agents and networks; installed modules
-    win over them."""
+def read_scenario(file: str, size: str | None = None, changes: Changes = UNCHANGED) -> Scenario:
+    """A scenario, in its default or another size, with its lists of agents changed. Its folder may hold
+    agents and networks; installed modules win over them."""
     sys.path.append(str(find_scenario(file).absolute().parent))
-    return load_scenario(file, size)
+    return load_scenario(file, size, changes)
+
+
+def scenarios_command(as_json: bool) -> int:
+    """List the packaged scenarios; returns the exit status."""
+    titles = packaged_scenarios()
+    if as_json:
+        say_json([{"name": name, "title": title} for name, title in titles.items()])
+    else:
+        _list(titles)
+    return 0
+
+
+def no_file() -> int:
+    """What `arena play` without a file says; returns the exit status."""
+    out.print("[bold]packaged scenarios[/]")
+    _list(packaged_scenarios())
+    err.print(
+        "name one of them, or a file of your own: arena play quickstart, arena play my_scenario.toml",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return 2
+
+
+def _list(titles: dict[str, str]) -> None:
+    width = max(map(len, titles))
+    for name, title in titles.items():
+        out.print(f"  {escape(f'{name:<{width}}')} {escape(title)}", highlight=False, soft_wrap=True)

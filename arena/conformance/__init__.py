@@ -36,22 +36,33 @@ __all__ = [
 
 
 def iter_checks(
-    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+    agent: Attacker | Defender | type[Attacker] | type[Defender],
+    *,
+    device: str = "cpu",
+    budget: int = BUDGET,
+    patience: float = PATIENCE,
 ) -> Iterator[CheckResult]:
     """Run all checks on an agent of either kind, each as it is asked for.
 
     Args:
+        agent: an instance, or a class, which is made with its default parameters.
         device: where the images lie.
         budget: queries a game of an attacker's longest plays; the many short ones have a quarter of it.
         patience: seconds of processor time that an attacker may take for one move.
     """
+    if isinstance(agent, type):
+        (agent,) = agents_of(agent)
     if isinstance(agent, Attacker):
         return attacker_results(agent, device=device, budget=budget, patience=patience)
     return defender_results(agent, device=device)
 
 
 def run_checks(
-    agent: Attacker | Defender, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+    agent: Attacker | Defender | type[Attacker] | type[Defender],
+    *,
+    device: str = "cpu",
+    budget: int = BUDGET,
+    patience: float = PATIENCE,
 ) -> list[CheckResult]:
     """All of `iter_checks`."""
     return list(iter_checks(agent, device=device, budget=budget, patience=patience))

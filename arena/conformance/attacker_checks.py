@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import cast
 
 from arena.conformance.attacker_trials import BUDGET, FATAL, AttackerSubject, flaw_of_needs
+from arena.conformance.examples import example
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.watched_play import (
@@ -62,16 +64,19 @@ def attacker_results(
 
 
 def check_attacker(
-    attacker: Attacker, *, device: str = "cpu", budget: int = BUDGET, patience: float = PATIENCE
+    attacker: Attacker | type[Attacker],
+    *,
+    device: str = "cpu",
+    budget: int = BUDGET,
+    patience: float = PATIENCE,
 ) -> None:
-    """Run all checks on `attacker`; arguments as for `AttackerSubject`.
+    """Run all checks on `attacker`, or on one of this class; other arguments as for `AttackerSubject`.
 
     Raises:
         ConformanceError: at the first check that fails.
     """
-    raise_first(
-        attacker_results(attacker, device=device, budget=budget, patience=patience), name_of(attacker)
-    )
+    own = cast(Attacker, example("attacker", attacker))
+    raise_first(attacker_results(own, device=device, budget=budget, patience=patience), name_of(own))
 
 
 def _parameters(subject: AttackerSubject) -> None:

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from arena.conformance.defender_trials import (
     number_of,
     rows_of,
 )
+from arena.conformance.examples import example
 from arena.conformance.memory_checks import keeps_to_its_memory, leaves_no_trace, starts_empty
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
@@ -73,13 +75,14 @@ def defender_results(defender: Defender, *, device: str = "cpu") -> Iterator[Che
     return results_of(defender_checks(), DefenderSubject(defender, device=device))
 
 
-def check_defender(defender: Defender, *, device: str = "cpu") -> None:
-    """Run all checks on `defender`; arguments as for `DefenderSubject`.
+def check_defender(defender: Defender | type[Defender], *, device: str = "cpu") -> None:
+    """Run all checks on `defender`, or on one of this class; other arguments as for `DefenderSubject`.
 
     Raises:
         ConformanceError: at the first check that fails.
     """
-    raise_first(defender_results(defender, device=device), name_of(defender))
+    own = cast(Defender, example("defender", defender))
+    raise_first(defender_results(own, device=device), name_of(own))
 
 
 def _parameters(subject: DefenderSubject) -> None:

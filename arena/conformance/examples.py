@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pkgutil
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from arena.conformance.stand_in_agents import NoisyInput, Steps
@@ -33,6 +34,8 @@ def agents_of(spec: Spec) -> list[Attacker | Defender]:
     """
     if isinstance(spec, Attacker | Defender):
         return [spec]
+    if isinstance(spec, type):
+        return [example("defender" if issubclass(spec, Defender) else "attacker", spec)]
     name = spec.get("name") if isinstance(spec, Mapping) else spec
     if not isinstance(name, str):
         raise AgentError(f"an agent must be a name or a table with a name; found {spec!r}")
@@ -52,18 +55,27 @@ def example(kind: Kind, spec: Spec) -> Attacker | Defender:
     build = build_attacker if kind == "attacker" else build_defender
     if isinstance(spec, Attacker | Defender):
         return build(spec)
+    if isinstance(spec, type):
+        inside: dict[str, Any] = _standins(spec, ()) if is_dataclass(spec) else {}
+        whole = inside and len(inside) == sum(p.default == "required" for p in parameters_of(spec))
+        return build(spec(**inside) if whole else spec)
     table: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
-    found = agent_class(kind, table["name"])
+    return build(table | _standins(agent_class(kind, table["name"]), table))
+
+
+def _standins(found: type, given: Collection[str]) -> dict[str, Any]:
+    """Stand-ins for the agents that one of class `found` needs inside and that are not given, by name."""
+    inside: dict[str, Any] = {}
     hints = typing.get_type_hints(found)
     for parameter in parameters_of(found):
-        if parameter.default == "required" and parameter.name not in table:
+        if parameter.default == "required" and parameter.name not in given:
             hint = hints[parameter.name]
             first = (*typing.get_args(hint), None)[0]
             if hint in _STANDINS:
-                table[parameter.name] = _STANDINS[hint]
+                inside[parameter.name] = _STANDINS[hint]
             elif first in _STANDINS:
-                table[parameter.name] = (_STANDINS[first],)
-    return build(table)
+                inside[parameter.name] = (_STANDINS[first],)
+    return inside
 
 
 def _kind_of_class(name: str) -> Kind:

@@ -18,7 +18,7 @@ from arena.game.driver import Host
 from arena.game.driver import drive as run
 from arena.game.referee import longest_volley
 from arena.modes import own_modes
-from arena.players import Attacker
+from arena.players.registry import Spec, build_attacker
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Floats, Ints
@@ -26,7 +26,7 @@ from arena.rules.outcome import Bools, Floats, Ints
 
 @own_modes()
 def drive(
-    attacker: Attacker,
+    attacker: Spec,
     env: BlackBoxVectorEnv,
     *,
     seed: int | None = None,
@@ -40,6 +40,7 @@ def drive(
     keeps no notes, and is left rather than resigned from: such games are `resigned` at its next reset.
 
     Args:
+        attacker: an instance, a class, a name, or a table with a name and parameters.
         env: with autoreset disabled; it is reset here, without a seed.
         seed: of the attacker's draws; None: what `arena.play` derives from the environment's.
         defense, resources: what the attacker knows and owns, as in a match.
@@ -50,12 +51,13 @@ def drive(
     """
     if env.autoreset_mode is not AutoresetMode.DISABLED:
         raise ValueError(f"drive needs autoreset_mode DISABLED; found {env.autoreset_mode.name}")
-    if (unmet := attacker.needs.unmet(env.threat)) is not None:
-        raise ValueError(f"{type(attacker).__name__} cannot play this environment's threat: {unmet}")
+    player = build_attacker(attacker)
+    if (unmet := player.needs.unmet(env.threat)) is not None:
+        raise ValueError(f"{type(player).__name__} cannot play this environment's threat: {unmet}")
     host = EnvHost(env)
     if seed is None:
         seed = draws.derive(int(env.np_random_seed or 0), "attacker", 0)
-    run(attacker, host.seat(seed, defense, resources), host)
+    run(player, host.seat(seed, defense, resources), host)
     return host.returns
 
 

@@ -36,8 +36,8 @@ class EnvOptions(TypedDict, total=False):
     Attributes:
         classifier: a Classifier, or a module or function of images [n,C,H,W] -> logits [n,K], or what a
             scenario file says of one. Default: the digits network that comes with the arena.
-        defender: a Defender, its name, a table with name and parameters, or a sequence of these: a stack,
-            outermost first. Default: no defense.
+        defender: a Defender or its class, its name, a table with name and parameters, or a sequence of these:
+            a stack, outermost first. Default: no defense.
         dataset: a Dataset, or what a scenario file says of one: its `games` are played, its `train` and
             `calibration` prepare the defender. Default: the digits, where no `images` are given.
         images, labels: [N,C,H,W] float in [0,1] and [N], arrays or tensors, to be played instead.

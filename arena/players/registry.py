@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import operator
+import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
@@ -17,8 +19,9 @@ from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 
 Kind = Literal["attacker", "defender"]
-Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender
-"""An agent, or how to make one: a name, "module:Class", or {name = ..., parameters}."""
+Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender | type[Attacker] | type[Defender]
+"""An agent, or how to make one: a name, "module:Class", {name = ..., parameters}, or a class that needs no
+parameters."""
 Agent = TypeVar("Agent", Attacker, Defender)
 
 _STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True)
@@ -53,7 +56,9 @@ def agent_class(kind: Kind, name: str) -> type:
     """
     entries = _entries(kind)
     if name not in entries and ":" not in name:
-        raise AgentError(f'there is no {kind} "{name}"; {near(name, entries)}')
+        other: Kind = "defender" if kind == "attacker" else "attacker"
+        own = f", but {other} {name}" if name in _entries(other) else ""
+        raise AgentError(f'there is no {kind} "{name}"{own}; {near(name, entries)}')
     if name in (clashes := _clashes(kind)):
         both = " and ".join(clashes[name])
         raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
@@ -65,11 +70,16 @@ def agent_class(kind: Kind, name: str) -> type:
     except Exception as error:  # importing runs a plug-in's code, which may raise anything
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
-    if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
-        raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
-    if not is_dataclass(found):
-        raise AgentError(f'{kind} "{name}" must be a dataclass(frozen=True): its fields are its parameters')
-    return found
+    return _class_of(kind, name, found)
+
+
+def missing_parameter(kind: Kind, name: str) -> str | None:
+    """One sentence on the first parameter that an agent cannot be made without, or None if there is none.
+
+    Raises:
+        AgentError: as `agent_class`.
+    """
+    return _missing(agent_class(kind, name), {})
 
 
 def name_of(agent: Attacker | Defender) -> str:
@@ -122,9 +132,20 @@ def parameters_of(found: type) -> list[Parameter]:
     ]
 
 
+def _class_of(kind: Kind, name: str, found: object) -> type:
+    """`found` as the class of an agent of a kind."""
+    if not (isinstance(found, type) and issubclass(found, _BASES[kind])):
+        raise AgentError(f'{kind} "{name}" must be a subclass of {_BASES[kind].__name__}')
+    if not is_dataclass(found):
+        raise AgentError(f'{kind} "{name}" must be a dataclass(frozen=True): its fields are its parameters')
+    return found
+
+
 def _build(kind: Kind, spec: Any) -> Attacker | Defender:
     if isinstance(spec, _BASES[kind]):
-        return typing.cast("Attacker | Defender", spec)
+        return _with_instances(kind, typing.cast("Attacker | Defender", spec))
+    if isinstance(spec, type):
+        return _of_class(kind, spec)
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
@@ -132,14 +153,56 @@ def _build(kind: Kind, spec: Any) -> Attacker | Defender:
     name = spec["name"]
     found = agent_class(kind, name)
     given = {key: value for key, value in spec.items() if key != "name"}
-    hints = typing.get_type_hints(found)
-    allowed = {f.name: f for f in fields(found) if f.init}
+    allowed = [f.name for f in fields(found) if f.init]
     for key in given:
         if key not in allowed:
             raise AgentError(f'{kind} "{name}" has no parameter "{key}"; {near(key, allowed)}')
-    for key, field in allowed.items():
-        if key not in given and _required(field):
-            raise AgentError(f'{kind} "{name}" needs parameter "{key}" ({_type_name(hints[key])})')
+    if (missing := _missing(found, given)) is not None:
+        raise AgentError(f'{kind} "{name}" {missing}')
+    return _made(kind, name, found, given)
+
+
+def _of_class(kind: Kind, spec: type) -> Attacker | Defender:
+    """An agent of a class, with its default parameters."""
+    name = name_of_class(kind, spec)
+    found = _class_of(kind, name, spec)
+    if (missing := _missing(found, {})) is not None:
+        raise AgentError(f'{kind} "{name}" {missing}: give an instance, {spec.__name__}(...), not the class')
+    return _made(kind, name, found, {})
+
+
+def _with_instances(kind: Kind, agent: Attacker | Defender) -> Attacker | Defender:
+    """`agent` with instances in place of the classes among the agents inside it: Wrapper(of=Inner)."""
+    if not is_dataclass(agent):
+        return agent
+    own = {f.name: getattr(agent, f.name) for f in fields(agent) if f.init}
+    inside = {key: value for key, value in own.items() if any(map(_is_agent, _held(value)))}
+    if not inside:
+        return agent
+    hints, name = typing.get_type_hints(type(agent)), name_of(agent)
+    made = {key: _value(kind, name, key, hints[key], value) for key, value in inside.items()}
+    changed = {k: v for k, v in made.items() if any(map(operator.is_not, _held(v), _held(inside[k])))}
+    return typing.cast("Attacker | Defender", replace(agent, **changed)) if changed else agent
+
+
+def _held(value: object) -> Sequence[object]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _is_agent(value: object) -> bool:
+    bases = tuple(_BASES.values())
+    return isinstance(value, bases) or (isinstance(value, type) and issubclass(value, bases))
+
+
+def _missing(found: type, given: Mapping[str, Any]) -> str | None:
+    hints = typing.get_type_hints(found)
+    keys = (f.name for f in fields(found) if f.init and _required(f) and f.name not in given)
+    key = next(keys, None)
+    return None if key is None else f'needs parameter "{key}" ({_type_name(hints[key])})'
+
+
+def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attacker | Defender:
+    hints = typing.get_type_hints(found)
     values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
     try:
         return typing.cast("Attacker | Defender", found(**values))
@@ -149,7 +212,8 @@ def _build(kind: Kind, spec: Any) -> Attacker | Defender:
 
 def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     for inner, base in _BASES.items():
-        if hint is base:
+        optional = isinstance(hint, types.UnionType) and base in typing.get_args(hint) and value is not None
+        if hint is base or optional:
             return _build(inner, value)
         if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
             if not _is_list(value):

@@ -19,6 +19,7 @@ from arena.datasets import DATASETS, DatasetSpec
 from arena.records.pieces import LogLevel
 from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat, parse_epsilon
+from arena.scenario.lineups import ALL
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 
@@ -54,6 +55,13 @@ def _as_written(value: Any) -> Any:
     return Threat.model_validate(value, strict=True) if isinstance(value, dict) else value
 
 
+def _agents(value: Any) -> Any:
+    return (value,) if value == ALL else value
+
+
+Agents = Annotated[tuple[Any, ...], BeforeValidator(_agents), Field(min_length=1)]
+
+
 def _radius(value: Any) -> float:
     return parse_epsilon(value, "a radius")
 
@@ -62,7 +70,8 @@ class Block(BaseModel):
     """The keys of a block, with the top level's as defaults.
 
     Attributes:
-        worlds, threats, attackers, defenders: crossed with each other.
+        worlds, threats, attackers, defenders: crossed with each other. Among agents "all" stands for every
+            registered one that fits.
         games: how many games are played in a match; images are drawn until so many are right.
         shard: how many of the drawn images make a shard.
         repeats: how often the games are replayed, with new seeds for attacker and defender.
@@ -81,8 +90,8 @@ class Block(BaseModel):
     title: str = ""
     worlds: tuple[World, ...] = Field(min_length=1)
     threats: tuple[Annotated[Threat, BeforeValidator(_as_written)], ...] = Field(min_length=1)
-    attackers: tuple[Any, ...] = Field(min_length=1)
-    defenders: tuple[Any, ...] = Field(min_length=1)
+    attackers: Agents
+    defenders: Agents
     games: Count = 100
     shard: Count = 250
     repeats: Count = 1

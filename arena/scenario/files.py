@@ -16,6 +16,7 @@ from pydantic import (
 from arena.messages import fault, near
 from arena.scenario.blocks import Block
 from arena.scenario.errors import ScenarioError
+from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
 from arena.scenario.matches import Match, matches_of
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
@@ -27,6 +28,7 @@ _EXPECTED = {
     "dict_type": "it must be a table",
 }
 _LISTS = {"world": "worlds", "threat": "threats"}
+_AGENTS = ("attackers", "defenders")
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,11 @@ class Scenario:
     """A scenario in one of its sizes.
 
     Attributes:
-        title: including the size.
+        title: including the size, and what a caller changed.
         folder: where relative paths start.
         size: the chosen one, "" for a scenario without sizes.
         sizes: all sizes, the default first.
+        left_out: the agents of "all", and of a caller, that do not play somewhere.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Scenario:
     matches: tuple[Match, ...]
     size: str = ""
     sizes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
 
     def with_games(self, games: int) -> Scenario:
         """The same scenario with `games` games a match."""
@@ -55,20 +59,32 @@ class Scenario:
         return replace(self, matches=matches)
 
 
-def load_scenario(path: str | Path, size: str | None = None) -> Scenario:
-    """Read a scenario file, or one that ships with the project by its name, in its default or another `size`.
+def load_scenario(path: str | Path, size: str | None = None, changes: Changes | None = None) -> Scenario:
+    """Read a scenario file, or one that ships with the project by its name, in its default or another `size`,
+    with the lists of agents as `changes` say.
 
     Raises:
         ScenarioError: if it cannot be read or played.
+        AgentError: if an agent of `changes` cannot be made.
     """
     file = find_scenario(path)
+    table = _read(file)
+    return parse_scenario(table, file.stem, file.parent, str(file), size, changes)
+
+
+def packaged_scenarios() -> dict[str, str]:
+    """The titles of the scenarios that ship with the project, by name."""
+    files = sorted(_PACKAGED.glob("*.toml"))
+    return {file.stem: str(_read(file).get("title", file.stem)) for file in files}
+
+
+def _read(file: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{file} cannot be read: {error}") from error
     except tomllib.TOMLDecodeError as error:
         raise ScenarioError(f"{file} is not valid TOML: {error}") from error
-    return parse_scenario(table, file.stem, file.parent, str(file), size)
 
 
 def find_scenario(path: str | Path) -> Path:
@@ -85,7 +101,12 @@ def find_scenario(path: str | Path) -> Path:
 
 
 def parse_scenario(
-    table: Mapping[str, Any], name: str, folder: Path, source: str, size: str | None = None
+    table: Mapping[str, Any],
+    name: str,
+    folder: Path,
+    source: str,
+    size: str | None = None,
+    changes: Changes | None = None,
 ) -> Scenario:
     """A scenario from a parsed file; `source` names it in errors. All its sizes are checked."""
     top = dict(table)
@@ -100,23 +121,43 @@ def parse_scenario(
     except SizeError as error:
         raise ScenarioError(f"{source}: {error}") from error
     found = {own: _in_one_size(top, blocks, name, folder, source, own) for own in sizes or ("",)}
+    if changes is not None and changes.words:
+        found[chosen] = _in_one_size(top, blocks, name, folder, source, chosen, changes)
     return replace(found[chosen], size=chosen, sizes=sizes)
 
 
 def _in_one_size(
-    top: Mapping[str, Any], blocks: list[Any] | None, name: str, folder: Path, source: str, size: str
+    top: Mapping[str, Any],
+    blocks: list[Any] | None,
+    name: str,
+    folder: Path,
+    source: str,
+    size: str,
+    changes: Changes = UNCHANGED,
 ) -> Scenario:
     words, suffix = in_size(top, size), f" (size {size})" if size else ""
     source += suffix
     title = words.pop("title", name)
     if not isinstance(title, str):
         raise ScenarioError(f"{source}: title: found {title!r}; it must be text")
+    title += suffix + f" ({changes.words})" * bool(changes.words)
     matches: list[Match] = []
+    left_out: list[LeftOut] = []
     for place, own in enumerate(blocks if blocks is not None else [{}]):
         where = "" if blocks is None else f"block {place + 1}: "
         block = _block(merged(words, in_size(own, size)), source, where)
-        matches += matches_of(block, len(matches), f"{source}: {where}")
-    return Scenario(name, title + suffix, folder, tuple(matches))
+        own_matches, own_left_out = matches_of(block, len(matches), source, where, changes)
+        matches += own_matches
+        left_out += own_left_out
+    _check_somebody_plays(matches, left_out, source)
+    return Scenario(name, title, folder, tuple(matches), left_out=tuple(left_out))
+
+
+def _check_somebody_plays(matches: list[Match], left_out: list[LeftOut], source: str) -> None:
+    playing = [side for match in matches for side in (match.attacker, match.defenders)]
+    for out in left_out:
+        if not matches or (out.wanted and out.agent not in playing):
+            raise ScenarioError(f"{source}: {out.place}{out.name} cannot play: {out.why}")
 
 
 def _block(table: dict[str, Any], source: str, where: str) -> Block:
@@ -155,7 +196,10 @@ def _sentence(error: Any, source: str, where: str) -> str:
         if place[:2] == [plural, "0"]:
             place = ([singular] if singular else []) + place[2:]
     key = ".".join(place)
-    sentence = fault(error, _allowed(error["loc"]), _EXPECTED.get(error["type"]))
+    expected = _EXPECTED.get(error["type"])
+    if expected == _EXPECTED["tuple_type"] and key in _AGENTS:
+        expected += f', or "{ALL}"'
+    sentence = fault(error, _allowed(error["loc"]), expected)
     return f"{source}: {where}{f'{key}: ' * bool(key)}{sentence}"
 
 

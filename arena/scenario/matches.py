@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
-from arena.players.registry import AgentError, build_attacker, build_stack, name_of
+from arena.players.registry import name_of
 from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
+from arena.scenario.lineups import Changes, Entrant, LeftOut, lineup
 
 
 @dataclass(frozen=True)
@@ -74,49 +74,89 @@ def agent_name(attacker: Attacker) -> str:
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
 
 
-def matches_of(block: Block, first: int, where: str) -> Iterator[Match]:
-    attackers = [
-        _built(build_attacker, spec, f"{where}attackers {i}: ") for i, spec in enumerate(block.attackers, 1)
-    ]
-    stacks = [
-        _built(build_stack, spec, f"{where}defenders {i}: ") for i, spec in enumerate(block.defenders, 1)
-    ]
-    number = first
-    for place, world in enumerate(block.worlds, 1):
-        here = f"{where}worlds {place}: " if len(block.worlds) > 1 else where
-        for threat in block.threats:
-            for attacker in attackers:
-                for own, at, title in _rules(threat, block, attacker, where):
-                    for stack in stacks:
-                        _check_detector(attacker, stack, where)
-                        yield Match(number, block.title, world, own, attacker, stack, at, block, here, title)
-                        number += 1
+def matches_of(
+    block: Block, first: int, source: str, place: str, changes: Changes
+) -> tuple[list[Match], list[LeftOut]]:
+    """A block's matches, numbered from `first`, and the agents that do not play in it.
+
+    Args:
+        source: the file, for error sentences.
+        place: the block in it.
+
+    Raises:
+        ScenarioError: if an agent that the block names cannot be made, or does not fit.
+        AgentError: if an agent that `changes` name cannot be made.
+    """
+    where = f"{source}: {place}"
+    sides = lineup(block.attackers, block.defenders, changes, source, place)
+    matches: list[Match] = []
+    left_out = sides.left_out
+    for number, world in enumerate(block.worlds, 1):
+        here = f"{where}worlds {number}: " if len(block.worlds) > 1 else where
+        for row, threat in enumerate(block.threats, 1):
+            spot = f"{place}threats {row}: " if len(block.threats) > 1 else place
+            _check_counts(threat, block, where)
+            for attacker in sides.attackers:
+                if not _fits(attacker, threat, where, spot, left_out):
+                    continue
+                for own, at, title in _rules(threat, block, attacker.agent):
+                    for stack in sides.stacks:
+                        if _fit(attacker, stack, where, spot, left_out):
+                            pair = attacker.agent, stack.agent
+                            n = first + len(matches)
+                            matches.append(Match(n, block.title, world, own, *pair, at, block, here, title))
+    return matches, list(dict.fromkeys(left_out))
 
 
-def _rules(
-    threat: Threat, block: Block, attacker: Attacker, where: str
-) -> list[tuple[Threat, tuple[int, ...], str]]:
+def _check_counts(threat: Threat, block: Block, where: str) -> None:
+    beyond = [count for count in block.at if count > threat.budget]
+    if beyond:
+        raise ScenarioError(f"{where}at: found {beyond[0]}; counts go up to the budget {threat.budget}")
+    _check_radii(threat, block, where)
+
+
+def _rules(threat: Threat, block: Block, attacker: Attacker) -> list[tuple[Threat, tuple[int, ...], str]]:
     """The threats and reported counts according to the attacker's budget convention, each with a title.
 
     An attacker whose first queries are not as good as a run with a smaller budget gets a threat for each
     count.
     """
-    if (unmet := attacker.needs.unmet(threat)) is not None:
-        raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play this threat: {unmet}")
-    beyond = [count for count in block.at if count > threat.budget]
-    if beyond:
-        raise ScenarioError(f"{where}at: found {beyond[0]}; counts go up to the budget {threat.budget}")
-    _check_radii(threat, block, where)
     runs = runs_of(attacker, threat, block.at)
     if len(runs) == 1:
         return [(*runs[0], "")]
     return [(own, at, f"{at[-1]:,} {'query' if at == (1,) else 'queries'}") for own, at in runs]
 
 
-def _check_detector(attacker: Attacker, stack: tuple[Defender, ...], where: str) -> None:
-    if (unmet := attacker.needs.unmet_by(stack)) is not None:
-        against = "+".join(name_of(d) for d in stack)
-        raise ScenarioError(f"{where}attacker {agent_name(attacker)} cannot play against {against}: {unmet}")
+def _fits(
+    attacker: Entrant[Attacker], threat: Threat, where: str, spot: str, left_out: list[LeftOut]
+) -> bool:
+    """Whether an attacker can play a threat; one that the file names must."""
+    if (unmet := attacker.agent.needs.unmet(threat)) is None:
+        return True
+    name = f"attacker {agent_name(attacker.agent)}"
+    if attacker.named:
+        raise ScenarioError(f"{where}{name} cannot play this threat: {unmet}")
+    left_out.append(LeftOut(spot, name, unmet, attacker.agent, attacker.wanted))
+    return False
+
+
+def _fit(
+    attacker: Entrant[Attacker],
+    stack: Entrant[tuple[Defender, ...]],
+    where: str,
+    spot: str,
+    left_out: list[LeftOut],
+) -> bool:
+    """Whether an attacker can play against a stack; two that the file names must."""
+    if (unmet := attacker.agent.needs.unmet_by(stack.agent)) is None:
+        return True
+    name = f"attacker {agent_name(attacker.agent)}"
+    against = "+".join(name_of(d) for d in stack.agent)
+    if attacker.named and stack.named:
+        raise ScenarioError(f"{where}{name} cannot play against {against}: {unmet}")
+    out, wanted = (stack.agent, stack.wanted) if stack.wanted else (attacker.agent, attacker.wanted)
+    left_out.append(LeftOut(spot, f"{name} against {against}", unmet, out, wanted))
+    return False
 
 
 def _check_radii(threat: Threat, block: Block, where: str) -> None:
@@ -127,10 +167,3 @@ def _check_radii(threat: Threat, block: Block, where: str) -> None:
     wide = [radius for radius in block.radii if radius > threat.epsilon + TOLERANCE]
     if wide:
         raise ScenarioError(f"{where}radii: found {wide[0]:g}; radii go up to epsilon {threat.epsilon:g}")
-
-
-def _built(build: Any, spec: Any, where: str) -> Any:
-    try:
-        return build(spec)
-    except AgentError as error:
-        raise ScenarioError(f"{where}{error}") from error

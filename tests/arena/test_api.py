@@ -11,6 +11,8 @@ import torch
 
 import arena
 from agents.attackers.adaptive.eot import EOT
+from agents.attackers.score.square import Square
+from agents.defenders.snd import SND
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.threat import Threat
 
@@ -31,6 +33,18 @@ def world():
 
 
 RULES = {"epsilon": 0.15, "budget": 60}
+
+
+def test_classes_play_as_their_instances_do(world):
+    def final(attacker, defender):
+        return arena.play(
+            attacker, defender, classifier=world["model"], **_data(world), threat=RULES
+        ).images.tobytes()
+
+    assert final(Square, SND) == final(Square(), SND()) == final("square", "snd")
+    assert final(EOT(of=Square), [SND]) == final(EOT(of=Square()), SND)
+    with pytest.raises(ValueError, match=r'attacker "eot" needs parameter "of" \(Attacker\): give an inst'):
+        final(EOT, "none")
 
 
 def test_what_is_said_of_the_games_agrees_with_the_model(world):

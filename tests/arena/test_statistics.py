@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import stats  # type: ignore[import-untyped]
 
-from arena.statistics import bootstrap, ece, ece_quantile, median_interval, wilson
+from arena.statistics import (
+    bootstrap,
+    ece,
+    ece_quantile,
+    holm,
+    median_interval,
+    paired_difference,
+    sign_test,
+    wilson,
+)
 
 
 @given(n=st.integers(1, 2000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.9, 0.95, 0.999]))
@@ -201,3 +210,53 @@ def test_values_that_are_not_independent_count_as_their_units() -> None:
 def test_a_median_of_nothing_has_no_interval(given_: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match="a median needs values"):
         median_interval(*given_)
+
+
+def table_of_pairs(both: int, one: int, other: int, neither: int) -> tuple[list[bool], list[bool]]:
+    counts = ((True, True, both), (True, False, one), (False, True, other), (False, False, neither))
+    pairs = [(a, b) for a, b, n in counts for _ in range(n)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def test_a_paired_difference_is_newcombes() -> None:
+    x, y = table_of_pairs(36, 12, 2, 0)  # Newcombe 1998, his first example, method 10
+    assert paired_difference(y, x) == pytest.approx((0.0569, 0.3404), abs=5e-5)
+    assert paired_difference(x, y) == pytest.approx((-0.3404, -0.0569), abs=5e-5)
+
+
+def test_a_paired_difference_holds_as_often_as_promised() -> None:
+    rng = np.random.default_rng(0)
+    for n, p, kept in ((40, 0.3, 0.5), (100, 0.7, 0.8)):
+        held = []
+        for _ in range(1000):
+            x = rng.random(n) < p
+            y = np.where(rng.random(n) < kept, x, rng.random(n) < p + 0.1)
+            low, high = paired_difference(x, y)
+            held.append(low <= 0.1 * (1 - kept) <= high)
+        assert np.mean(held) > 0.935
+
+
+def test_equal_pairs_leave_room_for_a_difference_and_shares_are_pairs_too() -> None:
+    x = np.arange(50) < 25
+    low, high = paired_difference(x, x)
+    assert -0.06 < low < -0.01 and 0.01 < high < 0.06
+    shares = np.linspace(0, 1, 50)
+    low, high = paired_difference(shares, np.clip(shares + 0.1, 0, 1))
+    assert low < (np.clip(shares + 0.1, 0, 1) - shares).mean() < high
+    assert paired_difference([0.0], [1.0]) == pytest.approx(paired_difference([False], [True]))
+    for given_ in (([], []), ([0.5], [0.5, 0.1]), ([1.5], [0.5])):
+        with pytest.raises(ValueError, match="pair"):
+            paired_difference(*given_)
+
+
+@given(more=st.integers(0, 300), less=st.integers(0, 300))
+def test_a_sign_test_is_the_exact_binomial_test(more: int, less: int) -> None:
+    expected = stats.binomtest(more, more + less).pvalue if more + less else 1.0
+    assert sign_test(more, less) == pytest.approx(expected, rel=1e-9)
+    assert sign_test(less, more) == sign_test(more, less)
+
+
+def test_p_values_are_adjusted_as_holm_says() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,74 @@ def test_dry_run_says_what_to_expect_and_plays_nothing(scenario: Path) -> None:
     assert not Path("runs").exists()
 
 
+def test_a_dry_run_is_said_as_json(scenario: Path) -> None:
+    words = ("--dry-run", "--json", "--games", "30", "--add-attacker", "all", "--defender", "snd:sigma=0.05")
+    result = CliRunner().invoke(app, ["play", str(scenario), *words], catch_exceptions=False)
+    plan = json.loads(result.stdout)
+    assert plan["title"] == "Small (attackers and defenders changed)"
+    assert plan["queries"] == sum(m["queries"] for m in plan["matches"])
+    square = plan["matches"][0]
+    assert (square["attacker"]["p"], square["queries"], square["shards"]) == (0.3, 600, 1)
+    assert {m["defenders"][0]["sigma"] for m in plan["matches"]} == {0.05}
+    whys = {out["name"]: out["why"] for out in plan["left_out"]}
+    assert whys["attacker eot"] == 'it needs parameter "of" (Attacker)'
+    assert "left out: attacker eot: it needs parameter" in result.stderr
+    assert not Path("runs").exists()
+
+
+def test_agents_of_the_command_line_play_in_place_of_the_files_or_beside_them(scenario: Path) -> None:
+    words = ("play", str(scenario), "--device", "cpu", "--games", "3", "--defender", "none")
+    code, said = arena(*words, "--attacker", "square:p=0.2")
+    assert code == 0
+    assert "Small (attackers and defenders changed)" in said and "random-search" not in said
+    code, said = arena(*words, "--add-attacker", "rays")
+    assert code == 0
+    assert "random-search" in said and "rays" in said and "snd" not in said
+
+
+def test_play_without_a_file_lists_the_packaged_scenarios() -> None:
+    code, said = arena("play")
+    assert code == 2
+    assert "quickstart         Quickstart: score-based attackers on digits\n" in said
+    assert "arena play quickstart" in said
+    code, listed = arena("scenarios", "--json")
+    assert code == 0
+    titles = {row["name"]: row["title"] for row in json.loads(listed)}
+    assert titles["mnist"] == "Score-based attackers on MNIST"
+    assert all(f"  {name}" in said for name in titles)
+
+
+def test_the_version_is_said() -> None:
+    assert arena("--version") == (0, f"blackbox-arena {version('blackbox-arena')}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("paly",), "play"),
+        (("agents", "shwo", "square"), "show"),
+        (("play", "quickstart", "--devise", "cpu"), "--device"),
+        (("play", "quikstart"), "quickstart"),
+        (("play", "quickstart", "--attacker", "sqare"), "square"),
+        (("play", "quickstart", "--defender", "sdn:sigma=0.1"), "snd"),
+        (("play", "quickstart", "--attacker", "square:rescle=true"), "rescale"),
+        (("data", "get", "minst"), "mnist"),
+    ],
+)
+def test_a_misspelt_word_gets_the_one_that_was_meant(words: tuple[str, ...], meant: str) -> None:
+    code, said = arena(*words)
+    assert code == 2
+    assert re.search(rf"(did you mean|Did you mean|options?:) ?[\"']?{meant}", said)
+
+
+def test_networks_and_data_are_listed_for_programs() -> None:
+    listed = json.loads(arena("networks", "--json")[1])
+    digits = next(row for row in listed["networks"] if row["name"] == "digits-cnn")
+    assert digits["shape"] == [1, 8, 8] and digits["packaged_weights"] and digits["weights"] > 1000
+    found = {row["name"]: row["found"] for row in json.loads(arena("data", "--json")[1])}
+    assert found["digits"] == "yes" and found["npz"] == "own"
+
+
 def test_agents_are_listed_and_shown() -> None:
     code, said = arena("agents")
     assert code == 0
@@ -103,6 +174,9 @@ def test_check_puts_an_agent_through_the_checks() -> None:
         (("play", "small.toml", "--device", "gpu"), 'there is no device "gpu" here'),
         (("play", "small.toml", "--games", "9999"), "games: found 9999; classifier digits-cnn gets"),
         (("play", "small.toml", "--log", "small.toml"), "small.toml"),
+        (("play", "small.toml", "--json"), "--json: it says what a --dry-run finds; give both"),
+        (("play", "small.toml", "--attacker", "cgba"), 'attacker cgba cannot play: it plays norm "l2"'),
+        (("play", "small.toml", "--attacker", "square=3"), "--attacker: found 'square=3'; it must be NAME"),
         (("play", "small.toml", "--log", ""), "--log: found ''; it must be a path or a database URL"),
         (
             ("play", "small.toml", "--log", "small.toml/x.db"),

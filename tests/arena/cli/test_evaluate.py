@@ -130,7 +130,7 @@ def test_no_accuracy_is_claimed_of_other_images(tmp_path: Path) -> None:
         (("--split", "games+games"), "--split: found games+games; each split counts once"),
         (("--device", "gpu"), 'there is no device "gpu" here'),
         (("--defender", "snt"), 'did you mean "snd"'),
-        (("--defender", "{name"), "--defender: '{name' is not valid JSON"),
+        (("--defender", "{name"), "--defender: '{name' is neither valid TOML nor valid JSON"),
         (("--network", "[1]"), "--network: found '[1]'; it must be a name or a JSON table"),
         (
             ("--network", '{"netwrk": "x"}'),

@@ -109,7 +109,7 @@ def test_the_match_s_endings_are_the_environment_s(ground, new_tape):
     env = BlackBoxVectorEnv(
         num_envs=30, autoreset_mode="Disabled", listener=of_env, **ground.options(**rules)
     )
-    returns = drive(Scatter(), env)
+    returns = drive(Scatter, env)  # a class does, too
     (whole,) = of_match.endings
     by_key = {}
     for rows in of_env.endings:

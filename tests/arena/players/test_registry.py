@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import pytest
@@ -54,6 +55,52 @@ def test_a_name_and_its_class_are_each_others_inverse():
     for name in ("none", "snd", "rnd"):
         assert name_of(build_defender(name)) == name
     assert name_of(Toy(1.0)) == f"{__name__}:Toy"
+
+
+@dataclass(frozen=True)
+class Plain(Attacker):
+    size: float = 2.0
+
+    def play(self, games: Games) -> Play:
+        yield from ()
+
+
+@dataclass(frozen=True)
+class Around(Attacker):
+    of: Attacker
+    others: tuple[Attacker, ...] = ()
+
+    def play(self, games: Games) -> Play:
+        yield from ()
+
+
+def test_a_class_stands_for_its_instance_with_default_parameters_inside_wrappers_too():
+    assert build_attacker(Plain) == Plain()
+    assert build_attacker({"name": "eot", "of": Plain}).of == Plain()
+    assert build_attacker(Around(of=Plain, others=(Plain, Plain(1.0)))) == Around(
+        Plain(), (Plain(), Plain(1.0))
+    )
+    assert build_attacker(Around(of=Around(of=Plain))) == Around(Around(Plain()))
+    none, snd = (type(build_defender(name)) for name in ("none", "snd"))
+    assert build_stack(snd) == (snd(),)
+    assert build_stack([snd, none]) == (snd(), none())
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        (
+            Around,
+            f'attacker "{__name__}:Around" needs parameter "of" (Attacker): give an instance, Around',
+        ),
+        (int, 'attacker "builtins:int" must be a subclass of Attacker'),
+        (Bare, "must be a dataclass(frozen=True)"),
+        (Around(of=Toy), 'Toy" needs parameter "size" (float): give an instance, Toy(...), not the class'),  # type: ignore[arg-type]
+    ],
+)
+def test_a_class_that_cannot_stand_for_an_instance_is_told(spec, said):
+    with pytest.raises(AgentError, match=re.escape(said)):
+        build_attacker(spec)
 
 
 def test_parameters_are_given_by_name_and_wrappers_take_agents():

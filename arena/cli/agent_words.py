@@ -1,0 +1,97 @@
+"""Agents as the command line writes them: `square`, `square:p=0.3`, or a table in TOML or JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from arena.cli.console import CommandError
+from arena.scenario.lineups import Changes
+
+_WITH_PARAMETERS = re.compile(r"(?P<name>[^={\[]+?):\s*(?P<rest>\w+\s*=.*)", re.S)
+_FORMS = "NAME, NAME:KEY=VALUE,... or a table such as '{ name = \"NAME\", KEY = VALUE }'"
+
+
+def agent_of(option: str, text: str) -> Any:
+    """What a scenario would hold for an agent or a stack of them.
+
+    Args:
+        option: whose value `text` is, for error sentences.
+
+    Raises:
+        CommandError: if it is in none of these forms.
+    """
+    text = text.strip()
+    if text.startswith(("{", "[")):
+        return _table(option, text)
+    if (found := _WITH_PARAMETERS.fullmatch(text)) is None:
+        if not text or "=" in text:
+            raise CommandError(f"{option}: found {text!r}; it must be {_FORMS}")
+        return text
+    table: dict[str, Any] = {"name": found["name"].strip()}
+    for part in _parts(found["rest"]):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not (re.fullmatch(r"\w+", key) and equals and value) or key in table:
+            raise CommandError(f"{option}: found {part.strip()!r} in {text!r}; it must be {_FORMS}")
+        table[key] = _value(value)
+    return table
+
+
+def changes(
+    attackers: Sequence[str],
+    defenders: Sequence[str],
+    more_attackers: Sequence[str],
+    more_defenders: Sequence[str],
+) -> Changes:
+    """What `--attacker`, `--defender`, `--add-attacker` and `--add-defender` change in a scenario's lists."""
+    return Changes(
+        tuple(agent_of("--attacker", text) for text in attackers) or None,
+        tuple(agent_of("--defender", text) for text in defenders) or None,
+        tuple(agent_of("--add-attacker", text) for text in more_attackers),
+        tuple(agent_of("--add-defender", text) for text in more_defenders),
+    )
+
+
+def _table(option: str, text: str) -> Any:
+    """A table or list in JSON or, on one line, in TOML."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        pass
+    try:
+        return tomllib.loads(f"agent = {text}")["agent"]
+    except tomllib.TOMLDecodeError as error:
+        raise CommandError(f"{option}: {text!r} is neither valid TOML nor valid JSON: {error}") from error
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What stands between the commas that no bracket or quotation mark encloses."""
+    depth, quote, start = 0, "", 0
+    for place, letter in enumerate(text):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'":
+            quote = letter
+        elif letter in "[{":
+            depth += 1
+        elif letter in "]}":
+            depth -= 1
+        elif letter == "," and depth == 0:
+            yield text[start:place]
+            start = place + 1
+    yield text[start:]
+
+
+def _value(text: str) -> Any:
+    """A value in TOML or JSON, or else a word: `loss=margin`, `of=square`."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
