@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from arena.classifiers.devices import exact_arithmetic, resolve_device
+from arena.classifiers.devices import resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.datasets.own_arrays import read_split
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.stack import prepare
+from arena.modes import own_modes
 from arena.notebook.calls import new_call, run_info
 from arena.notebook.entrants import one_attacker, one_stack, several
 from arena.notebook.fixtures import Entrant, fixtures
@@ -21,11 +20,13 @@ from arena.notebook.ground import Ground, Model, Pair, check_counts, data_of, gr
 from arena.notebook.playing import play_fixtures
 from arena.notebook.result import Result
 from arena.notebook.results import Results
+from arena.notebook.warning import warn_caller
 from arena.players.registry import Spec, build_stack
 from arena.records.match_record import BROKEN
 from arena.rules.threat import Threat
 
 
+@own_modes()
 @computing_threads(1)
 def evaluate(
     classifier: Model,
@@ -56,7 +57,6 @@ def evaluate(
         ValueError: if classifier, defender, images and labels do not fit together; the sentence says what is
             wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     check_counts(batch=1 if batch is None else batch)
     split = read_split(images, labels)
@@ -65,6 +65,7 @@ def evaluate(
     return Evaluation(base, split, seed=seed).of(stack, cost=cost)
 
 
+@own_modes()
 @computing_threads(1)
 def play(
     attacker: Spec,
@@ -130,6 +131,7 @@ def play(
     return _played(on, *sides, threat=threat, at=at, targets=targets, log=log)[0]
 
 
+@own_modes()
 @computing_threads(1)
 def play_all(
     attackers: Sequence[Spec] | Mapping[str, Spec],
@@ -217,8 +219,4 @@ def _warn_of_failure(result: Result) -> None:
         return
     counted = " and ".join(f"{n} in {reason}" for reason, n in broken.items())
     first = f"; the first: {result.first_error}" if result.first_error else ""
-    text = f"{result.name}: of {int(result.played.sum())} games ended {counted}{first}"
-    frame, level = sys._getframe(1), 2
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] in ("arena", "contextlib"):
-        frame, level = frame.f_back, level + 1  # type: ignore[assignment]
-    warnings.warn(text, UserWarning, stacklevel=level)
+    warn_caller(f"{result.name}: of {int(result.played.sum())} games ended {counted}{first}")

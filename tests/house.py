@@ -14,6 +14,7 @@ FLOORS = (
     "draws",
     "statistics",
     "messages",
+    "modes",
     "provenance",
     "rules",
     "datasets",

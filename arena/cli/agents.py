@@ -59,7 +59,10 @@ def show_command(name: str, as_json: bool) -> None:
     for p in parameters:
         line = f"{p.name}: {p.type} = {p.default}{inherited(found, kind, p.name)}"
         out.print(f"  {escape(line)}", highlight=False, soft_wrap=True)
-    if agent is not None:
+    if agent is None:
+        required = ", ".join(p.name for p in parameters if p.default == "required")
+        say(f"\nwhat it is and needs cannot be shown without its required parameters: {required}")
+    else:
         _show_words(agent)
     if scenario:
         out.print("\n[bold]in a scenario[/]")

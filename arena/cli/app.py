@@ -168,7 +168,9 @@ def scenarios(as_json: Json = False) -> None:
 
 
 @app.command()
-def check(agent: Annotated[str, typer.Argument(help='A name, or "module:Class".')]) -> None:
+def check(
+    agent: Annotated[str, typer.Argument(help='NAME or "module:Class", with :KEY=VALUE,... or as a table.')],
+) -> None:
     """Put an agent through the conformance checks."""
     from arena.cli.check import check_command
 

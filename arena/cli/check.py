@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich.markup import escape
 
+from arena.cli.agent_words import agent_of
 from arena.cli.console import out
 from arena.conformance import agents_of, iter_checks
 
@@ -12,7 +13,7 @@ def check_command(agent: str) -> int:
     """Put an agent through the conformance checks; returns the exit status."""
     failed = 0
     colours = {"passed": "green", "failed": "red", "skipped": "yellow"}
-    for subject in agents_of(agent):
+    for subject in agents_of(agent_of("AGENT", agent)):
         out.print(f"[bold]{escape(agent)}[/] {escape(repr(subject))}", highlight=False, soft_wrap=True)
         for outcome in iter_checks(subject):
             failed += outcome.verdict == "failed"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.threads import computing_threads
+from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
 from arena.players.response import Response
 
@@ -49,6 +50,7 @@ class Stack:
         return any(d.memory != "none" for d in self.defenders)
 
 
+@own_modes()
 @computing_threads(1)
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
     """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.

@@ -78,6 +78,9 @@ def fixtures(
     goal = draw_targets(rules, on.label, on.key, on.base.classes, on.seed)
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
     prepared = [prepare(on.base, _defenders(entrant), on.data) for entrant in stacks]
+    if any(player.needs.knowledge == "weights" for player in players if isinstance(player, Attacker)):
+        for stack in prepared:
+            stack.base.require_gradients()
     originals = quantise(on.x, rules.quantisation)
     common = _common(on, originals, fingerprint)
     found: list[Fixture] = []

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.game.openings import ResourcePool
+from arena.notebook.warning import warn_caller
 
 Pair = tuple[Any, Any]
 Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
@@ -83,7 +84,6 @@ def ground(
     Raises:
         ValueError: if they do not fit together; the sentence says what is wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     check_counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     x = read_images(images).to(where)
@@ -96,7 +96,11 @@ def ground(
 
 def wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
     """The classifier, which answers as many classes as the labels need."""
-    base = sized(Classifier.of(classifier, sample=x[:1], device=device), batch)
+    base = Classifier.of(classifier, sample=x[:1], device=device)
+    if not isinstance(classifier, Classifier):
+        for remark in base.remarks:
+            warn_caller(remark)
+    base = sized(base, batch)
     if int(y.max()) >= base.classes:
         raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
     return base

@@ -68,6 +68,24 @@ def test_a_defender_is_said_in_words() -> None:
     assert "random    yes: another draw" in said("agents", "show", "snd")
 
 
+def test_an_agent_that_needs_more_than_agents_is_shown_without(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_sized_noise.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from arena.players import Defender\n"
+        "@dataclass(frozen=True)\n"
+        "class Sized(Defender):\n"
+        "    sigma: float\n"
+    )
+    text = said("agents", "show", "my_sized_noise:Sized")
+    assert "sigma: float = required" in text
+    assert "cannot be shown without its required parameters: sigma" in text
+    told = json.loads(said("agents", "show", "my_sized_noise:Sized", "--json"))
+    assert told["scenario"] is None and "random" not in told
+
+
 def test_programs_read_it_as_json() -> None:
     listed = json.loads(said("agents", "--json"))
     assert {(row["kind"], row["name"]) for row in listed} == {*ALL}

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from arena.conformance import agents_of, example
+from arena.conformance import (
+    Check,
+    agents_of,
+    check_attacker,
+    check_defender,
+    example,
+    run_checks,
+)
 from arena.conformance.stand_in_agents import NoisyInput, Steps
 from arena.players import Attacker, Defender, Games, Play, registry
 from arena.players.registry import AgentError
@@ -41,6 +50,23 @@ def test_a_class_is_made_with_its_defaults_and_with_stand_ins_inside() -> None:
         agents_of(Needy)
     with pytest.raises(AgentError, match="must be a subclass of Attacker"):
         agents_of(NoAgent)  # type: ignore[arg-type]
+
+
+def test_the_checks_take_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    one = [Check("seen", "is seen", lambda subject: seen.append(subject))]
+    monkeypatch.setattr(sys.modules["arena.conformance.attacker_checks"], "attacker_checks", lambda: one)
+    monkeypatch.setattr(sys.modules["arena.conformance.defender_checks"], "defender_checks", lambda: one)
+    check_attacker(Steps)
+    check_attacker(Around)
+    check_defender(NoisyInput)
+    assert [outcome.verdict for outcome in run_checks(Steps)] == ["passed"]
+    subjects: list[Any] = seen
+    assert subjects[0].attacker == subjects[3].attacker == Steps()
+    assert subjects[1].attacker == Around(Steps(), (NoisyInput(),))
+    assert subjects[2].defender == NoisyInput()
+    with pytest.raises(AgentError, match="give an instance, Needy"):
+        check_defender(Needy)
 
 
 def test_a_registered_name_is_looked_up_in_both_kinds() -> None:

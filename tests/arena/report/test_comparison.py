@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from arena.log import questions
+from arena.report import comparison
 from arena.report.comparison import compare, matched
 from arena.report.summary import read_run
 
@@ -118,8 +122,6 @@ def test_couples_agree_in_as_much_as_they_can(hand, game, threat):
     for run, side in zip((one, other), sides, strict=True):
         for number, changes in enumerate(side):
             hand.match(run, won(game, 0), number=number, **changes)
-    from arena.log import questions
-
     mine, yours = (questions.matches(hand.log, run) for run in (one, other))
     couples, only_one, only_other = matched(mine, yours)
     assert [(a.info.number, b.info.number) for a, b in couples] == [(1, 0)]
@@ -136,3 +138,13 @@ def test_matches_on_other_data_are_no_counterparts(hand, game):
     hand.match(other, won(game, 0), dataset_sha="another")
     found = compared(hand, one, other)
     assert not found.pairs and len(found.only_one) == len(found.only_other) == 1
+
+
+def test_again_is_compared_where_every_game_was_asked_again(hand, game):
+    run = hand.run()
+    hand.match(run, won(game, 0), lost(game, 1))
+    (match,) = questions.matches(hand.log, run)
+    games = questions.outcomes(hand.log, match.id)
+    assert "again" not in comparison._values(hand.log, match, games, np.arange(2), 10)
+    asked = replace(games, again=np.array([0.0, 1.0]))
+    assert comparison._values(hand.log, match, asked, np.arange(2), 10)["again"].tolist() == [0, 1]
