@@ -111,24 +111,12 @@ def play(
         LogError: if the log cannot be written.
 
     Warns:
-        UserWarning: if the attacker's code failed in a game.
+        UserWarning: if the attacker's code failed in a game, or the classifier looks wrong.
     """
     sides = ([one_attacker(attacker)], [one_stack(defender)])
-    on = ground(
-        classifier,
-        images,
-        labels,
-        train=train,
-        calibration=calibration,
-        resources=resources,
-        votes=votes,
-        seed=seed,
-        shard=shard,
-        device=device,
-        batch=batch,
-        keep_rows=keep_rows,
-    )
-    return _played(on, *sides, threat=threat, at=at, targets=targets, log=log)[0]
+    data = data_of(train=train, calibration=calibration, resources=resources)
+    on = ground(classifier, images, labels, data, device, batch, votes=votes, seed=seed, shard=shard)
+    return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
 
 
 @own_modes()
@@ -163,21 +151,9 @@ def play_all(
     Other arguments and errors are those of `play`; a log gets one run with all matches.
     """
     sides = (several("attackers", attackers), several("defenders", defenders))
-    on = ground(
-        classifier,
-        images,
-        labels,
-        train=train,
-        calibration=calibration,
-        resources=resources,
-        votes=votes,
-        seed=seed,
-        shard=shard,
-        device=device,
-        batch=batch,
-        keep_rows=keep_rows,
-    )
-    return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log))
+    data = data_of(train=train, calibration=calibration, resources=resources)
+    on = ground(classifier, images, labels, data, device, batch, votes=votes, seed=seed, shard=shard)
+    return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 
 def _played(
@@ -189,6 +165,7 @@ def _played(
     at: Sequence[int],
     targets: Any,
     log: str | Path | None,
+    keep_rows: bool,
 ) -> list[Result]:
     """Every attacker against every stack, attacker by attacker."""
     call = new_call()
@@ -196,12 +173,12 @@ def _played(
     title = f"{_titles(attackers)} against {_titles(stacks)}"
     run = run_info(call, title, found, on)
     if log is None:
-        records = play_fixtures(found, on, run, None)
+        records = play_fixtures(found, on, run, None, keep_rows)
     else:
         from arena.notebook.keeping import kept  # only here: a log brings its libraries
 
-        with kept(log, run, on.keep_rows) as book:
-            records = play_fixtures(found, on, run, book)
+        with kept(log, run, keep_rows) as book:
+            records = play_fixtures(found, on, run, book, keep_rows)
     results = [Result(**vars(record)) for record in records]
     for result in results:
         _warn_of_failure(result)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.datasets.own_arrays import read_labels
@@ -38,7 +40,7 @@ class Fixture:
 
     Attributes:
         openings: all games.
-        originals: [G,C,H,W] the clean images as the service gets them, on the device.
+        originals: [G,C,H,W] the clean images as the service gets them.
         last: whether it is the one with the attacker's largest budget.
     """
 
@@ -46,7 +48,7 @@ class Fixture:
     attacker: Attacker
     stack: Stack
     openings: Openings
-    originals: Tensor
+    originals: NDArray[np.float32]
     last: bool
 
 
@@ -69,23 +71,21 @@ def fixtures(
     """
     rules = parse_threat(threat)
     _check_at(at, rules)
-    players = [entrant.agents[0] for entrant in attackers]
+    players = [agent for entrant in attackers for agent in entrant.agents if isinstance(agent, Attacker)]
     for player in players:
-        assert isinstance(player, Attacker)
         _check(player, rules, stacks)
     if (rules.resources.images or rules.resources.starts) and on.pool.split is None:
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
     goal = draw_targets(rules, on.label, on.key, on.base.classes, on.seed)
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
     prepared = [prepare(on.base, _defenders(entrant), on.data) for entrant in stacks]
-    if any(player.needs.knowledge == "weights" for player in players if isinstance(player, Attacker)):
+    if any(player.needs.knowledge == "weights" for player in players):
         for stack in prepared:
             stack.base.require_gradients()
-    originals = quantise(on.x, rules.quantisation)
+    originals = quantise(on.x, rules.quantisation).cpu().numpy()
     common = _common(on, originals, fingerprint)
     found: list[Fixture] = []
     for entrant, player in zip(attackers, players, strict=True):
-        assert isinstance(player, Attacker)
         runs = runs_of(player, rules, [int(count) for count in at])
         for side, stack in zip(stacks, prepared, strict=True):
             for own, counts in runs:
@@ -138,10 +138,10 @@ def _defenders(entrant: Entrant) -> list[Defender]:
     return [agent for agent in entrant.agents if isinstance(agent, Defender)]
 
 
-def _common(on: Ground, originals: Tensor, fingerprint: str) -> dict[str, Any]:
+def _common(on: Ground, originals: NDArray[np.float32], fingerprint: str) -> dict[str, Any]:
     """What all matches share, by fields of `MatchInfo`."""
     _, channels, height, width = on.x.shape
-    dataset = image_set(originals.cpu().numpy(), on.label.cpu().numpy())
+    dataset = image_set(originals, on.label.cpu().numpy())
     return {
         "fingerprint": fingerprint,
         "classifier": on.base.title,

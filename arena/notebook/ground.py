@@ -45,7 +45,6 @@ class Ground:
         pool: the attackers' own images.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
-        keep_rows: whether results keep every charged query.
     """
 
     base: Classifier
@@ -56,7 +55,6 @@ class Ground:
     votes: int
     seed: int
     shard: int
-    keep_rows: bool
 
     @property
     def key(self) -> Tensor:
@@ -68,16 +66,13 @@ def ground(
     classifier: Model,
     images: Any,
     labels: Any,
+    data: Data,
+    device: str,
+    batch: int | None,
     *,
-    train: Pair | None,
-    calibration: Pair | None,
-    resources: Pair | None,
     votes: int,
     seed: int,
     shard: int,
-    device: str,
-    batch: int | None,
-    keep_rows: bool,
 ) -> Ground:
     """Read and check what `arena.play` was given; arguments as there.
 
@@ -89,9 +84,8 @@ def ground(
     x = read_images(images).to(where)
     y = read_labels(labels, len(x)).to(where)
     base = wrapped(classifier, x, y, where, batch)
-    data = data_of(train=train, calibration=calibration, resources=resources)
     pool = ResourcePool(data.given.get("resources"), base)
-    return Ground(base, x, y, data, pool, votes, seed, shard, keep_rows)
+    return Ground(base, x, y, data, pool, votes, seed, shard)
 
 
 def wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:

@@ -35,6 +35,7 @@ def write_image_set(path: Path, images: NDArray[np.float32], labels: Ints) -> di
 
 
 def _filled(images: NDArray[np.float32], labels: Ints) -> tuple[NDArray[np.float32], Ints]:
-    more = max(0, LEAST - len(images))
+    if (more := LEAST - len(images)) <= 0:
+        return images, labels.astype(np.int64)
     x = np.concatenate([images, np.repeat(images[:1], more, axis=0)])
     return x, np.concatenate([labels, np.repeat(labels[:1], more)]).astype(np.int64)

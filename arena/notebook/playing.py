@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from arena.game.openings import draw_resources
 from arena.game.shard import Job, play_shard, seed_of
@@ -28,14 +29,20 @@ class Book(Protocol):
     def shard(self, info: MatchInfo, number: int, keys: Ints) -> AbstractContextManager[Recorder]: ...
 
 
-def play_fixtures(found: Sequence[Fixture], on: Ground, run: RunInfo, book: Book | None) -> list[MatchRecord]:
+def play_fixtures(
+    found: Sequence[Fixture], on: Ground, run: RunInfo, book: Book | None, keep_rows: bool
+) -> list[MatchRecord]:
     """The records of the matches, in order; those of an attacker's smaller budgets within that of its
-    largest."""
-    level: LogLevel = "queries" if on.keep_rows else run.level if book is not None else "games"
+    largest.
+
+    Args:
+        keep_rows: whether records keep every charged query.
+    """
+    level: LogLevel = "queries" if keep_rows else run.level if book is not None else "games"
     records: list[MatchRecord] = []
     shorter: list[MatchRecord] = []
     for fixture in found:
-        record = _play(fixture, on, run, book, level)
+        record = _play(fixture, on, run, book, level, _Tape(keep_rows))
         if not fixture.last:
             shorter.append(record)
             continue
@@ -46,8 +53,10 @@ def play_fixtures(found: Sequence[Fixture], on: Ground, run: RunInfo, book: Book
     return records
 
 
-def _play(fixture: Fixture, on: Ground, run: RunInfo, book: Book | None, level: LogLevel) -> MatchRecord:
-    tape, info, openings = _Tape(on.keep_rows), fixture.info, fixture.openings
+def _play(
+    fixture: Fixture, on: Ground, run: RunInfo, book: Book | None, level: LogLevel, tape: _Tape
+) -> MatchRecord:
+    info, openings = fixture.info, fixture.openings
     for number, first in enumerate(range(0, len(openings), on.shard)):
         part = openings[first : first + on.shard]
         job = Job(
@@ -66,7 +75,7 @@ def _play(fixture: Fixture, on: Ground, run: RunInfo, book: Book | None, level: 
         keys = part.key.cpu().numpy()
         with nullcontext() if book is None else book.shard(info, number, keys) as written:
             play_shard(job, tape if written is None else _Both(tape, written))
-    return tape.record_of(info, run, fixture.originals.cpu().numpy())
+    return tape.record_of(info, run, fixture.originals)
 
 
 class _Both:
@@ -107,9 +116,7 @@ class _Tape:
         for purpose, counts in purposes.items():
             self.purposes[purpose] = self.purposes.get(purpose, 0) + counts
 
-    def record_of(
-        self, info: MatchInfo, run: RunInfo, originals: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-    ) -> MatchRecord:
+    def record_of(self, info: MatchInfo, run: RunInfo, originals: NDArray[np.float32]) -> MatchRecord:
         games = join_games(self.games)
         by_count: dict[int, list[MarkRows]] = {}
         for rows in self.mark_rows:

@@ -67,7 +67,9 @@ def read(path: str | Path, kind: type[Record]) -> list[Record]:
 
 def _pack(record: MatchRecord, prefix: str, arrays: Arrays) -> dict[str, Any]:
     """A match as JSON values; its arrays are added under names that begin with `prefix`."""
-    arrays[f"{prefix}originals"] = record.originals
+    same = (name for name, array in arrays.items() if array is record.originals)
+    originals = next(same, f"{prefix}originals")
+    arrays[originals] = record.originals
     _add(arrays, f"{prefix}games.", record.games, ("reason",))
     for at, rows in record.marks.items():
         _add(arrays, f"{prefix}marks.{at}.", rows, ("at",))
@@ -77,6 +79,7 @@ def _pack(record: MatchRecord, prefix: str, arrays: Arrays) -> dict[str, Any]:
     return {
         "match": {**vars(record.match), "threat": record.match.threat.model_dump(mode="json")},
         "run": asdict(record.run),
+        "originals": originals,
         "reason": record.games.reason,
         "marks": list(record.marks),
         "rows": [[rows.purpose, len(rows)] for rows in record.rows],
@@ -105,7 +108,7 @@ def _unpack(about: Mapping[str, Any], prefix: str, arrays: Arrays, kind: type[Re
     return kind(
         match=_match(about["match"]),
         run=RunInfo(**about["run"]),
-        originals=arrays[f"{prefix}originals"],
+        originals=arrays[about["originals"]],
         games=GameRows(reason=about["reason"], **_taken(arrays, f"{prefix}games.", GameRows, "reason")),
         marks={
             at: MarkRows(at, **_taken(arrays, f"{prefix}marks.{at}.", MarkRows, "at"))

@@ -112,7 +112,8 @@ def success(record: MatchRecord) -> str:
 def _by_verdict(record: MatchRecord, found: Mapping[Judgement, Estimate]) -> str:
     """Shares in percent: one if all agree; where neither `answered` nor `vote` may head them, both."""
     if len({percent(value) for value, _, _ in found.values()}) == 1:
-        return f"{estimate(found[record.headline])} by every verdict"
+        value = found[record.headline]
+        return estimate(value) + " by every verdict" * (not math.isnan(value[0]))
     heads: list[Judgement] = ["answered", "vote"] if both_ends(record) else [record.headline]
     shown = [f"{estimate(found[verdict])} by {verdict}" for verdict in heads]
     others = [f"{verdict} {percent(value[0])}" for verdict, value in found.items() if verdict not in heads]
@@ -151,7 +152,8 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], note
 
 def _games(record: MatchRecord) -> str:
     drawn, played = len(record.games), int(record.played.sum())
-    text = f"{drawn:,} images, {played:,} played; clean accuracy {percent(record.clean_accuracy)}"
+    text = f"{drawn:,} {'image' if drawn == 1 else 'images'}, {played:,} played; "
+    text += f"clean accuracy {percent(record.clean_accuracy)}"
     if 0 in record.marks and record.defender != "none":
         text += f" ({percent(record.accuracy('vote', at=0))} behind the defense)"
     return text

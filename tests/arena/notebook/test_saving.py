@@ -55,6 +55,8 @@ def test_results_are_read_back_to_the_bit(results, tmp_path) -> None:
     back = Results.load(path)
     same(list(back.values()), list(results.values()))
     assert repr(back) == repr(results)
+    with np.load(path) as file:
+        assert sum("originals" in name for name in file) == 1, "the images are in it once"
     with pytest.raises(ValueError, match=r"holds 2 results; arena\.Results\.load reads them"):
         Result.load(path)
 

@@ -59,6 +59,17 @@ def test_verdicts_that_agree_are_one_figure(by_hand) -> None:
     assert "by vote; base 100.0 %, again 50.0 %" in as_text(remembers) or "again 50.0 %" in as_text(remembers)
 
 
+def test_where_no_game_was_played_there_is_no_success(by_hand) -> None:
+    lines = as_text(by_hand(["clean"])).splitlines()
+    assert lines[2:] == [
+        "  games          1 image, 0 played; clean accuracy 0.0 %",
+        "  accuracy left  0.0 % [0.0, 79.3] by every verdict",
+        "  success        nothing is known",
+        "  queries        none",
+        "  ended          no game was played",
+    ]
+
+
 def test_the_minimum_is_headed_by_the_distance(by_hand) -> None:
     threat = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
     result = by_hand(["budget"] * 20, l2=np.arange(20.0), answered=[True] * 20, threat=threat)
