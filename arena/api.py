@@ -22,7 +22,7 @@ from arena.notebook.result import Result
 from arena.notebook.results import Results
 from arena.notebook.warning import warn_caller
 from arena.players.registry import Spec, build_stack
-from arena.records.match_record import BROKEN
+from arena.rules.outcome import BROKEN
 from arena.rules.threat import Threat
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from arena.players.registry import AgentError, Kind, agent_class, parameters_of
-from arena.records.match_record import FAILED, Estimate, Judgement, MatchRecord, verdicts_of
+from arena.records.match_record import Estimate, Judgement, MatchRecord, verdicts_of
 from arena.report.words import NORMS, number, queries, rules
-from arena.rules.outcome import Reason
+from arena.rules.outcome import FAILED, Reason
 
 NOTHING = "nothing is known"
 UNRANKED = (

@@ -14,19 +14,13 @@ from numpy.typing import NDArray
 from arena.messages import near
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
-from arena.rules.outcome import REASONS, Bools, Floats, Ints, Reason, Verdict
+from arena.rules.outcome import FAILED, HANDED_IN, REASONS, Bools, Floats, Ints, Reason, Verdict
 from arena.rules.threat import TOLERANCE, Threat
 from arena.statistics import median_interval, wilson
 
 Judgement: TypeAlias = Verdict | Literal["again"]
 """A verdict, or what stands beside them where a defender remembers."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-BROKEN: tuple[Reason, ...] = ("error", "stalled")
-"""Reasons that mean that an attacker's code did not play a game to its end."""
-FAILED: tuple[Reason, ...] = (*BROKEN, "no-start")
-"""Reasons that mean that a game says little about the defense."""
-HANDED_IN: tuple[Reason, ...] = ("hit", "submitted", "resigned")
-"""Reasons for which a game ends by what the attacker does, whatever is left of its budget."""
 
 Estimate: TypeAlias = tuple[float, float, float]
 """A figure with the ends of its 95 % interval; NaN in (0, 1) or (0, inf) where nothing is known."""
