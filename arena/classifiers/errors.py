@@ -18,6 +18,10 @@ class ClassifierError(ValueError):
         super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
+class ServiceError(ClassifierError):
+    """A user's function that asks a service failed again and again: one sentence."""
+
+
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
+from arena.classifiers.served import asking
 from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
 from arena.players.response import concatenated, pick
@@ -44,11 +45,13 @@ class StackOracle:
         self._memories = [d.start(shape, accounts, device) for d in stack.defenders]
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
+    @asking("queries")
     def respond(self, x: Tensor, rows: Rows) -> Response:
         """The defended answers to images `x` [n,C,H,W]. Memories do not change before `commit`."""
         self._heard.clear()
         return self._pieces(x, rows, self._seeds, record=self.stateful)
 
+    @asking("verdicts")
     def fresh(self, x: Tensor, rows: Rows) -> Response:
         """Answers of the Referee's own: with draws apart from the game's, leaving no trace in any memory."""
         return self._pieces(x, rows, self._verdict_seeds, record=False)
@@ -66,10 +69,12 @@ class StackOracle:
             if defender.memory in ("game", "account"):
                 defender.forget(memory, games)
 
+    @asking("verdicts")
     def base_labels(self, x: Tensor) -> Tensor:
         """[n] int64: the labels that the hardened classifier alone gives `x`."""
         return labels_of(self.base(x))
 
+    @asking("insider")
     def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
         """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n].
 
@@ -88,6 +93,7 @@ class StackOracle:
             gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
         return gradient, value
 
+    @asking("insider")
     def detector(self, x: Tensor) -> Tensor:
         """The scores [n] of the outermost detector in the stack.
 
