@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from arena.classifiers.errors import ServiceError, first_line
+from arena.classifiers.errors import ServiceError, first_line, no_address
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.served import AnswerMemory, Served, remembered, served_in
 from arena.classifiers.threads import computing_threads
@@ -302,6 +302,9 @@ class Function(Served):
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        if not callable(function):
+            allowed = "a classifier is a torch module, a Classifier or a function of images"
+            raise ValueError(no_address(function) or f"found a {type(function).__name__}; {allowed}")
         self.function = function
 
     @property

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel, ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
-from arena.cli.console import CommandError, err, out, say
+from arena.cli.console import CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
@@ -27,8 +29,10 @@ from arena.game.stack import prepare
 from arena.messages import fault, near, one_line
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
+from arena.progress import Work, hearing
 from arena.report.terminal import wide_enough
 from arena.report.words import cost, megabytes, milliseconds, number, percent
+from arena.running.call_plan import served
 from arena.scenario.matches import Match
 
 UNDEFENDED = "none"
@@ -145,6 +149,14 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
         raise CommandError(f"--split: found {options.split}; each split counts once")
     exact_arithmetic()
     device = resolve_device(options.device)
+    with hearing(Remarks()):
+        _evaluate_all(worlds, folders, options, device)
+    return 0
+
+
+def _evaluate_all(
+    worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options, device: torch.device
+) -> None:
     found: list[dict[str, Any]] = []
     for world in worlds:
         dirs = [*folders, *options.data]
@@ -158,7 +170,6 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             _print(dataset, classifier, options, list(rows))
     if options.json:
         print(json.dumps(found, indent=2))
-    return 0
 
 
 def _evaluated(
@@ -169,10 +180,21 @@ def _evaluated(
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
     for title, defenders in world.stacks:
-        with err.status(f"{escape(title)} on {len(evaluation):,} images"):
+        with err.status(f"{escape(title)} on {len(evaluation):,} images") as status, hearing(_Line(status)):
             stack = prepare(classifier, defenders, dataset)
-            utility = evaluation.of(stack)
+            utility = evaluation.of(stack, cost=served(classifier) is None)
         yield title, utility, {name_of(d): facts for d in stack.defenders if (facts := d.facts())}
+
+
+class _Line(Remarks):
+    """Tells on one line of the terminal what is prepared and measured."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+
+    def working(self, work: Work | None) -> None:
+        if work is not None:
+            self.status.update(escape(str(work)))
 
 
 def _print(

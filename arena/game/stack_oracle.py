@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
-from arena.classifiers.served import asking
+from arena.classifiers.served import asking, served_in
 from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
 from arena.players.response import concatenated, pick
@@ -38,6 +38,7 @@ class StackOracle:
         self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
+        self.paid = served_in(stack.base.module) is not None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
         shape = (games, *stack.base.shape)
