@@ -71,7 +71,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         _make_folder(where)
         with open_log(where) as book:
             name = book.name
-            with _Bar(run) as bar:
+            with _Bar(run) as bar, hearing(bar):
                 run_id, played = run.play(book, bar, fresh=fresh)
         with open_log(where, create=False) as book:
             if not played:

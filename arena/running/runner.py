@@ -19,7 +19,7 @@ from arena.game.shard import play_shard
 from arena.game.stack import Stack
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
-from arena.progress import Work, hearing, telling
+from arena.progress import telling
 from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
@@ -48,12 +48,6 @@ class ProgressListener(Protocol):
 
     def ended(self, games: int, skipped: bool) -> None:
         """A shard of `games` games ended, or lay finished in the log."""
-
-    def working(self, work: Work | None) -> None:
-        """Something else than play takes its time: preparing, measuring; None: no more."""
-
-    def remark(self, sentence: str) -> None:
-        """Something that a user should know at once."""
 
 
 class Run:
@@ -96,13 +90,15 @@ class Run:
     def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
+        What else takes time, preparing and measuring, is told (`arena.progress`).
+
         Args:
             fresh: begin a new run even where the log holds this one.
 
         Raises:
             LogError: if the log cannot be written. Finished shards are safe.
         """
-        with self.calls.counting(), hearing(watcher):
+        with self.calls.counting():
             return self._play(log, watcher, fresh)
 
     def _play(self, log: RunLog, watcher: ProgressListener, fresh: bool) -> tuple[int, bool]:

@@ -17,7 +17,7 @@ from arena.classifiers.served import CAUSES
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import load_dataset
 from arena.log import open_log
-from arena.progress import Work
+from arena.progress import Work, hearing
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
 
@@ -87,7 +87,9 @@ def ready(tmp_path: Path) -> Callable[..., Run]:
 
 def play(run: Run, folder: Path, watcher: Watcher | None = None) -> None:
     with open_log(str(folder / "served.db")) as log:
-        run.play(log, watcher or Watcher())
+        watcher = watcher or Watcher()
+        with hearing(watcher):
+            run.play(log, watcher)
 
 
 def test_an_undefended_service_is_asked_what_was_announced(
