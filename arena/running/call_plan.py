@@ -117,11 +117,9 @@ class _Asked:
         self.asks = asks(match.defenders)
         random = any(d.random for d in match.defenders)
         self.stateful = any(d.memory != "none" for d in match.defenders)
-        answers = (match.settings.votes if random else 1) + self.stateful
-        if self.bare and remembers:
-            self.judging = 1  # the verdicts base and vote are of one answer
-        else:
-            self.judging = 1 + answers * self.asks
+        self.fresh = ((match.settings.votes if random else 1) + self.stateful) * self.asks
+        # Where nothing defends, the verdicts base and vote are of one answer.
+        self.judging = 1 if self.bare and remembers else 1 + self.fresh
 
     @property
     def queries(self) -> Planned:
@@ -132,11 +130,11 @@ class _Asked:
     @property
     def openings(self) -> Planned:
         """Whether the hardened classifier is right on the clean images, and the verdicts at the mark 0."""
-        if self.bare and self.remembers:  # as they were drawn, unless pixels are rounded
-            rounded = len(self.world) * (self.match.threat.quantisation != "none")
-            return Planned(rounded, rounded, "at most") if rounded else Planned()
-        rows = len(self.world) * self.match.settings.repeats * (1 + self.judging)
-        return Planned(rows, rows, "at most")
+        fresh = 0 if self.bare and self.remembers else self.fresh
+        as_drawn = self.match.threat.quantisation == "none" and not hardens(self.match.defenders)
+        plain = 0 if as_drawn and self.remembers else 1 if self.remembers else 2
+        rows = len(self.world) * self.match.settings.repeats * (plain + fresh)
+        return Planned(rows, rows, "at most") if rows else Planned()
 
     @property
     def verdicts(self) -> Planned:

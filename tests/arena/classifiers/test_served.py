@@ -14,6 +14,7 @@ import arena
 from arena.classifiers import Classifier, ClassifierError, FromNumpy, served
 from arena.classifiers.errors import ServiceError
 from arena.classifiers.served import DELAYS, AnswerMemory, Calls, asking
+from arena.envs import BlackBoxEnv
 from arena.progress import Work, hearing
 
 WEIGHT = np.arange(-24, 24, dtype=np.float32).reshape(4, 12) / 24
@@ -121,6 +122,19 @@ def test_a_notebook_gets_the_sentence(waited: list[float], wrap: Any) -> None:
         threat = {"epsilon": 0.01, "budget": 50}
         arena.play("square", classifier=wrap(stops), images=x, labels=labels, threat=threat, device="cpu")
     assert len(waited) == len(DELAYS)
+
+
+def test_an_environment_gets_the_sentence(waited: list[float]) -> None:
+    service = Service()
+    x, labels = images(6), Service()(images(6).numpy()).argmax(1)
+    threat = {"epsilon": 0.01, "budget": 50}
+    network = FromNumpy(service)
+    env = BlackBoxEnv(classifier=network, images=x, labels=labels, threat=threat, device="cpu")
+    env.reset(seed=0)
+    service.down = 10**9
+    with pytest.warns(RuntimeWarning, match="trying again"), pytest.raises(ServiceError, match="in 7 tries"):
+        env.step(env.action_space.sample())
+    assert waited == list(DELAYS)
 
 
 def test_what_nobody_pays_for_is_asked_once() -> None:

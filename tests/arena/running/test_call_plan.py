@@ -17,6 +17,7 @@ from arena.classifiers.served import CAUSES
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import load_dataset
 from arena.log import open_log
+from arena.players.registry import build_defender, names
 from arena.progress import Work, hearing
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
@@ -152,6 +153,13 @@ def test_rows_that_cannot_be_charged_are_not_asked(
     play(run, tmp_path)
     planned, (_, images) = plan.planned["queries"].images, run.calls.of(plan.name)["queries"]
     assert planned is not None and images <= planned == 8 * 30
+
+
+@pytest.mark.parametrize("name", names("defender"))
+def test_packaged_defenders_say_what_preparing_them_asks(name: str) -> None:
+    data = load_dataset("digits")
+    images = build_defender(name).preparing(data)  # type: ignore[arg-type]
+    assert images is not None and (images == 0 or images >= len(data.calibration))
 
 
 def test_a_network_is_nobodys_bill(ready: Callable[..., Run]) -> None:
