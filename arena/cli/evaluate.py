@@ -220,7 +220,7 @@ def _print(
             )
             say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
-    say("(about 1: its 95 % interval covers 1)")
+    say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
 
 
 def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:

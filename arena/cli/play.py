@@ -16,12 +16,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
 from arena.cli.console import INTERRUPTED, CommandError, Remarks, err, out, say
@@ -110,6 +113,14 @@ def _safe(name: str) -> str:
     return escape(f"finished shards are safe in {name}; the same command goes on from them")
 
 
+class _Rate(ProgressColumn):
+    """The queries per second, once there were any."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.fields["rate"]
+        return Text(f"games, {rate:,.0f} queries/s" if rate else "games")
+
+
 class _Bar(Remarks):
     """Progress on the terminal: games done, queries per second, time left; and below it, while something else
     takes its time, what that is and how far."""
@@ -119,11 +130,11 @@ class _Bar(Remarks):
         self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.names = labels(run)
         self.count = self.queries = self.found = 0
-        self.games = Progress(
+        self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TextColumn("games{task.fields[rate]}", table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
             TextColumn("left", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
@@ -131,12 +142,13 @@ class _Bar(Remarks):
             expand=True,
         )
         self.other = Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err)
-        self.task = self.games.add_task("starting", total=self.total, rate="")
-        self.live = Live(Group(self.games, self.other), console=err, refresh_per_second=4)
+        self.task: TaskID | None = None
+        self.live = Live(Group(self.progress, self.other), console=err, refresh_per_second=4)
         self.began, self.elsewhere, self.began_work = time.monotonic(), 0.0, 0.0
         self.work: tuple[str, TaskID] | None = None
 
     def __enter__(self) -> _Bar:
+        self.task = self.progress.add_task("starting", total=self.total, rate=0.0)
         self.live.start()
         return self
 
@@ -174,9 +186,9 @@ class _Bar(Remarks):
             err.print(f"{escape(what)}: done in {_duration(taken)}", highlight=False)
 
     def _update(self, **changes: Any) -> None:
+        assert self.task is not None
         playing = time.monotonic() - self.began - self.elsewhere
-        rate = f", {self.queries / max(1e-9, playing):,.0f} queries/s" if self.queries else ""
-        self.games.update(self.task, rate=rate, **changes)
+        self.progress.update(self.task, rate=self.queries / max(1e-9, playing), **changes)
 
 
 def expect(run: Run) -> None:

@@ -53,7 +53,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         of = " or ".join(f"{count:,}" for count in images)
         _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
         _print(console, "[dim]cost: seconds per query relative to the undefended classifier[/]")
-        _print(console, "[dim]about 1: the 95 % interval of that cost covers 1[/]")
+        _print(console, "[dim]about 1: the 95 % interval of that cost covers 1; a range: it is wide[/]")
     for row in rows:
         if row.broken:
             _print(console, f"[yellow]warning:[/] {escape(warning(row))}")

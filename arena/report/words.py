@@ -61,10 +61,10 @@ def factor(value: float) -> str:
 
 
 def cost(value: float, low: float, high: float, interval: bool = False) -> str:
-    """A cost relative to the undefended classifier, with its interval if wanted; "about 1" where that covers
-    1."""
+    """A cost relative to the undefended classifier (`cost_in_words`), with its interval if wanted."""
     said = cost_in_words(value, low, high, NOTHING)
-    return said if said == NOTHING or not interval else f"{said} [{factor(low)}, {factor(high)}]"
+    told = said == NOTHING or " to " in said
+    return said if told or not interval else f"{said} [{factor(low)}, {factor(high)}]"
 
 
 def milliseconds(seconds: float) -> str:

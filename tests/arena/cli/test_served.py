@@ -146,6 +146,7 @@ def test_progress_tells_what_is_prepared_and_no_rate_before_a_query(monkeypatch:
         return seen.get()
 
     bar = play._Bar(run)
+    bar.task = bar.progress.add_task("starting", total=3, rate=0.0)
     bar.working(Work(("preparing predcoin", "training F_Q, epochs"), 3, 50))
     clock[0] += 60
     assert "preparing predcoin: training F_Q, epochs, 3 of 50" in shown(bar)

@@ -45,6 +45,8 @@ def test_a_cost_is_a_figure_only_where_it_is_not_noise():
     assert cost_in_words(1.07, 0.98, 1.15) == "about 1"
     assert cost_in_words(1.07, 1.05, 1.09) == "1.07"
     assert cost_in_words(12.51, 12, 13) == "12.5"
+    assert cost_in_words(1.3, 0.43, 5.45) == "0.43 to 5.5", "a figure would be noise, and so would be 1"
+    assert cost_in_words(58.6, 2.98, 94.6) == "3 to 95"
     assert cost_in_words(3.0, 0.0, math.inf) == "unknown", "too few runs for an interval"
     assert cost_in_words(math.nan, math.nan, math.nan, "-") == "-"
 
