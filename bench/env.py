@@ -52,13 +52,13 @@ def measure(steps: int, repeats: int) -> dict[str, object]:
 
 
 def play(env: gymnasium.Env[dict[str, np.ndarray], np.ndarray]) -> Iterator[None]:
-    """Step after step of one game after another, with noise that was drawn before."""
-    noise = np.random.default_rng(0).uniform(-0.02, 0.02, (16, *env.action_space.shape)).astype(np.float32)
-    observation, _ = env.reset()
-    for delta in cycle(noise):
-        observation, _, ended, _, _ = env.step(np.clip(observation["image"] + delta, 0, 1))
+    """Step after step of one game after another, with small perturbations that were drawn before."""
+    noise = np.random.default_rng(0).uniform(-0.16, 0.16, (16, *env.action_space.shape)).astype(np.float32)
+    env.reset()
+    for action in cycle(noise):
+        _, _, ended, _, _ = env.step(action)
         if ended:
-            observation, _ = env.reset()
+            env.reset()
         yield
 
 

@@ -1,9 +1,11 @@
 """The attacker's side of a game as Gymnasium environments: `gymnasium.make("arena/BlackBox-v0", ...)`."""
 
-from arena.envs.blackbox import BlackBoxEnv, BlackBoxVectorEnv
+from arena.envs.blackbox import BlackBoxEnv
 from arena.envs.drive import drive
+from arena.envs.low_frequency import LowFrequency, VectorLowFrequency
 from arena.envs.setup import DEFAULT_THREAT, EnvOptions
-from arena.envs.spaces import action_space, observation_space, vector_action_space
+from arena.envs.spaces import action_space, observation_space
+from arena.envs.vector import BlackBoxVectorEnv
 
 __all__ = [
     "DEFAULT_THREAT",
@@ -11,10 +13,11 @@ __all__ = [
     "BlackBoxEnv",
     "BlackBoxVectorEnv",
     "EnvOptions",
+    "LowFrequency",
+    "VectorLowFrequency",
     "action_space",
     "drive",
     "observation_space",
-    "vector_action_space",
 ]
 
 ID = "arena/BlackBox-v0"

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arena.envs.perturbations import perturbed
+from arena.envs.spaces import ActionKind, action_parts
 from arena.rules.moves import VolleyError
 from arena.rules.outcome import Bools
 from arena.rules.threat import Threat
@@ -33,56 +35,82 @@ class Action:
 
 
 class Actions:
-    """Reads the actions of `games` games side by side with images `shape` = (C, H, W)."""
+    """Reads the actions of `games` games side by side with images `shape` = (C, H, W).
 
-    def __init__(self, threat: Threat, games: int, shape: tuple[int, int, int], device: torch.device) -> None:
-        self.threat, self.games, self.shape, self.device = threat, games, shape, device
+    Args:
+        kind: whether an action is an image or a perturbation (`arena.envs.perturbations.perturbed`).
+    """
 
-    def single(self, action: Any) -> Action:
+    def __init__(
+        self,
+        threat: Threat,
+        games: int,
+        shape: tuple[int, int, int],
+        device: torch.device,
+        kind: ActionKind = "perturbation",
+    ) -> None:
+        self.threat, self.games, self.shape, self.device, self.kind = threat, games, shape, device, kind
+
+    def single(self, action: Any, x0: Tensor) -> Action:
         """The action of the one game of an environment, whose parts have no first axis.
+
+        Args:
+            x0: [1,C,H,W] its clean image.
 
         Raises:
             VolleyError: if it is malformed, here and below.
         """
-        allowed = {*self._optional} - {"send"}
-        parts = self._parts(action, allowed)
-        image = self._images(parts.pop("image"), self.shape)[None]
-        return self._read({"image": image, **{name: _one(part) for name, part in parts.items()}})
+        parts = self._parts(action)
+        pixels = self._pixels(parts.pop(self.kind), self.shape)[None]
+        return self._read(pixels, {name: _one(part) for name, part in parts.items()}, None, x0)
 
-    def several(self, action: Any) -> Action:
-        """The action of a vector environment; a bare batch of images is one that all send."""
-        parts = self._parts(action, {*self._optional})
-        image = self._images(parts.pop("image"), (self.games, *self.shape))
-        return self._read({"image": image, **parts})
+    def several(self, action: Any, x0: Tensor, send: Any = None) -> Action:
+        """The action of a vector environment with clean images `x0` [N,C,H,W]; without `send` all send."""
+        parts = self._parts(action)
+        pixels = self._pixels(parts.pop(self.kind), (self.games, *self.shape))
+        return self._read(pixels, parts, send, x0)
 
-    @property
-    def _optional(self) -> list[str]:
-        submit = ["submit"] if self.threat.objective == "submit" else []
-        return ["send", *submit, *(["account"] if self.threat.accounts > 1 else [])]
-
-    def _parts(self, action: Any, allowed: set[str]) -> dict[str, Any]:
+    def _parts(self, action: Any) -> dict[str, Any]:
         if not isinstance(action, Mapping):
-            return {"image": action}
-        if "image" not in action or not {*action} <= {"image", *allowed}:
-            names, found = (", ".join(map(str, part)) for part in (sorted(allowed), action))
-            raise VolleyError(f"an action holds image, and may hold {names or 'nothing else'}; found {found}")
+            return {self.kind: action}
+        allowed = sorted(action_parts(self.threat), reverse=True)
+        if self.kind not in action or not {*action} <= {self.kind, *allowed}:
+            found = ", ".join(map(str, action))
+            hint = "; who does not send is told by step(actions, send=mask)" if "send" in action else ""
+            raise VolleyError(
+                f"an action holds {self.kind}, and may hold {' and '.join(allowed) or 'nothing else'}; "
+                f"found {found}{hint}"
+            )
         return dict(action)
 
-    def _images(self, image: Any, shape: tuple[int, ...]) -> Tensor:
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.float32:
-                raise VolleyError(f"image must be float32; found {image.dtype}")
-            image = torch.from_numpy(image.copy()).to(self.device)
-        if not isinstance(image, Tensor) or tuple(image.shape) != shape:
-            found = list(image.shape) if isinstance(image, Tensor) else type(image).__name__
-            raise VolleyError(f"image must be an array or a tensor {list(shape)}; found {found}")
-        return image.detach()
+    def _pixels(self, pixels: Any, shape: tuple[int, ...]) -> Tensor:
+        if isinstance(pixels, np.ndarray):
+            if pixels.dtype != np.float32:
+                raise VolleyError(f"{self.kind} must be float32; found {pixels.dtype}")
+            pixels = torch.from_numpy(pixels.copy()).to(self.device)
+        if not isinstance(pixels, Tensor) or tuple(pixels.shape) != shape:
+            found = list(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
+            raise VolleyError(f"{self.kind} must be an array or a tensor {list(shape)}; found {found}")
+        return pixels.detach()
 
-    def _read(self, parts: dict[str, Any]) -> Action:
-        account = parts.get("account")
+    def _image(self, pixels: Tensor, send: Bools, x0: Tensor) -> Tensor:
+        """The images of actions, both [N,C,H,W]."""
+        if self.kind == "image":
+            return pixels
+        if pixels.dtype != torch.float32 or pixels.device != x0.device:
+            raise VolleyError(
+                f"perturbation must be float32 on {x0.device}; found {pixels.dtype} on {pixels.device}"
+            )
+        # Elsewhere NaN reaches the images, which are looked at together with all else.
+        if pixels.device.type == "cpu" and not pixels[torch.from_numpy(send)].isfinite().all():
+            raise VolleyError("perturbation must be finite; found NaN or infinite entries")
+        return perturbed(x0, pixels, self.threat)
+
+    def _read(self, pixels: Tensor, parts: dict[str, Any], send: Any, x0: Tensor) -> Action:
+        account, sends = parts.get("account"), self._mask("send", send, default=True)
         return Action(
-            parts["image"],
-            self._mask("send", parts.get("send"), default=True),
+            self._image(pixels, sends, x0),
+            sends,
             self._mask("submit", parts.get("submit"), default=False),
             None if account is None else torch.tensor(self._numbers("account", account), device=self.device),
         )

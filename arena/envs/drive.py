@@ -11,7 +11,8 @@ from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
 from arena import draws
-from arena.envs.blackbox import BlackBoxVectorEnv
+from arena.envs.actions import Action
+from arena.envs.vector import BlackBoxVectorEnv
 from arena.game.checks import Checks
 from arena.game.driver import Host
 from arena.game.driver import drive as run
@@ -157,13 +158,12 @@ class EnvHost(Host):
 
     def _step(self, game: Tensor, x: Tensor, account: Tensor | None = None, *, submit: bool = False) -> None:
         """One step in which the open games `game` [n] send `x` [n,C,H,W]."""
-        send = torch.zeros_like(self.key).index_fill_(0, game, 1)
-        action = {"image": self.now["image"].index_copy(0, game, x), "send": send}
-        if submit:
-            action["submit"] = send
-        if account is not None and self.env.threat.accounts > 1:
-            action["account"] = torch.zeros_like(self.key).index_copy_(0, game, account)
-        observation, reward, terminated, _, _ = self.env.step(action)
+        send = np.zeros(len(self.key), dtype=bool)
+        send[game.cpu().numpy()] = True
+        if account is not None:
+            account = torch.zeros_like(self.key).index_copy_(0, game, account)
+        action = Action(self.now["image"].index_copy(0, game, x), send, send & submit, account)
+        observation, reward, terminated, _, _ = self.env.play(action)
         self.now = self._tensors(observation)
         self.returns += np.asarray(torch.as_tensor(reward).cpu(), dtype=np.float64)
         self._open &= ~np.asarray(torch.as_tensor(terminated).cpu())

@@ -15,11 +15,13 @@ from torch import Tensor
 from arena.classifiers.threads import computing_threads
 from arena.envs.actions import Action
 from arena.envs.endless_games import EndlessGames
+from arena.envs.margins import shown_margin
 from arena.envs.setup import EnvSetup
-from arena.envs.spaces import LOGIT_LIMIT, farthest
+from arena.envs.spaces import LOGIT_LIMIT, Reward, farthest
 from arena.game.referee import LONGEST_VOLLEY
 from arena.game.shard import GameSetup, seat_games, seed_of
 from arena.records.reports import GameRows, Listener
+from arena.rules.geometry import distance, quantise
 from arena.rules.moves import Answers, Submit, Volley
 from arena.rules.outcome import Bools, Floats, Ints
 from arena.rules.threat import TOLERANCE
@@ -60,11 +62,26 @@ class RollingGames:
     - objective `submit`: 1 at the end if the final image was answered with a hit. The final image is the one
       handed in, which has to be the last one asked or the best one of the game; where none was handed in,
       the best one (a hit before none, then the lowest margin).
+
+    With `reward="margin"` a step pays, besides, the fall of the lowest margin that the answers have shown
+    (`arena.envs.margins.shown_margin`), from 1, the highest possible, before one was shown. Images outside
+    the ball do not count. These falls add up to 1 less the game's lowest margin.
+
+    Args:
+        keeps_sent: keep what was sent last, for pictures.
     """
 
     @computing_threads(1)
     def __init__(
-        self, setup: EnvSetup, games: int, seed: int, *, listener: Listener | None, votes: int
+        self,
+        setup: EnvSetup,
+        games: int,
+        seed: int,
+        *,
+        listener: Listener | None,
+        votes: int,
+        reward: Reward = "objective",
+        keeps_sent: bool = False,
     ) -> None:
         self.setup, self.threat, self.games = setup, setup.threat, games
         self.endless = EndlessGames(setup, seed)
@@ -79,7 +96,9 @@ class RollingGames:
         self.referee = seat_games(games_to_play, listener)
         self.board = self.referee.board
         self._everyone = torch.arange(games, device=setup.device)
-        self._last = self.board.x0.clone() if self.threat.objective == "submit" else None
+        keeps_sent = keeps_sent or self.threat.objective == "submit"
+        self._last = self.board.x0.clone() if keeps_sent else None
+        self._best_margin = np.ones(games) if reward == "margin" else None
         self._none = farthest(self.threat.norm, setup.shape)
         self._best, self._best_is_hit = np.full(games, self._none), np.zeros(games, dtype=bool)
         self._numbers = torch.zeros(len(_NUMBERS), games, dtype=torch.int64, device=setup.device)
@@ -118,7 +137,7 @@ class RollingGames:
         referee, was_open = self.referee, self.open.copy()
         sends = action.send & was_open
         asks, hands_in = np.flatnonzero(sends & ~action.submit), np.flatnonzero(sends & action.submit)
-        before = self._best.copy()
+        before = self._best.copy(), None if self._best_margin is None else self._best_margin.copy()
         if len(hands_in):
             place = self._place(hands_in)
             referee.checks.whole(action.image[place], place, once=True)
@@ -128,39 +147,53 @@ class RollingGames:
         if len(hands_in):
             final_is_hit[hands_in] = self._answered_with_a_hit(action.image, hands_in)
             referee.submit(Submit(action.image[place], place))
+            if self._last is not None:
+                self._last[place] = action.image[place]
         ended = was_open & ~self.open
-        reward = self._reward(before, ended, final_is_hit)
+        reward = self._reward(*before, ended, final_is_hit)
         return StepOutcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
 
     @computing_threads(1)
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""
         board, ledger = self.board, self.board.ledger
-        host = np.array([ledger.left, self._best, self._best_is_hit], dtype=np.float32)
-        left, distance, is_hit = board.place(host).unsqueeze(2).unbind()
+        margins = [] if self._best_margin is None else [self._best_margin]
+        host = np.array([ledger.left, self._best, self._best_is_hit, *margins], dtype=np.float32)
+        left, nearest, is_hit, *margin = board.place(host).unsqueeze(2).unbind()
         observation = {
             "image": board.x0.clone(),
             **dict(zip(_NUMBERS, self._numbers.clone().unbind(), strict=True)),
             "answer_scores": self._scores.clone(),
             "left": left,
-            "best_distance": distance,
+            "best_distance": nearest,
             "has_best": is_hit.squeeze(1).long(),
         }
         if self.threat.accounts > 1:
             observation["banned"] = board.place(ledger.banned.astype(np.int8))
+        if margin:
+            observation["best_margin"] = margin[0]
         return observation
+
+    def sent(self) -> Tensor:
+        """[N,C,H,W] what was sent last, the clean images before that; not a copy. Needs `keeps_sent`."""
+        assert self._last is not None
+        return self._last
 
     def _ask(self, action: Action, asks: Ints) -> None:
         place, everyone = self._place(asks), len(asks) == self.games
         x = action.image if everyone else action.image[place]
         account = action.account if action.account is None or everyone else action.account[place]
-        self._hear(place, self.referee.ask(Volley(x, place, account)))
+        answers = self.referee.ask(Volley(x, place, account))
+        self._hear(place, answers)
+        if self._best_margin is not None and answers.scores is not None:
+            lowest = self._lowest_margin(x, place, answers, answers.scores)
+            self._best_margin[asks] = np.minimum(self._best_margin[asks], lowest)
         if self._last is not None:
             self._last[place] = x
         ledger = self.board.ledger
-        distance = ledger.best_l2 if self.threat.norm == "l2" else ledger.best_linf
+        length = ledger.best_l2 if self.threat.norm == "l2" else ledger.best_linf
         hit = asks[ledger.best_hit[asks]]
-        self._best[hit], self._best_is_hit[hit] = distance[hit], True
+        self._best[hit], self._best_is_hit[hit] = length[hit], True
 
     def _hear(self, place: Tensor, answers: Answers) -> None:
         """Keep what was answered to the games at `place` [n]; NaN and infinities go no further."""
@@ -173,11 +206,23 @@ class RollingGames:
             heard.append(whole)
         self._numbers[_HEARD : _HEARD + len(heard), mine] = torch.stack(heard)
 
-    def _reward(self, before: Floats, ended: Bools, final_is_hit: Bools) -> Floats:
+    def _lowest_margin(self, x: Tensor, place: Tensor, answers: Answers, scores: Tensor) -> Floats:
+        """[n] the margins that the answers to images `x` show, infinite where there is none that counts."""
+        threat, board = self.threat, self.board
+        moved = distance(quantise(x, threat.quantisation), board.x0[place], threat.norm)
+        shown = shown_margin(scores, board.goal[place], threat)
+        counts = answers.answered & (moved <= threat.epsilon + TOLERANCE) & ~shown.isnan()
+        return np.asarray(torch.where(counts, shown, torch.inf).cpu().numpy(), dtype=np.float64)
+
+    def _reward(self, best: Floats, best_margin: Floats | None, ended: Bools, final_is_hit: Bools) -> Floats:
+        """[N] the rewards of a step before which the nearest hits and the lowest margins were these."""
         if self.threat.objective == "minimum":
-            fall: Floats = np.log(np.maximum(before, TOLERANCE)) - np.log(np.maximum(self._best, TOLERANCE))
-            return fall
-        return (ended & final_is_hit).astype(np.float64)
+            reward: Floats = np.log(np.maximum(best, TOLERANCE)) - np.log(np.maximum(self._best, TOLERANCE))
+        else:
+            reward = (ended & final_is_hit).astype(np.float64)
+        if best_margin is not None and self._best_margin is not None:
+            reward += best_margin - self._best_margin
+        return reward
 
     def _answered_with_a_hit(self, image: Tensor, games: Ints) -> Bools:
         """[n] whether what `games` [n] hand in is the last image asked or the best, and that was a hit."""
@@ -201,6 +246,8 @@ class RollingGames:
         if self._last is not None:
             self._last[place] = self.board.x0[place]
         self._best[games], self._best_is_hit[games] = self._none, False
+        if self._best_margin is not None:
+            self._best_margin[games] = 1
         self.key = np.array(self.board.key.cpu().numpy())
 
     def _redeal(self, games: Ints) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
 
 import torch
@@ -14,6 +14,7 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
 from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.datasets.own_arrays import read_split
+from arena.envs.apart import Apart
 from arena.game.stack import Stack, prepare
 from arena.messages import fault
 from arena.players import Defender
@@ -110,12 +111,13 @@ def build_setup(
     if (top := int(split.labels.max())) >= base.classes:
         raise ValueError(f"labels go up to {top}; classifier {base.name!r} answers {base.classes} classes")
     stack = prepare(base, build_stack(defender or "none"), _NoSplits() if data is None else data)
-    for d in stack.defenders:
-        if d.memory in ("game", "account") and type(d).forget is Defender.forget:
-            raise ValueError(
-                f"{type(d).__name__} keeps memory per {d.memory} and does not say how to forget a game"
-            )
-    return EnvSetup(stack, split, rules)
+    forgetful = tuple(Apart(d) if _keeps_games(d) else d for d in stack.defenders)
+    return EnvSetup(replace(stack, defenders=forgetful), split, rules)
+
+
+def _keeps_games(defender: Defender) -> bool:
+    """Whether a defender remembers games and does not say how to forget one."""
+    return defender.memory in ("game", "account") and type(defender).forget is Defender.forget
 
 
 def _classifier(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from gymnasium import spaces
 
 from arena.rules.threat import Norm, Threat
+
+ActionKind = Literal["perturbation", "image"]
+Reward = Literal["objective", "margin"]
 
 LOGIT_LIMIT = 1e6
 """Logits are clipped to [-LOGIT_LIMIT, LOGIT_LIMIT] in observations, so that their space is finite."""
@@ -18,7 +22,9 @@ def farthest(norm: Norm, shape: tuple[int, ...]) -> float:
     return 1.0 if norm == "linf" else math.sqrt(math.prod(shape))
 
 
-def observation_space(threat: Threat, shape: tuple[int, int, int], classes: int) -> spaces.Dict:
+def observation_space(
+    threat: Threat, shape: tuple[int, int, int], classes: int, reward: Reward = "objective"
+) -> spaces.Dict:
     """The observation of one game with images `shape` = (C, H, W) and K classes.
 
     A part that is absent is zero and its flag is 0.
@@ -38,6 +44,8 @@ def observation_space(threat: Threat, shape: tuple[int, int, int], classes: int)
                                           largest distance possible, 1 (linf) or sqrt(C H W) (l2)
         has_best       0, 1               whether there was a hit
         banned         [A] int8           the accounts that were closed; only with several accounts
+        best_margin    [1] float32        the lowest margin shown so far, 1 before the first; only with
+                                          reward `margin` (`arena.envs.margins.shown_margin`)
     """
     label, flag = spaces.Discrete(classes), spaces.Discrete(2)
     limit = LOGIT_LIMIT if threat.feedback == "logits" else 0.0
@@ -58,6 +66,8 @@ def observation_space(threat: Threat, shape: tuple[int, int, int], classes: int)
     }
     if threat.accounts > 1:
         parts["banned"] = spaces.MultiBinary(threat.accounts)
+    if reward == "margin":
+        parts["best_margin"] = _box(-1, 1, (1,))
     return spaces.Dict(parts)
 
 
@@ -75,15 +85,16 @@ def action_parts(threat: Threat) -> dict[str, spaces.Space[object]]:
     return parts
 
 
-def action_space(threat: Threat, shape: tuple[int, int, int]) -> spaces.Box | spaces.Dict:
-    """The action in one game: the image to ask, with its `action_parts` where there are any."""
-    image, parts = _box(0, 1, shape), action_parts(threat)
-    return spaces.Dict({"image": image, **parts}) if parts else image
+def action_space(
+    threat: Threat, shape: tuple[int, int, int], kind: ActionKind = "perturbation"
+) -> spaces.Box | spaces.Dict:
+    """The action in one game: [C,H,W] float32, in a table with `action_parts` where there are any.
 
-
-def vector_action_space(threat: Threat, shape: tuple[int, int, int]) -> spaces.Dict:
-    """The action of one of several games: as `action_space`, and `send`: whether it acts at all."""
-    return spaces.Dict({"image": _box(0, 1, shape), "send": spaces.Discrete(2), **action_parts(threat)})
+    `perturbation`: a box from -1 to 1, laid over the ball (`arena.envs.perturbations.perturbed`).
+    `image`: a box from 0 to 1, the image itself.
+    """
+    box, parts = _box(-1 if kind == "perturbation" else 0, 1, shape), action_parts(threat)
+    return spaces.Dict({kind: box, **parts}) if parts else box
 
 
 def _box(low: float, high: float, shape: tuple[int, ...]) -> spaces.Box:

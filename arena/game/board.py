@@ -25,7 +25,7 @@ class Board:
         x0: [G,C,H,W] clean images as the service sees them, quantised.
         label, key: [G] int64, true labels y, and the numbers to which the games' draws are keyed.
         target: [G] int64, None when untargeted.
-        best: [G,C,H,W] the images that would be judged now, as they were sent.
+        best: [G,C,H,W] the images that would be judged now, as the service saw them, quantised.
     """
 
     def __init__(self, openings: Openings, threat: Threat, marks: Sequence[int] = ()) -> None:

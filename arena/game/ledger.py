@@ -63,12 +63,14 @@ class Ruling:
     Attributes:
         kept: charged: of a game that was open, within its budget, not after its end.
         labelled: every row got a label.
+        outside: answered with a winning label, but outside the ball.
         better: the row became its game's best when it came, in row order.
         segments: in order; `Ledger.settle` enters the bests of each.
     """
 
     kept: Bools
     hit: Bools
+    outside: Bools
     refused: Bools
     turn: Ints
     labelled: bool
@@ -96,6 +98,8 @@ class Ledger:
         """The next of `at` that each game comes to."""
         self.banned = np.zeros((games, threat.accounts), dtype=bool)
         self._has_banned = False
+        self.last_account = np.zeros(games, dtype=np.int64)
+        """The account that each game's last query came from."""
         self.chosen = np.zeros(games, dtype=bool)
         self.best_hit = np.zeros(games, dtype=bool)
         self.best_value = np.full(games, np.inf)
@@ -126,6 +130,7 @@ class Ledger:
             self.insider,
             self.hit_at,
             self.accepted_at,
+            self.last_account,
             self._asked_in,
             self._hit_in,
             self.best_turn,
@@ -182,7 +187,8 @@ class Ledger:
         better = self._better(c, candidate, hit, value, singly=singly)
         self._close_ended(c, turn, kept, hit, ends)
         segments = self._segments(c, before, turn, kept, better, hit, inside, value, singly=singly)
-        return Ruling(kept, hit, refused, turn, bool((c.label >= 0).all()), better, segments)
+        outside = answered & ~inside & c.wins
+        return Ruling(kept, hit, outside, refused, turn, bool((c.label >= 0).all()), better, segments)
 
     def settle(self, segment: Segment) -> None:
         """Enter the bests of a segment."""
@@ -209,6 +215,8 @@ class Ledger:
             self.queries[c.game] += kept
         else:
             self.queries += np.bincount(c.game[kept], minlength=len(self.queries))
+        if self.threat.accounts > 1:
+            self.last_account[c.game[kept]] = c.account[kept]  # the last of a game's rows stays
         if refused.any():
             self.refused += np.bincount(c.game[kept & refused], minlength=len(self.queries))
         if ban.any():

@@ -35,11 +35,18 @@ class Oracle(Protocol):
     def stateful(self) -> bool:
         """Whether an answer may depend on earlier rows."""
 
+    @property
+    def answers_are_facts(self) -> bool:
+        """Whether the same image always gets the same answer: neither random nor stateful."""
+
     def respond(self, x: Tensor, rows: Rows) -> Response:
         """The defended answers to images `x` [n,C,H,W]. Nothing is remembered before `commit`."""
 
     def fresh(self, x: Tensor, rows: Rows) -> Response:
-        """Answers of the Referee's own: with draws apart from the game's, leaving no trace in any memory."""
+        """What new clients would be answered: with draws apart from the game's, each by an empty memory."""
+
+    def again(self, x: Tensor, rows: Rows) -> Response:
+        """What the clients of the games would be answered next: as `fresh`, but with memory as it stands."""
 
     def commit(self, kept: Tensor) -> None:
         """Let the defenders remember those rows of the last `respond` that are True in `kept` [n]."""

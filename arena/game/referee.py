@@ -72,9 +72,8 @@ class Referee(Host):
         self.board = Board(openings, threat, marks)
         self.in_turns = oracle.stateful or threat.accounts > 1
         self.checks = Checks(self.board.x0, threat.accounts, self.max_rows)
-        self.judge = Judge(
-            self.board, oracle, marks, votes if oracle.random else 1, self.listener, self.max_rows
-        )
+        votes = votes if oracle.random else 1
+        self.judge = Judge(self.board, oracle, marks, votes, self.listener, self.max_rows)
         self._open(np.arange(len(openings)))
 
     @property
@@ -106,6 +105,7 @@ class Referee(Host):
             key=board.key.clone(),
             seed=seed,
             max_rows=self.max_rows,
+            answers_are_facts=self.oracle.answers_are_facts,
             defense=defense if self.threat.knowledge != "none" else None,
             resources=resources,
         )
@@ -154,8 +154,8 @@ class Referee(Host):
         turn = self.board.asked(game).add_(rank).add_(1)
         place = torch.arange(len(game), device=game.device)
         rows = Rows(game, self.board.key.index_select(0, game), turn, account, place)
-        sent = x.detach().clone()
-        whole = Wave(quantise(sent, self.threat.quantisation), sent, rows, rank, volley.purpose, flaws)
+        seen = quantise(x.detach().clone(), self.threat.quantisation)
+        whole = Wave(seen, rows, rank, volley.purpose, flaws)
         return self._next(Queue.of(whole)) if self.in_turns else whole
 
     def release(self, wave: Wave, response: Response) -> Wave | Answers:
@@ -165,11 +165,16 @@ class Referee(Host):
         if (declined := response.given("declined")) is not None:
             label = torch.where(declined, -1, label)
         scalars = self._scalars(wave, response, scores, label)
+        was_open = self.open.copy() if self.oracle.stateful else None
         ruling = self.board.ledger.enter(scalars)
         self.granted = int(np.count_nonzero(ruling.kept))
         if self.oracle.stateful:
             self.oracle.commit(self.board.place(ruling.kept))
+            self.judge.remembered()
         self._settle(wave, ruling)
+        if was_open is not None:
+            # Before a later wave is remembered: another game's may be of the same account or service.
+            self.judge.ask_again(np.flatnonzero(was_open & ~self.open))
         self._report(wave.purpose, scalars, ruling)
         answers = self._answers(wave, scores, label, ruling)
         if (queue := wave.queue) is None:
@@ -193,7 +198,7 @@ class Referee(Host):
         for segment in ruling.segments:
             board.ledger.settle(segment)
             if len(segment.rows):
-                board.best[board.place(segment.game)] = wave.sent[board.place(segment.rows)]
+                board.best[board.place(segment.game)] = wave.x[board.place(segment.rows)]
             if segment.mark is not None:
                 self.judge.mark(segment.mark, segment.due)
 
@@ -242,6 +247,7 @@ class Referee(Host):
                 c.l2[kept],
                 c.linf[kept],
                 ruling.hit[kept],
+                ruling.outside[kept],
                 ruling.better[kept],
             )
         )
@@ -265,26 +271,27 @@ class Referee(Host):
 
     def submit(self, move: Submit) -> None:
         """End games with the images handed in."""
-        self.judge.forget(self.board.ledger.close(self._stand_by(move), "submitted"))
+        games = self._stand_by(move)
+        self.judge.forget(games)
+        self._close(games, "submitted")
 
     def claim(self, move: Claim) -> None:
         """Let games be judged, from now on, by the images that the attacker stands by."""
-        if self.oracle.random and self.threat.objective != "first":
+        if not self.oracle.answers_are_facts and self.threat.objective != "first":
             self.judge.forget(self._stand_by(move))
 
     def _stand_by(self, move: Submit | Claim) -> Ints:
         """Let the attacker's choice take the place of the best images; returns the games that were open."""
-        board, sent = self.board, move.x.detach()
-        x = quantise(sent, self.threat.quantisation)
+        board, x = self.board, quantise(move.x.detach(), self.threat.quantisation)
         l2, linf = (d.double().cpu().numpy() for d in distances(x, board.x0[move.game]))
         games = move.game.cpu().numpy()
         was_open = board.place(self.open[games])
-        board.best[move.game[was_open]] = sent[was_open]
+        board.best[move.game[was_open]] = x[was_open]
         return board.ledger.choose(games, l2, linf)
 
     def resign(self, move: Resign) -> None:
         """End games without a final image of the attacker's choice."""
-        self.board.ledger.close(move.game.cpu().numpy(), move.reason)
+        self._close(move.game.cpu().numpy(), move.reason)
 
     def note(self, move: Note) -> None:
         """Pass a remark on to the listener."""
@@ -328,10 +335,13 @@ class Referee(Host):
 
     def end(self, games: Ints, reason: Reason = "resigned") -> GameRows:
         """End those of `games` that are still open, give the last verdicts, and report how `games` ended."""
-        self.board.ledger.close(games, reason)
+        self._close(games, reason)
         rows = self.judge.sum_up(games)
         self.listener.games(rows)
         return rows
+
+    def _close(self, games: Ints, reason: Reason) -> None:
+        self.judge.ask_again(self.board.ledger.close(games, reason))
 
     def _open(self, games: Ints) -> None:
         place = self.board.place(games)

@@ -43,6 +43,11 @@ class Stack:
         return any(d.random for d in self.defenders)
 
     @property
+    def answers_are_facts(self) -> bool:
+        """Whether the same image always gets the same answer."""
+        return not (self.random or self.stateful)
+
+    @property
     def stateful(self) -> bool:
         return any(d.memory != "none" for d in self.defenders)
 

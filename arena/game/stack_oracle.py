@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,9 +42,7 @@ class StackOracle:
         self.paid = served_in(stack.base.module) is not None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
-        shape = (games, *stack.base.shape)
-        device = torch.device(stack.base.device)
-        self._memories = [d.start(shape, accounts, device) for d in stack.defenders]
+        self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
     @asking("queries")
@@ -52,9 +51,27 @@ class StackOracle:
         self._heard.clear()
         return self._pieces(x, rows, self._seeds, record=self.stateful)
 
+    @property
+    def answers_are_facts(self) -> bool:
+        """Whether the same image always gets the same answer."""
+        return self.stack.answers_are_facts
+
     @asking("verdicts")
     def fresh(self, x: Tensor, rows: Rows) -> Response:
-        """Answers of the Referee's own: with draws apart from the game's, leaving no trace in any memory."""
+        """What new clients would be answered: with draws apart from the game's, each by an empty memory."""
+        if not self.stateful:
+            return self._pieces(x, rows, self._verdict_seeds, record=False)
+        # Memory changes in `commit` alone: all rows can be the first of the one game of an empty memory.
+        first = replace(rows, game=torch.zeros_like(rows.game), account=torch.zeros_like(rows.account))
+        kept, self._memories = self._memories, self._start(games=1, accounts=1)
+        try:
+            return self._pieces(x, first, self._verdict_seeds, record=False)
+        finally:
+            self._memories = kept
+
+    @asking("verdicts")
+    def again(self, x: Tensor, rows: Rows) -> Response:
+        """What the clients of the games would be answered next: as `fresh`, but with memory as it stands."""
         return self._pieces(x, rows, self._verdict_seeds, record=False)
 
     def commit(self, kept: Tensor) -> None:
@@ -105,6 +122,11 @@ class StackOracle:
             if defender.has_detector():
                 return defender.detector(x, self.base) if len(x) else x.new_zeros(0)
         raise NotImplementedError("no defender of this stack has a detector")
+
+    def _start(self, games: int, accounts: int) -> list[Any]:
+        """Empty memories, one for each defender."""
+        shape, device = (games, *self.stack.base.shape), torch.device(self.stack.base.device)
+        return [defender.start(shape, accounts, device) for defender in self.stack.defenders]
 
     def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
         size = self.rows

@@ -19,7 +19,6 @@ class Wave:
 
     Attributes:
         x: [n,C,H,W] as the service gets them, quantised.
-        sent: [n,C,H,W] as the attacker sent them.
         rank: [n] how many earlier rows of the wave are of the same game.
         flaws: what is wrong with the volley, one number for each kind, 0 where nothing is; None where the
             volley was found sound before.
@@ -27,7 +26,6 @@ class Wave:
     """
 
     x: Tensor
-    sent: Tensor
     rows: Rows
     rank: Tensor
     purpose: str
@@ -71,7 +69,7 @@ class Queue:
         i = torch.from_numpy(rows).to(whole.x.device)
         place = torch.arange(len(i), device=i.device)
         own = replace(whole.rows[i], place=place)
-        return Wave(whole.x[i], whole.sent[i], own, torch.zeros_like(place), whole.purpose, whole.flaws, self)
+        return Wave(whole.x[i], own, torch.zeros_like(place), whole.purpose, whole.flaws, self)
 
     def assemble(self, standing: Answers, scores: Tensor | None) -> Answers:
         """The answers of all waves in the order of the volley, with how the games stand.

@@ -57,7 +57,9 @@ class LoggedGames:
     """How a match's games ended, [n] each, ordered by repeat, shard and place in it.
 
     `target` is -1 when untargeted, `hit_at` and `accepted_at` are 0 for none, and `l2` and `linf` are
-    infinite where the final image is no hit.
+    infinite where the final image is no hit. Of the fresh answers of a vote, in two halves, `wrong_a` of
+    `asked_a` and `wrong_b` of `asked_b` were wrong (0 of 0 where none were asked, and before layout 0005);
+    `again` is NaN where no defender remembers.
     """
 
     game: Ints
@@ -72,6 +74,11 @@ class LoggedGames:
     refused: Ints
     answered: Bools
     vote: Floats
+    wrong_a: Ints
+    asked_a: Ints
+    wrong_b: Ints
+    asked_b: Ints
+    again: Floats
     base: Bools
     hit_at: Ints
     accepted_at: Ints
@@ -86,7 +93,7 @@ class LoggedGames:
 class LoggedMarks:
     """A match's verdicts at query counts, [n] each, ordered by `at`, then as `LoggedGames`.
 
-    `l2` and `linf` are infinite if there was no hit yet.
+    `l2` and `linf` are infinite if there was no hit yet; the others as in `LoggedGames`.
     """
 
     at: Ints
@@ -94,6 +101,11 @@ class LoggedMarks:
     turn: Ints
     answered: Bools
     vote: Floats
+    wrong_a: Ints
+    asked_a: Ints
+    wrong_b: Ints
+    asked_b: Ints
+    again: Floats
     base: Bools
     l2: Floats
     linf: Floats
@@ -104,12 +116,18 @@ class LoggedMarks:
 
 @dataclass(frozen=True)
 class PurposeCounts:
-    """The counts of a match's queries of one purpose, over its finished shards, at every log level."""
+    """The counts of a match's queries of one purpose, over its finished shards, at every log level.
+
+    `outside`: answered with a winning label outside the ball; it and `hits` are None where a log of a layout
+    before 0005 does not tell.
+    """
 
     purpose: str
     queries: int
     refused: int
     flagged: int
+    hits: int | None
+    outside: int | None
 
 
 @dataclass(frozen=True)
@@ -139,8 +157,9 @@ class LoggedGame:
         place: the game's place in its shard.
         image: the clean image's number in the data set.
         target, hit_at, accepted_at: None for none.
+        again: None where no defender remembers.
         l2, linf: of the final image; infinite if it is no hit.
-        final: [C,H,W] float32 in [0,1], as submitted.
+        final: [C,H,W] float32 in [0,1], as the service saw it.
     """
 
     id: int
@@ -157,6 +176,7 @@ class LoggedGame:
     refused: int
     answered: bool
     vote: float
+    again: bool | None
     base: bool
     hit_at: int | None
     accepted_at: int | None

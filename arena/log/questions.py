@@ -93,7 +93,8 @@ def asked(log: Log, match_id: int) -> list[PurposeCounts]:
     """The counts of the match's queries by purpose, most queries first; logs of layouts before 0003 have them
     only for matches at level `queries`."""
     own, shards = schema.purposes.c, schema.shards.c
-    sums = [func.sum(column).label(column.name) for column in (own.queries, own.refused, own.flagged)]
+    counted = (own.queries, own.refused, own.flagged, own.hits, own.outside)
+    sums = [func.sum(column).label(column.name) for column in counted]
     wanted = (
         select(own.purpose, *sums)
         .join(schema.shards, shards.id == own.shard_id)
@@ -101,7 +102,7 @@ def asked(log: Log, match_id: int) -> list[PurposeCounts]:
         .group_by(own.purpose)
         .order_by(sums[0].desc(), own.purpose)
     )
-    return [PurposeCounts(purpose, *map(int, counts)) for purpose, *counts in ask(log, wanted)]
+    return [PurposeCounts(purpose, *map(_count, counts)) for purpose, *counts in ask(log, wanted)]
 
 
 def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:
@@ -259,6 +260,11 @@ def _column(name: str, kind: Any, values: tuple[Any, ...]) -> Any:
         column = np.array(values, np.float64)
         return np.where(np.isnan(column), np.inf, column) if name in ("l2", "linf") else column
     return list(values)
+
+
+def _count(sum_: Any) -> Any:
+    """A sum as an int: PostgreSQL gives decimals; None where there was nothing to sum."""
+    return None if sum_ is None else int(sum_)
 
 
 def _names(kind: type[Any]) -> list[str]:

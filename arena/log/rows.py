@@ -14,7 +14,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
-from arena.rules.outcome import Ints
+from arena.rules.outcome import Floats, Ints
 
 
 def query_columns(pieces: list[QueryRows], first_game: int) -> TableColumns:
@@ -53,6 +53,8 @@ def mark_columns(pieces: list[MarkRows], first_game: int) -> TableColumns:
         "base": _joined(pieces, "base"),
         "l2": _joined(pieces, "l2"),
         "linf": _joined(pieces, "linf"),
+        **_halves(_joined(pieces, "wrong"), _joined(pieces, "asked")),
+        **_again(_joined(pieces, "again")),
     }
 
 
@@ -70,17 +72,19 @@ def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> TableCo
 
 
 def purpose_columns(counts: Mapping[str, Ints], shard_id: int) -> TableColumns:
-    """Columns of `purposes`, from the numbers [3] of queries, refused and flagged ones by purpose."""
+    """Columns of `purposes`, from the numbers [5] of `Piece.purposes`."""
     told: dict[str, Ints] = {}
     for purpose, numbers in counts.items():
         told[_text(purpose)] = told.get(_text(purpose), 0) + numbers
-    queries, refused, flagged = np.array(list(told.values()), np.int64).reshape(-1, 3).T
+    queries, refused, flagged, hits, outside = np.array(list(told.values()), np.int64).reshape(-1, 5).T
     return {
         "shard_id": np.full(len(told), shard_id),
         "purpose": list(told),
         "queries": queries,
         "refused": refused,
         "flagged": flagged,
+        "hits": hits,
+        "outside": outside,
     }
 
 
@@ -107,7 +111,24 @@ def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, rep
         "l2": rows.l2,
         "linf": rows.linf,
         "final": pack(rows.final),
+        **_halves(rows.wrong, rows.asked),
+        **_again(rows.again),
     }
+
+
+def _halves(wrong: Ints, asked: Ints) -> TableColumns:
+    """The answers of votes, [n,2] each."""
+    return {
+        "wrong_a": wrong[:, 0],
+        "asked_a": asked[:, 0],
+        "wrong_b": wrong[:, 1],
+        "asked_b": asked[:, 1],
+    }
+
+
+def _again(again: Floats) -> TableColumns:
+    """The answers to clients who asked again; NULL where nobody remembers."""
+    return {"again": or_null(again > 0, np.isnan(again))}
 
 
 def _joined(pieces: list[Any], name: str) -> NDArray[Any]:

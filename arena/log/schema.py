@@ -38,6 +38,9 @@ from sqlalchemy import (
 )
 
 PLAYING, FINISHED = "playing", "finished"
+VOTES = ("wrong_a", "asked_a", "wrong_b", "asked_b")
+"""How many of a vote's fresh answers were wrong, and how many were asked for, in two fixed halves. NULL in
+rows of layouts before 0005."""
 
 metadata = MetaData(
     naming_convention={
@@ -101,9 +104,11 @@ matches = Table(
     _column("image_shape", JSON),
     _column("facts", JSON),
     _column("radii", JSON, null=True),
+    _column("answers_are_facts", Boolean, null=True),
     UniqueConstraint("run_id", "number"),
 )
-"""Titles, `number`, `verdict` and `radii` are those of the run that first played the match."""
+"""Titles, `number`, `verdict` and `radii` are those of the run that first played the match. Layouts before
+0005 did not tell whether answers are facts: there it is read off the verdicts."""
 
 entries = Table(
     "entries",
@@ -162,6 +167,8 @@ games = Table(
     _column("l2", Double, null=True),
     _column("linf", Double, null=True),
     _column("final", LargeBinary),
+    *(_column(name, Integer, null=True) for name in VOTES),
+    _column("again", Boolean, null=True),
     Index(None, "match_id", "repeat", "shard"),
 )
 
@@ -176,6 +183,8 @@ marks = Table(
     _column("base", Boolean),
     _column("l2", Double, null=True),
     _column("linf", Double, null=True),
+    *(_column(name, Integer, null=True) for name in VOTES),
+    _column("again", Boolean, null=True),
     sqlite_with_rowid=False,
 )
 
@@ -234,10 +243,13 @@ purposes = Table(
     _column("queries", BigInteger),
     _column("refused", BigInteger),
     _column("flagged", BigInteger),
+    _column("hits", BigInteger, null=True),
+    _column("outside", BigInteger, null=True),
     sqlite_with_rowid=False,
 )
-"""How many queries a finished shard charged for each purpose, how many of them were refused, and how many
-flagged: at every log level."""
+"""How many queries a finished shard charged for each purpose, how many of them were refused, flagged, hits,
+and answered with a winning label outside the ball: at every log level. The last two are NULL for shards of
+layouts before 0005."""
 
 VIEWS = {
     "finished_games": (

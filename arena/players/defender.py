@@ -116,6 +116,11 @@ class Defender:
     """Parameters hidden from every attacker, whatever it may know about the defense: keys, salts and seeds
     (docs/design.md, D5)."""
 
+    @property
+    def answers_are_facts(self) -> bool:
+        """Whether this defender always answers the same image alike: it is neither random nor remembers."""
+        return not self.random and self.memory == "none"
+
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         """Another classifier in place of `classifier`."""
         return classifier
@@ -218,15 +223,14 @@ class Defender:
     def forget(self, memory: Any, games: Tensor) -> None:
         """Reset `memory` of games `games` [m] to what `start` made, in place: new games begin there.
 
-        Called for defenders with memory per game or account, in environments that play game after game.
+        Called for defenders with memory per game or account, in environments that play game after game. One
+        that does not override this method has there a memory of its own for each game, which `start` makes
+        anew, and answers games one by one (`arena.envs.apart.Apart`): right, but slower for many games.
 
         Raises:
             NotImplementedError: if this defender does not override this method.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} keeps memory per {self.memory}: in an environment, where new games "
-            f"take the places of ended ones, it must override forget(memory, games)"
-        )
+        raise NotImplementedError(f"{type(self).__name__} does not say how to forget a game")
 
     def has_detector(self) -> bool:
         """Whether `detector` can be evaluated by an insider."""

@@ -45,6 +45,9 @@ class Games:
         key: [G] int64, the games' numbers, to which draws are keyed.
         classes: the number of classes K.
         threat: the rules.
+        answers_are_facts: whether the same image always gets the same answer: the defender is neither random
+            nor does it remember. Where they are not, one wrong answer may be luck, and an image needs more
+            than that to be stood by (`claim`).
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.
         resources: the attacker's own images and starting points.
@@ -62,12 +65,14 @@ class Games:
         key: Tensor | None = None,
         seed: int = 0,
         max_rows: int = 4096,
+        answers_are_facts: bool = True,
         defense: dict[str, Any] | None = None,
         resources: Resources | None = None,
     ) -> None:
         self.x0, self.label, self.target, self.threat, self.classes = x0, label, target, threat, classes
         self.key = torch.arange(len(x0), device=x0.device) if key is None else key
         self.seed, self.max_rows, self.defense = seed, max_rows, defense
+        self.answers_are_facts = answers_are_facts
         self.resources = resources or Resources()
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
@@ -301,6 +306,7 @@ class Games:
             key=self.key[i],
             seed=draws.derive(self.seed, "seat", self._seats),
             max_rows=self.max_rows,
+            answers_are_facts=self.answers_are_facts,
             defense=self.defense,
             resources=held if held.starts is None else replace(held, starts=held.starts[i]),
         )

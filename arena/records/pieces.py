@@ -30,8 +30,8 @@ class Piece:
     Attributes:
         answered: how many queries were charged since the piece before, recorded or not.
         games: how all of the shard's games ended; only in the last piece.
-        purposes: by purpose, [3]: how many of the shard's queries there were, were refused, were flagged;
-            only in the last piece.
+        purposes: by purpose, [5]: how many of the shard's queries there were, were refused, were flagged,
+            were hits, and were answered with a winning label outside the ball; only in the last piece.
     """
 
     queries: list[QueryRows] = field(default_factory=list)
@@ -60,7 +60,8 @@ class Pieces:
         self._closed = False
 
     def queries(self, rows: QueryRows) -> None:
-        counts = [len(rows), np.count_nonzero(rows.refused), np.count_nonzero(rows.flagged)]
+        told = (rows.refused, rows.flagged, rows.hit, rows.outside)
+        counts = [len(rows), *(np.count_nonzero(column) for column in told)]
         self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(counts, np.int64)
         self._answered += len(rows)
         if self.level == "changes":

@@ -22,6 +22,7 @@ class QueryRows:
         margin: the defended signed margin before the feedback filter (the attacker minimises it).
         l2, linf: distances from the clean image, after quantisation.
         hit: inside the ball with a winning label, neither refused nor declined.
+        outside: outside the ball with a winning label, neither refused nor declined.
         better: this row became the game's best image.
     """
 
@@ -36,6 +37,7 @@ class QueryRows:
     l2: Floats
     linf: Floats
     hit: Bools
+    outside: Bools
     better: Bools
 
     def __len__(self) -> int:
@@ -49,7 +51,10 @@ class MarkRows:
     Attributes:
         turn: the turn at which the image judged was sent; 0 for the clean image.
         answered: a hit had been answered by then.
-        vote: the share of fresh defended answers that are wrong.
+        wrong, asked: [m,2] how many fresh answers were wrong, and how many were asked for, in two halves, so
+            that one can choose and the other value; none are asked for images outside the ball.
+        again: one more answer to the account that asked last, with the defenders' memory as it is then, is
+            wrong; NaN where no defender remembers or nothing was asked yet.
         base: the hardened classifier alone is wrong.
         l2, linf: the distances of the hit; NaN without one.
     """
@@ -58,10 +63,17 @@ class MarkRows:
     game: Ints
     turn: Ints
     answered: Bools
-    vote: Floats
+    wrong: Ints
+    asked: Ints
+    again: Floats
     base: Bools
     l2: Floats
     linf: Floats
+
+    @property
+    def vote(self) -> Floats:
+        """[m] the share of fresh answers that are wrong."""
+        return share_wrong(self.wrong, self.asked)
 
 
 @dataclass(frozen=True)
@@ -84,11 +96,11 @@ class GameRows:
         label, target: true labels; targets, -1 when untargeted.
         reason: why each ended.
         queries, insider_queries, refused: charged rows; insider evaluations; charged rows refused.
-        answered, vote, base: the verdicts on the final image.
+        answered, wrong, asked, again, base: the verdicts on the final image, as in `MarkRows`.
         hit_at: turn of the first answered hit, 0 for none.
         accepted_at: turn of the first hit that the attacker's own rule accepted, 0 for none.
         l2, linf: distances of the final image if it is a hit, else NaN.
-        final: [G,C,H,W] float32, the final images as submitted.
+        final: [G,C,H,W] float32, the final images as the service saw them: what was judged.
     """
 
     game: Ints
@@ -100,7 +112,9 @@ class GameRows:
     insider_queries: Ints
     refused: Ints
     answered: Bools
-    vote: Floats
+    wrong: Ints
+    asked: Ints
+    again: Floats
     base: Bools
     hit_at: Ints
     accepted_at: Ints
@@ -110,6 +124,16 @@ class GameRows:
 
     def __len__(self) -> int:
         return len(self.key)
+
+    @property
+    def vote(self) -> Floats:
+        """[G] the share of fresh answers that are wrong."""
+        return share_wrong(self.wrong, self.asked)
+
+
+def share_wrong(wrong: Ints, asked: Ints) -> Floats:
+    """[n] the share of wrong answers, from counts in halves [n,2]; 0 where none was asked for."""
+    return np.asarray(wrong.sum(axis=1) / np.maximum(asked.sum(axis=1), 1))
 
 
 class Listener(Protocol):

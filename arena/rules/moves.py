@@ -42,9 +42,10 @@ class Submit:
 class Claim:
     """The images `x` [n,C,H,W] by which games `game` [n] (each once) are to be judged from now on.
 
-    The games go on; the next claim replaces this one. One answer of a random defender may be luck, and the
-    nearest such answer is the luckiest: against such a defender a claim replaces the best answer as the
-    game's result. With a deterministic defender an answered hit is a fact, and claims change nothing.
+    The games go on; the next claim replaces this one. Where answers are no facts (`answers_are_facts` of a
+    seat), one may be luck, and the nearest wrong answer is the luckiest: there a claim replaces the best
+    answer as the game's result. Where an answered hit is a fact, and under objective `first`, claims change
+    nothing.
     """
 
     x: Tensor

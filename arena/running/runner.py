@@ -227,6 +227,7 @@ class Run:
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
             utility=utility_images(match, world),
+            answers_are_facts=stack.answers_are_facts,
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
@@ -250,8 +251,7 @@ def headline(match: Match) -> Verdict:
     """A match's headline verdict: the scenario's choice, else the default of docs/design.md, D3."""
     if match.settings.verdict is not None:
         return match.settings.verdict
-    random = any(defender.random for defender in match.defenders)
-    return "vote" if random and match.threat.objective != "first" else "answered"
+    return "answered" if all(d.answers_are_facts for d in match.defenders) else "vote"
 
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:

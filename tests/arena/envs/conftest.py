@@ -115,6 +115,7 @@ class Ground:
     def options(self, **threat: Any) -> dict[str, Any]:
         rules = {"epsilon": 0.02, "budget": 6} | threat
         return {
+            "action": "image",
             "classifier": self.model,
             "images": self.images,
             "labels": self.labels,
@@ -127,10 +128,10 @@ class Ground:
         self, n: int = 4, mode: str | AutoresetMode = "NextStep", *, defender: Any = (), **others: Any
     ) -> BlackBoxVectorEnv:
         """n environments; what is not theirs by name belongs to the threat."""
-        own = {name: others.pop(name) for name in ("listener", "arrays") if name in others}
-        return BlackBoxVectorEnv(
-            num_envs=n, autoreset_mode=mode, defender=defender, **own, **self.options(**others)
-        )
+        names = ("listener", "arrays", "action", "reward", "render_mode")
+        own = {name: others.pop(name) for name in names if name in others}
+        options = {**self.options(**others), **own}
+        return BlackBoxVectorEnv(num_envs=n, autoreset_mode=mode, defender=defender, **options)
 
     def lost(self, obs: dict[str, Any], epsilon: float = 0.5) -> Any:
         """Images that win all games of a batch of observations."""

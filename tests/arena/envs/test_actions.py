@@ -15,11 +15,11 @@ FIRST = np.float32([1, 0, 0, 0]).reshape(4, 1, 1, 1)
 def test_who_does_not_send_is_not_charged(ground):
     env = ground.vector(objective="minimum", epsilon=1.0)
     obs, _ = env.reset()
-    first, reward, *_ = env.step({"image": ground.lost(obs), "send": np.array([True] * 4)})
+    first, reward, *_ = env.step(ground.lost(obs), send=np.array([True] * 4))
     assert (reward > 0).all() and first["has_best"].all()
     image = np.full((4, 1, 8, 8), np.nan, dtype=np.float32)
     image[2] = obs["image"][2]
-    second, reward, _, _, info = env.step({"image": image, "send": np.array([0, 0, 1, 0])})
+    second, reward, _, _, info = env.step(image, send=[0, 0, 1, 0])
     assert info["turn"].tolist() == [1, 1, 2, 1] and second["left"][:, 0].tolist() == [5, 5, 4, 5]
     assert reward.tolist() == [0, 0, 0, 0]
     for name in obs:
@@ -38,13 +38,18 @@ def test_who_does_not_send_is_not_charged(ground):
         (lambda x: x.astype(object), "image must be float32; found object"),
         (lambda x: x + 1, r"images must lie in \[0,1\]"),
         (lambda x: np.where(x == x.max(), np.nan, x).astype(np.float32), "images must be finite"),
-        (lambda x: {"send": np.ones(4)}, "an action holds image, and may hold send, submit; found send"),
-        (lambda x: {"image": x, "account": np.zeros(4)}, "may hold send, submit; found image, account"),
+        (lambda x: {"submit": np.ones(4)}, "an action holds image, and may hold submit; found submit"),
+        (lambda x: {"perturbation": x}, "an action holds image, and may hold submit; found perturbation"),
         (
-            lambda x: {"image": x, "send": np.ones(3)},
-            r"send must be whole numbers \[4\]; found float64 \[3\]",
+            lambda x: {"image": x, "send": np.ones(4)},
+            r"found image, send; who does not send is told by step\(actions, send=mask\)",
         ),
-        (lambda x: {"image": x, "send": np.full(4, 2)}, r"send must hold 0 or 1 for each game"),
+        (lambda x: {"image": x, "account": np.zeros(4)}, "may hold submit; found image, account"),
+        (
+            lambda x: {"image": x, "submit": np.ones(3)},
+            r"submit must be whole numbers \[4\]; found float64 \[3\]",
+        ),
+        (lambda x: {"image": x, "submit": np.full(4, 2)}, r"submit must hold 0 or 1 for each game"),
         (lambda x: {"image": x + FIRST, "submit": np.array([1, 0, 0, 0])}, r"images must lie in \[0,1\]"),
         (lambda x: {"image": x + FIRST, "submit": np.array([0, 1, 0, 0])}, r"images must lie in \[0,1\]"),
     ],
@@ -55,7 +60,13 @@ def test_a_malformed_action_charges_nothing(ground, tape, action, message):
     obs, *_ = env.step(obs["image"])
     with pytest.raises(VolleyError, match=message):
         env.step(action(obs["image"]))
-    again, _, terminated, _, info = env.step({"image": obs["image"], "send": np.zeros(4, dtype=int)})
+    for send, message in (
+        (np.ones(3), r"send must be whole numbers \[4\]"),
+        ([2] * 4, "send must hold 0 or 1"),
+    ):
+        with pytest.raises(VolleyError, match=message):
+            env.step(obs["image"], send=send)
+    again, _, terminated, _, info = env.step(obs["image"], send=np.zeros(4, dtype=int))
     assert info["turn"].tolist() == [1] * 4 and not terminated.any()
     assert all((again[name] == obs[name]).all() for name in obs)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import gymnasium
@@ -9,6 +11,7 @@ import torch
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
 
 from arena.envs import BlackBoxEnv, BlackBoxVectorEnv
 from arena.rules.moves import VolleyError
@@ -19,13 +22,17 @@ OBJECTIVES = ("first", "submit", "minimum")
 
 @pytest.mark.parametrize("feedback", FEEDBACKS)
 @pytest.mark.parametrize("objective", OBJECTIVES)
-@pytest.mark.parametrize(("goal", "accounts"), [("untargeted", 1), ("targeted", 2)])
-def test_check_env_finds_nothing_to_warn_of(ground, feedback, objective, goal, accounts):
+@pytest.mark.parametrize(
+    ("action", "goal", "accounts"), [("image", "untargeted", 1), ("perturbation", "targeted", 2)]
+)
+def test_check_env_finds_nothing_to_warn_of(ground, feedback, objective, action, goal, accounts):
     threat = {"feedback": feedback, "objective": objective, "goal": goal, "accounts": accounts}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        env = gymnasium.make("arena/BlackBox-v0", **ground.options(**threat))
-        check_env(env.unwrapped)
+    options = ground.options(**threat) | {"action": action}
+    for reward in ("objective",) if feedback == "label" else ("objective", "margin"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            env = gymnasium.make("arena/BlackBox-v0", reward=reward, **options)
+            check_env(env.unwrapped, skip_render_check=True)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
@@ -43,14 +50,15 @@ def test_observations_stay_in_their_space(ground, defenders, norm, objective, mo
     )
     env.action_space.seed(0)
     obs, _ = env.reset(seed=1)
-    ends = hits = 0
+    ends, hits, rng = 0, 0, np.random.default_rng(0)
     turn, over = np.zeros(4, dtype=int), np.zeros(4, dtype=bool)
     for _ in range(25):
         assert obs in env.observation_space
         assert all(np.isfinite(part).all() for part in obs.values())
         action = env.action_space.sample()
-        asks = action["send"] * (1 - action.get("submit", 0)) * ~over
-        obs, reward, terminated, truncated, info = env.step(action)
+        send = rng.integers(0, 2, 4)
+        asks = send * (1 - action.get("submit", 0)) * ~over
+        obs, reward, terminated, truncated, info = env.step(action, send=send)
         assert np.isfinite(reward).all() and not truncated.any()
         dealt = over if mode == "NextStep" else terminated
         assert (info["turn"] == np.where(dealt, 0, turn + asks)).all()
@@ -69,11 +77,46 @@ def test_make_vec_takes_our_own_vector_environment(ground):
     sync = gymnasium.make_vec("arena/BlackBox-v0", num_envs=3, vectorization_mode="sync", **ground.options())
     assert isinstance(own, BlackBoxVectorEnv) and isinstance(named, BlackBoxVectorEnv)
     assert own.observation_space == sync.observation_space
+    assert own.action_space == sync.action_space and own.single_action_space == sync.single_action_space
     assert own.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
     image = np.zeros((3, 1, 8, 8), dtype=np.float32)
     for env in (own, sync):  # an action of the one is an action of the other
         env.reset(seed=0)
         assert env.step(image)[0]["left"].tolist() == [[5], [5], [5]]
+
+
+@pytest.mark.parametrize("action", ["perturbation", "image"])
+def test_the_vector_environment_has_the_single_one_s_actions(ground, action):
+    options = ground.options(objective="submit", accounts=2) | {"action": action}
+    one, many = BlackBoxEnv(**options), BlackBoxVectorEnv(num_envs=3, **options)
+    assert many.single_action_space == one.action_space
+    assert many.action_space == batch_space(one.action_space, 3)
+    many.reset()
+    many.action_space.seed(0)
+    assert many.step(many.action_space.sample())[0] in many.observation_space
+    low = {"perturbation": -1, "image": 0}[action]
+    assert one.action_space[action] == gymnasium.spaces.Box(low, 1, (1, 8, 8), np.float32)
+
+
+def test_it_is_found_by_its_module_where_gymnasium_alone_was_imported():
+    code = (
+        "import gymnasium\n"
+        "name = 'arena:arena/BlackBox-v0'\n"
+        "print(gymnasium.make(name).unwrapped, gymnasium.make_vec(name, num_envs=2))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.stdout.startswith("<BlackBoxEnv<arena/BlackBox-v0>> BlackBoxVectorEnv("), run.stderr
+
+
+def test_the_same_seed_and_actions_give_the_same_rewards(ground, defenders):
+    def play(seed):
+        options = {"action": "perturbation", "reward": "margin", "objective": "minimum", "norm": "l2"}
+        env = ground.vector(defender=defenders["noise"](2.0), epsilon=2.0, **options)
+        env.reset(seed=seed)
+        env.action_space.seed(0)
+        return [env.step(env.action_space.sample())[1].tolist() for _ in range(8)]
+
+    assert play(1) == play(1) != play(2)
 
 
 def test_wrappers_count_episodes(ground):
@@ -90,7 +133,7 @@ def test_one_forward_pass_answers_all_who_send(ground):
     model = env.setup.stack.base.module
     for send in ([1] * 8, [1, 0, 1, 0, 0, 0, 1, 1]):
         before = model.passes
-        env.step({"image": obs["image"], "send": np.array(send)})
+        env.step(obs["image"], send=np.array(send))
         assert model.passes == before + 1
 
 
@@ -189,7 +232,7 @@ def test_autoreset_disabled(ground):
     with pytest.raises(ResetNeeded, match=r"environments \[0, 1\] are over"):
         env.step(image)
     send = np.array([0, 0, 1, 1])
-    _, reward, terminated, _, info = env.step({"image": obs["image"], "send": send})
+    _, reward, terminated, _, info = env.step(obs["image"], send=send)
     assert terminated.tolist() == [True, True, False, False] and "reason" not in info
     assert info["turn"].tolist() == [1, 1, 2, 2] and not reward.any()
     mask = np.array([False, True, False, True])
@@ -225,14 +268,14 @@ def test_tensors_and_arrays_tell_the_same(ground, device, objective):
             assert a[name].dtype == arrays.observation_space[name].dtype
         wave = torch.sin(torch.arange(64.0, device=tensors.device) * step).view(1, 1, 8, 8)
         image = (t["image"] + 0.3 * wave).clamp(0, 1)
-        action = {
-            "image": image,
-            "send": torch.tensor([True, step % 2 == 0, True, True], device=image.device),
-        }
+        action = {"image": image}
+        send = torch.tensor([True, step % 2 == 0, True, True], device=image.device)
         if objective == "submit":
             action["submit"] = torch.tensor([step == 3] * 4)
-        t, *signals, _ = tensors.step(action)
-        a, *expected, _ = arrays.step({name: part.cpu().numpy() for name, part in action.items()})
+        t, *signals, _ = tensors.step(action, send=send)
+        a, *expected, _ = arrays.step(
+            {name: part.cpu().numpy() for name, part in action.items()}, send=send.cpu().numpy()
+        )
         for got, want in zip(signals, expected, strict=True):
             assert got.device == tensors.device and np.allclose(got.cpu().numpy(), want)
 

@@ -126,6 +126,17 @@ def test_the_match_s_endings_are_the_environment_s(ground, new_tape):
     assert set(returns.tolist()) == {0.0, 1.0}
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_an_attacker_asks_images_whatever_the_environment_s_actions_are(ground, norm):
+    rules = {"budget": 8, "epsilon": 0.15 if norm == "linf" else 0.8, "norm": norm}
+    returns = []
+    for action in ("image", "perturbation"):
+        options = ground.options(**rules) | {"action": action}
+        env = BlackBoxVectorEnv(num_envs=30, autoreset_mode="Disabled", **options)
+        returns.append(drive(Scatter(), env).tolist())
+    assert returns[0] == returns[1] and 0 < sum(returns[0]) < 30
+
+
 def test_it_needs_autoreset_disabled(ground):
     env = BlackBoxVectorEnv(num_envs=2, **ground.options())
     with pytest.raises(ValueError, match="drive needs autoreset_mode DISABLED; found NEXT_STEP"):

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from gymnasium.error import ResetNeeded
 from torch import nn
 
 from arena.envs import BlackBoxEnv, BlackBoxVectorEnv
+from arena.envs.margins import shown_margin
 
 FEEDBACKS = ("logits", "probabilities", "topk:3", "label")
 OBJECTIVES = ("first", "submit", "minimum")
@@ -41,6 +43,48 @@ def test_a_hit_at_no_distance_pays_a_finite_reward(ground, defenders):
     assert hit.any() and np.allclose(reward, np.where(hit, math.log(1e6), 0))
 
 
+@pytest.mark.parametrize("feedback", ["logits", "probabilities", "topk:3"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("goal", ["untargeted", "targeted"])
+def test_margin_pays_the_fall_of_the_lowest_margin_shown(ground, defenders, feedback, objective, goal):
+    rules = {"feedback": feedback, "objective": objective, "goal": goal, "epsilon": 0.5, "budget": 9}
+    noise = [defenders["noise"](2.0)]
+    env = ground.vector(mode="Disabled", defender=noise, reward="margin", **rules)
+    plain = ground.vector(mode="Disabled", defender=noise, **rules)
+    obs, _ = env.reset()
+    plain.reset()
+    assert (
+        obs["best_margin"][:, 0].tolist() == [1] * 4 and "best_margin" not in plain.observation_space.spaces
+    )
+    to = torch.from_numpy(obs["target"] if goal == "targeted" else obs["label"])
+    lowest, total, open_ = np.ones(4), np.zeros(4), np.ones(4, dtype=bool)
+    for turn in range(9):
+        image = (obs["image"] + np.random.default_rng(turn).uniform(-0.3, 0.3, obs["image"].shape)).clip(0, 1)
+        image, sent = image.astype(np.float32), open_
+        obs, reward, ended, *_ = env.step(image, send=sent)
+        _, sparse, *_ = plain.step(image, send=sent)
+        shown = shown_margin(torch.from_numpy(obs["answer_scores"]), to, env.threat).numpy()
+        now = np.where(sent, np.minimum(lowest, shown), lowest)
+        assert np.allclose(reward - sparse, lowest - now, atol=1e-6)
+        assert np.allclose(obs["best_margin"][:, 0], now, atol=1e-6)
+        lowest, total, open_ = now, total + reward - sparse, open_ & ~ended
+    assert np.allclose(total, 1 - lowest, atol=1e-5) and (lowest < 0.9).any() and len({*lowest}) > 1
+
+
+def test_margin_pays_for_what_was_answered_inside_the_ball_alone(ground, defenders):
+    env = ground.vector(reward="margin", epsilon=0.1, budget=9, defender=defenders["patience"](2))
+    obs, _ = env.reset()
+    seen, reward, *_ = env.step(ground.lost(obs, 0.5))
+    assert (seen["answer_label"] != obs["label"]).all() and not reward.any()
+    _, reward, *_ = env.step(obs["image"])
+    assert (reward > 0).all() and (reward < 1).all()
+    seen, reward, *_ = env.step(ground.lost(obs, 0.1))
+    assert seen["refused"].all() and not reward.any()
+    _, _ = env.reset()
+    _, again, *_ = env.step(env.reset(seed=5)[0]["image"])
+    assert (again > 0).all(), "a new game begins at 1"
+
+
 def test_submit_pays_for_what_was_answered_with_a_hit(ground):
     env = ground.vector(n=6, objective="submit", epsilon=0.5, budget=4)
     obs, _ = env.reset()
@@ -56,7 +100,7 @@ def test_submit_pays_for_what_was_answered_with_a_hit(ground):
     image[4] = 0.5  # asks once more: the budget ends the game, the best one counts
     send = np.array([1, 1, 1, 1, 1, 0])
     submit = np.array([1, 1, 1, 1, 0, 1])
-    _, reward, terminated, _, info = env.step({"image": image, "send": send, "submit": submit})
+    _, reward, terminated, _, info = env.step({"image": image, "submit": submit}, send=send)
     assert terminated.tolist() == [True] * 5 + [False]
     assert reward.tolist() == [0, 1, 0, 0, 1, 0]
     assert info["reason"].tolist() == ["submitted"] * 4 + ["budget", None]
@@ -146,7 +190,7 @@ def test_the_attacker_s_image_is_its_own(ground):
 def test_what_is_left_is_resigned(ground, tape):
     env = ground.vector(listener=tape)
     obs, start = env.reset()
-    env.step({"image": obs["image"], "send": np.array([1, 1, 0, 0])})
+    env.step(obs["image"], send=np.array([1, 1, 0, 0]))
     _, second = env.reset()
     env.close()
     assert [rows.reason for rows in tape.endings] == [["resigned"] * 4] * 2

@@ -15,11 +15,6 @@ from arena.envs import BlackBoxVectorEnv
 from arena.players import Defender
 
 
-def test_a_defender_with_memory_must_say_how_to_forget(ground, defenders):
-    with pytest.raises(ValueError, match=r"Stubborn keeps memory per game and does not say how to forget"):
-        ground.vector(defender=defenders["stubborn"]())
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -30,6 +25,13 @@ def test_a_defender_with_memory_must_say_how_to_forget(ground, defenders):
         ({"images": torch.zeros(40, 8, 8)}, r"images must be float \[n,C,H,W\]"),
         ({"classifier": None}, "images of your own need a classifier of your own"),
         ({"arrays": "jax"}, 'arrays must be "numpy" or "torch"'),
+        ({"action": "step"}, 'action must be "perturbation" or "image"; found .step.'),
+        ({"reward": "dense"}, 'reward must be "objective" or "margin"; found .dense.'),
+        ({"render_mode": "human"}, 'render_mode must be "rgb_array"; found .human.'),
+        (
+            {"reward": "margin", "threat": {"epsilon": 0.1, "budget": 1, "feedback": "label"}},
+            'reward "margin" needs scores; feedback "label" shows none',
+        ),
         ({"num_envs": 0}, "num_envs must be at least 1"),
         ({"autoreset_mode": "never"}, "not a valid AutoresetMode"),
         ({"defender": "no-such-defender"}, 'there is no defender "no-such-defender"'),
@@ -54,6 +56,7 @@ def test_bad_options(ground, change, message):
 def test_the_default_is_the_digits():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", 'render_mode="human" shows nothing')  # where there is no display
         env = gymnasium.make("arena/BlackBox-v0")
         check_env(env.unwrapped)
     assert env.observation_space["image"].shape == (1, 8, 8)

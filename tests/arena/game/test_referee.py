@@ -132,7 +132,7 @@ def test_rows_of_closed_games_are_not_put_to_a_defender_with_memory(worlds: Modu
     referee.serve(Resign(torch.tensor([1])))
     asked.clear()
     referee.serve(Volley(referee.board.x0[[0, 1, 0, 1, 0]], torch.tensor([0, 1, 0, 1, 0])))
-    assert asked == [[0], [0]]
+    assert asked == [[0], [0], [0]], "two waves, and once more by the Referee, for `again`"
 
 
 def test_a_defender_that_writes_to_its_images_does_not_write_to_the_attackers(worlds: ModuleType) -> None:

@@ -85,6 +85,12 @@ def _numbers(rng: np.random.Generator, size: int, missing: float = 0.2) -> Any:
     return np.where(rng.random(size) < missing, np.nan, rng.normal(size=size))
 
 
+def votes(rng: np.random.Generator, games: int) -> dict[str, Any]:
+    asked = rng.integers(0, 13, (games, 2))
+    again = np.where(rng.random(games) < 0.3, np.nan, rng.random(games) < 0.5)
+    return {"wrong": rng.integers(0, asked + 1), "asked": asked, "again": again}
+
+
 def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
     """Every game asks one query a turn, some games two; every column takes all kinds of values."""
     rng = np.random.default_rng(seed)
@@ -108,6 +114,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                 l2=rng.random(n),
                 linf=_numbers(rng, n),
                 hit=rng.random(n) < 0.1,
+                outside=rng.random(n) < 0.1,
                 better=rng.random(n) < 0.3,
             )
         )
@@ -118,7 +125,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                     game=np.arange(games),
                     turn=asked.copy() * (turn > 0),
                     answered=rng.random(games) < 0.5,
-                    vote=rng.random(games),
+                    **votes(rng, games),
                     base=rng.random(games) < 0.5,
                     l2=_numbers(rng, games),
                     linf=_numbers(rng, games),
@@ -140,7 +147,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
             insider_queries=rng.integers(0, 9, games),
             refused=rng.integers(0, 9, games),
             answered=hit_at > 0,
-            vote=rng.random(games),
+            **votes(rng, games),
             base=rng.random(games) < 0.5,
             hit_at=hit_at,
             accepted_at=rng.integers(0, 4, games),

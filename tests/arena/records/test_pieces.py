@@ -50,14 +50,15 @@ def volley(turn: int, games: int = 3, purpose: str = "step", **changes: Any) -> 
     """A query of each of so many games; `changes` name columns."""
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.full(games, 0.5)
     rows = QueryRows(
-        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no
+        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no, no
     )
     return dataclasses.replace(rows, **{name: np.array(column) for name, column in changes.items()})
 
 
 def marks(at: int, games: int = 3) -> MarkRows:
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.zeros(games)
-    return MarkRows(at, np.arange(games), zeros, no, floats, no, floats, floats)
+    pairs = np.zeros((games, 2), np.int64)
+    return MarkRows(at, np.arange(games), zeros, no, pairs, pairs, floats, no, floats, floats)
 
 
 def notes(*games: int) -> NoteRows:
@@ -77,7 +78,9 @@ def ending(games: int = 3) -> GameRows:
         insider_queries=zeros,
         refused=zeros,
         answered=no,
-        vote=floats,
+        wrong=np.zeros((games, 2), np.int64),
+        asked=np.zeros((games, 2), np.int64),
+        again=floats,
         base=no,
         hit_at=zeros,
         accepted_at=zeros,
@@ -187,11 +190,11 @@ def test_at_every_level_the_last_piece_alone_says_what_all_queries_were_for(
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_ROWS", 4)
     cut, no, yes = Pieces(kept, level), [False] * 3, [True, False, True]
-    cut.queries(volley(1, purpose="probe", refused=yes, flagged=yes))
+    cut.queries(volley(1, purpose="probe", refused=yes, flagged=yes, hit=[False, True, False]))
     cut.queries(volley(2, purpose="gradient", refused=no, flagged=[False, False, True]))
     cut.queries(volley(3, games=2, purpose="probe", refused=[True, False]))
     cut.notes(notes(0, 1, 2, 0))
-    cut.queries(volley(4, purpose="probe"))
+    cut.queries(volley(4, purpose="probe", outside=yes))
     cut.marks(marks(3))
     cut.games(ending())
     cut.close()
@@ -199,7 +202,7 @@ def test_at_every_level_the_last_piece_alone_says_what_all_queries_were_for(
     assert others
     assert all(not piece.purposes and piece.games is None for piece in others)
     told = {purpose: numbers.tolist() for purpose, numbers in last.purposes.items()}
-    assert told == {"probe": [8, 3, 2], "gradient": [3, 0, 1]}
+    assert told == {"probe": [8, 3, 2, 1, 2], "gradient": [3, 0, 1, 0, 0]}
     assert sum(piece.answered for piece in kept.pieces) == 11
     recorded = sum(len(rows) for piece in kept.pieces for rows in piece.queries)
     assert recorded == {"queries": 11, "changes": 3 + 1 + 1, "games": 0}[level]

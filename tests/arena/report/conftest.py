@@ -129,10 +129,10 @@ class Hand:
             shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
-                votes = np.array([game.votes[i] for game in games])
+                votes = _votes([game.votes[i] for game in games])
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
-                shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, votes, base, far, far))
+                shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, *votes, base, far, far))
             for rows in queries or (_hits(games),):
                 shard.queries(rows)
             failed = [game for game in games if game.error]
@@ -149,7 +149,13 @@ class Hand:
                     insider_queries=column("insider"),
                     refused=column("refused"),
                     answered=hit_at > 0,
-                    vote=np.array([game.votes[2] for game in games]),
+                    **dict(
+                        zip(
+                            ("wrong", "asked", "again"),
+                            _votes([game.votes[2] for game in games]),
+                            strict=True,
+                        )
+                    ),
                     base=column("base"),
                     hit_at=hit_at,
                     accepted_at=column("accepted_at"),
@@ -159,6 +165,12 @@ class Hand:
                 )
             )
             shard.close()
+
+
+def _votes(shares: Sequence[float]) -> tuple[Any, Any, Any]:
+    """The wrong ones of 100 fresh answers in halves, their numbers, and who asked again: nobody."""
+    wrong = np.array([[round(50 * share), round(100 * share) - round(50 * share)] for share in shares])
+    return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan)
 
 
 def _hits(games: Sequence[Game]) -> QueryRows:
@@ -178,6 +190,7 @@ def _hits(games: Sequence[Game]) -> QueryRows:
         l2=l2,
         linf=l2 / 2,
         hit=~none,
+        outside=none,
         better=~none,
     )
 
@@ -215,6 +228,7 @@ def asked() -> Callable[..., QueryRows]:
             l2=np.ones(queries),
             linf=np.ones(queries),
             hit=none,
+            outside=none,
             better=none,
         )
 

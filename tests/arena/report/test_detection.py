@@ -12,9 +12,9 @@ from arena.rules import purposes
 
 ONE = Detection(
     (
-        PurposeCounts("gradient", 80, 0, 60),
-        PurposeCounts("boundary-search", 15, 0, 3),
-        PurposeCounts("candidate", 5, 0, 1),
+        PurposeCounts("gradient", 80, 0, 60, 0, 0),
+        PurposeCounts("boundary-search", 15, 0, 3, 0, 0),
+        PurposeCounts("candidate", 5, 0, 1, 0, 0),
     )
 )
 
@@ -32,5 +32,7 @@ def test_shares_are_of_the_queries_with_a_purpose() -> None:
 
 
 def test_purposes_come_by_their_queries() -> None:
-    other = Detection((PurposeCounts("boundary-search", 70, 0, 0), PurposeCounts("start", 5, 0, 0)))
+    other = Detection(
+        (PurposeCounts("boundary-search", 70, 0, 0, 0, 0), PurposeCounts("start", 5, 0, 0, 0, 0))
+    )
     assert purposes_of([ONE, other]) == ["boundary-search", "gradient", "candidate", "start"]
