@@ -14,6 +14,7 @@ FLOORS = (
     "draws",
     "statistics",
     "messages",
+    "progress",
     "provenance",
     "rules",
     "datasets",
