@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
@@ -20,6 +21,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
 from arena.game.shard import Job, play_shard, seed_of
 from arena.game.stack import Stack, prepare
+from arena.modes import own_modes
 from arena.players import Attacker
 from arena.players.attacker import runs_of
 from arena.players.registry import Spec, build_attacker, build_stack, name_of, public_parameters
@@ -48,6 +50,7 @@ class Data:
         raise AttributeError(name)
 
 
+@own_modes()
 @computing_threads(1)
 def evaluate(
     classifier: Model,
@@ -78,7 +81,6 @@ def evaluate(
         ValueError: if classifier, defender, images and labels do not fit together; the sentence says what is
             wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     _counts(batch=1 if batch is None else batch)
     split = read_split(images, labels)
@@ -87,6 +89,7 @@ def evaluate(
     return Evaluation(base, split, seed=seed).of(stack, cost=cost)
 
 
+@own_modes()
 @computing_threads(1)
 def play(
     attacker: Spec,
@@ -128,7 +131,6 @@ def play(
     Raises:
         ValueError: if agents, images, labels or threat do not fit together; the sentence says what is wrong.
     """
-    exact_arithmetic()
     where = resolve_device(device)
     _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
     player = build_attacker(attacker)
@@ -143,6 +145,8 @@ def play(
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
     data = _data(train=train, calibration=calibration, resources=resources)
     stack = prepare(base, defenders, data)
+    if player.needs.knowledge == "weights":
+        stack.base.require_gradients()
     key = torch.arange(len(x), device=where)
     goal = draw_targets(rules, y, key, base.classes, seed)
     whole = Openings(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
@@ -192,7 +196,11 @@ def _played(
 
 
 def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
-    base = sized(Classifier.of(classifier, sample=x[:1], device=device), batch)
+    base = Classifier.of(classifier, sample=x[:1], device=device)
+    if not isinstance(classifier, Classifier):
+        for remark in base.remarks:
+            warnings.warn(remark, stacklevel=5)  # where `play` was called
+    base = sized(base, batch)
     if int(y.max()) >= base.classes:
         raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
     return base

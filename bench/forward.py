@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.devices import exact_arithmetic, largest_batch, resolve_device
+from arena.classifiers.devices import largest_batch, resolve_device
 from arena.classifiers.forward import Forward, bf16, channels_last, compiled, fused
 from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.threads import computing_threads
+from arena.modes import own_modes
 
 NAIVE = 256
 """The batch size that a user would take, where a pass has as many rows."""
@@ -128,11 +129,11 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-compile", action="store_true", help="compiling takes up to a minute a network")
     given = parser.parse_args()
-    exact_arithmetic()
     for name in given.network:
         where = resolve_device(given.device)
-        for line in measure(name, where, given.repeats, not given.no_compile, given.threads):
-            print(json.dumps(line), flush=True)
+        with own_modes():
+            for line in measure(name, where, given.repeats, not given.no_compile, given.threads):
+                print(json.dumps(line), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ FLOORS = (
     "draws",
     "statistics",
     "messages",
+    "modes",
     "progress",
     "provenance",
     "rules",

@@ -30,6 +30,7 @@ def test_every_folder_and_loose_module_has_its_floor() -> None:
         "arena.api",
         "arena.draws",
         "arena.messages",
+        "arena.modes",
         "arena.progress",
         "arena.provenance",
         "arena.statistics",

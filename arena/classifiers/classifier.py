@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from arena.classifiers.errors import ServiceError, first_line, no_address
+from arena.classifiers.errors import ClassifierError, ServiceError, first_line, no_address
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
+from arena.classifiers.reading import Reading
 from arena.classifiers.served import AnswerMemory, Served, remembered, served_in
+from arena.classifiers.soundness import flaw_of_answers, network_in_training
 from arena.classifiers.threads import computing_threads
+from arena.modes import own_modes
 
 
 class Classifier:
@@ -50,12 +53,14 @@ class Classifier:
 
     Attributes:
         card: the metadata of the weights, as their loader found it.
-        remarks: what a user should know about the origin of the network and how it runs.
+        remarks: what a user should know about the origin of the network, how it runs and how it is read.
+        reading: how what the network answers becomes logits; None: as it is.
 
     Raises ValueError for a batch below 1, an unknown precision, and a BatchNorm without running
     statistics: its answer to one image would depend on the others in the batch.
     """
 
+    @own_modes()
     def __init__(
         self,
         module: nn.Module,
@@ -88,6 +93,7 @@ class Classifier:
         self.compile = compile
         self.card: Mapping[str, str] = {}
         self.remarks: tuple[str, ...] = ()
+        self.reading: Reading | None = None
         self._sha = sha
         self._forward: Forward | None = None
         self._memory = None if served_in(self.module) is None else AnswerMemory()
@@ -158,7 +164,7 @@ class Classifier:
         if self.classes and logits.shape != (len(x), self.classes):
             found = f"found {list(logits.shape)} for {len(x)} images"
             raise ValueError(f"classifier {self.name!r} must answer [n,{self.classes}]; {found}")
-        return logits
+        return logits if self.reading is None else self.reading(logits)
 
     def _answer(self, forward: Forward, piece: Tensor) -> Tensor:
         with computing_threads(forward.threads(len(piece), self.batch)):
@@ -175,8 +181,25 @@ class Classifier:
     def differentiable(self, x: Tensor) -> Tensor:
         """Logits [n,K] of x [n,C,H,W], in one piece, with autograd through x (none through the weights)."""
         self._evaluate()
-        logits: Tensor = self.module(x)
-        return logits.float()
+        logits: Tensor = self.module(x).float()
+        return logits if self.reading is None else self.reading(logits)
+
+    def require_gradients(self) -> None:
+        """Raises ClassifierError, one sentence, unless torch can differentiate through the network."""
+        x = torch.full((1, *self.shape), 0.5, device=self.device).requires_grad_(True)
+        reason = "it leaves torch, or computes within no_grad"
+        try:
+            with torch.enable_grad():
+                if self.differentiable(x).requires_grad:
+                    return
+        except ClassifierError:
+            raise
+        except Exception as error:
+            reason = first_line(error)
+        raise ClassifierError(
+            f"classifier {self.name!r} gives no gradients ({reason}): a white box (knowledge of the weights) "
+            f"needs a network in torch"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the module by name, also those outside its state dict."""
@@ -224,6 +247,7 @@ class Classifier:
         return changed
 
     @classmethod
+    @own_modes()
     def of(
         cls,
         model: nn.Module | Classifier | Callable[[Tensor], Tensor],
@@ -238,8 +262,14 @@ class Classifier:
         """Wrap a user's model; shape and number of classes are those of one forward on `sample` [1..,C,H,W].
 
         Arguments not given are taken from `model` if it is a Classifier, else from the class's defaults. A
-        function has no weights: its fingerprint is its qualified name. Raises ValueError if the model cannot
-        take the sample, changes it in place, or answers anything but floating-point [n,K] with K > 1.
+        function has no weights: its fingerprint is its qualified name.
+
+        A model that is no Classifier yet is asked for at most 10 rows. Probabilities are taken for what they
+        are, and a masked class (minus infinity) for one of probability 0; the remarks say so.
+
+        Raises ValueError if the model cannot take the sample, changes it in place, or answers anything but
+        floating-point [n,K] with K > 1; if it is random itself, or answers an image by the others in its
+        batch; and if it runs a network that was left in training mode.
         """
         sha, other = None, model if isinstance(model, Classifier) else None
         if other is not None:
@@ -263,11 +293,36 @@ class Classifier:
             compile=bool(compile),
         )
         if other is not None:
-            self.card, self.remarks = other.card, other.remarks
-        self.classes = self._count_classes(sample[:2].to(self.device, torch.float32))
+            self.card, self.remarks, self.reading = other.card, other.remarks, other.reading
+        elif (hidden := network_in_training(self.module)) is not None:
+            raise ValueError(
+                f"classifier {self.name!r} runs a network ({hidden}) that is in training mode: its answers "
+                f"would depend on the batch and change as it is asked; call eval() on it first"
+            )
+        few = sample[:2].to(self.device, torch.float32)
+        scores = self._first_answers(few)
+        self.classes = scores.shape[1]
+        if other is None:
+            self._learn_to_read(few, scores)
         return self
 
-    def _count_classes(self, sample: Tensor) -> int:
+    def _learn_to_read(self, few: Tensor, alone: Tensor) -> None:
+        """Refuse a module whose answers are no function of the image; see what its scores are, from those
+        (`alone`) to images `few` [m,C,H,W]."""
+        noise = torch.rand(2, *self.shape, generator=torch.Generator().manual_seed(0)).to(self.device)
+        with torch.inference_mode():
+            flaw = flaw_of_answers(self.module, alone, torch.cat([few, noise]))
+        if flaw is not None:
+            raise ValueError(
+                f"classifier {self.name!r} is no function of the image: {flaw}. Verdicts would depend on "
+                f"luck, and no game could be repeated: switch dropout and the like off, or make what is "
+                f"random a defender, whose draws are keyed (docs/defenders.md)"
+            )
+        if (reading := Reading.of(alone)) is not None:
+            self.reading = reading
+            self.remarks += (f"classifier {self.name!r}: {reading.remark}",)
+
+    def _first_answers(self, sample: Tensor) -> Tensor:
         given = sample.clone()
         try:
             with torch.inference_mode():
@@ -294,7 +349,7 @@ class Classifier:
             raise ValueError(f"{want}, not with {kind} {list(logits.shape)} to {len(sample)} images")
         if not torch.equal(given, sample):
             raise ValueError(f"classifier {self.name!r} changes its input in place; it must work on a copy")
-        return logits.shape[1]
+        return logits
 
 
 class Function(Served):
@@ -349,7 +404,8 @@ def _form(tensor: Tensor | None) -> str:
 
 def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
     ready = not any(layer.training for layer in module.modules()) and not any(
-        tensor.requires_grad or tensor.device != device for _, tensor in _tensors(module)
+        tensor.requires_grad or tensor.is_inference() or tensor.device != device
+        for _, tensor in _tensors(module)
     )
     if ready:
         return module

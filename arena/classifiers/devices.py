@@ -158,10 +158,3 @@ class _Alive(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _free(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.bytes -= size
-
-
-def exact_arithmetic() -> None:
-    """Full float32 in every product: probes near a boundary are finer than TF32 (docs/design.md, D11)."""
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False

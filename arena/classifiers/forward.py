@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arena.classifiers.errors import first_line
 from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
+from arena.modes import own_modes
 
 Precision = Literal["float32", "tf32", "bf16"]
 TOLERANCE: dict[Precision, float] = {"float32": 1e-4, "tf32": 1e-2, "bf16": 0.1}
@@ -59,7 +60,7 @@ class Forward:
 
     def __call__(self, x: Tensor, most: int | None = None) -> Tensor:
         """Logits of at most `most` rows; a compiled copy is given no more than `most`, padding counted."""
-        with torch.inference_mode(), _arithmetic(self.device, self.precision):
+        with _arithmetic(self.device, self.precision), torch.inference_mode():
             if self.compiled is not None:
                 return self.compiled(x, most)
             return self._plain(x)
@@ -76,7 +77,7 @@ class Forward:
 
     def eager(self, x: Tensor) -> Tensor:
         """The same logits without compilation, for measuring memory."""
-        with torch.inference_mode(), _arithmetic(self.device, self.precision):
+        with _arithmetic(self.device, self.precision), torch.inference_mode():
             return self._plain(x)
 
     def _plain(self, x: Tensor) -> Tensor:
@@ -95,6 +96,7 @@ def check_precision(precision: str, device: torch.device) -> None:
         raise ValueError(f'precision "tf32" is for CUDA devices; found {device}: use "float32" or "bf16"')
 
 
+@own_modes()
 def prepare_forward(
     module: nn.Module,
     *,
@@ -243,16 +245,27 @@ def _difference(found: Tensor, reference: Tensor, precision: Precision) -> str |
 
 @contextmanager
 def _arithmetic(device: torch.device, precision: Precision) -> Iterator[None]:
-    """TF32 as `precision` wants it, whatever the process has set, and autocast for bf16."""
-    if device.type == "cpu" and precision == "float32":
+    """Products as `precision` wants them, whatever the process has set and whatever autocast surrounds."""
+    at_ease = not torch.is_autocast_enabled(device.type) and _highest()
+    if device.type == "cpu" and precision == "float32" and at_ease:
         yield
         return
     with ExitStack() as stack:
+        if not at_ease:
+            stack.enter_context(own_modes())
         if device.type == "cuda":
             stack.enter_context(tensor_float(precision == "tf32"))
         if precision == "bf16":
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
         yield
+
+
+def _highest() -> bool:
+    """Whether the process wants exact products; False where torch cannot tell."""
+    try:
+        return torch.get_float32_matmul_precision() == "highest"
+    except RuntimeError:
+        return False
 
 
 @contextmanager

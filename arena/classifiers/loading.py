@@ -19,11 +19,13 @@ from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.weights import fit_weights, normalisation, read_weights
 from arena.datasets.dataset import Dataset
 from arena.messages import one_line
+from arena.modes import own_modes
 
 PACKAGED = {path.stem: path for path in sorted((Path(__file__).parent / "weights").glob("*.safetensors"))}
 DEFAULT_WEIGHTS = {"digits-cnn": "digits_cnn"}
 
 
+@own_modes()
 def load_classifier(
     spec: ClassifierSpec,
     dataset: Dataset,

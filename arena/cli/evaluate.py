@@ -17,7 +17,7 @@ from rich.status import Status
 from rich.table import Table
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
 from arena.cli.console import CommandError, Remarks, err, out, say
@@ -28,6 +28,7 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.stack import prepare
 from arena.messages import fault, near, one_line
+from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
@@ -138,6 +139,7 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
         ) from error
 
 
+@own_modes()
 def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options) -> int:
     """Evaluate and print; returns the exit status."""
     names = options.split.split("+")
@@ -148,7 +150,6 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             )
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
-    exact_arithmetic()
     device = resolve_device(options.device)
     with hearing(Remarks()):
         _evaluate_all(worlds, folders, options, device)

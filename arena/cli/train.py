@@ -16,9 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-from arena.classifiers.devices import exact_arithmetic, resolve_device
+from arena.classifiers.devices import resolve_device
 from arena.cli.console import INTERRUPTED, CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
+from arena.modes import own_modes
 from arena.training import (
     RECIPES,
     Checkpoint,
@@ -62,6 +63,7 @@ def changes(given: Sequence[str], epochs: int | None) -> dict[str, Any]:
     return found | {"epochs": epochs}
 
 
+@own_modes()
 def make_job(
     network: str,
     dataset: DatasetSpec,
@@ -75,7 +77,6 @@ def make_job(
     threads: int | None = None,
 ) -> tuple[str, TrainingJob]:
     """The job that the command line describes, and the name of its recipe."""
-    exact_arithmetic()
     if threads is not None:
         torch.set_num_threads(threads)
     where = resolve_device(device)
@@ -86,6 +87,7 @@ def make_job(
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 
+@own_modes()
 def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
     """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)

@@ -108,6 +108,8 @@ class Dataset:
         `index` gives the numbers of each split's images; they must not overlap. Classes without names are
         named by their numbers. Raises DatasetError if a split would be empty.
         """
+        if isinstance(images, Tensor):
+            images = images.detach()
         numbers = torch.cat([index[split] for split in SPLITS])
         assert len(torch.unique(numbers)) == len(numbers), "splits must be disjoint"
         for split in SPLITS:

@@ -13,7 +13,7 @@ from arena.datasets import Split
 def read_images(given: Any, name: str = "images") -> Tensor:
     """[n,C,H,W] float32 in [0,1] from a tensor or array; ValueError names what is wrong."""
     try:
-        x = torch.as_tensor(given)
+        x = _own(given)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be a tensor or array of numbers; found {_kind(given)}") from None
     if x.dtype == torch.uint8:
@@ -32,7 +32,7 @@ def read_labels(given: Any, n: int, name: str = "labels") -> Tensor:
         raise ValueError(f"{name} must be given with images; found None for {n} images")
     allowed = f"{name} must be whole numbers from 0, one for each of the {n} images"
     try:
-        y = torch.as_tensor(given)
+        y = _own(given)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{allowed}; found {_kind(given)}") from None
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or y.shape != (n,):
@@ -47,6 +47,12 @@ def read_split(images: Any, labels: Any, name: str = "") -> Split:
     begin with `name`."""
     x = read_images(images, f"{name} images".strip()).cpu()
     return Split(x, torch.arange(len(x)), read_labels(labels, len(x), f"{name} labels".strip()).cpu())
+
+
+def _own(given: Any) -> Tensor:
+    """A tensor with no history: no gradients reach the caller's, and no inference mode clings to it."""
+    x = torch.as_tensor(given).detach()
+    return x.clone() if x.is_inference() else x
 
 
 def _kind(given: Any) -> str:

@@ -17,12 +17,14 @@ from arena.game.checks import Checks
 from arena.game.driver import Host
 from arena.game.driver import drive as run
 from arena.game.referee import longest_volley
+from arena.modes import own_modes
 from arena.players.registry import Spec, build_attacker
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Floats, Ints
 
 
+@own_modes()
 def drive(
     attacker: Spec,
     env: BlackBoxVectorEnv,

@@ -20,6 +20,7 @@ from arena.envs.setup import EnvSetup
 from arena.envs.spaces import LOGIT_LIMIT, Reward, farthest
 from arena.game.referee import LONGEST_VOLLEY
 from arena.game.shard import GameSetup, seat_games, seed_of
+from arena.modes import own_modes
 from arena.records.reports import GameRows, Listener
 from arena.rules.geometry import distance, quantise
 from arena.rules.moves import Answers, Submit, Volley
@@ -71,6 +72,7 @@ class RollingGames:
         keeps_sent: keep what was sent last, for pictures.
     """
 
+    @own_modes()
     @computing_threads(1)
     def __init__(
         self,
@@ -115,6 +117,7 @@ class RollingGames:
         """[N] queries charged so far."""
         return self.board.ledger.queries
 
+    @own_modes()
     @computing_threads(1)
     def deal(self, games: Ints) -> None:
         """New games in these places; what still went on there is over (`resigned`)."""
@@ -122,11 +125,14 @@ class RollingGames:
         self._redeal(games)
         self._begin(games)
 
+    @own_modes()
+    @computing_threads(1)
     def leave(self, games: Ints) -> None:
         """End those of `games` that are open."""
         if len(games := games[self.open[games]]):
             self.referee.end(games, "resigned")
 
+    @own_modes()
     @computing_threads(1)
     def play(self, action: Action) -> StepOutcome:
         """Let the open games that send ask, or hand in their images.
@@ -153,6 +159,7 @@ class RollingGames:
         reward = self._reward(*before, ended, final_is_hit)
         return StepOutcome(reward, ended, referee.end(np.flatnonzero(ended)) if ended.any() else None)
 
+    @own_modes()
     @computing_threads(1)
     def observe(self) -> Observation:
         """The observations (`spaces.observation_space`) of all games, [N,...] each, of fresh tensors."""

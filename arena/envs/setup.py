@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, TypeVar
@@ -11,12 +12,13 @@ from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
-from arena.classifiers.devices import exact_arithmetic, resolve_device, sized
+from arena.classifiers.devices import resolve_device, sized
 from arena.datasets import Dataset, DatasetSpec, Split, load_dataset
 from arena.datasets.own_arrays import read_split
 from arena.envs.apart import Apart
 from arena.game.stack import Stack, prepare
 from arena.messages import fault
+from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import Spec, build_stack
 from arena.rules.geometry import quantise
@@ -80,6 +82,7 @@ class EnvSetup:
         return self.right[rows] > 0
 
 
+@own_modes()
 def build_setup(
     *,
     classifier: nn.Module | Classifier | Callable[[Tensor], Tensor] | Mapping[str, Any] | str | None = None,
@@ -96,7 +99,6 @@ def build_setup(
     Raises:
         ValueError: if they do not fit together, with what is wrong.
     """
-    exact_arithmetic()
     where = resolve_device(str(device))
     if batch is not None and batch < 1:
         raise ValueError(f"batch must be at least 1; found {batch}")
@@ -129,7 +131,11 @@ def _classifier(
             raise ValueError("images of your own need a classifier of your own, or the dataset of this one")
         given = {"network": "digits-cnn"} if classifier is None else classifier
         classifier = load_classifier(_spec(ClassifierSpec, "network", given), data, device)
-    return sized(Classifier.of(classifier, sample=sample, device=device), batch)
+    base = Classifier.of(classifier, sample=sample, device=device)
+    if not isinstance(classifier, Classifier):
+        for remark in base.remarks:
+            warnings.warn(remark, stacklevel=2)
+    return sized(base, batch)
 
 
 def _spec(model: type[Told], key: str, given: Mapping[str, Any] | str) -> Told:

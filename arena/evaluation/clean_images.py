@@ -13,6 +13,7 @@ from torch import Tensor
 
 from arena import draws, statistics
 from arena.classifiers import Classifier
+from arena.classifiers.reading import MASKED
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
@@ -20,6 +21,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
+from arena.modes import own_modes
 from arena.players import Response
 from arena.progress import tell
 from arena.rules.outcome import labels_of
@@ -51,6 +53,7 @@ class Evaluation:
         """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
         return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
 
+    @own_modes()
     @computing_threads(1)
     def of(self, stack: Stack, *, cost: bool = True) -> Utility:
         """The utility of a stack of prepared defenders.
@@ -143,11 +146,12 @@ def read(response: Response, truth: Tensor) -> tuple[Tensor, Tensor, Tensor, Ten
 
 def log_probabilities(scores: Tensor) -> Tensor:
     """log softmax of logits [n,K] in float64, infinite ones as the limits of large ones: those at +inf share
-    all probability, and where all are at -inf they share it."""
+    all probability, and where all are at -inf they share it. A masked class (`Reading`) has probability 0."""
     z = scores.double()
     top = z.max(dim=1, keepdim=True).values
     shared = torch.where(z == top, 0.0, -torch.inf).double()
-    return torch.where(top.isinf(), shared, z).log_softmax(dim=1)
+    log_p = torch.where(top.isinf(), shared, z).log_softmax(dim=1)
+    return log_p.masked_fill(log_p < MASKED / 1e9, -torch.inf)
 
 
 def _share(rows: Tensor) -> float:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import torch
 
 from arena.game.checks import Checks, word
+from arena.modes import in_plain_scope, own_modes
 from arena.players.attacker import Attacker, generator_only
 from arena.players.seat import Games
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
@@ -136,7 +137,8 @@ def drive(attacker: Attacker, seat: Games, host: Host) -> Reason:
         play = generator_only(attacker.play(seat))
     except Exception as error:
         raise AttackerError(error) from error
-    with _default_modes():
+    # An attacker that stops within `with torch.no_grad():` leaves its own behind: these end it.
+    with own_modes(), torch.inference_mode(False), torch.enable_grad():
         try:
             return converse(play, host)
         finally:
@@ -161,10 +163,10 @@ def converse(play: Play, host: Host) -> Reason:
         if not host.open.any() and not isinstance(move, Note | Resign):
             return "resigned"
         try:
-            if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+            if in_plain_scope():
                 reply = host.serve(move)
             else:
-                with _default_modes():
+                with own_modes():
                     reply = host.serve(move)
         except VolleyError as error:
             # Without the host's own frames, so that the note of an uncaught one names the attacker's line.
@@ -178,13 +180,6 @@ def converse(play: Play, host: Host) -> Reason:
             moves = 0 if granted else moves + (not insider)
         if volleys >= IDLE_VOLLEYS or consults >= IDLE_CONSULTS or moves >= IDLE_MOVES:
             return "stalled"
-
-
-@contextmanager
-def _default_modes() -> Iterator[None]:
-    """Torch's default modes: an attacker that stops within `with torch.no_grad():` leaves its own behind."""
-    with torch.inference_mode(False), torch.enable_grad():
-        yield
 
 
 def _close(play: Play) -> None:

@@ -15,6 +15,7 @@ from arena.game.openings import Openings
 from arena.game.referee import Referee
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
+from arena.modes import own_modes
 from arena.players.attacker import Attacker
 from arena.players.seat import Games, Resources
 from arena.records.pieces import LogLevel, Pieces, Recorder
@@ -92,11 +93,12 @@ def seat_attacker(job: Job, referee: Referee) -> Games:
     return referee.seat(seed=job.attacker_seed, defense=defense, resources=job.resources)
 
 
+@own_modes()
 @computing_threads(1)
 def play_shard(job: Job, recorder: Recorder) -> None:
     """Play a job to its end; what happens goes to `recorder` in pieces, the last of which has the games.
 
-    Beside the classifier all is computed in one thread.
+    Beside the classifier all is computed in one thread, and whatever torch modes surround the call.
 
     An attacker that fails ends its open games with reason `error`, and a note of that key says why.
     """

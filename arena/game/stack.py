@@ -11,6 +11,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
+from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
 from arena.players.response import Response
@@ -57,6 +58,7 @@ class Stack:
         return not any(d.acts for d in self.defenders) and not any(self.hardened)
 
 
+@own_modes()
 @computing_threads(1)
 @asking("preparing")
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.served import asking, served_in
 from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
@@ -98,16 +99,24 @@ class StackOracle:
 
         Args:
             goal: [n] the targets if `targeted`, else the labels to get away from.
+
+        Raises:
+            NotImplementedError: if torch cannot differentiate through the classifier.
         """
         gradient, value = torch.zeros_like(x), x.new_zeros(len(x))
         size = min(self.base.batch, GRADIENT_ROWS)
         for cut in range(0, len(x), size):
             piece = slice(cut, cut + size)
             point = x[piece].detach().clone().requires_grad_(True)
-            with torch.enable_grad():
-                scores = self.base.differentiable(point)
-                losses = attack_loss(scores, goal[piece], loss, targeted=targeted, logits=True)
-                total = losses.sum()
+            try:
+                with torch.enable_grad():
+                    scores = self.base.differentiable(point)
+                    if not scores.requires_grad:
+                        self.base.require_gradients()
+                    losses = attack_loss(scores, goal[piece], loss, targeted=targeted, logits=True)
+                    total = losses.sum()
+            except ClassifierError as error:
+                raise NotImplementedError(str(error)) from error
             gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
         return gradient, value
 

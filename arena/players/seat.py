@@ -213,18 +213,16 @@ class Games:
             raise ValueError('a loss needs scores; the feedback of this game is "label"')
         y = self.label if self.target is None else self.target
         of = y[answers.game]
-        logits = self.threat.feedback == "logits"
+        told: dict[str, bool] = {
+            "targeted": self.threat.targeted,
+            "logits": self.threat.feedback == "logits",
+            "partial": self.threat.top_k is not None,
+        }
         if answers.repeats is None:
-            loss = attack_loss(answers.scores, of, kind, targeted=self.threat.targeted, logits=logits)
+            loss = attack_loss(answers.scores, of, kind, **told)
         else:
             m, n, k = answers.repeats.shape
-            loss = attack_loss(
-                answers.repeats.reshape(m * n, k),
-                of.repeat(m),
-                kind,
-                targeted=self.threat.targeted,
-                logits=logits,
-            )
+            loss = attack_loss(answers.repeats.reshape(m * n, k), of.repeat(m), kind, **told)
             loss = loss.view(m, n).nanmean(dim=0)
         return torch.where(answers.answered, loss, torch.inf).nan_to_num_(nan=torch.inf, posinf=torch.inf)
 

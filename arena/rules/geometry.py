@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,10 +29,18 @@ def distance(x: Tensor, x0: Tensor, norm: Norm) -> Tensor:
 
 
 def reach(norm: Norm, epsilon: float, how: Quantisation) -> float:
-    """The largest radius that images can reach: in linf, on 8-bit levels, a whole number of levels."""
+    """The largest radius that images can reach: in linf, on 8-bit levels, that of the most levels that the
+    Referee calls inside, which may exceed `epsilon` by its tolerance."""
     if norm == "l2" or how == "none" or math.isinf(epsilon):
         return epsilon
-    return math.floor(255 * epsilon + TOLERANCE) / 255
+    return (bisect_right(_spans(), epsilon + TOLERANCE) - 1) / 255
+
+
+@cache
+def _spans() -> list[float]:
+    """The largest distance in float32 between any two 8-bit levels that are 0, 1, ..., 255 levels apart."""
+    level = torch.arange(256, dtype=torch.float32, device="cpu").div_(255)
+    return [float((level[k:] - level[: 256 - k]).amax()) for k in range(256)]
 
 
 def project(x: Tensor, x0: Tensor, norm: Norm, epsilon: float, how: Quantisation = "none") -> Tensor:
@@ -55,7 +65,7 @@ def project(x: Tensor, x0: Tensor, norm: Norm, epsilon: float, how: Quantisation
     if how == "none":
         return inside
     levels = ((inside - x0) * 255).trunc_().div_(255)
-    outside = _l2(quantise(inside, how) - x0) > epsilon
+    outside = _l2(quantise(inside, how) - x0).double() > epsilon + TOLERANCE
     return torch.where(outside.view_as(length), x0 + levels, inside)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -9,35 +10,79 @@ from torch import Tensor
 
 Loss = Literal["margin", "cross-entropy"]
 
+LEAST_LOG = -150 * math.log(2)
+"""The logarithm in place of that of a probability 0: half of the smallest float32 above 0 rounds to 0."""
+LEAST_REST = 2.0**-24
+"""What `topk` hides is taken to be at least this: the rounding of what it shows is as large."""
+
 
 def margin(scores: Tensor, label: Tensor) -> Tensor:
     """`z_y - max_{k != y} z_k` [n] of scores [n,K] and labels [n]; NaN in a row gives NaN.
 
     With one class the margin is z_y itself.
     """
-    column = label.unsqueeze(1)
-    own = scores.gather(1, column)
-    if scores.shape[1] > 1:
-        own = own.sub_(scores.scatter(1, column, -torch.inf).amax(dim=1, keepdim=True))
-    return own.squeeze(1)
+    own, best = _own_and_best(scores, label)
+    return own if best is None else own.sub_(best)
 
 
-def attack_loss(scores: Tensor, label: Tensor, kind: Loss, *, targeted: bool, logits: bool) -> Tensor:
+def attack_loss(
+    scores: Tensor, label: Tensor, kind: Loss, *, targeted: bool, logits: bool, partial: bool = False
+) -> Tensor:
     """The loss to minimise, [n].
 
-    `margin`: the margin of the scores as answered (of y; minus the target's when targeted).
-    `cross-entropy`: log p_y, or -log p_t when targeted.
+    `margin`: z_y - max_{k != y} z_k, or minus that of the target when targeted. Probabilities have the same
+    margin, log p_y - log max_{k != y} p_k, as far as float32 holds them: 0 stands for less than 2^-149, so
+    that the margin sees up to about 103.
+    `cross-entropy`: log p_y, or -log p_t when targeted. Of probabilities, log(1 - sum_{k != y} p_k) where
+    p_y is above a half, which sees more than p_y, which rounds to 1.
 
     Args:
         scores: [n,K] logits or probabilities.
         label: [n] the labels y, or the targets.
         logits: whether `scores` are logits.
+        partial: whether classes with probability 0 are hidden (`topk`): each is taken to have an equal share
+            of what those shown leave, and no more than the least of these.
     """
+    if not logits and partial:
+        scores = _with_hidden(scores)
     if kind == "margin":
-        loss = margin(scores, label)
+        loss = margin(scores, label) if logits else _log_margin(scores, label)
     elif logits:
         loss = scores.log_softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
     else:
-        tiny = torch.finfo(scores.dtype).tiny
-        loss = scores.gather(1, label.unsqueeze(1)).squeeze(1).clamp_min(tiny).log()
+        loss = _log_probability(scores, label)
     return -loss if targeted else loss
+
+
+def _own_and_best(scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Of scores [n,K] those of the labels, and the largest others (None if there is one class), [n] each."""
+    column = label.unsqueeze(1)
+    own = scores.gather(1, column).squeeze(1)
+    return own, scores.scatter(1, column, -torch.inf).amax(dim=1) if scores.shape[1] > 1 else None
+
+
+def _log_margin(p: Tensor, label: Tensor) -> Tensor:
+    """log p_y - log max_{k != y} p_k [n] of probabilities [n,K]."""
+    own, best = _own_and_best(p, label)
+    return _log(own) if best is None else _log(own) - _log(best)
+
+
+def _log_probability(p: Tensor, label: Tensor) -> Tensor:
+    """log p_y [n] of probabilities [n,K]."""
+    column = label.unsqueeze(1)
+    own = p.gather(1, column).squeeze(1)
+    others = p.scatter(1, column, 0.0).sum(dim=1)
+    return torch.where(own > 0.5, torch.log1p(-others), _log(own))
+
+
+def _log(p: Tensor) -> Tensor:
+    return p.log().clamp_min(LEAST_LOG)
+
+
+def _with_hidden(p: Tensor) -> Tensor:
+    """Probabilities [n,K] with an estimate in place of each 0."""
+    hidden = p == 0
+    rest = (1 - p.sum(dim=1, keepdim=True, dtype=torch.float64)).clamp_min(LEAST_REST)
+    share = (rest / hidden.sum(dim=1, keepdim=True).clamp_min(1)).to(p.dtype)
+    least = torch.where(hidden, torch.inf, p).amin(dim=1, keepdim=True)
+    return torch.where(hidden, torch.minimum(share, least), p)

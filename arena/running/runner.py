@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from arena.classifiers.building import packages_of
-from arena.classifiers.devices import device_in_words, exact_arithmetic, resolve_device
+from arena.classifiers.devices import device_in_words, resolve_device
 from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
@@ -17,6 +17,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.game.referee import longest_volley
 from arena.game.shard import play_shard
 from arena.game.stack import Stack
+from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.progress import telling
@@ -63,6 +64,7 @@ class Run:
         ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
     """
 
+    @own_modes()
     def __init__(
         self,
         scenario: Scenario,
@@ -71,7 +73,6 @@ class Run:
         data_dirs: Sequence[Path] = (),
         prepared: Path | None = None,
     ) -> None:
-        exact_arithmetic()
         self.scenario = scenario
         self.device = resolve_device(device)
         worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device), Calls()
@@ -86,6 +87,7 @@ class Run:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
 
+    @own_modes()
     @computing_threads(1)
     def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
@@ -119,6 +121,7 @@ class Run:
         log.end_run(run_id)
         return run_id, True
 
+    @own_modes()
     def info(self) -> RunInfo:
         """This run for the log."""
         first = self.scenario.matches[0].settings

@@ -64,6 +64,9 @@ class LoadedWorlds:
                 are classified right.
         """
         dataset, classifier, pool = self._world(match)
+        if match.attacker.needs.knowledge == "weights":
+            with _placed(f"{match.where}{match.attacker_name}: "):
+                classifier.require_gradients()
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)

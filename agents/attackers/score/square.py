@@ -17,6 +17,8 @@ from agents.attackers.score.random_search import Accept, check_period, falls, fr
 from arena.players import Attacker, Games, Loss, Needs, Play
 
 STEPS_AHEAD = 32
+DRAWN_BITS = 24
+"""The random bits of a uniform draw: one draw holds the signs of so many channels."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class LinfSquares(Squares):
         return self.vertex(self.games.x0, torch.where(stripes < 0.5, 1.0, -1.0))
 
     def choose(self, first: int, steps: int, i: Tensor) -> tuple[Tensor, ...]:
+        if self.channels > DRAWN_BITS:
+            return self.choose_for_many_channels(first, steps, i)
         u = self.games.uniform((4, steps), i).permute(1, 2, 0)
         vertices = 1 << self.channels
         drawn = (u[2] * vertices).long()
@@ -150,6 +154,14 @@ class LinfSquares(Squares):
         """One sign for each channel, [steps,n,C,1], from the bits of numbers [steps,n]."""
         bits = number.unsqueeze(-1) >> torch.arange(self.channels, device=number.device) & 1
         return (2.0 * bits - 1).unsqueeze(-1)
+
+    def choose_for_many_channels(self, first: int, steps: int, i: Tensor) -> tuple[Tensor, ...]:
+        """`choose` with a draw for each sign, since one draw has no more than `DRAWN_BITS` bits."""
+        u = self.games.uniform((2 + 2 * self.channels, steps), i).permute(1, 2, 0)
+        drawn = torch.where(u[2:] < 0.5, 1.0, -1.0).permute(1, 2, 0).unsqueeze(-1)
+        sign, other = drawn[:, :, : self.channels], drawn[:, :, self.channels :]
+        same = (other == sign).all(dim=2, keepdim=True)  # once in 2^C draws
+        return self.corner(first, u[0], u[1]), sign, torch.where(same, -sign, other)
 
     def propose(self, t: int, x: Tensor, i: Tensor) -> Tensor:
         corner, sign, other = self.ahead.at(t, i)

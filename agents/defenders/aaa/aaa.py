@@ -146,10 +146,18 @@ def within_cell(margin: Tensor, tau: float) -> Tensor:
 
 
 def _calibration_logits(classifier: Classifier, splits: Splits) -> tuple[Tensor, Tensor]:
-    """Logits [n,K] and labels [n] of those images of the calibration split whose logits are finite."""
+    """Logits [n,K] and labels [n] of those images of the calibration split whose logits are finite.
+
+    Raises ValueError if there are none.
+    """
     split = splits.calibration
     cuts = range(0, len(split), classifier.batch)
     pieces = [classifier(split.take(slice(c, c + classifier.batch)).to(classifier.device)) for c in cuts]
     logits = torch.cat(pieces)
     finite = logits.isfinite().all(dim=1)
+    if not finite.any():
+        raise ValueError(
+            f"AAA tunes itself on finite logits; those of all {len(finite)} calibration images hold "
+            f"infinities or NaN (a class that is masked for some images, say)"
+        )
     return logits[finite], split.labels.to(logits.device)[finite]

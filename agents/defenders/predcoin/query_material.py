@@ -70,13 +70,15 @@ def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: 
         seed: which images are drawn, and how they are played from.
 
     Raises:
-        ValueError: if too few images are classified rightly, or no boundary was found from any of them.
+        ValueError: if no logits are finite, too few images are classified rightly, or no boundary was found
+            from any of them.
     """
     split = splits.train
     wanted = _wanted(splits, images)
     rows = _drawn(len(split), draws.derive(seed, "train"))[:wanted]
     x, label = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
     logits = classifier(x)
+    _finite(logits, "training")
     scores, truth = _calibration(classifier, splits)
     digest = hashlib.sha256(f"{classifier.sha} {seed}".encode())
     for tensor in (x, label, logits, scores, truth):
@@ -162,8 +164,19 @@ def _calibration(classifier: Classifier, splits: Splits) -> tuple[Tensor, Tensor
     cuts = range(0, len(split), classifier.batch)
     pieces = [classifier(split.take(slice(c, c + classifier.batch)).to(classifier.device)) for c in cuts]
     logits = torch.cat(pieces).cpu()
-    finite = logits.isfinite().all(dim=1)
+    finite = _finite(logits, "calibration")
     return logits[finite], split.labels.cpu()[finite]
+
+
+def _finite(logits: Tensor, part: str) -> Tensor:
+    """[n] bool: which logits [n,K] are finite; ValueError if none are."""
+    finite = logits.isfinite().all(dim=1)
+    if not finite.any():
+        raise ValueError(
+            f"PredCoin learns from finite logits; those of all {len(finite)} {part} images hold infinities "
+            f"or NaN (a class that is masked for some images, say)"
+        )
+    return finite
 
 
 def _right(logits: Tensor, label: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torch import Tensor
 
-from arena.rules.geometry import distance, distances, project, quantise
+from arena.rules.geometry import distance, distances, project, quantise, reach
 from arena.rules.threat import TOLERANCE, Norm
 
 PIXELS = npst.arrays("float32", (3, 2, 2, 3), elements=st.floats(0, 1, width=32))
@@ -175,5 +175,44 @@ def test_what_is_projected_is_inside_after_quantisation(
     if norm == "linf" and epsilon >= 1 / 255:
         up = x > x0
         far = project(torch.where(up, x0 + 9, x0 - 9), x0, norm, epsilon, how)
-        room = torch.where(up, 1 - x0, x0).clamp_max(math.floor(255 * epsilon + 1e-6) / 255)
+        room = torch.where(up, 1 - x0, x0).clamp_max(reach("linf", epsilon, how))
         torch.testing.assert_close((quantise(far, how) - x0).abs(), room, rtol=0, atol=1e-6)
+
+
+def moved(levels: int) -> tuple[Tensor, Tensor]:
+    """All pairs [n,1,1,1] of 8-bit images whose pixels lie so many levels apart."""
+    return LEVELS[levels:], LEVELS[: 256 - levels]
+
+
+@given(
+    levels=st.integers(0, 255),
+    away=st.one_of(st.sampled_from([0.0, -1e-6, 1e-6]), st.floats(-2e-6, 2e-6), st.floats(0, 1 / 255)),
+    how=st.sampled_from(["round", "floor"]),
+)
+def test_the_reach_is_the_most_levels_that_the_referee_accepts(levels: int, away: float, how: Any) -> None:
+    epsilon = max(levels / 255 + away, 1e-9)
+    found = reach("linf", epsilon, how) * 255
+    most = round(found)
+    assert found == pytest.approx(most, abs=1e-9)
+    for x, x0 in (moved(most), moved(most)[::-1]):
+        assert (distance(x, x0, "linf").double() <= epsilon + TOLERANCE).all()
+        sent = project(torch.where(x > x0, x0 + 9, x0 - 9), x0, "linf", epsilon, how)
+        if most:
+            assert torch.equal(quantise(sent, how), x)
+    if most < 255:
+        assert (distance(*moved(most + 1), "linf").double() > epsilon + TOLERANCE).any()
+
+
+@pytest.mark.parametrize("how", ["round", "floor"])
+def test_an_epsilon_rounded_to_seven_decimals_keeps_its_level(how: Any) -> None:
+    """.0313725 is a little less than 8/255, within the Referee's tolerance."""
+    for levels in range(1, 256):
+        for epsilon in (levels / 255, math.floor(levels / 255 * 1e7) / 1e7):
+            assert reach("linf", epsilon, how) == levels / 255
+
+
+def test_in_l2_a_change_of_a_whole_level_keeps_it_where_epsilon_was_rounded_down() -> None:
+    x0 = torch.full((1, 1, 2, 2), 100 / 255)
+    x = x0.clone()
+    x[0, 0, 0, 0] += 8 / 255
+    assert torch.equal(quantise(project(x, x0, "l2", 0.0313725, "round"), "round"), quantise(x, "round"))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.rules.losses import attack_loss, margin
+from arena.rules.losses import Loss, attack_loss, margin
 
 ROW = st.lists(st.floats(-50, 50, width=32), min_size=4, max_size=4)
 LABELLED = st.lists(st.tuples(ROW, st.integers(0, 3)), min_size=1, max_size=4)
@@ -30,10 +30,34 @@ def test_margin_is_own_score_less_the_best_other(rows: list[tuple[list[float], i
 @given(LABELLED)
 def test_margin_loss_turns_its_sign_for_a_target(rows: list[tuple[list[float], int]]) -> None:
     scores, label = batch(rows)
-    for logits in (True, False):
-        own = attack_loss(scores, label, "margin", targeted=False, logits=logits)
-        assert torch.equal(own, margin(scores, label))
-        assert torch.equal(attack_loss(scores, label, "margin", targeted=True, logits=logits), -own)
+    for shown, logits in ((scores, True), (scores.softmax(dim=1), False)):
+        own = attack_loss(shown, label, "margin", targeted=False, logits=logits)
+        assert torch.equal(attack_loss(shown, label, "margin", targeted=True, logits=logits), -own)
+    assert torch.equal(
+        attack_loss(scores, label, "margin", targeted=False, logits=True), margin(scores, label)
+    )
+
+
+@given(LABELLED)
+def test_the_margin_of_probabilities_is_that_of_logits(rows: list[tuple[list[float], int]]) -> None:
+    """Of all logits whose margin is below 100, although p_y rounds to 1 from 17 on."""
+    scores, label = batch(rows)
+    scores = scores * 0.99
+    found = attack_loss(scores.softmax(dim=1), label, "margin", targeted=False, logits=False)
+    expected = margin(scores.double(), label)
+    # Below 2^-126 float32 holds multiples of 2^-149: at a margin of 99, .04 of the probability.
+    coarse = expected.abs() > 80
+    torch.testing.assert_close(found.double()[~coarse], expected[~coarse], rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found.double()[coarse], expected[coarse], rtol=0, atol=0.05)
+
+
+def test_where_the_margin_of_probabilities_ends() -> None:
+    """What float32 cannot hold is below all that it can, and the same from there on."""
+    logits = torch.tensor([[0.0, -g, -300.0] for g in (87.0, 103.0, 104.0, 200.0)])
+    y = torch.zeros(4, dtype=torch.int64)
+    found = attack_loss(logits.softmax(dim=1), y, "margin", targeted=False, logits=False).tolist()
+    assert found[0] == pytest.approx(87, abs=0.01)
+    assert found[0] < found[1] < found[2] == found[3] == pytest.approx(150 * math.log(2))
 
 
 @given(LABELLED, st.booleans())
@@ -56,15 +80,60 @@ def test_cross_entropy_of_probabilities_agrees_with_that_of_logits(
 ) -> None:
     scores, label = batch(rows)
     scores = scores / 5  # so that no probability vanishes
-    from_logits = attack_loss(scores, label, "cross-entropy", targeted=False, logits=True)
+    exact = attack_loss(scores.double(), label, "cross-entropy", targeted=False, logits=True)
     found = attack_loss(scores.softmax(dim=1), label, "cross-entropy", targeted=False, logits=False)
-    torch.testing.assert_close(found, from_logits, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=0)
+
+
+def topk(p: Tensor, k: int) -> Tensor:
+    kept = p.argsort(dim=1, descending=True)[:, :k]
+    return torch.zeros_like(p).scatter(1, kept, p.gather(1, kept))
+
+
+@pytest.mark.parametrize("kind", ["margin", "cross-entropy"])
+def test_under_topk_what_is_shown_counts_as_it_is(kind: Loss) -> None:
+    """With y and another class among those shown, the loss is that of all probabilities."""
+    p = (torch.randn(50, 10, generator=torch.Generator().manual_seed(0)) * 3).softmax(dim=1)
+    order = p.argsort(dim=1, descending=True)
+    for y in (order[:, 0], order[:, 2]):
+        whole = attack_loss(p, y, kind, targeted=False, logits=False)
+        found = attack_loss(topk(p, 3), y, kind, targeted=False, logits=False, partial=True)
+        torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
+
+
+def test_under_topk_a_hidden_class_has_its_share_of_the_rest() -> None:
+    shown = torch.tensor([[0.5, 0.25, 0.0, 0.0, 0.0], [0.9, 0.01, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0]])
+    hidden = torch.tensor([0.25 / 3, 0.01, 2.0**-24 / 4])  # the second: no more than the least one shown
+    found = attack_loss(shown, torch.tensor([3, 3, 3]), "margin", targeted=True, logits=False, partial=True)
+    torch.testing.assert_close(found, shown[:, 0].log() - hidden.log())
+
+
+def test_under_top_1_the_margin_falls_with_the_only_probability() -> None:
+    """Also between the largest float32 values below 1; it is 0 where all classes are alike."""
+    p = torch.tensor([1.0, 1 - 2.0**-24, 1 - 2.0**-23, 0.999, 0.6, 0.4, 0.1])
+    shown = torch.cat([p[:, None], torch.zeros(7, 9)], dim=1)
+    y = torch.zeros(7, dtype=torch.int64)
+    for kind in ("margin", "cross-entropy"):
+        found = attack_loss(shown, y, kind, targeted=False, logits=False, partial=True)
+        assert (found.diff() <= 0).all() and (found[1:].diff() < 0).all()
+    assert attack_loss(shown, y, "margin", targeted=False, logits=False, partial=True)[-1] == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_the_cross_entropy_sees_what_a_probability_that_rounds_to_1_hides() -> None:
+    logits = torch.tensor([[0.0, -20.0, -40.0], [0.0, -21.0, -40.0], [0.0, -40.0, -60.0]])
+    y = torch.zeros(3, dtype=torch.int64)
+    p = logits.softmax(dim=1)
+    assert (p[:, 0] == 1).all()
+    found = attack_loss(p, y, "cross-entropy", targeted=False, logits=False)
+    torch.testing.assert_close(found.double(), -logits[:, 1:].double().exp().sum(dim=1), rtol=1e-5, atol=0)
 
 
 def test_losses_stay_finite_where_a_probability_vanishes() -> None:
     y = torch.tensor([1])
     hidden = attack_loss(torch.tensor([[1.0, 0.0]]), y, "cross-entropy", targeted=False, logits=False)
-    assert hidden.item() == pytest.approx(math.log(torch.finfo(torch.float32).tiny))
+    assert hidden.item() == pytest.approx(-150 * math.log(2))
     sure = attack_loss(torch.tensor([[1e4, -1e4]]), y, "cross-entropy", targeted=False, logits=True)
     assert sure.item() == -2e4
 

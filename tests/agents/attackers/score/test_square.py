@@ -138,6 +138,22 @@ def test_a_linf_step_repaints_one_square_with_a_sign_per_channel(squares, shape)
     assert rows == set(range(shape[1] - side)) and columns == set(range(shape[2] - side))
 
 
+@pytest.mark.parametrize("channels", [1, 3, 24, 25, 64, 100])
+def test_every_channel_gets_both_signs_evenly_and_on_its_own(squares, channels):
+    games = 250
+    proposals = squares(LinfSquares, (channels, 4, 4), games=games)
+    _, sign, other = proposals.choose(0, 32, torch.arange(games))
+    for signs in (sign, other):
+        assert signs.shape == (32, games, channels, 1)
+        assert (signs.abs() == 1).all()
+        rows = signs.reshape(-1, channels).double()
+        # 8000 draws: a mean and a correlation of fair signs are within 5 / sqrt(8000) of 0.
+        assert rows.mean(dim=0).abs().max() < 0.056
+        between = rows.T @ rows / len(rows) - torch.eye(channels)
+        assert between.abs().max() < 0.056
+    assert (sign != other).any(dim=2).all()
+
+
 def test_signs_are_uniform_over_those_that_change_the_window(squares):
     games, shape = 8000, (3, 4, 4)
     proposals = squares(LinfSquares, shape, x0=torch.full((games, *shape), 0.5))
