@@ -15,6 +15,7 @@ FLOORS = (
     "statistics",
     "messages",
     "modes",
+    "progress",
     "provenance",
     "rules",
     "datasets",

@@ -31,6 +31,7 @@ def test_every_folder_and_loose_module_has_its_floor() -> None:
         "arena.draws",
         "arena.messages",
         "arena.modes",
+        "arena.progress",
         "arena.provenance",
         "arena.statistics",
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -22,11 +22,16 @@ class Disagreement(Defender):
     5). Flags of the defenders inside are not shown then. Each query costs one more forward pass.
     """
 
+    asks: ClassVar[int] = 2
+
     _classifier: Any = field(default=None, init=False, repr=False, compare=False)
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This monitor with the hardened classifier to compare with."""
         return self.restore({}, classifier)
+
+    def preparing(self, splits: Splits) -> int:
+        return 0
 
     def state(self) -> dict[str, Any]:
         return {}

@@ -102,7 +102,8 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
         allowed = inspect.signature(factory).parameters
         unknown = [key for key in spec.params if key not in allowed]
         meant = near(unknown[0] if unknown else "", allowed)
-        raise ClassifierError(f'network "{spec.network}", params: {error}; {meant}') from error
+        own = "; a function that answers images itself is marked @FromNumpy" if not unknown else ""
+        raise ClassifierError(f'network "{spec.network}", params: {error}; {meant}{own}') from error
     except ValueError:
         pass  # written in C, without a signature: the call itself reports wrong arguments
     try:

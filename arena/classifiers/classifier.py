@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError, ServiceError, first_line, no_address
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.reading import Reading
+from arena.classifiers.served import AnswerMemory, Served, remembered, served_in
 from arena.classifiers.soundness import flaw_of_answers, network_in_training
 from arena.classifiers.threads import computing_threads
 from arena.modes import own_modes
@@ -95,6 +96,7 @@ class Classifier:
         self.reading: Reading | None = None
         self._sha = sha
         self._forward: Forward | None = None
+        self._memory = None if served_in(self.module) is None else AnswerMemory()
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the prepared copy: each process prepares its own."""
@@ -150,6 +152,11 @@ class Classifier:
         """
         if len(x) == 0:
             return x.new_zeros((0, self.classes))
+        if self._memory is not None and remembered():
+            return self._memory.answer(x, self._ask)
+        return self._ask(x)
+
+    def _ask(self, x: Tensor) -> Tensor:
         forward = self.forward
         pieces = torch.split(x, self.batch) if len(x) > self.batch else (x,)
         answers = [self._answer(forward, piece) for piece in pieces]
@@ -214,6 +221,7 @@ class Classifier:
         for name, tensor in _tensors(changed.module):
             tensor.data = tensors[name].detach().to(self.device, copy=True)  # strides too: kernels go by them
         changed._sha, changed.card, changed.remarks = None, {}, ()
+        changed._memory = copy.copy(self._memory)
         return changed
 
     def settings(self) -> dict[str, Any]:
@@ -319,6 +327,8 @@ class Classifier:
         try:
             with torch.inference_mode():
                 logits = self.module(given)
+        except ServiceError:
+            raise
         except Exception as error:
             reason = first_line(error)
             raise ValueError(
@@ -342,23 +352,29 @@ class Classifier:
         return logits
 
 
-class Function(nn.Module):
+class Function(Served):
     """A plain function [n,C,H,W] -> [n,K] in the form of a module."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
+        if not callable(function):
+            allowed = "a classifier is a torch module, a Classifier or a function of images"
+            raise ValueError(no_address(function) or f"found a {type(function).__name__}; {allowed}")
         self.function = function
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         owner = self.function if hasattr(self.function, "__qualname__") else type(self.function)
         return f"{owner.__module__}:{owner.__qualname__}"
 
     def extra_repr(self) -> str:
         return self.name
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
+        return self  # what the function holds, such as a connection, is its own
+
     def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
+        return self.ask(lambda: self.function(x), len(x))
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -18,6 +18,21 @@ class ClassifierError(ValueError):
         super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
 
 
+class ServiceError(ClassifierError):
+    """A user's function that asks a service failed again and again: one sentence."""
+
+
+def no_address(network: object) -> str | None:
+    """A sentence where an address of the web was given in place of a classifier; None for anything else."""
+    if not isinstance(network, str) or "://" not in network:
+        return None
+    return (
+        f"found {one_line(network)!r}; addresses are not read yet: a served model comes as a Python function "
+        f'of yours that asks it, such as "my_module:ask", from arrays of images to arrays of logits, marked '
+        f"@arena.classifiers.FromNumpy"
+    )
+
+
 def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

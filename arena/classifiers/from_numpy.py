@@ -12,20 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError, ServiceError, first_line
+from arena.classifiers.served import Served
 
 NumpyFunction = Callable[[NDArray[np.float32]], Any]
 
 
-class FromNumpy(nn.Module):
+class FromNumpy(Served):
     """A classifier out of a function of arrays, images [n,C,H,W] float32 in [0,1] -> logits [n,K].
 
     It runs on the CPU and gives no gradients. Its fingerprint is the function's qualified name and the
     SHA-256 of the file that defines it, if there is one; other files that it reads are not covered. `classes`
     is K, if it is to be checked. It can be passed to `arena.play`, returned by the factory that a scenario
     names as its network, or named there itself (also as a decorator).
+
+    The function may ask a service: where that is down or overloaded it is tried again (`Served.ask`).
 
     Raises ClassifierError if the function fails or returns something else.
     """
@@ -39,7 +42,7 @@ class FromNumpy(nn.Module):
         self.eval()
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """Module and qualified name of the function, or of the class of what is called."""
         owner = _written(self.function)
         return f"{owner.__module__}:{owner.__qualname__}"
@@ -56,15 +59,17 @@ class FromNumpy(nn.Module):
                 f"classifier {self.name} is a numpy function and gives no gradients: a white box (knowledge "
                 f"of the weights) needs a network in torch"
             )
-        array = np.array(
-            x.detach().cpu().numpy(), dtype=np.float32, order="C"
-        )  # a copy that the function may write into
-        shape = list(array.shape)
+        pixels = x.detach().cpu().numpy()
         try:
-            answer = self.function(array)
+            # Each try has a copy that the function may write into.
+            answer = self.ask(lambda: self.function(np.array(pixels, dtype=np.float32, order="C")), len(x))
+        except ServiceError:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {first_line(error)}"
-            raise ClassifierError(f"classifier {self.name} failed on images {shape}: {reason}") from error
+            raise ClassifierError(
+                f"classifier {self.name} failed on images {list(x.shape)}: {reason}"
+            ) from error
         return self._logits(answer, len(x)).to(x.device)
 
     def _logits(self, answer: Any, n: int) -> Tensor:

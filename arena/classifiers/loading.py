@@ -12,7 +12,7 @@ from torch import nn
 
 from arena.classifiers.building import Built, build
 from arena.classifiers.classifier import Classifier
-from arena.classifiers.errors import ClassifierError
+from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.classifiers.files import find_below
 from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.spec import ClassifierSpec
@@ -54,6 +54,8 @@ def load_classifier(
             precision=spec.precision,
             compile=spec.compile,
         )
+    except ServiceError:
+        raise
     except ValueError as error:
         made = _made_for(spec, dataset.shape)
         raise ClassifierError(f'data set "{dataset.name}": {error}{made}') from error

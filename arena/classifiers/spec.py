@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
+from arena.classifiers.errors import no_address
 from arena.classifiers.forward import Precision
 from arena.datasets.source import Pin
 
@@ -53,6 +54,13 @@ class ClassifierSpec(BaseModel):
     precision: Precision = "float32"
     compile: bool = Field(default=False, strict=True)
     sha: Pin | None = None
+
+    @field_validator("network")
+    @classmethod
+    def _no_address(cls, value: str) -> str:
+        if (sentence := no_address(value)) is not None:
+            raise ValueError(sentence)
+        return value
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

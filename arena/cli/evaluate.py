@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel, ValidationError
 from rich.box import SIMPLE_HEAD
 from rich.markup import escape
+from rich.status import Status
 from rich.table import Table
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
-from arena.cli.console import CommandError, err, out, say
+from arena.cli.console import CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
@@ -29,8 +31,10 @@ from arena.messages import fault, near, one_line
 from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
+from arena.progress import Work, hearing
 from arena.report.terminal import wide_enough
-from arena.report.words import factor, megabytes, milliseconds, number, percent
+from arena.report.words import cost, megabytes, milliseconds, number, percent
+from arena.running.call_plan import served
 from arena.scenario.matches import Match
 
 UNDEFENDED = "none"
@@ -147,6 +151,14 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
     device = resolve_device(options.device)
+    with hearing(Remarks()):
+        _evaluate_all(worlds, folders, options, device)
+    return 0
+
+
+def _evaluate_all(
+    worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options, device: torch.device
+) -> None:
     found: list[dict[str, Any]] = []
     for world in worlds:
         dirs = [*folders, *options.data]
@@ -160,7 +172,6 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             _print(dataset, classifier, options, list(rows))
     if options.json:
         print(json.dumps(found, indent=2))
-    return 0
 
 
 def _evaluated(
@@ -171,10 +182,21 @@ def _evaluated(
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
     for title, defenders in world.stacks:
-        with err.status(f"{escape(title)} on {len(evaluation):,} images"):
+        with err.status(f"{escape(title)} on {len(evaluation):,} images") as status, hearing(_Line(status)):
             stack = prepare(classifier, defenders, dataset)
-            utility = evaluation.of(stack)
+            utility = evaluation.of(stack, cost=served(classifier) is None)
         yield title, utility, {name_of(d): facts for d in stack.defenders if (facts := d.facts())}
+
+
+class _Line(Remarks):
+    """Tells on one line of the terminal what is prepared and measured."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+
+    def working(self, work: Work | None) -> None:
+        if work is not None:
+            self.status.update(escape(str(work)))
 
 
 def _print(
@@ -200,6 +222,7 @@ def _print(
             )
             say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
+    say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
 
 
 def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
@@ -219,10 +242,8 @@ def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) 
 
 
 def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
-    one, many = factor(u.cost_1), factor(u.cost_batch)
-    if whole:
-        one += f" [{factor(u.cost_1_low)}, {factor(u.cost_1_high)}]"
-        many += f" [{factor(u.cost_batch_low)}, {factor(u.cost_batch_high)}]"
+    one = cost(u.cost_1, u.cost_1_low, u.cost_1_high, whole)
+    many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high, whole)
     values = [
         f"{percent(u.accuracy, 2)} [{percent(u.low)}, {percent(u.high)}]",
         percent(u.agreement, 2),

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Group
+from rich.live import Live
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
-from arena.classifiers import Classifier
-from arena.cli.console import INTERRUPTED, CommandError, err, out, say
+from arena.classifiers import Classifier, ClassifierError
+from arena.cli.console import INTERRUPTED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
+from arena.cli.served import announce, report
 from arena.datasets import DatasetError
 from arena.log import LogError, open_log
+from arena.players.parameters import parameters
+from arena.progress import Work, hearing
 from arena.report import print_results
+from arena.report.groups import labels_apart
+from arena.running.call_plan import preparing, served
 from arena.running.runner import Run
+from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
 
 BYTES_PER_ROW = 64
 """Bytes per query in a SQLite log, index included (measured with `make bench`)."""
+TOLD = 5.0
+"""Seconds from which on it is told how long preparing or measuring took."""
 
 
 def ready(
@@ -50,9 +63,10 @@ def ready(
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     if games is not None:
         scenario = scenario.with_games(games)
-    run = Run(scenario, device=device, data_dirs=data)
+    with hearing(terminal := Remarks()):
+        run = Run(scenario, device=device, data_dirs=data)
     for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
-        err.print(f"[yellow]remark:[/] {escape(remark)}", highlight=False, soft_wrap=True)
+        terminal.remark(remark)
     return run
 
 
@@ -70,7 +84,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         _make_folder(where)
         with open_log(where) as book:
             name = book.name
-            with _Bar(run) as bar:
+            with _Bar(run) as bar, hearing(bar):
                 run_id, played = run.play(book, bar, fresh=fresh)
         with open_log(where, create=False) as book:
             if not played:
@@ -78,12 +92,14 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
             elif bar.found:
                 say(f"{name} held {bar.found} of the {bar.total} games already")
             print_results(out, book, run_id)
+        if played:
+            report(run)
     except KeyboardInterrupt:
         err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
         return INTERRUPTED
-    except (LogError, DatasetError) as error:
+    except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        if isinstance(error, DatasetError):  # an image that could not be read when it was needed
+        if not isinstance(error, LogError):  # an image, a service that failed when it was needed
             err.print(_safe(name), highlight=False, soft_wrap=True)
         return 1
     except Exception:
@@ -107,40 +123,52 @@ def _safe(name: str) -> str:
     return escape(f"finished shards are safe in {name}; the same command goes on from them")
 
 
-class _Bar:
-    """Progress on the terminal: games done, queries per second, time left."""
+class _Rate(ProgressColumn):
+    """The queries per second, once there were any."""
+
+    def render(self, task: Task) -> Text:
+        rate = task.fields["rate"]
+        return Text(f"games, {rate:,.0f} queries/s" if rate else "games")
+
+
+class _Bar(Remarks):
+    """Progress on the terminal: games done, queries per second, time left; and below it, while something else
+    takes its time, what that is and how far."""
 
     def __init__(self, run: Run) -> None:
         matches = zip(run.scenario.matches, run.worlds, strict=True)
         self.total = sum(len(world) * match.settings.repeats for match, world in matches)
-        self.matches = len(run.scenario.matches)
+        self.names = labels(run)
         self.count = self.queries = self.found = 0
-        self.began = time.monotonic()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
-            TextColumn("games, {task.fields[rate]:,.0f} queries/s", table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True)),
             TimeElapsedColumn(table_column=Column(no_wrap=True)),
             TextColumn("left", table_column=Column(no_wrap=True)),
             TimeRemainingColumn(table_column=Column(no_wrap=True)),
             console=err,
             expand=True,
-            refresh_per_second=4,
         )
+        self.other = Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=err)
         self.task: TaskID | None = None
+        self.live = Live(Group(self.progress, self.other), console=err, refresh_per_second=4)
+        self.began, self.elsewhere, self.began_work = time.monotonic(), 0.0, 0.0
+        self.work: tuple[str, TaskID] | None = None
 
     def __enter__(self) -> _Bar:
-        self.progress.start()
         self.task = self.progress.add_task("starting", total=self.total, rate=0.0)
+        self.live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.progress.stop()
+        self.working(None)
+        self.live.stop()
 
     def match(self, match: Match, games: int) -> None:
         self.count += 1
-        self._update(description=escape(f"{self.count}/{self.matches} {match.name}"))
+        self._update(description=escape(f"{self.count}/{len(self.names)} {self.names[match.number]}"))
 
     def played(self, queries: int) -> None:
         self.queries += queries
@@ -150,10 +178,27 @@ class _Bar:
         self.found += games * skipped
         self._update(advance=games)
 
+    def working(self, work: Work | None) -> None:
+        if self.work is not None and (work is None or work.what[0] != self.work[0]):
+            self._stop_working(*self.work)
+        if work is None:
+            return
+        if self.work is None:
+            self.work, self.began_work = (work.what[0], self.other.add_task("")), time.monotonic()
+        self.other.update(self.work[1], description=escape(str(work)))
+
+    def _stop_working(self, what: str, task: TaskID) -> None:
+        taken = time.monotonic() - self.began_work
+        self.elsewhere += taken
+        self.other.remove_task(task)
+        self.work = None
+        if taken >= TOLD:
+            err.print(f"{escape(what)}: done in {_duration(taken)}", highlight=False)
+
     def _update(self, **changes: Any) -> None:
         assert self.task is not None
-        rate = self.queries / max(1e-9, time.monotonic() - self.began)
-        self.progress.update(self.task, rate=rate, **changes)
+        playing = time.monotonic() - self.began - self.elsewhere
+        self.progress.update(self.task, rate=self.queries / max(1e-9, playing), **changes)
 
 
 def expect(run: Run) -> None:
@@ -162,17 +207,19 @@ def expect(run: Run) -> None:
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
     seconds = 0.0
-    rates = {g.classifier: _seconds_per_row(g.classifier) for g in run.worlds}
+    plain = {g.classifier for g in run.worlds if not served(g.classifier)}
+    rates = {classifier: _seconds_per_row(classifier) for classifier in plain}
+    names = labels(run)
     for match, world in zip(run.scenario.matches, run.worlds, strict=True):
         queries = match.settings.games * match.settings.repeats * match.threat.budget
-        own = queries * rates[world.classifier]
+        own = queries * rates.get(world.classifier, 0.0)
         seconds += own
         table.add_row(
-            escape(match.name),
+            escape(names[match.number]),
             str(match.settings.games * match.settings.repeats),
             str(shard_count(match, world)),
             f"{queries:,}",
-            _duration(own),
+            "" if served(world.classifier) else _duration(own),
         )
     out.print(table)
     queries = run.expected_queries
@@ -182,10 +229,50 @@ def expect(run: Run) -> None:
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
         f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
-    say(
-        f"time at least {_duration(seconds)} on {run.device} if every query is used:"
-        " by the bare forward pass alone, without verdicts and defenders"
-    )
+    if rates:
+        say(
+            f"time at least {_duration(seconds)} on {run.device} if every query is used:"
+            " by the bare forward pass alone, without verdicts and defenders"
+        )
+    for what in _to_prepare(run, rates):
+        say(what)
+    announce(run)
+
+
+def labels(run: Run) -> list[str]:
+    """The matches' names, with what differs where two would have the same."""
+    known = []
+    for match, world in zip(run.scenario.matches, run.worlds, strict=True):
+        own = {
+            "block": match.block,
+            "data": world.dataset.name,
+            "classifier": world.classifier.title,
+            **match.threat.model_dump(mode="json"),
+            "attacker": parameters(match.attacker),
+            "defenders": [parameters(d) for d in match.defenders],
+        }
+        known.append((match.name, own))
+    return labels_apart(known)
+
+
+def _to_prepare(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:
+    """A sentence for each stack that is still to be prepared."""
+    names, told = labels(run), set[tuple[int, str]]()
+    for match, world in zip(run.scenario.matches, run.worlds, strict=True):
+        key = (id(world.classifier), repr(match.defenders))
+        if key in told or run.stacks.is_prepared(match, world):
+            continue
+        told.add(key)
+        images = preparing(match, world)
+        if None in images:
+            much = "nobody can say how many images that asks of the classifier"
+        elif (count := sum(filter(None, images))) == 0:
+            continue
+        else:
+            rate = rates.get(world.classifier)
+            at_least = "" if rate is None else f", {_duration(count * rate)} at least"
+            much = f"about {count:,} images asked of the classifier{at_least}"
+        yield f"to be prepared once, for {names[match.number]}: {match.defender_name}, {much}"
 
 
 def _seconds_per_row(classifier: Classifier) -> float:

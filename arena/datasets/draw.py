@@ -23,18 +23,25 @@ class Drawn:
     right: Tensor
 
 
-def draw(split: Split, seed: int, count_right: int, is_right: Callable[[Tensor], Tensor]) -> Drawn:
+def draw(
+    split: Split,
+    seed: int,
+    count_right: int,
+    is_right: Callable[[Tensor], Tensor],
+    *,
+    sparing: bool = False,
+) -> Drawn:
     """Draw images evenly over the classes until `count_right` are right, or the split is exhausted.
 
     The order depends on the seed and the labels alone: classes take turns, in a shuffled order, each giving
     its images in a shuffled order. A smaller draw is therefore the beginning of a larger one. `is_right`
-    takes positions [m] in the split and returns [m] bool; it gets at most 256 at a time.
+    takes positions [m] in the split and returns [m] bool; it gets at most 256 at a time, and if `sparing` no
+    more than are missing, so that none is asked for nothing.
     """
     order = _order(split.labels, seed)
     index, right = order[:0], torch.zeros(0, dtype=torch.bool)
-    for piece in torch.split(order, BATCH):
-        if int(right.sum()) >= min(count_right, len(order)):
-            break
+    while len(index) < len(order) and (missing := count_right - int(right.sum())) > 0:
+        piece = order[len(index) : len(index) + (min(BATCH, missing) if sparing else BATCH)]
         index, right = torch.cat([index, piece]), torch.cat([right, is_right(piece).cpu().bool()])
     end = int((right.cumsum(0) - right.long() < count_right).sum())
     return Drawn(index[:end], right[:end])

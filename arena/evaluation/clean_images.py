@@ -14,6 +14,7 @@ from torch import Tensor
 from arena import draws, statistics
 from arena.classifiers import Classifier
 from arena.classifiers.reading import MASKED
+from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
@@ -22,6 +23,7 @@ from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.modes import own_modes
 from arena.players import Response
+from arena.progress import tell
 from arena.rules.outcome import labels_of
 
 
@@ -69,8 +71,10 @@ class Evaluation:
         if not len(self):
             raise ValueError("a utility needs at least one image")
         began = time.perf_counter()
-        columns = list(zip(*self._answers(stack), strict=True))
-        seconds = (time.perf_counter() - began) / 3
+        with asking("utility"):
+            columns = list(zip(*self._answers(stack), strict=True))
+            seconds = time.perf_counter() - began
+            undefended = self.undefended
         label, refused, confidence, nll, flagged = (torch.cat(column) for column in columns)
         truth, answered = self.split.labels[self.places], label >= 0
         right = label == truth
@@ -83,9 +87,9 @@ class Evaluation:
             declined=_share(~answered & ~refused),
             refused=_share(refused),
             flagged=_share(flagged),
-            agreement=_share(label == self.undefended),
+            agreement=_share(label == undefended),
             **_calibration(confidence[answered], right[answered], nll[answered]),
-            **(self._cost(stack, seconds) if cost else {}),
+            **(self._cost(stack, seconds / 3) if cost else {}),
         )
 
     def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
@@ -97,11 +101,14 @@ class Evaluation:
             place = self.places[cut : cut + len(x)]
             own = oracle or StackOracle(stack, seed=seed, games=len(x))
             game = self.split.index[place].to(x.device)
+            tell("clean images answered", cut, len(self))
             response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
             own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))
             yield read(response, self.split.labels[place])
 
+    @asking("cost")
     def _cost(self, stack: Stack, seconds: float) -> dict[str, Any]:
+        tell("time per query")
         images = self._take(0, stack.base)
         return measure(self.classifier, stack, images, seed=self.seed, seconds=seconds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import statistics
 import time
@@ -17,10 +18,14 @@ from arena.classifiers.devices import cuda_peak
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.players import Rows
+from arena.statistics import median_interval
 
-SECONDS = (0.1, 5.0)
-"""The least and the most seconds for runs of one size; of a slow one there may be only the first run."""
-MOST_PAIRS = 50
+SECONDS = (0.2, 5.0)
+"""The least and the most seconds for runs of one size; of a slow one there may be only a few runs."""
+PAIRS = (6, 400)
+"""The least and the most pairs of runs: six are the fewest that give an interval."""
+SLOW = 20.0
+"""Seconds after which there may be fewer pairs than that."""
 
 
 def measure(
@@ -30,7 +35,8 @@ def measure(
 
     The large batch has as many rows as the stack's classifier takes at once: `images` [n,C,H,W], on the
     device, repeated as often as needed. Both sides answer through an Oracle, each row as the first query of
-    its own game, and are timed in turns, for about `seconds` at each size, within `SECONDS`.
+    its own game, and are timed in turns, for about `seconds` at each size, within `SECONDS`. Where the stack
+    answers as the classifier alone there is nothing to compare: its costs are NaN.
     """
     seconds = min(max(seconds, SECONDS[0]), SECONDS[1])
     batch = stack.base.batch
@@ -40,6 +46,8 @@ def measure(
         paired(partial(_ask, undefended, x, seed), partial(_ask, stack, x, seed), seconds)
         for x in (many[:1], many)
     )
+    if stack.undefended:
+        one, all_rows = ((math.nan, math.nan, math.nan, times[3]) for times in (one, all_rows))
     return {
         "batch": batch,
         **dict(zip(("cost_1", "cost_1_low", "cost_1_high"), one[:3], strict=True)),
@@ -53,20 +61,30 @@ def measure(
 def paired(
     reference: Callable[[], float], other: Callable[[], float], seconds: float
 ) -> tuple[float, float, float, float]:
-    """The ratio of `other`'s time to `reference`'s: its median, lower and upper quartile over pairs of runs;
-    and the median of `other`'s own time. Both return the seconds that they took.
+    """The ratio of `other`'s time to `reference`'s: its median over pairs of runs, the lower and upper end of
+    that median's 95 % interval (`median_interval`); and the median of `other`'s own time. Both return the
+    seconds that they took.
 
-    The first pair warms up and is not counted, unless it takes a quarter of `seconds`.
+    They take turns in going first, so that neither has the warmer caches. The first pair warms up and is not
+    counted, unless it takes a quarter of `seconds`. With fewer pairs than `PAIRS[0]` the interval is from 0
+    to infinity.
     """
     began = time.perf_counter()
     pairs = [(reference(), other())]
     if time.perf_counter() - began < seconds / 4:
         pairs.clear()
-    while not pairs or (time.perf_counter() - began < seconds and len(pairs) < MOST_PAIRS):
-        pairs.append((reference(), other()))
+    while len(pairs) < PAIRS[1]:
+        spent = time.perf_counter() - began
+        if pairs and spent >= (seconds if len(pairs) >= PAIRS[0] else SLOW):
+            break
+        if len(pairs) % 2:
+            theirs, own = other(), reference()
+        else:
+            own, theirs = reference(), other()
+        pairs.append((own, theirs))
     ratios = [theirs / max(own, 1e-9) for own, theirs in pairs]
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
-    return middle, max(low, min(ratios)), min(high, max(ratios)), statistics.median(t for _, t in pairs)
+    low, high = median_interval(ratios)
+    return statistics.median(ratios), max(0.0, low), high, statistics.median(t for _, t in pairs)
 
 
 def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
@@ -94,15 +112,19 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
 
 
 def _ask(stack: Stack, x: Tensor, seed: int) -> float:
-    """The seconds that one volley of `x` takes, commits included, starting from fresh memories."""
+    """The seconds that one volley of `x` takes, commits included, starting from fresh memories.
+
+    On the CPU they are the processor's: what other processes take of it meanwhile is not counted.
+    """
+    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
     oracle, rows = StackOracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
     kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
     _wait(x.device)
-    began = time.perf_counter()
+    began = clock()
     oracle.respond(x, rows)
     oracle.commit(kept)
     _wait(x.device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def first_queries(n: int, device: torch.device, key: Tensor | None = None, first: int = 0) -> Rows:

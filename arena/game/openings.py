@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arena import draws
 from arena.classifiers import Classifier
+from arena.classifiers.served import asking
 from arena.datasets import Split
 from arena.players.seat import Resources
 from arena.rules.outcome import labels_of, wins
@@ -62,6 +63,7 @@ class ResourcePool:
         return 0 if self.split is None else len(self.split)
 
     @cached_property
+    @asking("resources")
     def answered(self) -> Tensor:
         """[n] int64, the classifier's label of every image, -1 for no answer: asked once, in pieces."""
         split, device = self.split, self.classifier.device

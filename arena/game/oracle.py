@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from arena.players.defender import Rows
-from arena.players.response import Response
+from arena.players.response import Response, pick
 from arena.rules.losses import Loss
 
 
@@ -24,6 +25,11 @@ class Oracle(Protocol):
     @property
     def random(self) -> bool:
         """Whether the same row may be answered differently by another draw."""
+
+    @property
+    def paid(self) -> bool:
+        """Whether its classifier is a function of a user's, which may be a paid service: such a one is asked
+        no row that cannot be charged."""
 
     @property
     def stateful(self) -> bool:
@@ -64,3 +70,17 @@ class Oracle(Protocol):
         Raises:
             NotImplementedError: if there is none.
         """
+
+
+def respond_to(oracle: Oracle, x: Tensor, rows: Rows, wanted: Tensor) -> Response:
+    """The answers to those rows that are True in `wanted` [n]; NaN in place of the others."""
+    if bool(wanted.all()):
+        return oracle.respond(x, rows)
+    some = oracle.respond(x[wanted], rows[wanted])
+    place = (wanted.cumsum(0) - 1).clamp_min(0)
+    if not len(some.scores):
+        return Response(x.new_full((len(x), oracle.classes), torch.nan))
+    whole = pick(some, place)
+    scores = torch.where(wanted.unsqueeze(1), whole.scores, torch.nan)
+    flags = {name: flag & wanted for name in Response.FLAGS if (flag := whole.given(name)) is not None}
+    return Response(scores, **flags)

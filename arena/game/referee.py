@@ -16,7 +16,7 @@ from arena.game.checks import Checks, word
 from arena.game.driver import Host
 from arena.game.ledger import RowScalars, Ruling
 from arena.game.openings import Openings
-from arena.game.oracle import Oracle
+from arena.game.oracle import Oracle, respond_to
 from arena.game.verdicts import Judge
 from arena.game.waves import Queue, Wave, rank_within
 from arena.players.defender import Rows
@@ -120,8 +120,14 @@ class Referee(Host):
         """
         pending = self.receive(volley)
         while isinstance(pending, Wave):
-            pending = self.release(pending, self.oracle.respond(pending.x, pending.rows))
+            pending = self.release(pending, self._respond(pending))
         return pending
+
+    def _respond(self, wave: Wave) -> Response:
+        if not self.oracle.paid:
+            return self.oracle.respond(wave.x, wave.rows)
+        chargeable = self.board.place(self.open)[wave.rows.game] & (wave.rows.turn <= self.threat.budget)
+        return respond_to(self.oracle, wave.x, wave.rows, chargeable)
 
     def receive(self, volley: Volley) -> Wave | Answers:
         """Check a volley, and say what is to be responded to first.

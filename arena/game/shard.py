@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from arena import draws
+from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
 from arena.game.driver import AttackerError, drive
 from arena.game.openings import Openings
@@ -66,6 +67,7 @@ def seed_of(who: str, seed: int, repeat: int) -> int:
     return draws.derive(seed, who, repeat)
 
 
+@asking("openings")
 def seat_games(setup: GameSetup, listener: Listener | None = None) -> Referee:
     """The Referee of a setup, before the first move."""
     oracle = StackOracle(

@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
+from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
 from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
+from arena.players.registry import name_of
 from arena.players.response import Response
+from arena.progress import telling
 
 
 class DefenderError(TypeError):
@@ -49,27 +52,36 @@ class Stack:
     def stateful(self) -> bool:
         return any(d.memory != "none" for d in self.defenders)
 
+    @property
+    def undefended(self) -> bool:
+        """Whether it answers as the classifier alone does: nothing was hardened, and no defender acts."""
+        return not any(d.acts for d in self.defenders) and not any(self.hardened)
+
 
 @own_modes()
 @computing_threads(1)
+@asking("preparing")
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
     """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
 
-    What they compute themselves runs in one thread: training in more would give other bits.
+    What they compute themselves runs in one thread: training in more would give other bits. What they do is
+    told (`arena.progress`).
 
     Raises:
         DefenderError: if one returns something else than it must.
     """
     hardened: list[Classifier | None] = []
     for defender in reversed(defenders):
-        given, classifier = classifier, defender.harden(classifier, splits)
+        with telling(f"hardening with {name_of(defender)}"):
+            given, classifier = classifier, defender.harden(classifier, splits)
         if not isinstance(classifier, Classifier):
             found = type(classifier).__name__
             raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
         hardened.append(None if classifier is given else classifier)
     fitted: list[Defender] = []
     for defender in reversed(defenders):
-        fitted.append(defender.fit(classifier, splits))
+        with telling(f"fitting {name_of(defender)}"):
+            fitted.append(defender.fit(classifier, splits))
         if not isinstance(fitted[-1], Defender):
             found = type(fitted[-1]).__name__
             raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")

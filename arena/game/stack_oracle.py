@@ -10,6 +10,7 @@ from torch import Tensor
 
 from arena import draws
 from arena.classifiers.errors import ClassifierError
+from arena.classifiers.served import asking, served_in
 from arena.game.stack import Stack, check_response
 from arena.players import Response, Rows
 from arena.players.response import concatenated, pick
@@ -39,11 +40,13 @@ class StackOracle:
         self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
+        self.paid = served_in(stack.base.module) is not None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
         self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
+    @asking("queries")
     def respond(self, x: Tensor, rows: Rows) -> Response:
         """The defended answers to images `x` [n,C,H,W]. Memories do not change before `commit`."""
         self._heard.clear()
@@ -54,6 +57,7 @@ class StackOracle:
         """Whether the same image always gets the same answer."""
         return self.stack.answers_are_facts
 
+    @asking("verdicts")
     def fresh(self, x: Tensor, rows: Rows) -> Response:
         """What new clients would be answered: with draws apart from the game's, each by an empty memory."""
         if not self.stateful:
@@ -66,6 +70,7 @@ class StackOracle:
         finally:
             self._memories = kept
 
+    @asking("verdicts")
     def again(self, x: Tensor, rows: Rows) -> Response:
         """What the clients of the games would be answered next: as `fresh`, but with memory as it stands."""
         return self._pieces(x, rows, self._verdict_seeds, record=False)
@@ -83,10 +88,12 @@ class StackOracle:
             if defender.memory in ("game", "account"):
                 defender.forget(memory, games)
 
+    @asking("verdicts")
     def base_labels(self, x: Tensor) -> Tensor:
         """[n] int64: the labels that the hardened classifier alone gives `x`."""
         return labels_of(self.base(x))
 
+    @asking("insider")
     def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
         """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n].
 
@@ -113,6 +120,7 @@ class StackOracle:
             gradient[piece], value[piece] = torch.autograd.grad(total, point)[0], losses.detach()
         return gradient, value
 
+    @asking("insider")
     def detector(self, x: Tensor) -> Tensor:
         """The scores [n] of the outermost detector in the stack.
 

@@ -4,6 +4,7 @@ from arena.players.attacker import Attacker, Needs, relay
 from arena.players.defender import Defender, Inner, Rows, Splits
 from arena.players.response import Response
 from arena.players.seat import Games, Resources
+from arena.progress import tell
 from arena.rules.losses import Loss, margin
 from arena.rules.moves import (
     Answers,
@@ -45,4 +46,5 @@ __all__ = [
     "VolleyError",
     "margin",
     "relay",
+    "tell",
 ]

@@ -109,6 +109,9 @@ class Defender:
     """Whether another draw may give another answer to the same row."""
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
     """Which earlier rows may influence an answer: those of its game, of its account, or all."""
+    asks: ClassVar[int] = 1
+    """How many answers of the classifier one answer takes at most, where nothing else is in the stack: what
+    is announced to a user whose classifier is a service."""
     secrets: ClassVar[tuple[str, ...]] = ("seed",)
     """Parameters hidden from every attacker, whatever it may know about the defense: keys, salts and seeds
     (docs/design.md, D5)."""
@@ -125,6 +128,20 @@ class Defender:
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This defender prepared for the (hardened) `classifier`: tuned, trained."""
         return self
+
+    def preparing(self, splits: Splits) -> int | None:
+        """About how many images `harden` and `fit` ask the classifier; None: it cannot say.
+
+        It is announced before anything is prepared.
+        """
+        own = type(self)
+        return 0 if (own.harden, own.fit) == (Defender.harden, Defender.fit) else None
+
+    @property
+    def acts(self) -> bool:
+        """Whether it may answer otherwise than the rest of the stack does, or asks that otherwise."""
+        places = ("respond", "transform", "rewrite", "watch")
+        return any(getattr(type(self), name) is not getattr(Defender, name) for name in places)
 
     def facts(self) -> dict[str, Any]:
         """What `fit` found, for the log; JSON values."""

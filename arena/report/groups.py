@@ -231,7 +231,7 @@ def _sides(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> tuple[tuple[Side,
             known[key] = len(different)
             different.append((title, params))
         places.append(known[key])
-    sides = (Side(label, *agent) for label, agent in zip(_labels(different), different, strict=True))
+    sides = (Side(label, *agent) for label, agent in zip(labels_apart(different), different, strict=True))
     return tuple(sides), places
 
 
@@ -245,7 +245,7 @@ def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[i
     )
 
 
-def _labels(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def labels_apart(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """Titles, with the parameters that differ among equal titles."""
     values = [dict(flat(params)) for _, params in agents]
     labels = []

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, resolve_device
+from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
@@ -19,10 +20,12 @@ from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.progress import telling
 from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
+from arena.running.call_plan import plan_calls, served, utility_images
 from arena.running.run_log import RunLog
 from arena.scenario.files import Scenario
 from arena.scenario.identity import fingerprint, match_identity
@@ -54,6 +57,9 @@ class Run:
     Args:
         prepared: the folder of prepared defenders; None for the user's cache.
 
+    Attributes:
+        calls: of functions of the user's, counted by cause; plans: what these will be asked.
+
     Raises:
         ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
     """
@@ -69,9 +75,11 @@ class Run:
     ) -> None:
         self.scenario = scenario
         self.device = resolve_device(device)
-        worlds = LoadedWorlds(scenario.folder, data_dirs, self.device)
-        self.worlds = [worlds.of(match) for match in scenario.matches]
+        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device), Calls()
+        with self.calls.counting():
+            self.worlds = [worlds.of(match) for match in scenario.matches]
         self.stacks = PreparedStacks(prepared)
+        self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared)
         self.level = self._level()
 
     @property
@@ -84,12 +92,18 @@ class Run:
     def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
+        What else takes time, preparing and measuring, is told (`arena.progress`).
+
         Args:
             fresh: begin a new run even where the log holds this one.
 
         Raises:
             LogError: if the log cannot be written. Finished shards are safe.
         """
+        with self.calls.counting():
+            return self._play(log, watcher, fresh)
+
+    def _play(self, log: RunLog, watcher: ProgressListener, fresh: bool) -> tuple[int, bool]:
         info = self.info()
         run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
         if run_id is not None:  # words decide nothing that is played, so that they may have changed since
@@ -121,7 +135,7 @@ class Run:
                 {
                     "scenario": self.scenario.name,
                     "matches": self._fingerprints,
-                    "utility": list(map(clean_images, self.scenario.matches, self.worlds)),
+                    "utility": list(map(utility_images, self.scenario.matches, self.worlds)),
                 }
             ),
             level=self.level,
@@ -215,7 +229,7 @@ class Run:
             repeats=match.settings.repeats,
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
-            utility=clean_images(match, world),
+            utility=utility_images(match, world),
             answers_are_facts=stack.answers_are_facts,
             **words(match),
             facts={
@@ -229,11 +243,6 @@ class Run:
 def level_for(queries: int) -> LogLevel:
     """The level at which so many expected queries are logged where nothing else is said."""
     return next((level for level, most in LOGGED_ROWS.items() if queries <= most), "games")
-
-
-def clean_images(match: Match, world: LoadedWorld) -> int:
-    """On how many images the match's defended classifier is evaluated: as many as there are, at most."""
-    return min(match.settings.utility, len(world.dataset.games))
 
 
 def words(match: Match) -> dict[str, Any]:
@@ -267,7 +276,7 @@ class _Utilities:
 
     def record(self, match_id: int, match: Match, world: LoadedWorld, stack: Stack) -> None:
         """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = clean_images(match, world), match.settings.seed
+        images, seed = utility_images(match, world), match.settings.seed
         if not images:
             return
         evaluated = (id(world.classifier), images, seed)
@@ -277,7 +286,9 @@ class _Utilities:
         key = (id(stack), self._evaluations[evaluated])
         found = self.log.find_utility(match_id, images)
         if found is None:
-            found = self._known.get(key) or self._evaluations[evaluated].of(stack)
+            with telling(f"measuring {match.defender_name}"):
+                paid = served(world.classifier) is not None
+                found = self._known.get(key) or self._evaluations[evaluated].of(stack, cost=not paid)
             self.log.record_utility(match_id, found)
         self._known[key] = found
 

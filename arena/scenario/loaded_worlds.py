@@ -12,6 +12,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.classifiers.devices import sized
+from arena.classifiers.served import asking, served_in
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.game.openings import Openings, ResourcePool, draw_targets
 from arena.rules.outcome import labels_of
@@ -82,6 +83,7 @@ class LoadedWorlds:
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]
 
+    @asking("openings")
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:
         split, wanted = dataset.games, match.settings.games
 
@@ -89,7 +91,8 @@ class LoadedWorlds:
             answers = labels_of(classifier(split.take(place).to(self.device))).cpu()
             return answers == split.labels[place]
 
-        drawn = draw(split, match.settings.seed, wanted, is_right)
+        paid = served_in(classifier.module) is not None
+        drawn = draw(split, match.settings.seed, wanted, is_right, sparing=paid)
         found = int(drawn.right.sum())
         what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
         if not found:

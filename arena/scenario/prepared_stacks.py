@@ -10,6 +10,7 @@ from arena.datasets.folders import cache
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
 from arena.game.stack import Stack, prepare
 from arena.players.defender import Defender
+from arena.progress import telling
 from arena.provenance import source_closure, versions
 from arena.scenario.errors import ScenarioError
 from arena.scenario.identity import fingerprint, modules_of_agents
@@ -34,6 +35,12 @@ class PreparedStacks:
         self.store = PreparedStore(folder or cache() / "prepared")
         self._loaded: dict[tuple[str, int], Stack] = {}
 
+    def is_prepared(self, match: Match, world: LoadedWorld) -> bool:
+        """Whether nothing is left to prepare for the match."""
+        if not _prepares_itself(match.defenders):
+            return True
+        return self.store.find(preparing_key(match, world)) is not None
+
     def prepare(self, match: Match, world: LoadedWorld) -> str:
         """The SHA of the match's stack, prepared if it is not yet.
 
@@ -49,7 +56,8 @@ class PreparedStacks:
             key = preparing_key(match, world)
             if (found := self.store.find(key)) is not None:
                 return found
-            return self.store.keep(key, prepare(world.classifier, match.defenders, world.dataset))
+            with telling(f"preparing {match.defender_name}"):
+                return self.store.keep(key, prepare(world.classifier, match.defenders, world.dataset))
         except (PreparedError, OSError) as error:
             raise ScenarioError(f"{match.where}{match.defender_name}: {error}") from error
 

@@ -213,9 +213,7 @@ def test_a_defender_prepares_itself_the_same_in_hostile_surroundings() -> None:
 
 def test_a_utility_is_the_same_in_hostile_surroundings() -> None:
     def measured() -> Any:
-        return arena.evaluate(
-            NETWORK, "snd", images=IMAGES, labels=LABELS.tolist(), cost=False, device="cpu"
-        )
+        return arena.evaluate(NETWORK, "snd", images=IMAGES, labels=LABELS.tolist(), cost=False, device="cpu")
 
     expected = measured()
     with hostile():

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from agents.defenders.aaa.descent import descend, top_probability
-from agents.defenders.aaa.temperature import best_temperature
+from agents.defenders.aaa.temperature import MOST_TRIED, best_temperature
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import ece, temperature_grid
-from arena.players import Defender, Inner, Response, Rows, Splits
+from arena.players import Defender, Inner, Response, Rows, Splits, tell
 
 GUARDED_MARGIN = 0.05
 
@@ -69,7 +69,12 @@ class AAA(Defender, ABC):
         """This defender with its temperature tuned on the calibration split, and its `facts`."""
         logits, labels = _calibration_logits(classifier, splits)
 
+        tried = 0
+
         def error(temperature: float) -> float:
+            nonlocal tried
+            tell("temperatures tried", tried, MOST_TRIED)
+            tried += 1
             return ece(self.defend(logits, temperature)[0], labels)
 
         temperature = self.temperature or best_temperature(error, temperature_grid().tolist())
@@ -81,6 +86,9 @@ class AAA(Defender, ABC):
             "guard_rate": guarded.float().mean().item(),
         }
         return self._with(facts)
+
+    def preparing(self, splits: Splits) -> int:
+        return len(splits.calibration)
 
     def _with(self, facts: dict[str, float]) -> Self:
         fitted = copy.copy(self)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from agents.defenders.predcoin.gamma import accuracy_loss, bisection, gains, scan, top_two
 from agents.defenders.predcoin.query_detector import QueryDetector
-from agents.defenders.predcoin.query_material import Material, gather
+from agents.defenders.predcoin.query_material import Material, expected_images, gather
 from arena.classifiers import Classifier
 from arena.players import Defender, Inner, Response, Rows, Splits
 
@@ -83,6 +83,9 @@ class DetectAndFlip(Defender, ABC):
             **_rates(material, detector, gamma),
         }
         return self._fitted(detector.to(torch.device(classifier.device)), gamma, facts)
+
+    def preparing(self, splits: Splits) -> int:
+        return expected_images(splits, self.images)
 
     def _fitted(self, detector: QueryDetector, gamma: float, facts: dict[str, Any]) -> Self:
         fitted = copy.copy(self)

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from arena import draws
+from arena.players import tell
 
 HIDDEN = (64, 64, 32)
 """Units of the hidden layers (PredCoin, Table 1)."""
@@ -109,7 +110,8 @@ def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector
         mine = predicted == i
         if min(int((is_query[mine] == kind).sum()) for kind in (0, 1)) >= LEAST_PAIRS:
             of[i] = len(networks)
-            networks.append(_train(p[mine], is_query[mine], draws.derive(seed, "class", i)))
+            what = f"training F_Q of class {i}, epochs"
+            networks.append(_train(p[mine], is_query[mine], draws.derive(seed, "class", i), what))
     return QueryDetector(_stacked(networks), of, top=0)
 
 
@@ -119,7 +121,7 @@ def _examples(benign: Tensor, queries: Tensor, top: int) -> tuple[Tensor, Tensor
     return features(torch.cat([benign, queries]), top), is_query
 
 
-def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
+def _train(s: Tensor, is_query: Tensor, seed: int, what: str = "training F_Q, epochs") -> Parameters:
     """Adam on the cross-entropy until the loss on the examples held out stops falling; the best is kept."""
     order = draws.uniform(draws.derive(seed, "held back"), torch.arange(len(s)), 0, ()).argsort()
     back, rest = order[: len(s) // HELD_BACK], order[len(s) // HELD_BACK :]
@@ -133,6 +135,7 @@ def _train(s: Tensor, is_query: Tensor, seed: int) -> Parameters:
         for tensor in flat:
             tensor.requires_grad_(True)
         for epoch in range(epochs):
+            tell(what, epoch, epochs)
             shuffled = rest[draws.uniform(draws.derive(seed, "epoch", epoch), rest, 0, ()).argsort()]
             for rows in torch.split(shuffled, BATCH):
                 optimiser.zero_grad()

@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from agents.defenders.predcoin.boundary_queries import boundary_queries
+from agents.defenders.predcoin.boundary_queries import boundary_queries, expected_queries
 from agents.defenders.predcoin.query_detector import QueryDetector, train_detector, train_per_class
 from arena import draws
 from arena.classifiers import Classifier
@@ -74,7 +74,7 @@ def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: 
             from any of them.
     """
     split = splits.train
-    wanted = min(max(int(SHARE * len(split)), FEWEST), MOST) if images is None else images
+    wanted = _wanted(splits, images)
     rows = _drawn(len(split), draws.derive(seed, "train"))[:wanted]
     x, label = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
     logits = classifier(x)
@@ -90,6 +90,19 @@ def gather(classifier: Classifier, splits: Splits, *, images: int | None, seed: 
             _materials.popitem(last=False)
     _materials.move_to_end(key)
     return _materials[key]
+
+
+def expected_images(splits: Splits, images: int | None) -> int:
+    """About how many images `gather` asks the classifier."""
+    played = min(_wanted(splits, images), len(splits.train))
+    held_out = min(max(1, played // HELD_OUT), len(splits.calibration))
+    pixels = splits.train.take(slice(0, 1)).numel()
+    return len(splits.calibration) + (played + held_out) * (1 + expected_queries(pixels))
+
+
+def _wanted(splits: Splits, images: int | None) -> int:
+    """How many training images are played from."""
+    return min(max(int(SHARE * len(splits.train)), FEWEST), MOST) if images is None else images
 
 
 def _gathered(

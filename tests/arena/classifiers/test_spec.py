@@ -36,6 +36,10 @@ def test_one_value_or_one_a_channel() -> None:
         ({"mean": float("nan"), "std": 1}, "found nan; it must be a finite number"),
         ({"sha": "abc"}, "must be 12 to 64 hexadecimal digits, the first of a SHA-256; found 'abc'"),
         ({"sha": "g" * 12}, "must be 12 to 64 hexadecimal digits"),
+        (
+            {"network": "https://host/model"},
+            "found 'https://host/model'; addresses are not read yet: a served",
+        ),
         ({"precision": "fp8"}, "found 'fp8'; input should be 'float32', 'tf32' or 'bf16'"),
         ({"compile": "yes"}, "found 'yes'; input should be a valid boolean"),
     ],

@@ -10,25 +10,53 @@ import pytest
 import torch
 
 from arena.classifiers import Classifier
-from arena.evaluation.cost import MOST_PAIRS, first_queries, measure, paired, peak_bytes
+from arena.evaluation.clean_utility import cost_in_words
+from arena.evaluation.cost import PAIRS, first_queries, measure, paired, peak_bytes
 from arena.game.stack import Stack
 from arena.players import Defender
+from arena.statistics import median_interval
 
 CPU = torch.device("cpu")
 
 
-def test_the_ratio_is_the_median_over_pairs():
+def test_the_ratio_is_the_median_over_pairs_with_its_interval():
     reference, other = itertools.cycle([1.0, 2.0, 4.0]), itertools.cycle([2.0, 8.0, 12.0])
     middle, low, high, seconds = paired(lambda: next(reference), lambda: next(other), seconds=60)
-    ratios = ([4, 3, 2] * MOST_PAIRS)[:MOST_PAIRS]  # of the first pair none
+    ratios = ([4, 3, 2] * PAIRS[1])[: PAIRS[1]]  # of the first pair none
     assert middle == statistics.median(ratios) == 3
-    assert [low, high] == statistics.quantiles(ratios, n=4)[::2] == [2, 4]
+    assert (low, high) == median_interval(ratios) == (3, 3)
     assert seconds == 8
 
 
-def test_a_slow_pair_is_the_only_one():
+def test_the_two_take_turns_in_going_first():
+    order: list[str] = []
+    paired(lambda: order.append("a") or 1.0, lambda: order.append("b") or 1.0, seconds=60)
+    assert "".join(order[2:]) == "abba" * (PAIRS[1] // 2), "after the first pair, which warms up"
+
+
+def test_of_slow_runs_there_are_as_many_as_an_interval_needs_or_none_is_given(monkeypatch):
+    assert paired(lambda: 4.0, lambda: 2.0, seconds=0) == (0.5, 0.5, 0.5, 2.0)
+    monkeypatch.setattr("arena.evaluation.cost.SLOW", 0.0)
     times = iter([2.0])
-    assert paired(lambda: 4.0, lambda: next(times), seconds=0) == (0.5, 0.5, 0.5, 2.0)
+    assert paired(lambda: 4.0, lambda: next(times), seconds=0) == (0.5, 0.0, math.inf, 2.0)
+
+
+def test_a_cost_is_a_figure_only_where_it_is_not_noise():
+    assert cost_in_words(1.07, 0.98, 1.15) == "about 1"
+    assert cost_in_words(1.07, 1.05, 1.09) == "1.07"
+    assert cost_in_words(12.51, 12, 13) == "12.5"
+    assert cost_in_words(1.3, 0.43, 5.45) == "0.43 to 5.5", "a figure would be noise, and so would be 1"
+    assert cost_in_words(58.6, 2.98, 94.6) == "3 to 95"
+    assert cost_in_words(3.0, 0.0, math.inf) == "unknown", "too few runs for an interval"
+    assert cost_in_words(math.nan, math.nan, math.nan, "-") == "-"
+
+
+def test_what_answers_as_the_classifier_alone_has_times_but_no_cost(worlds):
+    found = measure(
+        worlds.classifier(), Stack(worlds.classifier(), (Defender(),)), worlds.images([(1, 2, 3, 4)])
+    )
+    assert math.isnan(found["cost_1"]) and math.isnan(found["cost_batch_high"])
+    assert found["seconds_1"] > 0 and found["seconds_batch"] > 0
 
 
 def test_peak_memory_is_that_of_what_is_held_at_once():

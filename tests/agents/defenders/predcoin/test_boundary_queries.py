@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from agents.defenders.predcoin import boundary_queries as module
-from agents.defenders.predcoin.boundary_queries import boundary_queries
+from agents.defenders.predcoin.boundary_queries import boundary_queries, expected_queries
 from arena.classifiers import Classifier
+from arena.progress import Work, hearing
 from arena.rules.threat import Norm
 
 N = 48
@@ -39,6 +41,23 @@ def test_queries_lie_as_close_to_the_boundary_as_the_probes_radius(
     assert far.max() <= 0.1 + 1e-5
     assert (far < 0.02).float().mean() > 0.85  # D < 4, d = 192
     assert gap(pixels, x).median() > 0.03
+
+
+def test_how_far_it_is_is_told(pixels: Classifier, labelled: tuple[Tensor, Tensor]) -> None:
+    told: list[Work | None] = []
+    listener = SimpleNamespace(working=told.append, remark=print)
+    with hearing(listener):
+        boundary_queries(pixels, *labelled, "l2", seed=3)
+    done = [work.done for work in told if work is not None]
+    assert done[0] == 0 and done == sorted(done) and len(set(done)) > 5
+    assert {str(work).partition(",")[0] for work in told} == {"boundary queries (l2)"}
+    assert {work.of for work in told if work is not None} == {len(labelled[0])}
+
+
+def test_as_many_are_expected_as_are_played() -> None:
+    """150 to 157 were counted on digits, of 64 pixels."""
+    assert expected_queries(64) == 150
+    assert expected_queries(3 * 32 * 32) == 206
 
 
 def test_one_in_ten_is_the_boundary_point_itself(
