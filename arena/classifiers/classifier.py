@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from arena.classifiers.errors import ClassifierError, ServiceError, first_line, no_address
+from arena.classifiers.errors import ClassifierError, ServiceError, first_line
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
+from arena.classifiers.function import Function
 from arena.classifiers.reading import Reading
-from arena.classifiers.served import AnswerMemory, Served, remembered, served_in
+from arena.classifiers.served import AnswerMemory, remembered, served_in
 from arena.classifiers.soundness import flaw_of_answers, network_in_training
 from arena.classifiers.threads import computing_threads
 from arena.modes import own_modes
@@ -350,31 +351,6 @@ class Classifier:
         if not torch.equal(given, sample):
             raise ValueError(f"classifier {self.name!r} changes its input in place; it must work on a copy")
         return logits
-
-
-class Function(Served):
-    """A plain function [n,C,H,W] -> [n,K] in the form of a module."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        if not callable(function):
-            allowed = "a classifier is a torch module, a Classifier or a function of images"
-            raise ValueError(no_address(function) or f"found a {type(function).__name__}; {allowed}")
-        self.function = function
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        owner = self.function if hasattr(self.function, "__qualname__") else type(self.function)
-        return f"{owner.__module__}:{owner.__qualname__}"
-
-    def extra_repr(self) -> str:
-        return self.name
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Function:
-        return self  # what the function holds, such as a connection, is its own
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.ask(lambda: self.function(x), len(x))
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -90,7 +90,7 @@ def test_a_run_ends_with_what_was_announced_and_made(folder: Path) -> None:
     announced, _, made, calls = figures(said, "charged queries")
     assert announced == "≤ 162" and 0 < int(calls) <= int(made) <= 162
     checks = figures(said, "checks when it is loaded")
-    assert checks[0] == checks[2] == "14"
+    assert checks[0] == checks[2] == "20"
     *_, images, calls = figures(said, "together")
     assert int(calls.replace(",", "")) == sys.modules["line_service"].calls
     assert int(images.replace(",", "")) > 162
