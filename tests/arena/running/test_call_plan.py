@@ -115,7 +115,7 @@ def test_an_undefended_service_is_asked_what_was_announced(
     exact = {cause: p.images for cause, p in plan.planned.items() if p.kind == "exact"}
     drawn = len(run.worlds[0])
     assert exact == {
-        "checks": 1 + 1 + 4 + 8,  # its classes, its work, its largest batch
+        "checks": 1 + 2 * 3 + 1 + 4 + 8,  # its classes, whether it is a function, its work, its largest batch
         "preparing": 0,
         "openings": drawn,  # once for all: not again for the mark at 0, nor for each shard
         "resources": 0,
