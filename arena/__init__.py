@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import gymnasium
 
 if TYPE_CHECKING:
-    from arena.api import evaluate, play
+    from arena.api import evaluate, play, play_all
     from arena.evaluation.clean_utility import Utility
+    from arena.notebook.result import Result
+    from arena.notebook.results import Results
     from arena.players import Attacker, Defender, Games, Needs, Play
-    from arena.records.result import Result
     from arena.rules.threat import Threat
 
 __all__ = [
@@ -22,21 +23,25 @@ __all__ = [
     "Needs",
     "Play",
     "Result",
+    "Results",
     "Threat",
     "Utility",
     "evaluate",
     "play",
+    "play_all",
 ]
 
 _HOMES = {
     "evaluate": "arena.api",
     "play": "arena.api",
+    "play_all": "arena.api",
     "Attacker": "arena.players",
     "Defender": "arena.players",
     "Games": "arena.players",
     "Needs": "arena.players",
     "Play": "arena.players",
-    "Result": "arena.records.result",
+    "Result": "arena.notebook.result",
+    "Results": "arena.notebook.results",
     "Threat": "arena.rules.threat",
     "Utility": "arena.evaluation.clean_utility",
 }

@@ -1,53 +1,29 @@
-"""A match, or a defender's utility, from Python in one call, no file needed."""
+"""Matches, or a defender's utility, from Python in one call, no file needed."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
-from arena.classifiers import Classifier
-from arena.classifiers.devices import resolve_device, sized
+from arena.classifiers.devices import resolve_device
 from arena.classifiers.threads import computing_threads
-from arena.datasets import Split
-from arena.datasets.own_arrays import read_images, read_labels, read_split
+from arena.datasets.own_arrays import read_split
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
-from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
-from arena.game.shard import Job, play_shard, seed_of
-from arena.game.stack import Stack, prepare
+from arena.game.stack import prepare
 from arena.modes import own_modes
-from arena.players import Attacker
-from arena.players.attacker import runs_of
-from arena.players.registry import Spec, build_attacker, build_stack, name_of, public_parameters
-from arena.records.pieces import Piece
-from arena.records.reports import GameRows, MarkRows, QueryRows
-from arena.records.result import Result, join_games, join_marks
-from arena.rules.geometry import quantise
-from arena.rules.threat import Threat, parse_threat
-
-Pair = tuple[Any, Any]
-Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Data:
-    """Splits for the players to prepare on: `train` and `calibration` for defenders, `resources` for
-    attackers."""
-
-    given: Mapping[str, Split]
-
-    def __getattr__(self, name: str) -> Split:
-        if name in ("train", "calibration", "resources") and name in self.given:
-            return self.given[name]
-        if name in ("train", "calibration"):
-            raise ValueError(f"this defender prepares itself on data: pass {name}=(images, labels)")
-        raise AttributeError(name)
+from arena.notebook.calls import new_call, run_info
+from arena.notebook.entrants import one_attacker, one_stack, several
+from arena.notebook.fixtures import Entrant, fixtures
+from arena.notebook.ground import Ground, Model, Pair, check_counts, data_of, ground, wrapped
+from arena.notebook.playing import play_fixtures
+from arena.notebook.result import Result
+from arena.notebook.results import Results
+from arena.notebook.warning import warn_caller
+from arena.players.registry import Spec, build_stack
+from arena.rules.outcome import BROKEN
+from arena.rules.threat import Threat
 
 
 @own_modes()
@@ -82,10 +58,10 @@ def evaluate(
             wrong.
     """
     where = resolve_device(device)
-    _counts(batch=1 if batch is None else batch)
+    check_counts(batch=1 if batch is None else batch)
     split = read_split(images, labels)
-    base = _wrapped(classifier, split.take(slice(0, 1)), split.labels, where, batch)
-    stack = prepare(base, build_stack(defender), _data(train=train, calibration=calibration))
+    base = wrapped(classifier, split.take(slice(0, 1)), split.labels, where, batch)
+    stack = prepare(base, build_stack(defender), data_of(train=train, calibration=calibration))
     return Evaluation(base, split, seed=seed).of(stack, cost=cost)
 
 
@@ -110,12 +86,13 @@ def play(
     device: str = "auto",
     batch: int | None = None,
     keep_rows: bool = False,
+    log: str | Path | None = None,
 ) -> Result:
     """Play one game on every image and return the result.
 
     Args:
-        attacker, defender: instances, classes, names, or tables with a name and parameters; several
-            defenders make a stack, outermost first.
+        attacker, defender: instances, classes, names, or tables with a name and parameters; a list of
+            defenders is one stack, outermost first.
         classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K].
         images, labels: [G,C,H,W] in [0,1] and [G], tensors or arrays.
         threat: the rules.
@@ -127,143 +104,96 @@ def play(
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
         keep_rows: keep every charged query in `Result.rows`, as memory allows.
+        log: the path or URL of a log that gets a new run, as `arena play` would write it.
 
     Raises:
         ValueError: if agents, images, labels or threat do not fit together; the sentence says what is wrong.
+        LogError: if the log cannot be written.
+
+    Warns:
+        UserWarning: if the attacker's code failed in a game, or the classifier looks wrong.
     """
-    where = resolve_device(device)
-    _counts(votes=votes, shard=shard, batch=1 if batch is None else batch)
-    player = build_attacker(attacker)
-    rules = _rules(player, threat, at)
-    defenders = build_stack(defender)
-    if (unmet := player.needs.unmet_by(defenders)) is not None:
-        raise ValueError(f"attacker {name_of(player)} cannot play this defense: {unmet}")
-    x = read_images(images).to(where)
-    y = read_labels(labels, len(x)).to(where)
-    base = _wrapped(classifier, x, y, where, batch)
-    if (rules.resources.images or rules.resources.starts) and resources is None:
-        raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
-    data = _data(train=train, calibration=calibration, resources=resources)
-    stack = prepare(base, defenders, data)
-    if player.needs.knowledge == "weights":
-        stack.base.require_gradients()
-    key = torch.arange(len(x), device=where)
-    goal = draw_targets(rules, y, key, base.classes, seed)
-    whole = Openings(x, y, key, goal if targets is None else _targets(targets, y, rules, base.classes))
-    own, runs = ResourcePool(data.given.get("resources"), base), runs_of(player, rules, [int(c) for c in at])
-    return _played(player, stack, whole, runs, own, votes=votes, shard=shard, seed=seed, keep_rows=keep_rows)
+    sides = ([one_attacker(attacker)], [one_stack(defender)])
+    data = data_of(train=train, calibration=calibration, resources=resources)
+    on = ground(classifier, images, labels, data, device, batch, votes=votes, seed=seed, shard=shard)
+    return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
+
+
+@own_modes()
+@computing_threads(1)
+def play_all(
+    attackers: Sequence[Spec] | Mapping[str, Spec],
+    defenders: Sequence[Spec | Sequence[Spec]] | Mapping[str, Spec | Sequence[Spec]] = ("none",),
+    *,
+    classifier: Model,
+    images: Any,
+    labels: Any,
+    threat: Threat | Mapping[str, Any],
+    targets: Any = None,
+    train: Pair | None = None,
+    calibration: Pair | None = None,
+    resources: Pair | None = None,
+    at: Sequence[int] = (),
+    votes: int = 25,
+    seed: int = 0,
+    shard: int = 250,
+    device: str = "auto",
+    batch: int | None = None,
+    keep_rows: bool = False,
+    log: str | Path | None = None,
+) -> Results:
+    """Play every attacker against every defender, on the same games, and return all results.
+
+    Args:
+        attackers, defenders: lists of what `play` takes, or tables {title: what `play` takes}. Each entry of
+            `defenders` is a defense of its own; a list within it is a stack, outermost first.
+
+    Other arguments and errors are those of `play`; a log gets one run with all matches.
+    """
+    sides = (several("attackers", attackers), several("defenders", defenders))
+    data = data_of(train=train, calibration=calibration, resources=resources)
+    on = ground(classifier, images, labels, data, device, batch, votes=votes, seed=seed, shard=shard)
+    return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 
 def _played(
-    player: Attacker,
-    stack: Stack,
-    whole: Openings,
-    runs: list[tuple[Threat, tuple[int, ...]]],
-    own: ResourcePool,
+    on: Ground,
+    attackers: Sequence[Entrant],
+    stacks: Sequence[Entrant],
     *,
-    votes: int,
-    shard: int,
-    seed: int,
+    threat: Threat | Mapping[str, Any],
+    at: Sequence[int],
+    targets: Any,
+    log: str | Path | None,
     keep_rows: bool,
-) -> Result:
-    """The games of all runs, shard by shard; `own` holds the attacker's own images.
+) -> list[Result]:
+    """Every attacker against every stack, attacker by attacker."""
+    call = new_call()
+    found = fixtures(on, attackers, stacks, threat, at, targets, call)
+    title = f"{_titles(attackers)} against {_titles(stacks)}"
+    run = run_info(call, title, found, on)
+    if log is None:
+        records = play_fixtures(found, on, run, None, keep_rows)
+    else:
+        from arena.notebook.keeping import kept  # only here: a log brings its libraries
 
-    The result is that of the last run, which has the largest budget, with the verdicts of all.
-    """
-    results: list[Result] = []
-    for threat, at in runs:
-        tape = _Tape(keep_rows)
-        for first in range(0, len(whole), shard):
-            openings = whole[first : first + shard]
-            job = Job(
-                stack=stack,
-                openings=openings,
-                threat=threat,
-                defender_seed=seed_of("defender", seed, 0),
-                at=at,
-                votes=votes,
-                attacker=player,
-                attacker_seed=seed_of("attacker", seed, 0),
-                resources=draw_resources(threat, own, openings, seed),
-                defense=public_parameters(stack.defenders),
-                level="queries" if keep_rows else "games",
-            )
-            play_shard(job, tape)
-            tape.originals.append(quantise(openings.x0, threat.quantisation).cpu().numpy())
-        results.append(tape.result(threat))
-    marks = {at: rows for result in results for at, rows in result.marks.items()}
-    return replace(results[-1], marks=dict(sorted(marks.items())), prefix=player.needs.prefix)
+        with kept(log, run, keep_rows) as book:
+            records = play_fixtures(found, on, run, book, keep_rows)
+    results = [Result(**vars(record)) for record in records]
+    for result in results:
+        _warn_of_failure(result)
+    return results
 
 
-def _wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:
-    base = Classifier.of(classifier, sample=x[:1], device=device)
-    if not isinstance(classifier, Classifier):
-        for remark in base.remarks:
-            warnings.warn(remark, stacklevel=5)  # where `play` was called
-    base = sized(base, batch)
-    if int(y.max()) >= base.classes:
-        raise ValueError(f"labels go up to {int(y.max())}; the classifier answers {base.classes} classes")
-    return base
+def _titles(entrants: Sequence[Entrant]) -> str:
+    return ", ".join(entrant.title for entrant in entrants)
 
 
-def _data(**given: Pair | None) -> Data:
-    return Data({name: read_split(*pair, name) for name, pair in given.items() if pair is not None})
-
-
-def _counts(**counts: Any) -> None:
-    for name, count in counts.items():
-        if not (_is_whole(count) and count >= 1):
-            raise ValueError(f"{name} must be a whole number, at least 1; found {count!r}")
-
-
-def _is_whole(count: Any) -> bool:
-    return isinstance(count, int | np.integer) and not isinstance(count, bool)
-
-
-def _rules(player: Attacker, threat: Threat | Mapping[str, Any], at: Sequence[int]) -> Threat:
-    """The threat, which the attacker can play, and in whose budget the counts to report lie."""
-    rules = parse_threat(threat)
-    if (unmet := player.needs.unmet(rules)) is not None:
-        raise ValueError(f"attacker {name_of(player)} cannot play this threat: {unmet}")
-    for count in at:
-        if not (_is_whole(count) and 1 <= count <= rules.budget):
-            raise ValueError(f"at must be whole numbers from 1 to the budget {rules.budget}; found {count!r}")
-    return rules
-
-
-def _targets(targets: Any, y: Tensor, rules: Threat, classes: int) -> Tensor:
-    """The caller's own target labels, checked."""
-    if not rules.targeted:
-        raise ValueError(f'targets were given, but the goal is "{rules.goal}"')
-    goal = read_labels(targets, len(y), "targets").to(y.device)
-    if int(goal.max()) >= classes or bool((goal == y).any()):
-        raise ValueError(f"targets must be from 0 to {classes - 1} and differ from the images' labels")
-    return goal
-
-
-class _Tape:
-    """Collects a match that is played shard by shard, with games counted over the match."""
-
-    def __init__(self, keep_rows: bool) -> None:
-        self.keep_rows = keep_rows
-        self.originals: list[np.ndarray[Any, np.dtype[np.float32]]] = []
-        self.games: list[GameRows] = []
-        self.query_rows: list[QueryRows] = []
-        self.mark_rows: list[MarkRows] = []
-        self._first = 0
-
-    def record(self, piece: Piece) -> None:
-        first = self._first
-        self.query_rows += [replace(rows, game=rows.game + first) for rows in piece.queries]
-        self.mark_rows += [replace(rows, game=rows.game + first) for rows in piece.marks]
-        if piece.games is not None:
-            self.games.append(piece.games)
-            self._first += len(piece.games)
-
-    def result(self, threat: Threat) -> Result:
-        games = join_games(self.games)
-        by_count: dict[int, list[MarkRows]] = {}
-        for rows in self.mark_rows:
-            by_count.setdefault(rows.at, []).append(rows)
-        marks = {at: join_marks(parts, len(games)) for at, parts in sorted(by_count.items())}
-        return Result(threat, np.concatenate(self.originals), games, marks, self.query_rows)
+def _warn_of_failure(result: Result) -> None:
+    """Warn, at the caller's line, where the attacker's code did not play its games to their end."""
+    broken = {reason: n for reason, n in result.endings.items() if reason in BROKEN}
+    if not broken:
+        return
+    counted = " and ".join(f"{n} in {reason}" for reason, n in broken.items())
+    first = f"; the first: {result.first_error}" if result.first_error else ""
+    warn_caller(f"{result.name}: of {int(result.played.sum())} games ended {counted}{first}")

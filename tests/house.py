@@ -29,6 +29,7 @@ FLOORS = (
     "scenario",
     "running",
     "report",
+    "notebook",
     "envs",
     "conformance",
     "cli",

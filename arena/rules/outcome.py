@@ -22,6 +22,12 @@ REASONS: tuple[Reason, ...] = (
     "stalled",
     "error",
 )
+BROKEN: tuple[Reason, ...] = ("error", "stalled")
+"""Reasons that mean that an attacker's code did not play a game to its end."""
+FAILED: tuple[Reason, ...] = (*BROKEN, "no-start")
+"""Reasons that mean that a game says little about the defense."""
+HANDED_IN: tuple[Reason, ...] = ("hit", "submitted", "resigned")
+"""Reasons for which a game ends by what the attacker does, whatever is left of its budget."""
 
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]

@@ -183,7 +183,7 @@ class Run:
         for level in ("queries", "changes", "games"):
             if level in chosen:
                 return level
-        return next((level for level, most in LOGGED_ROWS.items() if self.expected_queries <= most), "games")
+        return level_for(self.expected_queries)
 
     def _play_match(
         self,
@@ -238,6 +238,11 @@ class Run:
                 "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
             },
         )
+
+
+def level_for(queries: int) -> LogLevel:
+    """The level at which so many expected queries are logged where nothing else is said."""
+    return next((level for level, most in LOGGED_ROWS.items() if queries <= most), "games")
 
 
 def words(match: Match) -> dict[str, Any]:

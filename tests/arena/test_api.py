@@ -68,7 +68,8 @@ def test_what_is_said_of_the_games_agrees_with_the_model(world):
     assert accuracy[0] == result.clean_accuracy
     assert accuracy[60] == pytest.approx(result.accuracy())
     assert len(at) == 61 and (np.diff(accuracy) <= 0).all()
-    assert "clean accuracy 96.7%" in str(result)
+    assert "clean accuracy 96.7 %" in str(result)
+    assert len(repr(result)) < 1000
     assert result.rows == []
 
 
@@ -148,6 +149,7 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"at": [61]}, "at must be whole numbers from 1 to the budget 60; found 61"),
         ({"at": [2.5]}, "found 2.5"),
         ({"at": ["ten"]}, "found 'ten'"),
+        ({"at": 10}, r"at must be a list of query counts, such as \[10, 100\]; found 10"),
         ({"at": [True]}, "found True"),
         ({"batch": 0}, "batch must be a whole number, at least 1; found 0"),
         ({"labels": ["cat"] * 30}, "labels must be whole numbers .* found list of str"),
@@ -201,3 +203,71 @@ def test_a_schedule_of_one_budget_is_played_once_for_each_reported_count(world, 
     counts, accuracy = whole.curve()
     assert counts.tolist() == list(whole.marks)
     assert accuracy.tolist() == [whole.accuracy(at=count) for count in whole.marks]
+
+
+@dataclass(frozen=True)
+class Fails(Attacker):
+    """Asks twice, and fails in the games of the first shard alone."""
+
+    def play(self, games: Games) -> Play:
+        for _ in range(2):
+            yield from games.ask(games.x0[games.open], games.open)
+        if 0 in games.key:
+            raise ZeroDivisionError("a step of nothing")
+
+
+@dataclass(frozen=True)
+class ForgetsToProject(Attacker):
+    """Asks for images far outside the ball, until the budget ends."""
+
+    def play(self, games: Games) -> Play:
+        while len(i := games.open):
+            yield from games.ask(1 - games.x0[i], i)
+
+
+def test_an_attacker_that_fails_is_told_and_leaves_no_figure(world):
+    with pytest.warns(
+        UserWarning, match=r"of 29 games ended 29 in error; the first: ZeroDiv.*of nothing \(test_api"
+    ) as told:
+        result = arena.play(Fails, classifier=world["model"], **_data(world), threat=RULES)
+    assert [w.filename for w in told] == [__file__], "the caller's line"
+    assert result.endings == {"error": 29}
+    assert result.first_error.startswith("ZeroDivisionError: a step of nothing (test_api.py:")
+    assert math.isnan(result.accuracy())
+    assert "accuracy left  nothing is known" in repr(result)
+    with pytest.warns(UserWarning, match="of 29 games ended 7 in error"):
+        some = arena.play(Fails, classifier=world["model"], **_data(world), threat=RULES, shard=8)
+    assert some.endings == {"resigned": 22, "error": 7}
+    assert (some.accuracy(), some.failed.sum()) == (pytest.approx(29 / 30), 7)
+
+
+def test_wrong_answers_outside_the_ball_are_counted_and_told(world):
+    result = arena.play(
+        ForgetsToProject, classifier=world["model"], **_data(world), threat=RULES | {"budget": 3}
+    )
+    wrong = (world["model"](1 - world["images"]).argmax(1) != world["labels"]).numpy()[result.played].sum()
+    assert not result.answered.any()
+    assert result.outside == (3 * wrong, 3 * wrong)
+    assert f"! 100 % of the wrong answers lay outside the ball ({3 * wrong} of {3 * wrong})" in repr(result)
+
+
+def test_all_attackers_meet_all_defenders_on_the_same_games(world):
+    given = {
+        "classifier": world["model"],
+        **_data(world),
+        "threat": RULES | {"objective": "submit"},
+        "at": [10],
+    }
+    snd = {"name": "snd", "sigma": 0.1}
+    results = arena.play_all([Square, {"name": "square", "p": 0.3}], {"plain": "none", "noisy": snd}, **given)
+    pairs = [(a, d) for a in ("square (p=0.05)", "square (p=0.3)") for d in ("plain", "noisy")]
+    assert list(results) == pairs
+    alone = arena.play({"name": "square", "p": 0.3}, snd, **given)
+    same = results["square (p=0.3)", "noisy"]
+    assert (same.queries == alone.queries).all()
+    assert (same.images == alone.images).all()
+    assert (alone.headline, results[pairs[0]].headline) == ("vote", "answered")
+    assert alone.accuracy() == alone.accuracy("vote") > alone.accuracy("answered")
+    with pytest.raises(ValueError, match=r"cannot play plain: .* has a detector"):
+        rules = {**RULES, "norm": "l2", "feedback": "label", "knowledge": "detector"}
+        arena.play_all(["bypass-fq"], {"plain": "none", "noisy": snd}, **given | {"threat": rules})
