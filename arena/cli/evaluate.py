@@ -28,7 +28,7 @@ from arena.messages import fault, near, one_line
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.report.terminal import wide_enough
-from arena.report.words import factor, megabytes, milliseconds, number, percent
+from arena.report.words import cost, megabytes, milliseconds, number, percent
 from arena.scenario.matches import Match
 
 UNDEFENDED = "none"
@@ -198,6 +198,7 @@ def _print(
             )
             say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
+    say("(about 1: its 95 % interval covers 1)")
 
 
 def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
@@ -217,10 +218,8 @@ def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) 
 
 
 def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
-    one, many = factor(u.cost_1), factor(u.cost_batch)
-    if whole:
-        one += f" [{factor(u.cost_1_low)}, {factor(u.cost_1_high)}]"
-        many += f" [{factor(u.cost_batch_low)}, {factor(u.cost_batch_high)}]"
+    one = cost(u.cost_1, u.cost_1_low, u.cost_1_high, whole)
+    many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high, whole)
     values = [
         f"{percent(u.accuracy, 2)} [{percent(u.low)}, {percent(u.high)}]",
         percent(u.agreement, 2),

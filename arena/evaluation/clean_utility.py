@@ -28,7 +28,8 @@ class Utility:
         batch: rows in the large batch of the figures below. These are NaN or None if they were not measured;
             unlike the figures above, they vary from one measurement to the next.
         cost_1, cost_batch: seconds per query relative to the undefended classifier, at 1 row and at `batch`
-            rows: medians over pairs of interleaved runs; with their quartiles (`_low`, `_high`).
+            rows: medians over pairs of interleaved runs; with their 95 % intervals (`_low`, `_high`). NaN for
+            a stack that answers as the classifier alone.
         seconds_1, seconds_batch: the defended seconds per query, medians.
         peak_bytes: the most memory that answering one large batch needs at any moment, beyond weights,
             images and what was held before.
@@ -65,6 +66,18 @@ class Utility:
             text += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
         if self.flagged > 0:
             text += f", flagged {self.flagged:.1%}"
-        if self.batch is not None:
-            text += f", cost {self.cost_1:.2f} at 1 row and {self.cost_batch:.2f} at {self.batch}"
+        if not math.isnan(self.cost_1):
+            one = cost_in_words(self.cost_1, self.cost_1_low, self.cost_1_high)
+            many = cost_in_words(self.cost_batch, self.cost_batch_low, self.cost_batch_high)
+            text += f", cost {one} at 1 row and {many} at {self.batch}"
         return text
+
+
+def cost_in_words(value: float, low: float, high: float, missing: str = "unknown") -> str:
+    """A ratio of times with its interval as a figure, "about 1" where that covers 1; `missing` where nothing
+    was measured, or too little for an interval."""
+    if math.isnan(value) or math.isinf(high):
+        return missing
+    if low <= 1 <= high:
+        return "about 1"
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"

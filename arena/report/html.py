@@ -118,7 +118,6 @@ def _environment() -> Environment:
         "between": words.between,
         "number": words.number,
         "queries": words.queries,
-        "factor": words.factor,
         "ms": words.milliseconds,
         "mb": words.megabytes,
         "clean": words.accuracy,
@@ -128,6 +127,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "NORMS": words.NORMS,
         "NOTHING": words.NOTHING,
+        "cost": words.cost,
         "COLOURS": COLOURS,
         "INFINITY": math.inf,
     }

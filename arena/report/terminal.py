@@ -14,7 +14,7 @@ from arena.log import Log
 from arena.report.groups import Group, grouped
 from arena.report.measures import detection_table, distance_table
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
-from arena.report.words import NORMS, NOTHING, factor, number, percent, queries, rules, span, unfinished
+from arena.report.words import NORMS, NOTHING, cost, number, percent, queries, rules, span, unfinished
 
 PIPED_WIDTH = 120
 """Columns if the output is no terminal."""
@@ -53,6 +53,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
         of = " or ".join(f"{count:,}" for count in images)
         _print(console, f"[dim]clean accuracy to cost: on {of} clean images; NLL in nats[/]")
         _print(console, "[dim]cost: seconds per query relative to the undefended classifier[/]")
+        _print(console, "[dim]about 1: the 95 % interval of that cost covers 1[/]")
     for row in rows:
         if row.broken:
             _print(console, f"[yellow]warning:[/] {escape(warning(row))}")
@@ -92,8 +93,8 @@ def _utility_heads(group: Group) -> list[str]:
     if not group.has_utilities:
         return []
     batches = sorted({row.utility.batch for row in group.rows if row.utility and row.utility.batch})
-    cost = "cost at\n1" + "".join(f"/{batch}" for batch in batches)
-    return ["acc.\nclean", "\nECE", "\nNLL", "agree-\nment", cost]
+    heading = "cost at\n1" + "".join(f"/{batch}" for batch in batches)
+    return ["acc.\nclean", "\nECE", "\nNLL", "agree-\nment", heading]
 
 
 def _utility(utility: Utility | None) -> list[str]:
@@ -104,8 +105,14 @@ def _utility(utility: Utility | None) -> list[str]:
         percent(utility.ece, 2),
         number(utility.nll),
         percent(utility.agreement),
-        f"{factor(utility.cost_1)}/{factor(utility.cost_batch)}",
+        _cost(utility),
     ]
+
+
+def _cost(u: Utility) -> str:
+    one = cost(u.cost_1, u.cost_1_low, u.cost_1_high)
+    many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high)
+    return one if one == many else f"{one}/{many}"
 
 
 def _cell(group: Group, row: Row | None, defender: int) -> str:

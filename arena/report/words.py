@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from datetime import timedelta
 
-from arena.evaluation.clean_utility import Utility
+from arena.evaluation.clean_utility import Utility, cost_in_words
 from arena.log.answers import LoggedRun
 from arena.report.rates import Median, Rate
 from arena.report.summary import Progress
@@ -58,6 +58,13 @@ def number(value: float) -> str:
 def factor(value: float) -> str:
     """A factor, such as 1.5."""
     return NOTHING if math.isnan(value) else f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f}"
+
+
+def cost(value: float, low: float, high: float, interval: bool = False) -> str:
+    """A cost relative to the undefended classifier, with its interval if wanted; "about 1" where that covers
+    1."""
+    said = cost_in_words(value, low, high, NOTHING)
+    return said if said == NOTHING or not interval else f"{said} [{factor(low)}, {factor(high)}]"
 
 
 def milliseconds(seconds: float) -> str:
