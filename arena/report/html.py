@@ -21,7 +21,7 @@ from arena.report.distances import Distances
 from arena.report.groups import Group, Side, flat, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
-from arena.report.terminal import warning
+from arena.report.findings import notices
 from arena.rules.outcome import REASONS
 
 
@@ -94,7 +94,7 @@ def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) 
             log=log.name,
             facts=_facts(run, rows),
             unfinished=words.unfinished(run, progress(run, rows)),
-            warnings=[warning(row) for row in rows if row.broken],
+            warnings=[text for row in rows for text in notices(row)],
             sections=sections,
             verdicts=VERDICTS,
             glossary=words.VERDICTS,
