@@ -96,11 +96,19 @@ def _line(axes: Axes, row: Row, number: int) -> None:
     at = np.maximum(list(row.left), _first(row.budget))
     if row.two_ends:
         other: Verdict = "answered" if row.verdict == "vote" else "vote"
-        y = [by[other].value for by in row.left.values()]
-        axes.plot(at, y, color=colour, linestyle=(0, (1, 1.5)), linewidth=1)
-    y = [by[row.verdict].value for by in row.left.values()]
+        less = [by[other].value for by in row.left.values()]
+        axes.plot(at, less, color=colour, linestyle=(0, (1, 1.5)), linewidth=1)
+    left = [by[row.verdict].value for by in row.left.values()]
     axes.plot(
-        at, y, "o", color=colour, linestyle=dash, linewidth=1.6, markersize=4, markerfacecolor="none", clip_on=False
+        at,
+        left,
+        "o",
+        color=colour,
+        linestyle=dash,
+        linewidth=1.6,
+        markersize=4,
+        markerfacecolor="none",
+        clip_on=False,
     )
 
 

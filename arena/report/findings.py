@@ -32,12 +32,10 @@ def findings(group: Group) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def headline_of(group: Group) -> str:
-    """What heads a group's tables, in words, where it is not the arena's own choice; else ""."""
-    named = {row.verdict for row in group.rows if row.named}
-    if not named:
-        return ""
-    return f"This page keeps the paper's headline: what is left by {' or '.join(sorted(named))}."
+def headline_of(group: Group, keeps: str = "This page keeps") -> list[str]:
+    """What heads a group's tables, as a sentence, where the scenario names it; else nothing."""
+    named = sorted({row.verdict for row in group.rows if row.named})
+    return [f"{keeps} the paper's headline: what is left by {' or '.join(named)}."] if named else []
 
 
 def notices(row: Row) -> list[str]:
@@ -52,11 +50,11 @@ def notices(row: Row) -> list[str]:
         first = f"; the first: {row.trouble}" if row.trouble else ""
         found.append(f"{who}: of {row.played} games {ended} ended{nothing}{first}")
     if strays(row):
-        told = row.detection
+        told, hits = row.detection, percent(row.success["answered"].value)
         found.append(
-            f"{who}: {100 * told.outside / told.wrong:.0f} % of the {told.wrong:,} wrong answers lay outside the "
-            f"ball (most of them asked for {told.straying}), and {percent(row.success['answered'].value)} % of "
-            "the games had a hit: does the attack project?"
+            f"{who}: {100 * told.outside / told.wrong:.0f} % of the {told.wrong:,} wrong answers lay outside "
+            f"the ball (most of them asked for {told.straying}), and {hits} % of the games had a hit: does the "
+            "attack project?"
         )
     return found
 
@@ -142,9 +140,9 @@ def _between(group: Group, defenders: Sequence[int]) -> str:
     if not parts:
         return ""
     return (
-        f"Between two ends, answered and vote: {listed(parts)}. The lucky answers flatter the attack; the vote "
-        "flatters the defense, since under objective first an attacker stops at its first lucky answer: "
-        "objective submit tells what is left."
+        f"Between two ends, answered and vote: {listed(parts)}. Lucky answers flatter the attack; the vote "
+        "flatters the defense, since under objective first an attacker stops at its first lucky answer. "
+        "Objective submit tells what is left."
     )
 
 
@@ -174,5 +172,3 @@ def _said(own: Rate | Median, interval: bool = True) -> str:
 
 def _verb(names: Sequence[str], plural: str) -> str:
     return plural if len(names) > 1 else f"{plural}s"
-
-

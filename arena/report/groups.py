@@ -90,8 +90,8 @@ class Group:
         return [(a, d, max(rows, key=lambda row: row.budget)) for (a, d), rows in self._series.items()]
 
     def ranked(self, defender: int) -> bool:
-        """Whether a defender's matches can be ranked (docs/design.md, D3): not where `answered` and `vote` are
-        but the two ends of what is left."""
+        """Whether a defender's matches can be ranked (docs/design.md, D3): not where `answered` and `vote`
+        are but the two ends of what is left."""
         return not any(row.two_ends for _, d, row in self.cells if d == defender)
 
     def worst(self, defender: int) -> Row | None:

@@ -38,16 +38,20 @@ def agree(row: Row) -> bool:
     return len({row.success[verdict].value for verdict in VERDICTS}) == 1
 
 
+def own_rule(row: Row) -> bool:
+    """Whether the attacker's own rule accepted other hits than were answered."""
+    return row.accepted not in (None, row.success["answered"])
+
+
 def _left(row: Row) -> str:
     """What is left at the budget, with its interval where it is one figure."""
     if row.hollow:
         return "failed!"
     told, mark = words.left(row, row.budget), "!" * (row.failed > 0)
-    return told + mark if row.two_ends and not row.named else f"{told}{mark} {span(row.headline)}"
+    return told + mark if row.both_ends else f"{told}{mark} {span(row.headline)}"
 
 
 def _won(rows: Sequence[Row], most: int, intervals: bool) -> list[Column]:
-    accepted = [row.accepted for row in rows]
     columns = []
     if all(agree(row) for row in rows):
         columns.append(Column("won", tuple(_share(row, row.verdict, intervals) for row in rows)))
@@ -58,8 +62,8 @@ def _won(rows: Sequence[Row], most: int, intervals: bool) -> list[Column]:
             columns.append(Column(f"won:\n{verdict}", tuple(cells)))
     if any(row.asked_again for row in rows):
         columns.append(Column("won:\nagain", tuple(_or_nothing(row.success_again) for row in rows)))
-    if most > 0 and any(own not in (None, row.success["answered"]) for own, row in zip(accepted, rows)):
-        columns.append(Column("won:\naccepted", tuple(map(_or_nothing, accepted))))
+    if most > 0 and any(map(own_rule, rows)):
+        columns.append(Column("won:\naccepted", tuple(_or_nothing(row.accepted) for row in rows)))
     return columns
 
 
@@ -67,7 +71,7 @@ def _rare(rows: Sequence[Row]) -> list[Column]:
     """What is shown where there is any of it: games and queries that were not simply answered."""
     lost = [f"{row.lost_early}/{row.played}" if not row.facts else NOTHING for row in rows]
     shares = [row.refused / row.queries if row.queries else math.nan for row in rows]
-    columns = [
+    return [
         Column("lost\nearly", tuple(lost) if any(row.lost_early for row in rows) else ("",) * len(rows)),
         Column("failed", tuple(str(row.failed) for row in rows)),
         Column("banned", tuple(str(row.banned) for row in rows)),
@@ -75,7 +79,6 @@ def _rare(rows: Sequence[Row]) -> list[Column]:
         Column("flagged\n%", tuple(percent(row.detection.share()) for row in rows)),
         Column("insider", tuple(f"{row.insider:,}" for row in rows)),
     ]
-    return columns
 
 
 def _share(row: Row, verdict: Verdict, interval: bool) -> str:

@@ -25,7 +25,7 @@ BROKEN: tuple[Reason, ...] = ("error", "stalled")
 FAILED: tuple[Reason, ...] = (*BROKEN, "no-start")
 """Reasons that say more of the attacker than of the defender: what is left then is an upper bound."""
 MANY = 0.1
-"""From this share of failed games on, a match is no evidence of a defender's strength (docs/design.md, D14)."""
+"""From this share of failed games on, a match is no evidence of strength (docs/design.md, D14)."""
 HANDED_IN: tuple[Reason, ...] = ("hit", "submitted", "resigned")
 """Reasons for which a game ends by what the attacker does, whatever is left of its budget."""
 
@@ -115,6 +115,11 @@ class Row:
         return not self.facts and self.match.info.threat.objective == "first"
 
     @property
+    def both_ends(self) -> bool:
+        """Whether both ends are shown: two ends, and no paper's headline."""
+        return self.two_ends and not self.named
+
+    @property
     def headline(self) -> Rate:
         """The accuracy left at the budget, by the match's headline verdict."""
         return self.left[self.budget][self.verdict]
@@ -123,6 +128,19 @@ class Row:
     def asked_again(self) -> bool:
         """Whether `again` was asked, and says something else than `vote`."""
         return any(rate.value != self.left[at]["vote"].value for at, rate in self.left_again.items())
+
+    @property
+    def lines(self) -> list[tuple[str, Mapping[int, Rate]]]:
+        """What is left by each verdict, by query count, the headline first; one line where all agree, and one
+        of `again` where that says something else than `vote`."""
+        order = sorted(VERDICTS, key=lambda verdict: verdict != self.verdict)
+        if all(len({by[verdict].value for verdict in VERDICTS}) == 1 for by in self.left.values()):
+            lines: list[tuple[str, Mapping[int, Rate]]] = [
+                ("all", {at: by[self.verdict] for at, by in self.left.items()})
+            ]
+        else:
+            lines = [(verdict, {at: by[verdict] for at, by in self.left.items()}) for verdict in order]
+        return lines + [("again", self.left_again)] * self.asked_again
 
     @property
     def no_start(self) -> float:

@@ -41,9 +41,8 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
     for group in groups:
         title = f"{group.title}: " if group.title else ""
         _print(console, f"\n{escape(title + group.world)} · {rules(group.threat, group.budgets)}")
-        for sentence in [headline_of(group), *findings(group)]:
-            if sentence:
-                console.print(escape(sentence), highlight=False)
+        for sentence in (*headline_of(group, "These tables keep"), *findings(group)):
+            _wrapped(console, sentence)
         _print(console, "")
         if len(group.attackers) > 1 or len(group.defenders) > 1 or group.has_utilities:
             _print(console, _matrix_caption(group))
@@ -54,7 +53,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
             _print(console, "\nflagged, in percent")
             _print(console, flagged)
     for line in _legend(groups):
-        _print(console, f"[dim]{line}[/]")
+        _wrapped(console, line, "dim")
     for row in rows:
         for text in notices(row):
             _print(console, f"[bold yellow]warning:[/] {escape(text)}")
@@ -69,11 +68,13 @@ def wide_enough(console: Console) -> Console:
 
 def _matrix_caption(group: Group) -> str:
     left = f"median {NORMS[group.threat.norm]} distance" if group.nearest else "accuracy left"
-    by = f", by {' or '.join(group.verdicts)}" if any(not row.facts or row.named for row in group.rows) else ""
+    by = (
+        f", by {' or '.join(group.verdicts)}" if any(not row.facts or row.named for row in group.rows) else ""
+    )
     marks = ["* the least"] if any(group.ranked(d) for d in range(len(group.defenders))) else []
     if any(_beside(group, row) for *_, row in group.cells):
         marks.append("in brackets by answered")
-    if any(row.two_ends and not row.named for row in group.rows):
+    if any(row.both_ends for row in group.rows):
         marks.append(f"a{words.TO}b: by answered and by vote, no rank")
     if any(row.failed for row in group.rows):
         marks.append("! games failed")
@@ -131,7 +132,7 @@ def _cell(group: Group, row: Row | None, defender: int) -> str:
 
 def _beside(group: Group, row: Row) -> str:
     """The lucky verdict, small, where it says something else than the headline."""
-    if row.facts or row.verdict == "answered" or (row.two_ends and not group.nearest) or not row.drawn:
+    if row.facts or row.verdict == "answered" or (row.both_ends and not group.nearest) or not row.drawn:
         return ""
     if not group.nearest:
         own, lucky = percent(row.headline.value), percent(row.left[row.budget]["answered"].value)
@@ -151,7 +152,8 @@ def _legend(groups: Sequence[Group]) -> list[str]:
     if any(group.nearest for group in groups):
         lines += [
             "median distance over the games played, with 95 % intervals; ∞: no win in half of them",
-            "≤ r: percent won by an image within r, by the headline; in brackets by answered and by base",
+            "by the headline: answered where answers are facts, else vote; in brackets that by answered",
+            "≤ r: percent won by an image within r; in brackets by the two other verdicts, where they differ",
         ]
     if any(row.lost_early for row in rows):
         lines.append(f"lost early: {_lower(words.LOST_EARLY)}")
@@ -160,7 +162,9 @@ def _legend(groups: Sequence[Group]) -> list[str]:
     if images := sorted({row.utility.images for row in rows if row.utility}):
         of = " or ".join(f"{count:,}" for count in images)
         lines.append(f"clean accuracy to cost: on {of} clean images; NLL in nats")
-        lines.append("cost: seconds per query over those of the undefended classifier, at so many rows a call")
+        lines.append(
+            "cost: seconds per query over those of the undefended classifier, at so many rows a call"
+        )
         lines.append("about 1: the 95 % interval of that cost covers 1")
     return lines
 
@@ -173,12 +177,12 @@ def _print_results_of(console: Console, group: Group) -> None:
     """The first of a group's tables, with fewer and fewer query counts and intervals, that fits the console,
     else the last; and what is equal in every row."""
     endless = console.options.update(max_width=10_000)
-    for table, same in _choices(group):
-        if console.measure(table, options=endless).maximum <= console.width:
-            break
+    choices = _choices(group)
+    fits = (c for c in choices if console.measure(c[0], options=endless).maximum <= console.width)
+    table, same = next(fits, choices[-1])
     _print(console, table)
     if same:
-        console.print(escape(same), highlight=False, style="dim")
+        _wrapped(console, same, "dim")
 
 
 def _choices(group: Group) -> list[tuple[Table, str]]:
@@ -188,7 +192,13 @@ def _choices(group: Group) -> list[tuple[Table, str]]:
         return [(distance_table(group, most, intervals), "") for most, intervals in choices]
     return [
         _results(group, most, intervals)
-        for most, intervals in ((MOST_COUNTS, True), (MOST_COUNTS, False), (2, False), (0, False), (-1, False))
+        for most, intervals in (
+            (MOST_COUNTS, True),
+            (MOST_COUNTS, False),
+            (2, False),
+            (0, False),
+            (-1, False),
+        )
     ]
 
 
@@ -216,3 +226,7 @@ def _results(group: Group, most: int, intervals: bool) -> tuple[Table, str]:
 
 def _print(console: Console, what: Table | str) -> None:
     console.print(what, highlight=False, soft_wrap=isinstance(what, str))
+
+
+def _wrapped(console: Console, text: str, style: str = "") -> None:
+    console.print(escape(text), highlight=False, style=style)

@@ -19,17 +19,17 @@ NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
 VERDICTS = {
     "answered": "A hit was answered during play: an image inside the ball with a label that wins, neither "
     "refused nor declined.",
-    "vote": "The share of fresh answers of the defended classifier to the final image that win, each given to a "
-    "new client that the defender does not remember (one answer where the same image always gets the same).",
+    "vote": "The share of fresh answers of the defended classifier to the final image that win, each to a new "
+    "client whom the defender does not remember (one answer where the same image always gets the same).",
     "base": "The classifier after hardening, without the rest of the defender, is wrong on the final image.",
 }
 AGAIN = (
-    "One more answer to the account that asked last, by the defender's memory as it was then; for defenders that "
-    "remember."
+    "One more answer to the account that asked last, by the defender's memory as it was then; for defenders "
+    "that remember."
 )
 LOST_EARLY = (
-    "Games that the attacker ended with queries left although at most half of the fresh answers to the image it "
-    "handed in are wrong."
+    "Games that the attacker ended with queries left although at most half of the fresh answers to the image "
+    "it handed in are wrong."
 )
 FIRST = "Objective first, the rule of most papers: a game ends at its first hit."
 
@@ -57,7 +57,7 @@ def left(row: Row, at: int) -> str:
     if at not in row.left:
         return ""
     by = row.left[at]
-    if row.two_ends and not row.named and at:
+    if row.both_ends and at:
         return ends(by["answered"].value, by["vote"].value)
     return percent(by[row.verdict].value)
 
