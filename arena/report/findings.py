@@ -53,8 +53,8 @@ def notices(row: Row) -> list[str]:
         told, hits = row.detection, percent(row.success["answered"].value)
         found.append(
             f"{who}: {100 * told.outside / told.wrong:.0f} % of the {told.wrong:,} wrong answers lay outside "
-            f"the ball (most of them asked for {told.straying}), and {hits} % of the games had a hit: does the "
-            "attack project?"
+            f"the ball (most of them asked for {told.straying}), and {hits} % of the games had a hit: does "
+            "the attack project?"
         )
     return found
 

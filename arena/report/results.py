@@ -18,7 +18,8 @@ def result_columns(rows: Sequence[Row], most: int, intervals: bool) -> list[Colu
     something of its own, and how it was won and lost.
 
     Args:
-        most: 0 leaves out accepted hits, too; -1 success by other verdicts than the headlines.
+        most: 0 leaves out accepted hits, too; -1 success by other verdicts than the headlines, and how far
+            and how soon the first hits were.
         intervals: of success by the headline; at the budget they are always there.
     """
     early = sorted({at for row in rows for at in row.left if at < row.budget})
@@ -26,10 +27,11 @@ def result_columns(rows: Sequence[Row], most: int, intervals: bool) -> list[Colu
     columns = [Column(f"left\n@{at:,}", tuple(words.left(row, at) for row in rows)) for at in counts]
     columns.append(Column("left at\nbudget", tuple(map(_left, rows)), always=True))
     columns += _won(rows, most, intervals)
-    to_hit = tuple(f"{queries(row.hit_median)}/{queries(row.hit_mean)}" for row in rows)
-    columns.append(Column("queries\nto hit", to_hit))
-    norm = NORMS[rows[0].match.info.threat.norm]
-    columns.append(Column(f"median\n{norm}", tuple(number(row.distance_median) for row in rows)))
+    if most >= 0:
+        to_hit = tuple(f"{queries(row.hit_median)}/{queries(row.hit_mean)}" for row in rows)
+        columns.append(Column("queries\nto hit", to_hit))
+        norm = NORMS[rows[0].match.info.threat.norm]
+        columns.append(Column(f"median\n{norm}", tuple(number(row.distance_median) for row in rows)))
     return columns + _rare(rows)
 
 

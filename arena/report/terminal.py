@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log
@@ -15,13 +17,15 @@ from arena.report import words
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, grouped
-from arena.report.measures import detection_table, distance_table
+from arena.report.measures import WIDEST_NAME, detection_table, distance_table
 from arena.report.results import result_columns
 from arena.report.summary import Row, progress, read_rows, read_run
 from arena.report.words import NORMS, cost, number, percent, rules, unfinished
 
 PIPED_WIDTH = 120
 """Columns if the output is no terminal."""
+NARROWEST = 12
+"""Columns of an attacker's name that heads figures which need fewer."""
 MOST_COUNTS = 4
 """How many query counts a table shows, the last ones."""
 
@@ -45,9 +49,10 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
             _wrapped(console, sentence)
         _print(console, "")
         if len(group.attackers) > 1 or len(group.defenders) > 1 or group.has_utilities:
-            _print(console, _matrix_caption(group))
-            _print(console, _matrix(group))
-            _print(console, "")
+            console.print(_matrix_caption(group), highlight=False)
+            for table in _matrices(console, group):
+                _print(console, table)
+                _print(console, "")
         _print_results_of(console, group)
         if (flagged := detection_table(group)) is not None:
             _print(console, "\nflagged, in percent")
@@ -78,30 +83,53 @@ def _matrix_caption(group: Group) -> str:
         marks.append(f"a{words.TO}b: by answered and by vote, no rank")
     if any(row.failed for row in group.rows):
         marks.append("! games failed")
-    return "; ".join([f"{left} at the budget{by}", *marks])
+    return "; ".join([f"[bold]{left} at the budget[/]{by}", *marks])
 
 
-def _matrix(group: Group) -> Table:
-    """Defenders by attackers: the utility of each on clean images, and what is left to it at the budget."""
+def _matrices(console: Console, group: Group) -> list[Table]:
+    """The matrix with as much of what defended classifiers are worth as fits the console, else cut into
+    several of fewer attackers: no figure is ever folded."""
+    attackers = range(len(group.attackers))
+    choices = [[(attackers, worth)] for worth in (6, 2)]
+    for most in range(len(attackers), 0, -1):
+        choices.append([(attackers[i : i + most], 1 + (most > 1)) for i in attackers[::most]])
+    for choice in choices:
+        tables = [_matrix(group, some, worth) for some, worth in choice]
+        if all(width_of(console, table) <= console.width for table in tables):
+            break
+    return tables
+
+
+def width_of(console: Console, table: Table) -> int:
+    """The columns that a table needs so that nothing in it is folded."""
+    return console.measure(table, options=console.options.update(max_width=10_000)).maximum
+
+
+def _matrix(group: Group, attackers: Sequence[int], worth: int) -> Table:
+    """Defenders by attackers: the utility of each on clean images, the first `worth` figures of it, and what
+    is left to it at the budget."""
     utilities = [group.utility(d) for d in range(len(group.defenders))]
-    columns, same = telling(_utility_columns(group, utilities) if group.has_utilities else [])
+    columns, same = telling(_utility_columns(utilities)[:worth] if group.has_utilities else [])
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
     table.caption = in_every_row(same) or None
-    table.add_column("defender", overflow="fold", min_width=8)
+    table.add_column("defender", overflow="fold", min_width=8, max_width=WIDEST_NAME, vertical="bottom")
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True, vertical="bottom")
-    for side in group.attackers:
-        table.add_column(escape(side.label), justify="right", overflow="fold", min_width=6, vertical="bottom")
+    cells = [[_cell(group, group.cell(a, d), d) for a in attackers] for d in range(len(group.defenders))]
+    for place, a in enumerate(attackers):
+        width = max(NARROWEST, *(Text.from_markup(line[place]).cell_len for line in cells))
+        head = "\n".join(textwrap.wrap(group.attackers[a].label, width))
+        table.add_column(escape(head), justify="right", no_wrap=True, vertical="bottom")
     for d, side in enumerate(group.defenders):
-        cells = [_cell(group, group.cell(a, d), d) for a in range(len(group.attackers))]
-        table.add_row(escape(side.label), *(column.cells[d] for column in columns), *cells)
+        table.add_row(escape(side.label), *(column.cells[d] for column in columns), *cells[d])
     return table
 
 
-def _utility_columns(group: Group, utilities: Sequence[Utility | None]) -> list[Column]:
+def _utility_columns(utilities: Sequence[Utility | None]) -> list[Column]:
+    """The most telling first."""
     batches = sorted({utility.batch for utility in utilities if utility and utility.batch})
     many = f"cost at\n{'/'.join(map(str, batches)) or 'a batch'}"
-    heads = ("acc.\nclean", "ECE", "NLL", "agree-\nment", "cost at\n1", many)
+    heads = ("acc.\nclean", many, "cost at\n1", "agree-\nment", "ECE", "NLL")
     cells = zip(*map(_figures, utilities), strict=True)
     return [Column(head, own) for head, own in zip(heads, cells, strict=True)]
 
@@ -111,11 +139,11 @@ def _figures(utility: Utility | None) -> list[str]:
         return [NOTHING] * 6
     return [
         percent(utility.accuracy),
+        cost(utility.cost_batch, utility.cost_batch_low, utility.cost_batch_high),
+        cost(utility.cost_1, utility.cost_1_low, utility.cost_1_high),
+        percent(utility.agreement),
         percent(utility.ece, 2),
         number(utility.nll),
-        percent(utility.agreement),
-        cost(utility.cost_1, utility.cost_1_low, utility.cost_1_high),
-        cost(utility.cost_batch, utility.cost_batch_low, utility.cost_batch_high),
     ]
 
 
@@ -176,9 +204,8 @@ def _lower(text: str) -> str:
 def _print_results_of(console: Console, group: Group) -> None:
     """The first of a group's tables, with fewer and fewer query counts and intervals, that fits the console,
     else the last; and what is equal in every row."""
-    endless = console.options.update(max_width=10_000)
     choices = _choices(group)
-    fits = (c for c in choices if console.measure(c[0], options=endless).maximum <= console.width)
+    fits = (choice for choice in choices if width_of(console, choice[0]) <= console.width)
     table, same = next(fits, choices[-1])
     _print(console, table)
     if same:
@@ -211,7 +238,7 @@ def _results(group: Group, most: int, intervals: bool) -> tuple[Table, str]:
     """
     columns, same = telling(result_columns([row for *_, row in group.pairs], most, intervals))
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("attacker\n  defender", overflow="fold", min_width=12)
+    table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME + 2)
     for column in columns:
         table.add_column(column.head, justify="right", no_wrap=True, vertical="bottom")
     place = 0

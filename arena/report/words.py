@@ -19,8 +19,8 @@ NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
 VERDICTS = {
     "answered": "A hit was answered during play: an image inside the ball with a label that wins, neither "
     "refused nor declined.",
-    "vote": "The share of fresh answers of the defended classifier to the final image that win, each to a new "
-    "client whom the defender does not remember (one answer where the same image always gets the same).",
+    "vote": "The share of fresh answers of the defended classifier to the final image that win, each to a "
+    "new client whom the defender does not remember (one answer where the same image always gets the same).",
     "base": "The classifier after hardening, without the rest of the defender, is wrong on the final image.",
 }
 AGAIN = (
