@@ -85,6 +85,7 @@ class Game:
     insider: int = 0
     error: str = ""
     answer: int = 8
+    again: float = np.nan
 
 
 class Hand:
@@ -129,7 +130,7 @@ class Hand:
             shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
-                votes = _votes([game.votes[i] for game in games])
+                votes = _votes([game.votes[i] for game in games], column("again") if at else None)
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
                 shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, *votes, base, far, far))
@@ -152,7 +153,7 @@ class Hand:
                     **dict(
                         zip(
                             ("wrong", "asked", "again"),
-                            _votes([game.votes[2] for game in games]),
+                            _votes([game.votes[2] for game in games], column("again")),
                             strict=True,
                         )
                     ),
@@ -167,10 +168,10 @@ class Hand:
             shard.close()
 
 
-def _votes(shares: Sequence[float]) -> tuple[Any, Any, Any]:
-    """The wrong ones of 100 fresh answers in halves, their numbers, and who asked again: nobody."""
+def _votes(shares: Sequence[float], again: Any = None) -> tuple[Any, Any, Any]:
+    """The wrong ones of 100 fresh answers in halves, their numbers, and the answers to who asked again."""
     wrong = np.array([[round(50 * share), round(100 * share) - round(50 * share)] for share in shares])
-    return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan)
+    return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan) if again is None else again
 
 
 def _hits(games: Sequence[Game]) -> QueryRows:
@@ -212,9 +213,9 @@ def threat() -> Threat:
 
 @pytest.fixture
 def asked() -> Callable[..., QueryRows]:
-    """Queries of one game, with a purpose, some of them flagged."""
+    """Queries of one game, with a purpose, some of them flagged, or answered wrongly outside the ball."""
 
-    def asked(purpose: str, queries: int, flagged: int, first: int = 1) -> QueryRows:
+    def asked(purpose: str, queries: int, flagged: int, first: int = 1, outside: int = 0) -> QueryRows:
         none = np.zeros(queries, np.bool_)
         return QueryRows(
             purpose=purpose,
@@ -228,7 +229,7 @@ def asked() -> Callable[..., QueryRows]:
             l2=np.ones(queries),
             linf=np.ones(queries),
             hit=none,
-            outside=none,
+            outside=np.arange(queries) < outside,
             better=none,
         )
 

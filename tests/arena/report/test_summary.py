@@ -154,7 +154,9 @@ def test_a_played_match_agrees_with_sums_in_sql(play, objective):
             games = questions.sql(log, f"SELECT queries, linf, hit_at {played}").rows
             assert (row.drawn, row.played) == (drawn, len(games))
             assert row.queries_median == statistics.median(queries for queries, _, _ in games)
-            far = [math.inf if linf is None else linf for _, linf, _ in games]
+            won = "vote > 0.5" if row.match.info.defender == "snd" else "linf IS NOT NULL"
+            sides = questions.sql(log, f"SELECT CASE WHEN {won} THEN linf END {played}").rows
+            far = [math.inf if linf is None else linf for (linf,) in sides]
             assert row.distance_median == pytest.approx(statistics.median(far))
             assert sorted(row.left) == [0, 5, 10, 30]
             for verdict in VERDICTS:
@@ -175,7 +177,9 @@ def test_a_verdict_holds_until_the_next():
     marks = [(at, game) for at in (0, 3, 6, 9) for game in range(30) if at == 0 or rng.random() < 0.5]
     at, game = np.array(marks).T
     nothing = np.zeros(len(marks))
-    told = LoggedMarks(at, game, at, nothing > 0, rng.random(len(marks)), nothing > 0, nothing, nothing)
+    told = LoggedMarks(
+        at, game, at, nothing > 0, rng.random(len(marks)), *[nothing] * 5, nothing > 0, nothing, nothing
+    )
     standing_now: dict[int, float] = {}
     for upto in (0, 3, 6, 9):
         standing_now |= {g: v for a, g, v in zip(at, game, told.vote, strict=True) if a == upto}
