@@ -15,6 +15,7 @@ from arena.log import Log, open_log
 from arena.records.pieces import Pieces
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
+from arena.report.html import render
 from arena.rules.threat import Threat
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
@@ -234,6 +235,26 @@ def asked() -> Callable[..., QueryRows]:
         )
 
     return asked
+
+
+@pytest.fixture(scope="session")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of four attackers with long names against five defenders, one of them random, under objective
+    `first`."""
+    with open_log(tmp_path_factory.mktemp("crowded") / "crowded.db") as log:
+        hand = Hand(log)
+        run = hand.run(title="A title that is long enough to be broken on a phone")
+        for number in range(20):
+            a, d = divmod(number, 5)
+            won = [Game(i, "hit", 3, hit_at=3, votes=(0, 0.4, 0.4), base=True, l2=1) for i in range(a + d)]
+            lucky = {"verdict": "vote", "answers_are_facts": False} if d == 1 else {}
+            name = {"attacker": f"an-attacker-with-a-long-name-{a}", "defender": f"defender-{d}"}
+            titles = {f"{side}_title": title for side, title in name.items()}
+            match = hand.match(
+                run, *won, *(Game(10 + i) for i in range(5)), number=number, **name, **titles, **lucky
+            )
+            log.record_utility(match, hand.utility(ece=0.01 * (d + 1)))
+        return render(log, run)
 
 
 @pytest.fixture

@@ -98,8 +98,12 @@ def test_it_can_be_read_without_seeing_it(played):
     images = [values for values in page.of("div") if values.get("role") == "img"]
     assert len(images) == 2, "a chart for each defender"
     said = [values["aria-label"] for values in images]
-    assert re.search(r"none has left, by answered, by queries. square: [\d.]+ % at 5, [\d.]+ % at 10", said[0])
-    assert re.search(r"snd has left, from answered to vote, by queries. square: [\d.]+–[\d.]+ % at 5", said[1])
+    assert re.search(
+        r"none has left, by answered, by queries. square: [\d.]+ % at 5, [\d.]+ % at 10", said[0]
+    )
+    assert re.search(
+        r"snd has left, from answered to vote, by queries. square: [\d.]+–[\d.]+ % at 5", said[1]
+    )
     assert ("html", {"lang": "en"}) in page.tags
 
 
@@ -108,7 +112,9 @@ def test_the_matrix_holds_the_accuracy_left(played):
     cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
     assert [values["class"] for values in cells] == ["cell worst", "cell ends"], "no rank between two ends"
     none, snd = read_rows(played, 1)
-    assert f"against none: {percent(none.headline.value)} % {span(none.headline, 1)} left" in cells[0]["title"]
+    assert (
+        f"against none: {percent(none.headline.value)} % {span(none.headline, 1)} left" in cells[0]["title"]
+    )
     assert cells[0]["style"] == f"--v:{none.headline.value:.3f}"
     low, high = (percent(snd.left[30][verdict].value) for verdict in ("answered", "vote"))
     assert f"against snd: {low} % by answered to {high} % by vote" in cells[1]["title"]
@@ -269,7 +275,9 @@ def test_distances_and_success_are_drawn_and_told(near):
     _, page, rows = near
     told = [v["aria-label"] for v in page.of("div") if v.get("role") == "img"]
     drawn = sum(any(m.value < math.inf for m in row.distances.median.values()) for row in rows)
-    assert len(told) == drawn + 2 * 2 + 2, "finite medians, two radii, and the accuracy left, of each defender"
+    assert len(told) == drawn + 2 * 2 + 2, (
+        "finite medians, two radii, and the accuracy left, of each defender"
+    )
     first = rows[0].distances.median
     medians = ", ".join(f"{written(m.value)} at {at}" for at, m in first.items())
     assert f"Median distance that none leaves, by queries. hop-skip-jump: {medians}." in told

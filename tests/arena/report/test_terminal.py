@@ -13,7 +13,6 @@ from arena.log import LogError, open_log
 from arena.report import print_results
 from arena.rules.threat import Threat
 
-
 LUCKY = {"verdict": "vote", "answers_are_facts": False}
 """Of a match against a random defender."""
 
