@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 NOTHING = "–"
-EMPTY = ("", NOTHING, "0", "0.0", "0.00")
+EMPTY = ("", NOTHING)
 """Cells without news: a column of nothing else is neither shown nor said."""
+ZERO = ("0", "0.0", "0.00")
+"""Cells without news in a column of what is rare."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +20,13 @@ class Column:
         head: its heading; a line break where a narrow table may break it.
         cells: one text a row.
         always: whether it is shown even if all its cells are equal.
+        rare: whether zeros in every row are no news.
     """
 
     head: str
     cells: tuple[str, ...]
     always: bool = False
+    rare: bool = False
 
 
 def telling(columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, str]]]:
@@ -32,7 +36,7 @@ def telling(columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, st
     """
     shown, same = [], []
     for column in columns:
-        empty = all(str(cell) in EMPTY for cell in column.cells)
+        empty = all(cell in EMPTY or (column.rare and cell in ZERO) for cell in column.cells)
         if column.always or (not empty and (len(column.cells) == 1 or len(set(column.cells)) > 1)):
             shown.append(column)
         elif not empty:

@@ -75,11 +75,11 @@ def _rare(rows: Sequence[Row]) -> list[Column]:
     shares = [row.refused / row.queries if row.queries else math.nan for row in rows]
     return [
         Column("lost\nearly", tuple(lost) if any(row.lost_early for row in rows) else ("",) * len(rows)),
-        Column("failed", tuple(str(row.failed) for row in rows)),
-        Column("banned", tuple(str(row.banned) for row in rows)),
-        Column("refused\n%", tuple(map(percent, shares))),
-        Column("flagged\n%", tuple(percent(row.detection.share()) for row in rows)),
-        Column("insider", tuple(f"{row.insider:,}" for row in rows)),
+        Column("failed", tuple(str(row.failed) for row in rows), rare=True),
+        Column("banned", tuple(str(row.banned) for row in rows), rare=True),
+        Column("refused\n%", tuple(map(percent, shares)), rare=True),
+        Column("flagged\n%", tuple(percent(row.detection.share()) for row in rows), rare=True),
+        Column("insider", tuple(f"{row.insider:,}" for row in rows), rare=True),
     ]
 
 

@@ -91,9 +91,9 @@ def ended_sheet(group: Group, reasons: Sequence[Reason]) -> Sheet:
         columns.append(Column("ended early and lost its vote", tuple(cells), always=True))
     columns += [
         _plain("queries", rows, lambda row: f"{row.queries:,}"),
-        _plain("refused", rows, lambda row: f"{row.refused:,}"),
-        _plain("flagged", rows, lambda row: f"{row.detection.flagged:,}"),
-        _plain("insider", rows, lambda row: f"{row.insider:,}"),
+        _rare("refused", rows, lambda row: f"{row.refused:,}"),
+        _rare("flagged", rows, lambda row: f"{row.detection.flagged:,}"),
+        _rare("insider", rows, lambda row: f"{row.insider:,}"),
     ]
     if any(row.detection.outside for row in rows):
         columns.append(_plain("wrong answers outside the ball", rows, _outside))
@@ -103,16 +103,16 @@ def ended_sheet(group: Group, reasons: Sequence[Reason]) -> Sheet:
 def clean_sheet(utilities: Sequence[Utility]) -> Sheet:
     """What defended classifiers are worth on clean images."""
 
-    def column(head: str, value: Callable[[Utility], str]) -> Column:
-        return Column(head, tuple(value(u) for u in utilities))
+    def column(head: str, value: Callable[[Utility], str], rare: bool = False) -> Column:
+        return Column(head, tuple(value(u) for u in utilities), rare=rare)
 
     return _sheet(
         [
             column("images", lambda u: f"{u.images:,}"),
             Column("accuracy", tuple(rate_cell(words.accuracy(u)) for u in utilities), always=True),
-            column("declined", lambda u: percent(u.declined)),
-            column("refused", lambda u: percent(u.refused)),
-            column("flagged", lambda u: percent(u.flagged, 2)),
+            column("declined", lambda u: percent(u.declined), rare=True),
+            column("refused", lambda u: percent(u.refused), rare=True),
+            column("flagged", lambda u: percent(u.flagged, 2), rare=True),
             column("agreement", lambda u: percent(u.agreement, 2)),
             column("ECE, equal width", lambda u: percent(u.ece, 2)),
             column("ECE, equal mass", lambda u: percent(u.ece_mass, 2)),
@@ -231,6 +231,10 @@ def _by(rows: Sequence[Row], verdict: Verdict) -> Column:
 
 def _plain(head: str, rows: Sequence[Row], value: Callable[[Row], str]) -> Column:
     return Column(head, tuple(map(value, rows)))
+
+
+def _rare(head: str, rows: Sequence[Row], value: Callable[[Row], str]) -> Column:
+    return Column(head, tuple(map(value, rows)), rare=True)
 
 
 def _share(rate: Rate | None) -> str:

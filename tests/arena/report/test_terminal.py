@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from arena.log import LogError, open_log
-from arena.report import print_results
+from arena.report import print_results, words
 from arena.rules.threat import Threat
 
 LUCKY = {"verdict": "vote", "answers_are_facts": False}
@@ -162,3 +162,68 @@ def test_a_run_that_is_not_there(hand):
     hand.run()
     with pytest.raises(LogError, match="has no run 3"):
         printed(hand.log, 3)
+
+
+def test_what_is_rare_has_a_column_only_where_there_is_any(hand, game, asked):
+    run = hand.run()
+    rules = Threat(norm="l2", epsilon=1.5, budget=10, objective="submit")
+    early = game(0, "submitted", 3, hit_at=3, votes=(0, 0.3, 0.3), l2=1.0)
+    hand.match(run, early, game(1, "banned", 7, refused=5), game(2), threat=rules, **LUCKY)
+    hand.match(run, game(0), game(1), game(2, "error", 1), threat=rules, number=1, defender="other")
+    said = printed(hand.log, run)
+    heads = said[said.index("attacker ") :].splitlines()[:2]
+    for head in ("lost", "failed", "banned", "refused"):
+        assert head in " ".join(heads)
+    for head in ("flagged", "insider", "won:\naccepted"):
+        assert head not in " ".join(heads)
+    lines = [line for line in said.splitlines() if re.match("  (none|other)", line)]
+    rows = [re.split(r"\s{2,}", line.strip()) for line in lines]
+    assert rows[0][-4:] == ["1/3", "0", "1", "25.0"], "of 20 queries 5 were refused"
+    assert rows[1][-4:] == ["–", "1", "0", "0.0"]
+    assert any(cell.startswith("100.0! [") for cell in rows[1]), "what is left is an upper bound"
+    assert "lost early: games that the attacker ended with queries left" in said
+    run = hand.run()
+    hand.match(run, game(0), game(1), threat=rules)
+    assert not re.search("lost|failed|banned|refused|flagged", printed(hand.log, run))
+
+
+def test_again_is_shown_where_it_says_something_else_than_the_vote(hand, game):
+    run = hand.run()
+    won = {"reason": "hit", "queries": 3, "hit_at": 3, "votes": (0, 1, 1), "l2": 1.0}
+    hand.match(run, game(0, again=0, **won), game(1, again=0), **LUCKY)
+    said = printed(hand.log, run)
+    (row,) = [line for line in said.splitlines() if line.startswith("  none")]
+    assert re.search(r"50\.0 \[9, 91\]\s+0\.0\s+0\.0\s+3/3", row), "by vote, base and again"
+    assert "again: one more answer to the account that asked last" in said
+    other = hand.run()
+    hand.match(other, game(0, again=1, **won), game(1, again=0), **LUCKY)
+    assert "again" not in printed(hand.log, other)
+
+
+def test_a_match_of_which_every_game_failed_shows_no_figure(hand, game):
+    run = hand.run()
+    hand.match(run, *(game(i, "stalled", 1) for i in range(3)), defender="other")
+    hand.match(run, *(game(i) for i in range(3)), number=1)
+    lines = printed(hand.log, run).splitlines()
+    (row,) = [line for line in lines if line.startswith("other  ")]
+    assert row.split() == ["other", "failed!"]
+    assert "100.0" not in next(line for line in lines if line.startswith("  other"))
+
+
+def test_no_figure_is_folded_on_a_narrow_console(play):
+    attackers = [{"name": "square", "p": 0.3}, "random-search", "bi-square", "op-square"]
+
+    def cells(width: int) -> dict[str, list[str]]:
+        said = printed(log, 1, width, terminal=True)
+        rows = [line.split() for line in said.splitlines() if re.match(r"(none|snd)  ", line)]
+        return {
+            name: [cell for row in rows if row[0] == name for cell in row[1:]] for name in ("none", "snd")
+        }
+
+    with open_log(play(attackers=attackers), create=False) as log:
+        wide = {name: found[-4:] for name, found in cells(200).items()}
+        assert any(words.TO in cell for cell in wide["snd"]) and any("*" in cell for cell in wide["none"])
+        for width in (50, 60, 80):
+            for name, found in cells(width).items():
+                rest = iter(found)
+                assert all(cell in rest for cell in wide[name]), f"{wide[name]} are in {found}, in order"
