@@ -16,6 +16,7 @@ from arena.report.html import render, write_report
 from arena.report.summary import read_rows
 from arena.report.words import between, percent, span
 from arena.report.words import number as written
+from arena.statistics import wilson
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SVG_ALONE = {"path", "use", "line", "rect", "circle"}
@@ -356,3 +357,70 @@ def test_the_command_says_what_is_wrong_in_a_sentence(play, tmp_path, run, said)
 def test_a_log_without_a_run(tmp_path):
     with open_log(tmp_path / "empty.db") as log, pytest.raises(LogError, match=r"empty\.db holds no run"):
         render(log)
+
+
+LUCKY = {"verdict": "vote", "answers_are_facts": False}
+
+
+def test_what_was_found_stands_on_top(hand, game):
+    run = hand.run()
+    hand.match(run, game(0), game(1))
+    text, page = page_of(hand.log, run)
+    said = "Accuracy left after 10 queries against square: none 100.0 % [34, 100]."
+    assert ("found", said) in page.texts
+    assert text.index(said) < text.index("<section")
+    assert "Objective first, the rule of most papers: a game ends at its first hit." in text
+    hand.match(run, game(0), game(1), number=1, block="second")
+    text, page = page_of(hand.log, run)
+    assert text.index(said) < text.index("<section") and page.texts.count(("found", said)) == 2
+
+
+def test_the_vote_heads_a_cell_with_answered_small_beside_it(hand, game, threat):
+    run = hand.run()
+    rules = threat.model_copy(update={"objective": "submit"})
+    won = game(0, "submitted", 3, hit_at=3, votes=(0, 0.2, 0.2), l2=1.0)
+    hand.match(run, won, game(1), threat=rules, **LUCKY)
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    low, high = (percent(end) for end in wilson(0.8 + 1, 2))
+    assert f"square 90.0 [{low}, {high}] answered 50.0" in said
+    assert "1 of 2" in said and "ended early and lost its vote" in said
+    (cell,) = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert (cell["class"], cell["style"]) == ("cell worst", "--v:0.900")
+    assert f"90.0 % [{low}, {high}] left by vote" in cell["title"]
+
+
+def test_a_papers_headline_is_kept_and_said(hand, game):
+    run = hand.run()
+    won = game(0, "hit", 3, hit_at=3, votes=(0, 0.2, 0.2), l2=1.0)
+    hand.match(run, won, game(1), answers_are_facts=False, verdict="answered")
+    text, page = page_of(hand.log, run)
+    assert "This page keeps the paper&#39;s headline: what is left by answered." in text
+    (cell,) = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert cell["class"] == "cell", "objective first makes no rank of it"
+    assert "50.0 % [9.5, 90.5] left by answered" in cell["title"]
+
+
+def test_cells_of_failed_attackers_look_weak(hand, game):
+    run = hand.run()
+    for number, failed in enumerate((3, 1)):
+        games = [game(i, "error", 1, error="no") for i in range(failed)] + [game(3)] * (3 - failed)
+        name = f"defender-{number}"
+        hand.match(run, *games, number=number, defender=name, defender_title=name)
+    text, page = page_of(hand.log, run)
+    cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert [values["class"] for values in cells] == ["cell weak", "cell weak worst"]
+    assert not any("style" in values for values in cells)
+    assert ("b", "failed") in page.texts and ("b", "≤ 100.0") in page.texts
+    assert "1 of 3 games failed" in cells[1]["title"]
+    assert "Hatched: attackers failed" in text
+
+
+def test_again_has_a_line_of_its_own_where_it_differs(hand, game):
+    run = hand.run()
+    won = {"reason": "hit", "queries": 3, "hit_at": 3, "votes": (0, 1, 1), "l2": 1.0}
+    hand.match(run, game(0, again=0, **won), game(1, again=0), **LUCKY)
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    assert "again 100.0 [34, 100] 100.0 [34, 100]" in said, "of those who ask again none is fooled"
+    assert "vote 100.0 [34, 100] 50.0 [9, 91] 50.0 [9, 91]" in said
