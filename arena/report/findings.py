@@ -68,12 +68,6 @@ def strays(row: Row) -> bool:
     return row.success["answered"].value < (0.5 if threat.feedback != "label" else 1e-9)
 
 
-def figure(group: Group, row: Row) -> Rate | Median:
-    """What a match leaves at its budget by its headline."""
-    own = row.distances
-    return row.headline if own is None or not group.nearest else own.median[row.budget]
-
-
 def _kept(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
     if not ranked or len(ranked) > MOST_NAMED:
         return ""
@@ -90,7 +84,7 @@ def _kept(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
         by = "" if one or plain or row.verdict == "answered" else f" by {row.verdict}"
         which = f" ({group.attackers[attacker].label})" if many else ""
         most = "at most " if row.failed else ""
-        parts.append(f"{group.defenders[d].label} {most}{_said(figure(group, row))}{by}{which}")
+        parts.append(f"{group.defenders[d].label} {most}{_said(group.figure(row))}{by}{which}")
     return f"{what}{one} after {budgets} queries against {against}: {', '.join(parts)}."
 
 
@@ -99,15 +93,15 @@ def _compared(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
     bare = next((row for _, row in ranked if row.match.info.defender == "none"), None)
     if bare is None or bare.weak or len(ranked) < 2:
         return ""
-    floor = figure(group, bare)
+    floor = group.figure(bare)
     more, less, same = [], [], []
     for d, row in ranked:
-        own = figure(group, row)
+        rows = [own for _, other, own in group.cells if other == d and own.drawn]
         if row is bare:
             continue
-        if own.high < floor.low:
+        if group.figure(row).high < floor.low:
             less.append(group.defenders[d].label)
-        elif own.low > floor.high and not any(r.weak for _, other, r in group.cells if other == d):
+        elif all(group.figure(own).low > floor.high and not own.weak for own in rows):
             more.append(group.defenders[d].label)
         else:
             same.append(group.defenders[d].label)
@@ -121,7 +115,7 @@ def _lucky(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
     """What the same matches leave if lucky answers count, where that is clearly less."""
     parts = []
     for d, row in ranked[: MOST_NAMED + 1]:
-        own, lucky = figure(group, row), _answered(group, row)
+        own, lucky = group.figure(row), _answered(group, row)
         if not row.facts and row.verdict != "answered" and lucky.high < own.low:
             parts.append(f"{group.defenders[d].label} {_said(lucky, interval=False)}")
     if not parts:

@@ -16,6 +16,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log.schema import to_json
 from arena.report.detection import purposes_of
 from arena.report.distances import Distances, joined
+from arena.report.rates import Median, Rate
 from arena.report.summary import Row
 from arena.rules.threat import Threat
 
@@ -99,7 +100,8 @@ class Group:
         which a game was played to its end; with several query counts, at the largest. None where there is
         no such match, or no rank."""
         rows = [row for _, d, row in self.cells if d == defender and row.drawn and not row.hollow]
-        return min(rows, key=self.left, default=None) if self.ranked(defender) else None
+        least = min(rows, key=lambda row: (self.left(row), self.figure(row).low), default=None)
+        return least if self.ranked(defender) else None
 
     def is_worst(self, row: Row, defender: int) -> bool:
         """Whether a match with finished games leaves a defender as little as its worst match."""
@@ -112,6 +114,11 @@ class Group:
         if not self.nearest:
             return row.headline.value
         return row.distance_median if row.played else math.inf
+
+    def figure(self, row: Row) -> Rate | Median:
+        """What a match leaves at its budget by its headline: accuracy, or the median distance."""
+        own = row.distances
+        return row.headline if own is None or not self.nearest else own.median[row.budget]
 
     def utility(self, defender: int) -> Utility | None:
         """A defender's utility, from its first match that has one."""

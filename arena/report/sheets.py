@@ -10,7 +10,6 @@ from markupsafe import Markup
 from arena.evaluation.clean_utility import Utility
 from arena.report import words
 from arena.report.columns import NOTHING, Column, in_every_row, telling
-from arena.report.findings import figure
 from arena.report.groups import Group
 from arena.report.rates import Median, Rate
 from arena.report.results import agree, own_rule
@@ -143,7 +142,7 @@ def matrix_cell(group: Group, row: Row | None, defender: int, who: str) -> Cell:
         said = " to ".join(f"{percent(by[v].value)} % by {v}" for v in ("answered", "vote"))
         content = Markup("").join(_end(by[v], v) for v in ("answered", "vote")) + _small(failed)
         return Cell(content, "cell ends", f"{who}: {said}, {games}")
-    own = figure(group, row)
+    own = group.figure(row)
     text, span, unit = (
         (percent(own.value), words.span(own, 1), " %")
         if isinstance(own, Rate)

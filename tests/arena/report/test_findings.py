@@ -101,6 +101,20 @@ def test_distances_are_those_of_images_that_win_their_vote(group, games):
     assert lucky == "Counting lucky answers (answered), the same games would leave snd 1."
 
 
+def test_of_attackers_that_leave_no_median_the_one_that_may_leave_one_counts(group, games):
+    sure, vague = games(1, 29), games(14, 16)
+    own = group(
+        (games(20, 10), {}),
+        (sure, {"defender": "jpeg"}),
+        (vague, {"defender": "jpeg", "attacker": "nes"}),
+        objective="minimum",
+        epsilon="inf",
+    )
+    found = findings(own)
+    assert "jpeg ∞ [1, ∞] (nes)" in found[0]
+    assert found[1] == "jpeg cannot be told apart from no defense by these games."
+
+
 def test_failed_attackers_are_no_strength(group, game, games):
     broke = [game(i, "error", 2, error="KeyError: 3 (mine.py:7)") for i in range(20)]
     some = [*games(10, 5), *(game(20 + i, "no-start", 1) for i in range(5))]
