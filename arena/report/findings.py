@@ -45,10 +45,10 @@ def notices(row: Row) -> list[str]:
     found = []
     if row.broken or row.weak:
         by = {reason: row.reasons[reason] for reason in FAILED if reason in row.reasons}
-        ended = listed([f"{count} with {reason}" for reason, count in by.items()])
+        ended = listed([f"{count} with {reason}" for reason, count in by.items()]).replace(" ", " ended ", 1)
         nothing = ", so that nothing is known of what is left" if row.hollow else ""
         first = f"; the first: {row.trouble}" if row.trouble else ""
-        found.append(f"{who}: of {row.played} games {ended} ended{nothing}{first}")
+        found.append(f"{who}: of {row.played} games {ended}{nothing}{first}")
     if strays(row):
         told, hits = row.detection, percent(row.success["answered"].value)
         found.append(
@@ -146,9 +146,10 @@ def _failures(group: Group) -> str:
         return ""
     counts = {reason: sum(row.reasons.get(reason, 0) for row in rows) for reason in FAILED}
     said = listed([f"{count:,} with {reason}" for reason, count in counts.items() if count])
+    said = said.replace(" ", " ended ", 1)
     return (
-        f"Failed attackers, marked !: {said} ended of the {sum(row.played for row in rows):,} games of "
-        f"{len(rows)} {'match' if len(rows) == 1 else 'matches'}; what is left there is an upper bound."
+        f"Failed attackers, marked !: of the {sum(row.played for row in rows):,} games of {len(rows)} "
+        f"{'match' if len(rows) == 1 else 'matches'} {said}; what is left there is an upper bound."
     )
 
 

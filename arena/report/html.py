@@ -227,7 +227,7 @@ def _charts(group: Group, place: int) -> list[Chart]:
     charts = []
     for d, side in enumerate(group.defenders):
         cells = [(a, group.cell(a, d)) for a in range(len(group.attackers))]
-        lines = [(a, row) for a, row in cells if row is not None and row.drawn]
+        lines = [(a, row) for a, row in cells if row is not None and row.drawn and not row.hollow]
         if lines:
             svg = Markup(curves(lines, f"g{place}d{d}"))
             title = f"{side.label}, {_drawn(lines[0][1])}"

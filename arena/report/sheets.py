@@ -49,7 +49,7 @@ def left_sheet(group: Group) -> Sheet:
         columns += _worth([row.utility for row in rows])
     columns.append(Column("verdict", tuple(_headline(row) for row in rows)))
     columns += [
-        Column(f"{at:,}", tuple(left_cell(row, at) for row in rows), always=at > 0) for at in group.counts
+        Column(f"at {at:,}", tuple(left_cell(row, at) for row in rows), always=at > 0) for at in group.counts
     ]
     return _sheet(columns)
 
@@ -163,6 +163,8 @@ def left_cell(row: Row, at: int) -> Markup:
     if at not in row.left:
         return Markup("")
     by = row.left[at]
+    if row.hollow and at:
+        return Markup("failed")
     if row.both_ends and at:
         return Markup("").join(_end(by[verdict], verdict) for verdict in ("answered", "vote"))
     lucky = percent(by["answered"].value)

@@ -57,6 +57,8 @@ def left(row: Row, at: int) -> str:
     if at not in row.left:
         return ""
     by = row.left[at]
+    if row.hollow and at:
+        return "failed"
     if row.both_ends and at:
         return ends(by["answered"].value, by["vote"].value)
     return percent(by[row.verdict].value)

@@ -124,14 +124,14 @@ def test_failed_attackers_are_no_strength(group, game, games):
     assert "jpeg at most 50.0 %" in found[0]
     assert "jpeg cannot be told apart" in found[1]
     assert found[-1] == (
-        "Failed attackers, marked !: 20 with error and 5 with no-start ended of the 40 games of 2 matches; "
+        "Failed attackers, marked !: of the 40 games of 2 matches 20 ended with error and 5 with no-start; "
         "what is left there is an upper bound."
     )
     said = [text for row in own.rows for text in notices(row)]
     assert said == [
-        "square against snd: of 20 games 20 with error ended, so that nothing is known of what is left; "
+        "square against snd: of 20 games 20 ended with error, so that nothing is known of what is left; "
         "the first: KeyError: 3 (mine.py:7)",
-        "square against jpeg: of 20 games 5 with no-start ended",
+        "square against jpeg: of 20 games 5 ended with no-start",
     ]
     assert own.worst(1) is None and own.rows[1].hollow
 

@@ -224,7 +224,7 @@ def test_games_that_broke_are_told_with_their_error(hand, game):
     run = hand.run()
     hand.match(run, game(0, "error", 2, error="KeyError: 3 (mine.py:7)"), game(1))
     text, page = page_of(hand.log, run)
-    assert "square against none: of 2 games 1 with error ended; the first: KeyError: 3 (mine.py:7)" in text
+    assert "square against none: of 2 games 1 ended with error; the first: KeyError: 3 (mine.py:7)" in text
     assert ("trouble", "1") in page.texts
 
 
@@ -411,7 +411,9 @@ def test_cells_of_failed_attackers_look_weak(hand, game):
     cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
     assert [values["class"] for values in cells] == ["cell weak", "cell weak worst"]
     assert not any("style" in values for values in cells)
-    assert ("b", "failed") in page.texts and ("b", "≤ 100.0") in page.texts
+    assert ("b", "failed") in page.texts and ("td", "failed") in page.texts
+    assert len([v for v in page.of("div") if v.get("role") == "img"]) == 1, "no curve of what failed"
+    assert ("b", "≤ 100.0") in page.texts
     assert "1 of 3 games failed" in cells[1]["title"]
     assert "Hatched: attackers failed" in text
 

@@ -146,7 +146,7 @@ def test_broken_games_and_an_unfinished_run_are_told(hand, game):
     hand.match(run, game(0, "error", 2, error="ValueError: [red]no[/] (a.py:3)"), game(1, "stalled"))
     said = printed(hand.log, run)
     assert "has not ended: 1 of 3 shards are finished" in said
-    assert "square against none: of 2 games 1 with error and 1 with stalled ended" in said
+    assert "square against none: of 2 games 1 ended with error and 1 with stalled" in said
     assert "ValueError: [red]no[/] (a.py:3)" in said
 
 
