@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from arena.report.summary import Row
+from arena.rules.outcome import Verdict
 
 COLOURS = 7
 """Colours of the page's palette, `--c0` and on; further lines repeat them with other dashes."""
@@ -42,8 +43,9 @@ _STYLE: Any = {
 def curves(lines: Sequence[tuple[int, Row]], prefix: str) -> str:
     """One chart, an SVG element for a page.
 
-    A line is the accuracy left by `answered` after each query; at the reported counts a circle stands for
-    `vote` and a cross for `base`.
+    A line is the accuracy left by the match's headline: after each query where that is `answered` and answers
+    are facts, else a circle at each reported count, joined. Where `answered` and `vote` are two ends, a thin
+    dotted line is the other one.
 
     Args:
         lines: the matches, each with the number of its colour; at least one of them has games.
@@ -83,16 +85,36 @@ def grid(axes: Axes) -> None:
 
 def _line(axes: Axes, row: Row, number: int) -> None:
     colour, dash = stroke(number)
-    curve = row.curve
-    start = curve.played / curve.drawn
-    x = np.concatenate([[0], curve.turn, [row.budget]])
-    y = np.concatenate([[start], curve.accuracy, curve.accuracy[-1:] if len(curve.turn) else [start]])
-    axes.step(np.maximum(x, _first(row.budget)), y, where="post", color=colour, linestyle=dash, linewidth=1.6)
-    at = [count for count in row.left if count]
-    vote = [row.left[count]["vote"].value for count in at]
-    base = [row.left[count]["base"].value for count in at]
-    axes.plot(at, vote, "o", color=colour, markerfacecolor="none", markersize=5, clip_on=False)
-    axes.plot(at, base, "x", color=colour, markersize=4.5, clip_on=False)
+    if exact(row):
+        curve = row.curve
+        start = curve.played / curve.drawn
+        x = np.concatenate([[0], curve.turn, [row.budget]])
+        y = np.concatenate([[start], curve.accuracy, curve.accuracy[-1:] if len(curve.turn) else [start]])
+        x = np.maximum(x, _first(row.budget))
+        axes.step(x, y, where="post", color=colour, linestyle=dash, linewidth=1.6)
+        return
+    at = np.maximum(list(row.left), _first(row.budget))
+    if row.two_ends:
+        other: Verdict = "answered" if row.verdict == "vote" else "vote"
+        less = [by[other].value for by in row.left.values()]
+        axes.plot(at, less, color=colour, linestyle=(0, (1, 1.5)), linewidth=1)
+    left = [by[row.verdict].value for by in row.left.values()]
+    axes.plot(
+        at,
+        left,
+        "o",
+        color=colour,
+        linestyle=dash,
+        linewidth=1.6,
+        markersize=4,
+        markerfacecolor="none",
+        clip_on=False,
+    )
+
+
+def exact(row: Row) -> bool:
+    """Whether a curve knows what is left after every query, not at the reported counts alone."""
+    return row.facts and row.verdict == "answered"
 
 
 def _dress(axes: Axes, budget: int) -> None:

@@ -35,6 +35,22 @@ class Detection:
         """The share flagged of estimation queries: 1 minus the detector's false negatives."""
         return self.share(ESTIMATION)
 
+    @property
+    def wrong(self) -> int:
+        """How many answers were wrong: the hits, and those outside the ball; as far as the log tells."""
+        return sum((own.hits or 0) + (own.outside or 0) for own in self.asked)
+
+    @property
+    def outside(self) -> int:
+        """How many wrong answers lay outside the ball."""
+        return sum(own.outside or 0 for own in self.asked)
+
+    @property
+    def straying(self) -> str:
+        """The purpose of the most wrong answers outside the ball; "" without any."""
+        most = max(self.asked, key=lambda own: own.outside or 0, default=None)
+        return most.purpose if most is not None and most.outside else ""
+
 
 def purposes_of(matches: Sequence[Detection]) -> list[str]:
     """The purposes of the queries of matches, most queries first."""

@@ -20,24 +20,30 @@ class Distances:
     last.
 
     Attributes:
-        median: of the distances in the threat's norm, infinite for a game without a hit.
+        median: of the distances in the threat's norm, infinite for a game without a hit, or whose image loses
+            by the headline verdict.
         within: by radius, the threat's epsilon last: the share of games won by each verdict with an image
             within it. By `vote` such a game counts with the share of fresh answers that are wrong.
+        answered: the median by `answered`, whatever the headline: that of the nearest hits.
+        verdict: the headline.
     """
 
     median: Mapping[int, Median]
     within: Mapping[float, Mapping[int, Mapping[Verdict, Rate]]]
+    answered: Mapping[int, Median]
+    verdict: Verdict = "answered"
 
     @property
     def lines(self) -> list[tuple[float, Verdict, str]]:
         """The rows of a table for `within`: radius, verdict and its name; one row for all verdicts that
-        agree."""
+        agree, else the headline first."""
         lines: list[tuple[float, Verdict, str]] = []
         for radius, rates in self.within.items():
             if all(len(set(by_verdict.values())) == 1 for by_verdict in rates.values()):
                 lines.append((radius, "answered", "by all"))
             else:
-                lines += [(radius, verdict, verdict) for verdict in get_args(Verdict)]
+                ordered = sorted(get_args(Verdict), key=lambda verdict: verdict != self.verdict)
+                lines += [(radius, verdict, verdict) for verdict in ordered]
         return lines
 
     @property
@@ -63,10 +69,22 @@ def distances(
         near = np.isfinite(distance[played]) & (distance[played] <= radius + TOLERANCE)
         return rate(np.where(near, lost[verdict][played].astype(np.float64), 0.0), image)
 
+    def medians(verdict: Verdict) -> dict[int, Median]:
+        by = {at: distance_by(verdict, distance, lost[verdict]) for at, (distance, lost) in seen.items()}
+        return {at: median_of(distance[played], image) for at, distance in by.items()}
+
     return Distances(
-        {at: median_of(distance[played], image) for at, (distance, _) in seen.items()},
-        {r: {at: {v: won(at, r, v) for v in get_args(Verdict)} for at in seen} for r in radii},
+        median=medians(info.verdict),
+        within={r: {at: {v: won(at, r, v) for v in get_args(Verdict)} for at in seen} for r in radii},
+        answered=medians("answered"),
+        verdict=info.verdict,
     )
+
+
+def distance_by(verdict: Verdict, distance: Floats, lost: Floats | Bools) -> Floats:
+    """The games' distances [n] where they win by a verdict, else infinite. A final image loses its vote when
+    at most half of its fresh answers are wrong (docs/design.md, D3)."""
+    return distance if verdict == "answered" else np.where(lost > 0.5, distance, np.inf)
 
 
 def joined(parts: Sequence[Distances]) -> Distances:
@@ -77,6 +95,8 @@ def joined(parts: Sequence[Distances]) -> Distances:
     return Distances(
         {at: by[at].median[at] for at in counts},
         {radius: {at: by[at].within[radius][at] for at in counts} for radius in parts[0].within},
+        {at: by[at].answered[at] for at in counts},
+        parts[0].verdict,
     )
 
 

@@ -16,8 +16,12 @@ from arena.evaluation.clean_utility import Utility
 from arena.log.schema import to_json
 from arena.report.detection import purposes_of
 from arena.report.distances import Distances, joined
+from arena.report.rates import Median, Rate
 from arena.report.summary import Row
 from arena.rules.threat import Threat
+
+FEWEST = 0.0005
+"""Shares below this are printed as 0.0 percent: what is all below it is not shown."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +90,23 @@ class Group:
         """The matches that `cell` gives, with the places of their agents."""
         return [(a, d, max(rows, key=lambda row: row.budget)) for (a, d), rows in self._series.items()]
 
+    def ranked(self, defender: int) -> bool:
+        """Whether a defender's matches can be ranked (docs/design.md, D3): not where `answered` and `vote`
+        are but the two ends of what is left."""
+        return not any(row.two_ends for _, d, row in self.cells if d == defender)
+
     def worst(self, defender: int) -> Row | None:
-        """The match that leaves a defender the least accuracy, or the least median distance, among those with
-        finished games; with several query counts, at the largest."""
-        rows = [row for _, d, row in self.cells if d == defender and row.drawn]
-        return min(rows, key=self.left, default=None)
+        """The match that leaves a defender the least accuracy, or the least median distance, among those of
+        which a game was played to its end; with several query counts, at the largest. None where there is
+        no such match, or no rank."""
+        rows = [row for _, d, row in self.cells if d == defender and row.drawn and not row.hollow]
+        least = min(rows, key=lambda row: (self.left(row), self.figure(row).low), default=None)
+        return least if self.ranked(defender) else None
 
     def is_worst(self, row: Row, defender: int) -> bool:
         """Whether a match with finished games leaves a defender as little as its worst match."""
         worst = self.worst(defender)
-        return worst is not None and self.left(row) == self.left(worst)
+        return worst is not None and not row.hollow and self.left(row) == self.left(worst)
 
     def left(self, row: Row) -> float:
         """What a match with finished games leaves the defender at its budget: accuracy, or the median
@@ -104,16 +115,23 @@ class Group:
             return row.headline.value
         return row.distance_median if row.played else math.inf
 
+    def figure(self, row: Row) -> Rate | Median:
+        """What a match leaves at its budget by its headline: accuracy, or the median distance."""
+        own = row.distances
+        return row.headline if own is None or not self.nearest else own.median[row.budget]
+
     def utility(self, defender: int) -> Utility | None:
         """A defender's utility, from its first match that has one."""
         found = (row.utility for _, d, row in self.cells if d == defender)
         return next((utility for utility in found if utility is not None), None)
 
     def flags(self, defender: int) -> bool:
-        """Whether a defender flagged a query of any of its matches, or a clean image."""
+        """Whether a defender flagged a share worth a table (`FEWEST`) of a match's queries, of its estimation
+        queries or of clean images."""
         utility = self.utility(defender)
         rows = [row for (_, d), series in self._series.items() if d == defender for row in series]
-        return any(row.detection.flagged for row in rows) or (utility is not None and utility.flagged > 0)
+        shares = [share for row in rows for share in (row.detection.share(), row.detection.estimation)]
+        return any(share >= FEWEST for share in [*shares, utility.flagged if utility else math.nan])
 
     def purposes(self, defenders: Sequence[int]) -> list[str]:
         """The purposes of the queries in the matches of `defenders`, most queries first."""

@@ -11,17 +11,30 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import words
-from arena.report.charts import COLOURS, DASHES, curves
+from arena.report.charts import COLOURS, DASHES, curves, exact
+from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
 from arena.report.distance_charts import distance_curves, success_curves
 from arena.report.distances import Distances
+from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, Side, flat, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
+from arena.report.sheets import (
+    Cell,
+    Sheet,
+    clean_sheet,
+    distance_cell,
+    ended_sheet,
+    left_sheet,
+    matrix_cell,
+    rate_cell,
+    won_sheet,
+)
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
-from arena.report.terminal import warning
 from arena.rules.outcome import REASONS
 
 
@@ -43,18 +56,30 @@ class Section:
     """What the page shows of a group.
 
     Attributes:
+        notes: whose rule and headline are kept; found: what was found, in sentences.
+        matrix: what is left at the budget, a row an attacker; worth: of each defender, what it costs.
+        left, won, ended: tables with a row a match; clean: one with a row a defender, None without any.
         near: charts of distance and of success within radii, against queries.
         flagging: the places of defenders that flagged something.
+        drawn: what the lines of `charts` are.
         games: pictures by match; missing: why some have no originals.
     """
 
     group: Group
     heading: str
     rules: str
-    reasons: list[str]
+    notes: list[str]
+    found: list[str]
+    matrix: list[tuple[Side, list[Cell]]]
+    worth: list[tuple[str, list[str]]]
+    left: Sheet
+    won: Sheet
+    ended: Sheet
+    clean: tuple[list[Side], Sheet] | None
     charts: list[Chart]
     near: list[Chart]
     flagging: list[int]
+    drawn: str
     games: list[tuple[Side, Side, Row, list[Picture]]]
     missing: list[str]
 
@@ -94,10 +119,15 @@ def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) 
             log=log.name,
             facts=_facts(run, rows),
             unfinished=words.unfinished(run, progress(run, rows)),
-            warnings=[warning(row) for row in rows if row.broken],
+            alone=len(sections) == 1,
+            warnings=[text for row in rows for text in notices(row)],
             sections=sections,
             verdicts=VERDICTS,
-            glossary=words.VERDICTS,
+            glossary={
+                **words.VERDICTS,
+                "again": words.AGAIN,
+                "ended early and lost its vote": words.LOST_EARLY,
+            },
             dashes=DASHES,
             estimation=ESTIMATION,
         )
@@ -114,20 +144,14 @@ def _environment() -> Environment:
     )
     environment.filters |= {
         "percent": words.percent,
-        "span": words.span,
-        "between": words.between,
         "number": words.number,
-        "queries": words.queries,
-        "ms": words.milliseconds,
-        "mb": words.megabytes,
-        "clean": words.accuracy,
+        "rate": rate_cell,
+        "distance": distance_cell,
         "flat": lambda value: list(flat(value)),
-        "seconds": words.duration,
     }
     environment.globals |= {
         "NORMS": words.NORMS,
-        "NOTHING": words.NOTHING,
-        "cost": words.cost,
+        "NOTHING": NOTHING,
         "COLOURS": COLOURS,
         "INFINITY": math.inf,
     }
@@ -149,13 +173,53 @@ def _section(
         group=group,
         heading=heading if len(groups) > 1 or group.title else f"Results on {heading}",
         rules=words.rules(group.threat, group.budgets),
-        reasons=[reason for reason in REASONS if reason in ended],
+        notes=[words.FIRST] * (group.threat.objective == "first") + headline_of(group),
+        found=findings(group),
+        matrix=_matrix(group),
+        worth=_worth(group),
+        left=left_sheet(group),
+        won=won_sheet(group),
+        ended=ended_sheet(group, [reason for reason in REASONS if reason in ended]),
+        clean=_clean(group),
         charts=_charts(group, place),
         near=_near(group, place),
         flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
+        drawn=_lines_in_words(group),
         games=games,
         missing=list(dict.fromkeys(source for source in sources.values() if isinstance(source, str))),
     )
+
+
+def _matrix(group: Group) -> list[tuple[Side, list[Cell]]]:
+    return [
+        (
+            attacker,
+            [
+                matrix_cell(group, group.cell(a, d), d, f"{attacker.label} against {defender.label}")
+                for d, defender in enumerate(group.defenders)
+            ],
+        )
+        for a, attacker in enumerate(group.attackers)
+    ]
+
+
+def _worth(group: Group) -> list[tuple[str, list[str]]]:
+    """What stands below the matrix: clean accuracy and cost of each defender."""
+    utilities = [group.utility(d) for d in range(len(group.defenders))]
+    lines = [
+        ("clean accuracy", [NOTHING if u is None else words.percent(u.accuracy) for u in utilities]),
+        ("cost at a batch", [NOTHING if u is None else _cost(u) for u in utilities]),
+    ]
+    return [line for line in lines if set(line[1]) != {NOTHING}]
+
+
+def _cost(utility: Utility) -> str:
+    return words.cost(utility.cost_batch, utility.cost_batch_low, utility.cost_batch_high)
+
+
+def _clean(group: Group) -> tuple[list[Side], Sheet] | None:
+    known = [(side, u) for d, side in enumerate(group.defenders) if (u := group.utility(d)) is not None]
+    return ([side for side, _ in known], clean_sheet([u for _, u in known])) if known else None
 
 
 def _charts(group: Group, place: int) -> list[Chart]:
@@ -163,11 +227,26 @@ def _charts(group: Group, place: int) -> list[Chart]:
     charts = []
     for d, side in enumerate(group.defenders):
         cells = [(a, group.cell(a, d)) for a in range(len(group.attackers))]
-        lines = [(a, row) for a, row in cells if row is not None and row.drawn]
+        lines = [(a, row) for a, row in cells if row is not None and row.drawn and not row.hollow]
         if lines:
             svg = Markup(curves(lines, f"g{place}d{d}"))
-            charts.append(Chart(side.label, svg, _accuracy_in_words(group, side, lines)))
+            title = f"{side.label}, {_drawn(lines[0][1])}"
+            charts.append(Chart(title, svg, _accuracy_in_words(group, side, lines)))
     return charts
+
+
+def _lines_in_words(group: Group) -> str:
+    parts = ["after every query"] if any(exact(row) for row in group.rows) else []
+    if not all(exact(row) for row in group.rows):
+        parts.append("○: at the reported counts, joined")
+    if any(row.two_ends for row in group.rows):
+        parts.append("dotted: by answered")
+    return "; ".join(parts)
+
+
+def _drawn(row: Row) -> str:
+    """What a chart draws."""
+    return "by answered and by vote" if row.both_ends else f"by {row.verdict}"
 
 
 def _near(group: Group, place: int) -> list[Chart]:
@@ -216,12 +295,11 @@ def _in_words(
 def _accuracy_in_words(group: Group, defender: Side, lines: Sequence[tuple[int, Row]]) -> str:
     left = "; ".join(
         f"{group.attackers[a].label}: "
-        + ", ".join(
-            f"{words.percent(rates['answered'].value)} % at {at}" for at, rates in row.left.items() if at
-        )
+        + ", ".join(f"{words.left(row, at)} % at {at}" for at in row.left if at)
         for a, row in lines
     )
-    return f"Accuracy that {defender.label} has left (verdict answered), by queries. {left}."
+    by = "from answered to vote" if lines[0][1].both_ends else f"by {lines[0][1].verdict}"
+    return f"Accuracy that {defender.label} has left, {by}, by queries. {left}."
 
 
 def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -236,10 +314,10 @@ def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:
         ("time at play", words.duration(sum(row.seconds for row in rows))),
         ("games", f"{sum(row.drawn for row in rows):,} drawn, {sum(row.played for row in rows):,} played"),
         ("queries", f"{sum(row.queries for row in rows):,}"),
-        ("size", info.resolved.get("size") or words.NOTHING),
+        ("size", info.resolved.get("size") or NOTHING),
         ("seed", info.seed),
         ("device", info.device),
-        ("batch", words.NOTHING if info.batch is None else info.batch),
+        ("batch", NOTHING if info.batch is None else info.batch),
         ("log level", info.level),
         ("fingerprint", info.fingerprint),
         *info.versions.items(),

@@ -8,11 +8,12 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from arena.report.columns import NOTHING
 from arena.report.distances import Distances
 from arena.report.groups import Group
 from arena.report.rates import Rate
 from arena.report.summary import VERDICTS, Row
-from arena.report.words import NORMS, NOTHING, between, number, percent, span
+from arena.report.words import NORMS, between, number, percent, span
 from arena.rules.outcome import Verdict
 
 WIDEST_NAME = 24
@@ -26,8 +27,7 @@ def distance_table(group: Group, most: int, intervals: int) -> Table:
 
     Args:
         most: how many query counts are shown, the last ones.
-        intervals: at how many of these, the last ones, intervals are shown; at a radius, of the headline
-            verdict.
+        intervals: at how many of these, the last ones, intervals are shown, of the headline verdict.
     """
     norm = NORMS[group.threat.norm]
     places = [(a, d) for a in range(len(group.attackers)) for d in range(len(group.defenders))]
@@ -57,12 +57,9 @@ def distance_table(group: Group, most: int, intervals: int) -> Table:
 
 
 def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Row) -> list[list[str]]:
-    """The medians of a match, then the shares won within each radius."""
+    """The medians of a match, then the shares won within each radius, by its headline."""
     near = set(counts[len(counts) - intervals :])
-    medians = [
-        f"{number(m.value)}{f' {between(m)}' * (at in near)}" if (m := own.median.get(at)) else ""
-        for at in counts
-    ]
+    medians = [_median(own, at, at in near) if at in own.median else "" for at in counts]
     lines = [[f"median {norm}", *medians]]
     for radius, by_count in own.within.items():
         shares = [_shares(by_count[at], row, at in near) if at in by_count else "" for at in counts]
@@ -70,11 +67,20 @@ def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Ro
     return lines
 
 
+def _median(own: Distances, at: int, interval: bool) -> str:
+    """The median by the headline; in brackets by `answered` if that is another."""
+    median = own.median[at]
+    told, lucky = number(median.value), number(own.answered[at].value)
+    beside = "" if lucky == told else f" ({lucky})"
+    return f"{told}{beside} {between(median)}" if interval else f"{told}{beside}"
+
+
 def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
-    """The shares by the three verdicts; one share if they agree."""
-    shares = dict.fromkeys(percent(rates[verdict].value) for verdict in VERDICTS)
-    text = next(iter(shares)) if len(shares) == 1 else "/".join(percent(rates[v].value) for v in VERDICTS)
-    return f"{text} {span(rates[row.match.info.verdict])}" if interval else text
+    """The share by the headline; in brackets those by the other verdicts unless all agree."""
+    own, *others = sorted(VERDICTS, key=lambda verdict: verdict != row.verdict)
+    told, beside = percent(rates[own].value), [percent(rates[verdict].value) for verdict in others]
+    text = told if set(beside) == {told} else f"{told} ({'/'.join(beside)})"
+    return f"{text} {span(rates[own])}" if interval else text
 
 
 def detection_table(group: Group) -> Table | None:

@@ -15,13 +15,13 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import Log, LogError, questions, schema
 from arena.log.answers import Curve, LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.report.detection import Detection
-from arena.report.distances import Distances, distances
+from arena.report.distances import Distances, distance_by, distances
 from arena.report.rates import Rate, mean, median, rate, standing
-from arena.rules.outcome import Bools, Floats, Reason, Verdict
+from arena.rules.outcome import BROKEN, FAILED, HANDED_IN, Bools, Floats, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-BROKEN: tuple[Reason, ...] = ("error", "stalled")
-"""Reasons that mean that an attacker's code did not play a game to its end."""
+MANY = 0.1
+"""From this share of failed games on, a match is no evidence of strength (docs/design.md, D14)."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,18 @@ class Row:
         clean: share of the games drawn whose clean image the hardened classifier gets right.
         left: the accuracy left, over the games drawn, by query count and verdict; from 0 on if the log
             records it (by `vote`, the share of right fresh answers to the clean images); the budget last.
+        left_again: the accuracy left by `again`, by query count, where a defender remembers and it was asked.
         success: share of the games played that the attacker wins, by verdict on the final image.
+        success_again: the same by `again`; None where nobody was asked again.
         accepted: share won by hits that the attacker's own rule accepted; None if it has no such rule.
         queries_mean, queries_median: charged per game played; NaN without any.
         hit_mean, hit_median: turn of the first hit, over the games with one; NaN without any.
         distance_median: of the final image in the threat's norm over the games played; infinite if it is
-            no hit.
+            no hit, or loses by the headline verdict.
         queries, refused, insider: queries charged, refused, and insider evaluations, in all.
         reasons: how many games ended for each reason.
+        lost_early: how many games the attacker ended with queries left although the final image loses its
+            vote (at most half of the fresh answers are wrong); 0 where answers are facts.
         trouble: the first error that was noted, "" without any.
         curve: hits against queries.
         distances: by query count; None under another objective than `minimum`.
@@ -59,7 +63,9 @@ class Row:
     played: int
     clean: Rate
     left: Mapping[int, Mapping[Verdict, Rate]]
+    left_again: Mapping[int, Rate]
     success: Mapping[Verdict, Rate]
+    success_again: Rate | None
     accepted: Rate | None
     queries_mean: float
     queries_median: float
@@ -70,6 +76,7 @@ class Row:
     refused: int
     insider: int
     reasons: Mapping[str, int]
+    lost_early: int
     trouble: str
     curve: Curve
     distances: Distances | None = None
@@ -81,9 +88,53 @@ class Row:
         return self.match.info.threat.budget
 
     @property
+    def verdict(self) -> Verdict:
+        """The headline verdict."""
+        return self.match.info.verdict
+
+    @property
+    def facts(self) -> bool:
+        """Whether the same image always got the same answer."""
+        return self.match.info.answers_are_facts
+
+    @property
+    def named(self) -> bool:
+        """Whether the scenario names another headline than docs/design.md, D3, as a paper's may be."""
+        return self.verdict != ("answered" if self.facts else "vote")
+
+    @property
+    def two_ends(self) -> bool:
+        """Whether `answered` and `vote` are the two ends of what is left, with no rank between matches: under
+        objective `first` attackers stop at an answer that may be luck, and are judged by it."""
+        return not self.facts and self.match.info.threat.objective == "first"
+
+    @property
+    def both_ends(self) -> bool:
+        """Whether both ends are shown: two ends, and no paper's headline."""
+        return self.two_ends and not self.named
+
+    @property
     def headline(self) -> Rate:
         """The accuracy left at the budget, by the match's headline verdict."""
-        return self.left[self.budget][self.match.info.verdict]
+        return self.left[self.budget][self.verdict]
+
+    @property
+    def asked_again(self) -> bool:
+        """Whether `again` was asked, and says something else than `vote`."""
+        return any(rate.value != self.left[at]["vote"].value for at, rate in self.left_again.items())
+
+    @property
+    def lines(self) -> list[tuple[str, Mapping[int, Rate]]]:
+        """What is left by each verdict, by query count, the headline first; one line where all agree, and one
+        of `again` where that says something else than `vote`."""
+        order = sorted(VERDICTS, key=lambda verdict: verdict != self.verdict)
+        if all(len({by[verdict].value for verdict in VERDICTS}) == 1 for by in self.left.values()):
+            lines: list[tuple[str, Mapping[int, Rate]]] = [
+                ("all", {at: by[self.verdict] for at, by in self.left.items()})
+            ]
+        else:
+            lines = [(verdict, {at: by[verdict] for at, by in self.left.items()}) for verdict in order]
+        return lines + [("again", self.left_again)] * self.asked_again
 
     @property
     def no_start(self) -> float:
@@ -94,6 +145,26 @@ class Row:
     def broken(self) -> dict[str, int]:
         """The games that ended with `error` or `stalled`, by reason."""
         return {reason: self.reasons[reason] for reason in BROKEN if reason in self.reasons}
+
+    @property
+    def failed(self) -> int:
+        """How many games ended with `error`, `stalled` or `no-start`."""
+        return sum(self.reasons.get(reason, 0) for reason in FAILED)
+
+    @property
+    def hollow(self) -> bool:
+        """Whether games were played, and every one of them failed: what is left then says nothing."""
+        return 0 < self.played == self.failed
+
+    @property
+    def weak(self) -> bool:
+        """Whether so many games failed (`MANY`) that what is left is no evidence of strength."""
+        return self.failed >= max(1.0, MANY * self.played)
+
+    @property
+    def banned(self) -> int:
+        """How many games ended because the defender had banned all accounts."""
+        return self.reasons.get("banned", 0)
 
 
 @dataclass(frozen=True)
@@ -144,12 +215,15 @@ def summarise(
     trouble: str = "",
 ) -> Row:
     """A match in numbers; `shards` are its finished ones, the begun ones and the seconds."""
-    threat = match.info.threat
+    threat, verdict = match.info.threat, match.info.verdict
     played = np.array([reason != "clean" for reason in outcomes.reason], np.bool_)
     image, hits = outcomes.image, outcomes.hit_at[outcomes.hit_at > 0]
-    distance = getattr(outcomes, threat.norm)[played]
+    distance = distance_by(verdict, getattr(outcomes, threat.norm), getattr(outcomes, verdict))[played]
     queries = outcomes.queries[played]
     accepted = outcomes.accepted_at[played] > 0
+    again = played & ~np.isnan(outcomes.again)
+    early = played & (outcomes.queries < threat.budget) & (outcomes.vote <= 0.5)
+    early &= np.array([reason in HANDED_IN for reason in outcomes.reason], np.bool_)
     return Row(
         match=match,
         shards=shards[0],
@@ -159,7 +233,9 @@ def summarise(
         played=int(played.sum()),
         clean=rate(played, image),
         left=_left(match, outcomes, marks, played),
+        left_again=_left_again(match, outcomes, marks, played),
         success={v: rate(getattr(outcomes, v)[played], image[played]) for v in VERDICTS},
+        success_again=rate(_or_vote(outcomes)[played], image[played]) if again.any() else None,
         accepted=rate(accepted, image[played]) if accepted.any() else None,
         queries_mean=mean(queries),
         queries_median=median(queries),
@@ -170,6 +246,7 @@ def summarise(
         refused=int(outcomes.refused.sum()),
         insider=int(outcomes.insider_queries.sum()),
         reasons=dict(Counter(outcomes.reason).most_common()),
+        lost_early=0 if match.info.answers_are_facts else int(early.sum()),
         trouble=trouble,
         curve=curve,
         distances=distances(match, outcomes, marks, played),
@@ -200,6 +277,27 @@ def _left(
             row = standing(outcomes.game, marks, at)
             left[at] = {v: kept(np.where(row < 0, 0, getattr(marks, v)[row])) for v in VERDICTS}
     return left | {budget: {v: kept(getattr(outcomes, v)) for v in VERDICTS}}
+
+
+def _left_again(
+    match: LoggedMatch, outcomes: LoggedGames, marks: LoggedMarks, played: Bools
+) -> dict[int, Rate]:
+    """As `_left`, by `again`; empty where nobody was asked again. A game that was not asked again at a count
+    stands there by its vote."""
+    if np.isnan(outcomes.again).all():
+        return {}
+    budget, known = match.info.threat.budget, {}
+    for at in sorted(set(marks.at.tolist())):
+        if 0 < at < budget:
+            row = standing(outcomes.game, marks, at)
+            known[at] = np.where(row < 0, 0, _or_vote(marks)[row])
+    known[budget] = _or_vote(outcomes)
+    return {at: rate(np.where(played, 1 - lost, 0.0), outcomes.image) for at, lost in known.items()}
+
+
+def _or_vote(told: LoggedGames | LoggedMarks) -> Floats:
+    """[n] `again`, and the vote where it was not asked."""
+    return np.where(np.isnan(told.again), told.vote, told.again)
 
 
 def _shards(log: Log, match_id: int) -> tuple[int, int, float]:

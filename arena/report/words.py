@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import timedelta
 
 from arena.evaluation.clean_utility import Utility, cost_in_words
 from arena.log.answers import LoggedRun
+from arena.report.columns import NOTHING
 from arena.report.rates import Median, Rate
-from arena.report.summary import Progress
+from arena.report.summary import Progress, Row
 from arena.rules.threat import Threat
 
-NOTHING = "–"
+TO = "–"
+"""Between the ends of a range."""
 NORMS = {"l2": "ℓ2", "linf": "ℓ∞"}
 VERDICTS = {
     "answered": "A hit was answered during play: an image inside the ball with a label that wins, neither "
     "refused nor declined.",
-    "vote": "The share of fresh answers of the defended classifier to the final image that win (one answer "
-    "for a defender without randomness).",
+    "vote": "The share of fresh answers of the defended classifier to the final image that win, each to a "
+    "new client whom the defender does not remember (one answer where the same image always gets the same).",
     "base": "The classifier after hardening, without the rest of the defender, is wrong on the final image.",
 }
+AGAIN = (
+    "One more answer to the account that asked last, by the defender's memory as it was then; for defenders "
+    "that remember."
+)
+LOST_EARLY = (
+    "Games that the attacker ended with queries left although at most half of the fresh answers to the image "
+    "it handed in are wrong."
+)
+FIRST = "Objective first, the rule of most papers: a game ends at its first hit."
 
 
 def percent(value: float, digits: int = 1) -> str:
@@ -37,6 +49,29 @@ def span(rate: Rate, digits: int = 0) -> str:
 def between(median: Median) -> str:
     """The interval of a median distance."""
     return "" if math.isnan(median.value) else f"[{number(median.low)}, {number(median.high)}]"
+
+
+def left(row: Row, at: int) -> str:
+    """The accuracy left at a query count by the headline, in percent; both ends, `answered` and `vote`, where
+    no more is known. "" where it was not reported."""
+    if at not in row.left:
+        return ""
+    by = row.left[at]
+    if row.hollow and at:
+        return "failed"
+    if row.both_ends and at:
+        return ends(by["answered"].value, by["vote"].value)
+    return percent(by[row.verdict].value)
+
+
+def ends(low: float, high: float) -> str:
+    """Two shares in percent, or one where they are printed alike."""
+    return percent(low) if percent(low) == percent(high) else f"{percent(low)}{TO}{percent(high)}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """Words as a sentence lists them."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def queries(value: float) -> str:

@@ -15,6 +15,7 @@ from arena.log import Log, open_log
 from arena.records.pieces import Pieces
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
+from arena.report.html import render
 from arena.rules.threat import Threat
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
@@ -85,6 +86,7 @@ class Game:
     insider: int = 0
     error: str = ""
     answer: int = 8
+    again: float = np.nan
 
 
 class Hand:
@@ -129,7 +131,7 @@ class Hand:
             shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
-                votes = _votes([game.votes[i] for game in games])
+                votes = _votes([game.votes[i] for game in games], column("again") if at else None)
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
                 shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, *votes, base, far, far))
@@ -152,7 +154,7 @@ class Hand:
                     **dict(
                         zip(
                             ("wrong", "asked", "again"),
-                            _votes([game.votes[2] for game in games]),
+                            _votes([game.votes[2] for game in games], column("again")),
                             strict=True,
                         )
                     ),
@@ -167,10 +169,10 @@ class Hand:
             shard.close()
 
 
-def _votes(shares: Sequence[float]) -> tuple[Any, Any, Any]:
-    """The wrong ones of 100 fresh answers in halves, their numbers, and who asked again: nobody."""
+def _votes(shares: Sequence[float], again: Any = None) -> tuple[Any, Any, Any]:
+    """The wrong ones of 100 fresh answers in halves, their numbers, and the answers to who asked again."""
     wrong = np.array([[round(50 * share), round(100 * share) - round(50 * share)] for share in shares])
-    return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan)
+    return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan) if again is None else again
 
 
 def _hits(games: Sequence[Game]) -> QueryRows:
@@ -212,9 +214,9 @@ def threat() -> Threat:
 
 @pytest.fixture
 def asked() -> Callable[..., QueryRows]:
-    """Queries of one game, with a purpose, some of them flagged."""
+    """Queries of one game, with a purpose, some of them flagged, or answered wrongly outside the ball."""
 
-    def asked(purpose: str, queries: int, flagged: int, first: int = 1) -> QueryRows:
+    def asked(purpose: str, queries: int, flagged: int, first: int = 1, outside: int = 0) -> QueryRows:
         none = np.zeros(queries, np.bool_)
         return QueryRows(
             purpose=purpose,
@@ -228,11 +230,31 @@ def asked() -> Callable[..., QueryRows]:
             l2=np.ones(queries),
             linf=np.ones(queries),
             hit=none,
-            outside=none,
+            outside=np.arange(queries) < outside,
             better=none,
         )
 
     return asked
+
+
+@pytest.fixture(scope="session")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page of four attackers with long names against five defenders, one of them random, under objective
+    `first`."""
+    with open_log(tmp_path_factory.mktemp("crowded") / "crowded.db") as log:
+        hand = Hand(log)
+        run = hand.run(title="A title that is long enough to be broken on a phone")
+        for number in range(20):
+            a, d = divmod(number, 5)
+            won = [Game(i, "hit", 3, hit_at=3, votes=(0, 0.4, 0.4), base=True, l2=1) for i in range(a + d)]
+            lucky = {"verdict": "vote", "answers_are_facts": False} if d == 1 else {}
+            name = {"attacker": f"an-attacker-with-a-long-name-{a}", "defender": f"defender-{d}"}
+            titles = {f"{side}_title": title for side, title in name.items()}
+            match = hand.match(
+                run, *won, *(Game(10 + i) for i in range(5)), number=number, **name, **titles, **lucky
+            )
+            log.record_utility(match, hand.utility(ece=0.01 * (d + 1)))
+        return render(log, run)
 
 
 @pytest.fixture

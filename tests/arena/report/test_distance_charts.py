@@ -24,7 +24,8 @@ def of(*medians: Median) -> Distances:
         at: {"answered": Rate(share, share, share), "vote": NEVER, "base": NEVER}
         for at, share in zip(COUNTS, (0.0, 0.5, 1.0), strict=True)
     }
-    return Distances(dict(zip(COUNTS, medians, strict=True)), {1.0: rates})
+    by_count = dict(zip(COUNTS, medians, strict=True))
+    return Distances(by_count, {1.0: rates}, by_count)
 
 
 def points(svg: str, colour: int) -> np.ndarray:
@@ -55,7 +56,7 @@ def test_success_lies_between_none_and_all() -> None:
 def test_it_is_xml_that_takes_its_colours_from_the_page(one: bool) -> None:
     own = of(*MEDIANS)
     if one:
-        own = Distances({10: MEDIANS[0]}, {1.0: {10: own.within[1.0][10]}})
+        own = Distances({10: MEDIANS[0]}, {1.0: {10: own.within[1.0][10]}}, {10: MEDIANS[0]})
     for svg in (
         distance_curves([(0, own), (3, own)], "l2", "g1"),
         success_curves([(0, own, "vote"), (3, own, "base")], 1.0, "g1"),

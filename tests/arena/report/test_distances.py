@@ -117,7 +117,11 @@ def test_verdicts_that_agree_are_one_line(told):
 def test_matches_of_several_budgets_are_joined(told):
     whole = told()
     parts = [
-        Distances({at: whole.median[at]}, {r: {at: counts[at]} for r, counts in whole.within.items()})
+        Distances(
+            {at: whole.median[at]},
+            {r: {at: counts[at]} for r, counts in whole.within.items()},
+            {at: whole.answered[at]},
+        )
         for at in (20, 10)
     ]
     assert joined(parts) == whole

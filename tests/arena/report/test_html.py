@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from arena.report.html import render, write_report
 from arena.report.summary import read_rows
 from arena.report.words import between, percent, span
 from arena.report.words import number as written
+from arena.statistics import wilson
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 SVG_ALONE = {"path", "use", "line", "rect", "circle"}
@@ -96,19 +98,28 @@ def test_it_can_be_read_without_seeing_it(played):
     assert all(values.get("alt") for values in page.of("img"))
     images = [values for values in page.of("div") if values.get("role") == "img"]
     assert len(images) == 2, "a chart for each defender"
-    assert all(re.search(r"square: [\d.]+ % at 5, [\d.]+ % at 10", v["aria-label"]) for v in images)
+    said = [values["aria-label"] for values in images]
+    assert re.search(
+        r"none has left, by answered, by queries. square: [\d.]+ % at 5, [\d.]+ % at 10", said[0]
+    )
+    assert re.search(
+        r"snd has left, from answered to vote, by queries. square: [\d.]+–[\d.]+ % at 5", said[1]
+    )
     assert ("html", {"lang": "en"}) in page.tags
 
 
 def test_the_matrix_holds_the_accuracy_left(played):
     _, page = page_of(played)
     cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
-    assert [values["class"] for values in cells] == ["cell worst"] * 2, (
-        "one attacker is everybody's worst case"
+    assert [values["class"] for values in cells] == ["cell worst", "cell ends"], "no rank between two ends"
+    none, snd = read_rows(played, 1)
+    assert (
+        f"against none: {percent(none.headline.value)} % {span(none.headline, 1)} left" in cells[0]["title"]
     )
-    for row, values in zip(read_rows(played, 1), cells, strict=True):
-        assert f"against {row.match.info.defender}: {percent(row.headline.value)} %" in values["title"]
-        assert values["style"] == f"--v:{row.headline.value:.3f}"
+    assert cells[0]["style"] == f"--v:{none.headline.value:.3f}"
+    low, high = (percent(snd.left[30][verdict].value) for verdict in ("answered", "vote"))
+    assert f"against snd: {low} % by answered to {high} % by vote" in cells[1]["title"]
+    assert "style" not in cells[1]
 
 
 def test_every_number_of_a_hand_written_match(hand, game):
@@ -121,8 +132,8 @@ def test_every_number_of_a_hand_written_match(hand, game):
     _, page = page_of(hand.log, run)
     said = " ".join(data for _, data in page.texts)
     for words in (
-        "none answered 75.0 [30.1, 95.4] 50.0 [15.0, 85.0] 50.0 [15.0, 85.0]",
-        "none 3 33.3 [6.1, 79.2] 20.0 [2.5, 71.2] 33.3 [6.1, 79.2] 33.3 [6.1, 79.2] 3 3 10 7.7 ∞",
+        "none answered 75.0 [30, 95] 50.0 [15, 85] 50.0 [15, 85]",
+        "none 3 33.3 [6, 79] 33.3 20.0 33.3 3 3 10 7.7 ∞",
         "none 1 4 1 2 1 23 7 5 0:00:00",
         "temperature 1.25",
     ):
@@ -137,9 +148,9 @@ def test_what_a_defended_classifier_is_worth_stands_beside_its_matches(hand, gam
     _, page = page_of(hand.log, run)
     said = " ".join(data for _, data in page.texts)
     for words in (
-        "none 90.0 [88.0, 91.7] 1.23 0.25 97.5 1.25 12.5 answered 100.0",
-        "unknown – answered 100.0",
-        "none 1,000 90.0 [88.0, 91.7] 1.1 2.2 3.33 97.50 1.23 2.34 0.25 "
+        "square none 90.0 12.5 100.0 [34, 100]",
+        "unknown – – 100.0 [21, 100]",
+        "none 1,000 90.0 [88, 92] 1.1 2.2 3.33 97.50 1.23 2.34 0.25 "
         "1.25 [1.10, 1.40] 4.2 64 12.5 [11.1, 13.3] 0.31 5.5",
     ):
         assert words in said, words
@@ -213,7 +224,7 @@ def test_games_that_broke_are_told_with_their_error(hand, game):
     run = hand.run()
     hand.match(run, game(0, "error", 2, error="KeyError: 3 (mine.py:7)"), game(1))
     text, page = page_of(hand.log, run)
-    assert "square against none: of 2 games 1 with error ended: KeyError: 3 (mine.py:7)" in text
+    assert "square against none: of 2 games 1 ended with error; the first: KeyError: 3 (mine.py:7)" in text
     assert ("trouble", "1") in page.texts
 
 
@@ -244,24 +255,30 @@ def test_distances_head_the_page_under_objective_minimum(near):
     cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
     assert [values["class"] for values in cells] == ["cell worst"] * 2
     for row, values in zip(rows, cells, strict=True):
-        said = f"against {row.match.info.defender}: {written(row.distance_median)} after 60 queries"
+        said = f"against {row.match.info.defender}: {written(row.distance_median)} "
         assert said in values["title"]
     assert text.index("Median distance at the budget") < text.index("<summary>Accuracy left</summary>")
     said = " ".join(data for _, data in page.texts)
     none, snd = (row.distances for row in rows)
     for own in (none, snd):
-        medians = " ".join(f"{written(m.value)} {between(m)}" for m in own.median.values())
-        assert f"median ℓ2 {medians}" in said
+        lucky = [written(own.answered[at].value) for at in own.counts]
+        medians = [f"{written(m.value)} {between(m)}" for m in own.median.values()]
+        beside = [f" answered {m}" * (m != t.split()[0]) for m, t in zip(lucky, medians, strict=True)]
+        line = " ".join(map("".join, zip(medians, beside, strict=True)))
+        assert f"median ℓ2, by {own.verdict} {line}" in said
     for (radius, verdict), name in {(1.5, "answered"): "by all", (4.0, "answered"): "by all"}.items():
         shares = [rates[verdict] for rates in none.within[radius].values()]
-        line = " ".join(f"{percent(r.value)} {span(r, 1)}" for r in shares)
+        line = " ".join(f"{percent(r.value)} {span(r)}" for r in shares)
         assert f"≤\xa0{written(radius)}, {name} {line}" in said
 
 
 def test_distances_and_success_are_drawn_and_told(near):
     _, page, rows = near
     told = [v["aria-label"] for v in page.of("div") if v.get("role") == "img"]
-    assert len(told) == 2 * 3 + 2, "medians, two radii, and the accuracy left, for each defender"
+    drawn = sum(any(m.value < math.inf for m in row.distances.median.values()) for row in rows)
+    assert len(told) == drawn + 2 * 2 + 2, (
+        "finite medians, two radii, and the accuracy left, of each defender"
+    )
     first = rows[0].distances.median
     medians = ", ".join(f"{written(m.value)} at {at}" for at, m in first.items())
     assert f"Median distance that none leaves, by queries. hop-skip-jump: {medians}." in told
@@ -340,3 +357,72 @@ def test_the_command_says_what_is_wrong_in_a_sentence(play, tmp_path, run, said)
 def test_a_log_without_a_run(tmp_path):
     with open_log(tmp_path / "empty.db") as log, pytest.raises(LogError, match=r"empty\.db holds no run"):
         render(log)
+
+
+LUCKY = {"verdict": "vote", "answers_are_facts": False}
+
+
+def test_what_was_found_stands_on_top(hand, game):
+    run = hand.run()
+    hand.match(run, game(0), game(1))
+    text, page = page_of(hand.log, run)
+    said = "Accuracy left after 10 queries against square: none 100.0 % [34, 100]."
+    assert ("found", said) in page.texts
+    assert text.index(said) < text.index("<section")
+    assert "Objective first, the rule of most papers: a game ends at its first hit." in text
+    hand.match(run, game(0), game(1), number=1, block="second")
+    text, page = page_of(hand.log, run)
+    assert text.index(said) < text.index("<section") and page.texts.count(("found", said)) == 2
+
+
+def test_the_vote_heads_a_cell_with_answered_small_beside_it(hand, game, threat):
+    run = hand.run()
+    rules = threat.model_copy(update={"objective": "submit"})
+    won = game(0, "submitted", 3, hit_at=3, votes=(0, 0.2, 0.2), l2=1.0)
+    hand.match(run, won, game(1), threat=rules, **LUCKY)
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    low, high = (percent(end) for end in wilson(0.8 + 1, 2))
+    assert f"square 90.0 [{low}, {high}] answered 50.0" in said
+    assert "1 of 2" in said and "ended early and lost its vote" in said
+    (cell,) = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert (cell["class"], cell["style"]) == ("cell worst", "--v:0.900")
+    assert f"90.0 % [{low}, {high}] left by vote" in cell["title"]
+
+
+def test_a_papers_headline_is_kept_and_said(hand, game):
+    run = hand.run()
+    won = game(0, "hit", 3, hit_at=3, votes=(0, 0.2, 0.2), l2=1.0)
+    hand.match(run, won, game(1), answers_are_facts=False, verdict="answered")
+    text, page = page_of(hand.log, run)
+    assert "This page keeps the paper&#39;s headline: what is left by answered." in text
+    (cell,) = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert cell["class"] == "cell", "objective first makes no rank of it"
+    assert "50.0 % [9.5, 90.5] left by answered" in cell["title"]
+
+
+def test_cells_of_failed_attackers_look_weak(hand, game):
+    run = hand.run()
+    for number, failed in enumerate((3, 1)):
+        games = [game(i, "error", 1, error="no") for i in range(failed)] + [game(3)] * (3 - failed)
+        name = f"defender-{number}"
+        hand.match(run, *games, number=number, defender=name, defender_title=name)
+    text, page = page_of(hand.log, run)
+    cells = [values for values in page.of("td") if "cell" in values.get("class", "")]
+    assert [values["class"] for values in cells] == ["cell weak", "cell weak worst"]
+    assert not any("style" in values for values in cells)
+    assert ("b", "failed") in page.texts and ("td", "failed") in page.texts
+    assert len([v for v in page.of("div") if v.get("role") == "img"]) == 1, "no curve of what failed"
+    assert ("b", "≤ 100.0") in page.texts
+    assert "1 of 3 games failed" in cells[1]["title"]
+    assert "Hatched: attackers failed" in text
+
+
+def test_again_has_a_line_of_its_own_where_it_differs(hand, game):
+    run = hand.run()
+    won = {"reason": "hit", "queries": 3, "hit_at": 3, "votes": (0, 1, 1), "l2": 1.0}
+    hand.match(run, game(0, again=0, **won), game(1, again=0), **LUCKY)
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    assert "again 100.0 [34, 100] 100.0 [34, 100]" in said, "of those who ask again none is fooled"
+    assert "vote 100.0 [34, 100] 50.0 [9, 91] 50.0 [9, 91]" in said
