@@ -49,6 +49,9 @@ class Games:
             nor does it remember. Where they are not, one wrong answer may be luck, and an image needs more
             than that to be stood by (`claim`).
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
+        row_cost: how many queries a row costs behind wrappers that repeat rows, 1 without: the budget at this
+            seat counts rows.
+        kept: what the procedures of the attacker at this seat keep for one another, by name.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.
         resources: the attacker's own images and starting points.
     """
@@ -72,7 +75,8 @@ class Games:
         self.x0, self.label, self.target, self.threat, self.classes = x0, label, target, threat, classes
         self.key = torch.arange(len(x0), device=x0.device) if key is None else key
         self.seed, self.max_rows, self.defense = seed, max_rows, defense
-        self.answers_are_facts = answers_are_facts
+        self.answers_are_facts, self.row_cost = answers_are_facts, 1
+        self.kept: dict[str, Any] = {}
         self.resources = resources or Resources()
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
@@ -296,7 +300,7 @@ class Games:
     def _seat(self, i: Tensor | slice, threat: Threat, state: Answers) -> Games:
         self._seats += 1
         held = self.resources
-        return Games(
+        seat = Games(
             self.x0[i],
             self.label[i],
             threat,
@@ -310,6 +314,8 @@ class Games:
             defense=self.defense,
             resources=held if held.starts is None else replace(held, starts=held.starts[i]),
         )
+        seat.row_cost = self.row_cost
+        return seat
 
 
 def join(parts: Sequence[Answers]) -> Answers:
