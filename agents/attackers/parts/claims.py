@@ -2,10 +2,10 @@
 
 Where answers are facts, a hit is a hit. Where they are not, a wrong answer may be luck, and the nearest or
 first is the luckiest: there a point is asked for again before it is believed. The answer that made it a
-candidate does not count. It passes if all of m fresh repeats are wrong, m fixed beforehand with theta^m <= 1 - c:
-that shows, at confidence c (exact, one-sided), that at least a share theta of its answers is wrong; the first
-repeat that is not wrong ends the test. Repeats may cost a fixed share of the queries so far, so that the
-beginning of a run does not depend on its budget.
+candidate does not count. It passes if all of m fresh repeats are wrong, m fixed beforehand with
+theta^m <= 1 - c: that shows, at confidence c (exact, one-sided), that at least a share theta of its answers is
+wrong; the first repeat that is not wrong ends the test. Repeats may cost a fixed share of the queries so far,
+so that the beginning of a run does not depend on its budget.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Measure = Callable[[Answers], Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Repeats:
-    """Fresh repeats of n images: how many [n] were wrong, asked for, answered, and the sum of their losses."""
+    """Fresh repeats of n images: how many [n] were wrong, asked for, answered; the sum of their losses."""
 
     wrong: Tensor
     asked: Tensor

@@ -56,8 +56,8 @@ def repeat(
     """Let `of` play at `seat`; its rows are asked m times, the repeats of a row side by side.
 
     It has left / m queries, rounded up, and can always use them: the last is repeated as often as queries are
-    left. It gets more of them if rows of some purposes are asked only once. The repeats by which it tests what
-    it stands by are: there one answer of the service counts, not what is made of m.
+    left. It gets more of them if rows of some purposes are asked only once. The repeats by which it tests
+    what it stands by are: there one answer of the service counts, not what is made of m.
 
     Args:
         only: the purposes whose rows are repeated; None: all.
