@@ -49,8 +49,6 @@ class Games:
             nor does it remember. Where they are not, one wrong answer may be luck, and an image needs more
             than that to be stood by (`claim`).
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
-        row_cost: how many queries a row costs behind wrappers that repeat rows, 1 without: the budget at this
-            seat counts rows.
         kept: what the procedures of the attacker at this seat keep for one another, by name.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.
         resources: the attacker's own images and starting points.
@@ -75,8 +73,9 @@ class Games:
         self.x0, self.label, self.target, self.threat, self.classes = x0, label, target, threat, classes
         self.key = torch.arange(len(x0), device=x0.device) if key is None else key
         self.seed, self.max_rows, self.defense = seed, max_rows, defense
-        self.answers_are_facts, self.row_cost = answers_are_facts, 1
+        self.answers_are_facts = answers_are_facts
         self.kept: dict[str, Any] = {}
+        self._outer: tuple[Games, Tensor | slice] | None = None
         self.resources = resources or Resources()
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
@@ -95,6 +94,15 @@ class Games:
     def left(self) -> Tensor:
         """[G] int64, queries left, as of the last answers."""
         return self.state.left
+
+    @property
+    def charged(self) -> Tensor:
+        """[G] int64, queries charged so far: behind wrappers that repeat rows, those of the service."""
+        here = self.threat.budget - self.state.left
+        if self._outer is None:
+            return here
+        games, i = self._outer
+        return torch.maximum(here, games.charged[i])
 
     # Moves
 
@@ -314,7 +322,7 @@ class Games:
             defense=self.defense,
             resources=held if held.starts is None else replace(held, starts=held.starts[i]),
         )
-        seat.row_cost = self.row_cost
+        seat._outer = (self, i)
         return seat
 
 

@@ -3,9 +3,9 @@
 Where answers are facts, a hit is a hit. Where they are not, a wrong answer may be luck, and the nearest or
 first is the luckiest: there a point is asked for again before it is believed. The answer that made it a
 candidate does not count. It passes if all of m fresh repeats are wrong, m fixed beforehand with
-theta^m <= 1 - c: that shows, at confidence c (exact, one-sided), that at least a share theta of its answers is
-wrong; the first repeat that is not wrong ends the test. Repeats may cost a fixed share of the queries so far,
-so that the beginning of a run does not depend on its budget.
+theta^m <= 1 - c: that shows, at confidence c (exact, one-sided), that at least a share theta of its answers
+is wrong; the first volley of repeats with another answer ends the test. Repeats may cost a fixed share of the
+queries so far, so that the beginning of a run does not depend on its budget.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from arena.rules.geometry import quantise
 from arena.rules.threat import TOLERANCE
 
 THETA, CONFIDENCE = 0.9, 0.95
-"""A game is won for its attacker when its image is shown to be wrong so often, at this confidence."""
+"""A game is handed in when its image is shown to be wrong in such a share of answers, at this confidence."""
 SHARE = 0.25
 """Of a game's queries so far, those that may be repeats."""
 OUTWARD = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5)
@@ -35,6 +35,53 @@ REPEAT = "repeat"
 Measure = Callable[[Answers], Tensor]
 
 
+def in_doubt(games: Games) -> bool:
+    """Whether a wrong answer must be repeated before it is believed: answers are no facts, and the first hit
+    does not end the game."""
+    return not games.answers_are_facts and games.threat.objective != "first"
+
+
+def stand_by(games: Games, x: Tensor, i: Tensor, *, last: bool = False) -> Asking:
+    """Stand by the points `x` [n,C,H,W] that games `i` [n] (each once) have reached, answered adversarial.
+
+    Where answers are facts: under objective `submit`, points that are inside the ball as the service sees
+    them are submitted; under the other objectives all are claimed. Where they are not: under `submit` a point
+    inside is moved to the ball's border and repeated there, submitted if it passes, and claimed if it is
+    believed more than the image claimed; under `minimum` the nearest image is claimed that is shown to win
+    its vote, at the point or somewhat beyond it. `last`: all queries left may be spent on this.
+    """
+    objective = games.threat.objective
+    if not in_doubt(games):
+        if objective == "submit":
+            inside = _inside(games, x, i)
+            return (yield from games.submit(x[inside], i[inside]))
+        return (yield from games.claim(x, i))
+    if objective == "minimum":
+        return (yield from _stand_near(games, x, i, last))
+    standing = Standing.at(games)
+    rows = (_inside(games, x, i) & standing.affordable(games, i, last)).nonzero().squeeze(1)
+    if not len(rows):
+        return games.state
+    x, i = x[rows], i[rows]
+    far = games.distance(x, i)
+    border = games.project(_outward(games, x, i, games.epsilon / far.clamp_min(1e-12)), i)
+    found = yield from standing.repeat(games, border, i, repeats_for(THETA))
+    return (yield from settle(games, border, i, found, far))
+
+
+def settle(games: Games, x: Tensor, i: Tensor, found: Repeats, value: Tensor) -> Asking:
+    """Claim images `x` [n,C,H,W] of games `i` [n] that are believed more; submit those that passed.
+
+    Args:
+        found: what their repeats were answered.
+        value: [n], of two images equally believed the one with the lower is claimed.
+    """
+    standing = Standing.at(games)
+    yield from standing.claim_where(games, standing.better(i, found, value), x, i, found, value)
+    passed = (found.wrong >= repeats_for(THETA)) & games.state.open[i]
+    return (yield from games.submit(x[passed], i[passed]))
+
+
 @dataclass(frozen=True, eq=False)
 class Repeats:
     """Fresh repeats of n images: how many [n] were wrong, asked for, answered; the sum of their losses."""
@@ -44,21 +91,20 @@ class Repeats:
     answered: Tensor
     loss: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Repeats:
-        return Repeats(self.wrong[rows], self.asked[rows], self.answered[rows], self.loss[rows])
-
 
 class Standing:
-    """What the attacker at a seat of G games stands by; all [G].
+    """What the attacker at a seat of G games stands by.
 
     Attributes:
-        wrong, asked: of the repeats of the image claimed, those answered wrong, and all.
-        value: of two images equally believed, the one with the lower value is claimed.
-        firm: the image claimed is shown to win its vote: more than half of its answers are wrong.
-        spent: how many repeats the game has cost.
+        x: [G,C,H,W], the images claimed; the clean ones where none is.
+        wrong, asked: [G], of the repeats of the image claimed, those answered wrong, and all.
+        value: [G], +inf where none is claimed; of two images equally believed, the lower one is claimed.
+        firm: [G] bool: the image claimed is shown to win its vote: more than half of its answers are wrong.
+        spent: [G], how many repeats the game has cost.
     """
 
     def __init__(self, games: Games) -> None:
+        self.x = games.x0.clone()
         self.wrong = torch.zeros_like(games.label)
         self.asked, self.spent = self.wrong.clone(), self.wrong.clone()
         self.value = torch.full((len(games),), torch.inf, dtype=torch.float64, device=games.x0.device)
@@ -67,37 +113,51 @@ class Standing:
     @staticmethod
     def at(games: Games) -> Standing:
         """That of a seat, whichever of its attacker's procedures asks."""
-        standing: Standing = games.kept.setdefault("standing", None) or Standing(games)
-        games.kept["standing"] = standing
+        standing: Standing | None = games.kept.get("standing")
+        if standing is None:
+            games.kept["standing"] = standing = Standing(games)
         return standing
 
-    def affordable(self, games: Games, i: Tensor) -> Tensor:
-        """[n] bool: whether games `i` [n] are open and may ask for repeats now."""
-        asked = (games.threat.budget - games.left[i]) * games.row_cost
-        return games.state.open[i] & (self.spent[i] < SHARE * asked)
+    def affordable(self, games: Games, i: Tensor, last: bool = False) -> Tensor:
+        """[n] bool: whether games `i` [n] are open and may ask for repeats now; `last`: of all left."""
+        may = games.state.open[i]
+        return may if last else may & (self.spent[i] < SHARE * games.charged[i])
 
     def better(self, i: Tensor, found: Repeats, value: Tensor) -> Tensor:
         """[n] bool: whether images of games `i` [n] are believed more than those claimed."""
         bound, before = lower_bound(found.wrong, found.asked), lower_bound(self.wrong[i], self.asked[i])
         return (bound > before) | ((bound == before) & (value < self.value[i]))
 
-    def claim(self, games: Games, x: Tensor, i: Tensor, found: Repeats, value: Tensor) -> Asking:
-        """Claim images `x` [n,C,H,W] of games `i` [n]."""
-        self.wrong[i], self.asked[i], self.value[i] = found.wrong, found.asked, value.double()
-        return (yield from games.claim(x, i))
+    def claim_where(
+        self, games: Games, where: Tensor, x: Tensor, i: Tensor, found: Repeats, value: Tensor
+    ) -> Asking:
+        """Claim those images `x` [n,C,H,W] of games `i` [n], still open, where `where` [n] bool."""
+        rows = (where & games.state.open[i]).nonzero().squeeze(1)
+        own = i[rows]
+        self.x[own], self.value[own] = x[rows], value[rows].double()
+        self.wrong[own], self.asked[own] = found.wrong[rows], found.asked[rows]
+        return (yield from games.claim(x[rows], own))
+
+    def start_again(self, x: Tensor, i: Tensor) -> Tensor:
+        """Where games `i` [n] whose search has come to rest at `x` [n,C,H,W] go on: the images claimed.
+
+        Under noise a search rests where one lucky answer has taken it.
+        """
+        return torch.where(self.value[i].isfinite().view(-1, 1, 1, 1), self.x[i], x)
 
     def repeat(
         self, games: Games, x: Tensor, i: Tensor, most: int, loss: Measure | None = None
     ) -> Generator[Move, Answers, Repeats]:
-        """Ask for images `x` [n,C,H,W] of games `i` [n] until an answer is not wrong, or `most` were."""
+        """Ask for images `x` [n,C,H,W] of games `i` [n] up to `most` times, in volleys of 1, 1, 2, 4, ...
+
+        An image goes on as long as all its answers are wrong; a refusal is not wrong.
+        """
         wrong, asked, answered = (torch.zeros_like(i) for _ in range(3))
-        total, rows, times = x.new_zeros(len(i)), torch.arange(len(i), device=i.device), 1
-        done = 0
+        total, rows, done = x.new_zeros(len(i)), torch.arange(len(i), device=i.device), 0
         while len(rows) and done < most:
             times = min(max(1, done), most - done)
-            answers = yield from games.ask(
-                x[rows].repeat_interleave(times, 0), i[rows].repeat_interleave(times), REPEAT
-            )
+            again, of = x[rows].repeat_interleave(times, dim=0), i[rows].repeat_interleave(times)
+            answers = yield from games.ask(again, of, REPEAT)
             done += times
             won = games.wrong(answers).view(-1, times).sum(dim=1)
             wrong[rows] += won
@@ -111,74 +171,36 @@ class Standing:
         return Repeats(wrong, asked, answered, total)
 
 
-def stand_by(games: Games, x: Tensor, i: Tensor) -> Asking:
-    """Stand by the points `x` [n,C,H,W] that games `i` [n] have reached, answered adversarial.
-
-    Where answers are facts: under objective `submit`, points that are inside the ball as the service sees
-    them are submitted; under the other objectives all are claimed. Where they are not: under `submit` the
-    point on the ball's border in the same direction is repeated, submitted if it passes, and claimed if it is
-    believed more than the one claimed; under `minimum` the nearest image is claimed that is shown to win its
-    vote, at the point or somewhat beyond it.
-    """
-    if games.threat.objective == "first" or (games.answers_are_facts and games.threat.objective != "submit"):
-        return (yield from games.claim(x, i))
-    if games.threat.objective == "minimum":
-        return (yield from _stand_near(games, x, i))
-    seen = quantise(x, games.threat.quantisation)
-    inside = games.distance(seen, i) <= games.threat.epsilon + TOLERANCE
-    inside &= games.state.open[i]
-    x, i = x[inside], i[inside]
-    if games.answers_are_facts:
-        return (yield from games.submit(x, i))
-    far = games.distance(x, i)
-    return (yield from weigh(games, _outward(games, x, i, games.epsilon / far.clamp_min(1e-12)), i, far))
-
-
-def weigh(games: Games, x: Tensor, i: Tensor, value: Tensor) -> Asking:
-    """Repeat images `x` [n,C,H,W] of games `i` [n] in the ball; submit or claim those that deserve it."""
-    standing = Standing.at(games)
-    may = standing.affordable(games, i)
-    x, i, value = x[may], i[may], value[may]
-    found = yield from standing.repeat(games, x, i, repeats_for(THETA))
-    return (yield from settle(games, x, i, found, value))
-
-
-def settle(games: Games, x: Tensor, i: Tensor, found: Repeats, value: Tensor) -> Asking:
-    """Claim images `x` [n,C,H,W] of games `i` [n] that are believed more; submit those shown to be wrong."""
-    standing = Standing.at(games)
-    better = standing.better(i, found, value) & games.state.open[i]
-    yield from standing.claim(games, x[better], i[better], found[better], value[better])
-    shown = (found.wrong >= repeats_for(THETA)) & games.state.open[i]
-    return (yield from games.submit(x[shown], i[shown]))
-
-
-def _stand_near(games: Games, x: Tensor, i: Tensor) -> Asking:
+def _stand_near(games: Games, x: Tensor, i: Tensor, last: bool) -> Asking:
     standing, most = Standing.at(games), repeats_for(0.5)
     sought = torch.ones_like(i, dtype=torch.bool)
     for factor in OUTWARD:
         candidate = _outward(games, x, i, torch.full_like(x[:, 0, 0, 0], factor))
         far = games.distance(quantise(candidate, games.threat.quantisation), i).double()
         sought &= ~standing.firm[i] | (far < standing.value[i])
-        rows = (sought & standing.affordable(games, i)).nonzero().squeeze(1)
+        rows = (sought & standing.affordable(games, i, last)).nonzero().squeeze(1)
         if not len(rows):
             break
-        found = yield from standing.repeat(games, candidate[rows], i[rows], most)
+        own, image, value = i[rows], candidate[rows], far[rows]
+        found = yield from standing.repeat(games, image, own, most)
         firm = found.wrong >= most
-        better = (firm | (~standing.firm[i[rows]] & standing.better(i[rows], found, far[rows]))).nonzero()
-        own = better.squeeze(1)
-        yield from standing.claim(games, candidate[rows[own]], i[rows[own]], found[own], far[rows[own]])
-        standing.firm[i[rows[firm]]] = True
-        sought[rows[firm]] = False
+        better = firm | (~standing.firm[own] & standing.better(own, found, value))
+        yield from standing.claim_where(games, better, image, own, found, value)
+        standing.firm[own] |= firm
+        sought[rows] = ~firm
     return games.state
 
 
+def _inside(games: Games, x: Tensor, i: Tensor) -> Tensor:
+    """[n] bool: images `x` [n,C,H,W] are in the balls of games `i` [n] as the service sees them."""
+    seen = quantise(x, games.threat.quantisation)
+    return games.distance(seen, i) <= games.threat.epsilon + TOLERANCE
+
+
 def _outward(games: Games, x: Tensor, i: Tensor, factor: Tensor) -> Tensor:
-    """x0 + factor (x - x0), [n,C,H,W] within the box and, where it was inside, the ball."""
-    x0 = games.x0[i]
-    moved = torch.where(
-        (factor == 1).view(-1, 1, 1, 1), x, (x0 + factor.view(-1, 1, 1, 1) * (x - x0)).clamp(0, 1)
-    )
-    return games.project(moved, i) if games.threat.objective == "submit" else moved
+    """x0 + factor (x - x0), [n,C,H,W] within the box; `x` itself for a factor [n] of 1."""
+    x0, factor = games.x0[i], factor.view(-1, 1, 1, 1)
+    return torch.where(factor == 1, x, (x0 + factor * (x - x0)).clamp(0, 1))
 
 
 def repeats_for(theta: float) -> int:
@@ -188,17 +210,17 @@ def repeats_for(theta: float) -> int:
 
 def lower_bound(wrong: Tensor, asked: Tensor) -> Tensor:
     """[n] float64: the exact one-sided lower bound of a share at confidence c, from counts [n]."""
-    return _bounds(repeats_for(THETA)).to(wrong.device)[asked, wrong]
+    return _bounds(repeats_for(THETA), wrong.device)[asked, wrong]
 
 
 @cache
-def _bounds(most: int) -> Tensor:
+def _bounds(most: int, device: torch.device) -> Tensor:
     """[most + 1, most + 1] float64 by answers asked for, and wrong ones."""
     table = torch.zeros(most + 1, most + 1, dtype=torch.float64)
     for asked in range(1, most + 1):
         for wrong in range(1, asked + 1):
             table[asked, wrong] = _bound(wrong, asked)
-    return table
+    return table.to(device)
 
 
 def _bound(wrong: int, asked: int) -> float:

@@ -38,7 +38,6 @@ def behind(games: Games, m: int) -> Games:
     Its volleys are short enough for their repeats to fit into one volley.
     """
     seat = games.with_budget(_share(games.threat.budget, m))
-    seat.row_cost = games.row_cost * m
     seat.max_rows = max(1, games.max_rows // m)
     return seat
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.choices import ChoicesAhead
-from agents.attackers.parts.claims import THETA, Standing, repeats_for, settle
+from agents.attackers.parts.claims import THETA, Standing, in_doubt, repeats_for, settle
 from arena.players import Answers, Asking, Attacker, Games, Loss, Needs, Play
 
 Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
@@ -108,25 +108,29 @@ def search(
 
 
 class Doubt:
-    """The incumbents answered wrong by a service whose answers are no facts, until they are tested."""
+    """Tests incumbents that were answered wrong by a service whose answers are no facts.
+
+    Attributes:
+        untested: [G] bool, the incumbent was answered wrong and not repeated yet.
+    """
 
     def __init__(self, games: Games, loss: Loss) -> None:
         self.games, self.loss = games, loss
-        self.needed = not games.answers_are_facts and games.threat.objective == "submit"
         self.untested = torch.zeros_like(games.label, dtype=torch.bool)
 
     def test(self, x: Tensor, best: Tensor, answers: Answers, accepted: Tensor | None = None) -> Asking:
-        """Repeat the incumbents `x` [G,C,H,W] not tested yet as far as that may cost; `best` [G] is amended.
+        """Repeat the untested incumbents of `x` [G,C,H,W] where that is affordable.
 
-        `answers` are the last ones, of at most one row a game, of those `accepted` (None: all) incumbents.
+        Their values in `best` [G] become the means of all their losses. `answers` are the last ones, of at
+        most one row a game; those `accepted` (None: all answered) are the incumbents'.
         """
         games = self.games
-        if not self.needed:
+        if not in_doubt(games):
             return games.state
-        new = answers.answered if accepted is None else accepted
-        self.untested[answers.game[new]] = games.wrong(answers)[new]
-        standing, i = Standing.at(games), games.open[self.untested[games.open]]
-        i = i[standing.affordable(games, i)]
+        new, game = answers.answered if accepted is None else accepted, answers.game
+        self.untested[game] = torch.where(new, games.wrong(answers), self.untested[game])
+        standing, i = Standing.at(games), games.open
+        i = i[self.untested[i] & standing.affordable(games, i)]
         if not len(i):
             return games.state
         self.untested[i] = False
