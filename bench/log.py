@@ -41,6 +41,7 @@ def volleys(games: int, rows: int) -> Iterator[QueryRows]:
             l2=rng.random(games),
             linf=rng.random(games),
             hit=margin < -2,
+            outside=np.zeros(games, bool),
             better=rng.random(games) < 0.05,
         )
 
@@ -58,7 +59,9 @@ def outcomes(games: int, queries: int) -> GameRows:
         insider_queries=never,
         refused=never,
         answered=no,
-        vote=np.zeros(games),
+        wrong=np.zeros((games, 2), np.int64),
+        asked=np.tile(np.array([13, 12]), (games, 1)),
+        again=np.full(games, np.nan),
         base=no,
         hit_at=never,
         accepted_at=never,

@@ -22,6 +22,7 @@ from arena.conformance.defender_trials import (
     number_of,
     rows_of,
 )
+from arena.conformance.memory_checks import keeps_to_its_memory, leaves_no_trace, starts_empty
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
 from arena.conformance.stand_in_agents import NoisyInput, Several
@@ -52,8 +53,15 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
         Check("draws", "draws by the row's key if it is random, and not at all if it is not", _draws),
         Check("generators", "neither depends on nor disturbs the global random generators", _generators),
         Check("batch", "answers a row alone as in a batch, in any order, bit for bit", _batch),
-        Check("trace", "keeps nothing of an answer that the Referee does not commit", _trace),
-        Check("memory", "is influenced by no other rows than its declared memory allows", _memory),
+        Check("trace", "keeps nothing of an answer that the Referee does not commit", leaves_no_trace),
+        Check(
+            "memory", "is influenced by no other rows than its declared memory allows", keeps_to_its_memory
+        ),
+        Check(
+            "new-client",
+            "starts empty memories, of any size, and leaves the others as they are",
+            starts_empty,
+        ),
         Check("no-grad", "answers the same where gradients are off", _no_grad),
         Check("stack", "answers above, below and beside other defenders", _stack),
         Check("detector", "shows an insider finite detector scores [n], from 0 on where it flags", _detector),
@@ -275,62 +283,6 @@ def _batch(subject: DefenderSubject) -> None:
 
 def _batch_of(rows: Rows, index: Tensor) -> Rows:
     return replace(rows[index], place=torch.arange(len(index), device=rows.key.device))
-
-
-# Memory
-
-
-def _trace(subject: DefenderSubject) -> None:
-    x, rows = subject.images(_ROWS), rows_of(range(_ROWS), 9, subject.device)
-    desk = subject.desk()
-    first = rows_of(range(_ROWS), 1, subject.device)
-    desk.play(x, first)
-    before = copy.deepcopy(desk.memory)
-    expected = desk.copy().ask(x, rows)
-    if differs(expected, desk.copy().ask(x, rows)) is not None:
-        return  # not what was asked before is to blame
-    for turn in range(2, 9):
-        desk.ask(x, replace(first, turn=first.turn + turn))
-        desk.ask(x.repeat_interleave(3, 0), first.repeat(3))
-    if not alike(before, desk.memory):
-        raise ConformanceError("respond changes its memory; only remember may, for rows that were kept")
-    if (found := differs(expected, desk.ask(x, rows))) is not None:
-        raise ConformanceError(f"answers that were not kept change later ones: {found}")
-
-
-def _memory(subject: DefenderSubject) -> str | None:
-    scope = subject.defender.memory
-    if scope in ("none", "service"):
-        return "it keeps no memory" if scope == "none" else "all rows of the service may influence it"
-    alone, again, among = (_stream(subject, others) for others in ((), (), _others(scope)))
-    for turn, (one, same, other) in enumerate(zip(alone, again, among, strict=True), start=1):
-        if differs(one, same) is not None:
-            return None  # not the others' doing
-        if (found := differs(one, other)) is not None:
-            raise ConformanceError(
-                f'its memory is "{scope}", but rows of another {scope} change its answer {turn}: {found}'
-            )
-    return None
-
-
-def _others(scope: str) -> tuple[tuple[int, int], ...]:
-    """Games and accounts apart from game 0, account 1, by that scope."""
-    return ((1, 1), (2, 0)) if scope == "game" else ((1, 1), (0, 0), (2, 2))
-
-
-def _stream(subject: DefenderSubject, others: tuple[tuple[int, int], ...]) -> list[Response]:
-    """The answers to 20 rows of game 0 from account 1, `others` sending the same images before and beside."""
-    desk = subject.desk(games=3)
-    images, answers = subject.images(20), []
-    for turn, image in enumerate(images, start=1):
-        x = image.unsqueeze(0)
-        for game, account in others:
-            desk.play(x, rows_of([game], 2 * turn - 1, subject.device, account))
-        beside = [(game, account) for game, account in others if game != 0]
-        games, accounts = [0, *(g for g, _ in beside)], [1, *(a for _, a in beside)]
-        rows = rows_of(games, 2 * turn, subject.device, accounts)
-        answers.append(pick(desk.play(x.expand(len(games), -1, -1, -1).clone(), rows), torch.tensor([0])))
-    return answers
 
 
 # Surroundings

@@ -164,6 +164,7 @@ class Referee(Host):
         self.granted = int(np.count_nonzero(ruling.kept))
         if self.oracle.stateful:
             self.oracle.commit(self.board.place(ruling.kept))
+            self.judge.remembered()
         self._settle(wave, ruling)
         if was_open is not None:
             # Before a later wave is remembered: another game's may be of the same account or service.

@@ -43,21 +43,24 @@ class Judge:
         self.rows = 0
         self._halves = np.array([votes - votes // 2, votes // 2])
         self._judged = np.full(games, -1, dtype=np.int64)
-        self._again_at = np.zeros(games, dtype=np.int64)
+        self._again_at = np.full(games, -1, dtype=np.int64)
+        self._moment = 0
         self._marked = np.zeros(games, dtype=np.int64)
 
     def open(self, games: Ints) -> None:
         """Judge the clean images of games that begin at these places: the mark at 0."""
         self.again[games] = np.nan
-        self._again_at[games] = 0
         self.forget(games)
         self._marked[games] = -1
         self.mark(0, games)
 
     def forget(self, games: Ints) -> None:
         """The final images of `games` were replaced."""
-        self._judged[games] = -1
-        self._again_at[games] = np.minimum(self._again_at[games], self.board.ledger.queries[games] - 1)
+        self._judged[games] = self._again_at[games] = -1
+
+    def remembered(self) -> None:
+        """Memories may have changed: whoever asks again may be answered otherwise."""
+        self._moment += 1
 
     def mark(self, at: int, games: Ints) -> None:
         """Judge the images that stand in `games` as those at query count `at`, and report."""
@@ -69,15 +72,16 @@ class Judge:
     def ask_again(self, games: Ints) -> None:
         """Have the clients of `games` ask for their best images once more, by memory as it stands.
 
-        Called at marks, and where games have just closed. Nothing is asked where no defender remembers.
+        Called at marks, and where games have just closed. Nothing is asked where no defender remembers, nor
+        for games that asked nothing yet.
         """
-        queries = self.board.ledger.queries
         if not self.oracle.stateful:
             return
-        games = games[self._again_at[games] < queries[games]]
+        asked = self.board.ledger.queries[games] > 0
+        games = games[asked & (self._again_at[games] != self._moment)]
         for cut in range(0, len(games), self.max_rows):
             self._ask_again_piece(games[cut : cut + self.max_rows])
-        self._again_at[games] = queries[games]
+        self._again_at[games] = self._moment
 
     def sum_up(self, games: Ints) -> GameRows:
         """Judge the final images of ended `games`, report the marks they did not live to see, and sum up."""
@@ -175,11 +179,15 @@ class Judge:
 
     def _ask_again_piece(self, games: Ints) -> None:
         board, ledger = self.board, self.board.ledger
-        place, none = board.place(games), torch.zeros(len(games), dtype=torch.int64, device=board.device)
-        turn, account = board.place(ledger.queries[games] + 1), board.place(ledger.last_account[games])
+        place, last = board.place(games), ledger.last_account[games]
+        turn, account, none = (
+            board.place(ledger.queries[games] + 1),
+            board.place(last),
+            torch.zeros_like(place),
+        )
         # The draws after those of the vote: no two answers of the Referee's share theirs.
         rows = Rows(place, board.key[place], turn, account, none, draw=self.votes)
         response = self.oracle.again(board.best[place], rows)
         wrong = board.wins(labels_of(response.scores), place) & ~response.withheld
-        self.again[games] = wrong.cpu().numpy() & ledger.best_inside[games]
+        self.again[games] = wrong.cpu().numpy() & ledger.best_inside[games] & ~ledger.banned[games, last]
         self.rows += len(games)

@@ -50,11 +50,11 @@ def mark_columns(pieces: list[MarkRows], first_game: int) -> TableColumns:
         "turn": _joined(pieces, "turn"),
         "answered": _joined(pieces, "answered"),
         "vote": _joined(pieces, "vote"),
-        **_halves(_joined(pieces, "wrong"), _joined(pieces, "asked")),
-        **_again(_joined(pieces, "again")),
         "base": _joined(pieces, "base"),
         "l2": _joined(pieces, "l2"),
         "linf": _joined(pieces, "linf"),
+        **_halves(_joined(pieces, "wrong"), _joined(pieces, "asked")),
+        **_again(_joined(pieces, "again")),
     }
 
 
@@ -105,14 +105,14 @@ def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, rep
         "refused": rows.refused,
         "answered": rows.answered,
         "vote": rows.vote,
-        **_halves(rows.wrong, rows.asked),
-        **_again(rows.again),
         "base": rows.base,
         "hit_at": or_null(rows.hit_at, rows.hit_at == 0),
         "accepted_at": or_null(rows.accepted_at, rows.accepted_at == 0),
         "l2": rows.l2,
         "linf": rows.linf,
         "final": pack(rows.final),
+        **_halves(rows.wrong, rows.asked),
+        **_again(rows.again),
     }
 
 

@@ -103,8 +103,8 @@ matches = Table(
     _column("classes", Integer),
     _column("image_shape", JSON),
     _column("facts", JSON),
-    _column("answers_are_facts", Boolean, null=True),
     _column("radii", JSON, null=True),
+    _column("answers_are_facts", Boolean, null=True),
     UniqueConstraint("run_id", "number"),
 )
 """Titles, `number`, `verdict` and `radii` are those of the run that first played the match. Layouts before
@@ -161,14 +161,14 @@ games = Table(
     _column("refused", BigInteger),
     _column("answered", Boolean),
     _column("vote", Double),
-    *(_column(name, Integer, null=True) for name in VOTES),
-    _column("again", Boolean, null=True),
     _column("base", Boolean),
     _column("hit_at", Integer, null=True),
     _column("accepted_at", Integer, null=True),
     _column("l2", Double, null=True),
     _column("linf", Double, null=True),
     _column("final", LargeBinary),
+    *(_column(name, Integer, null=True) for name in VOTES),
+    _column("again", Boolean, null=True),
     Index(None, "match_id", "repeat", "shard"),
 )
 
@@ -180,11 +180,11 @@ marks = Table(
     _column("turn", Integer),
     _column("answered", Boolean),
     _column("vote", Double),
-    *(_column(name, Integer, null=True) for name in VOTES),
-    _column("again", Boolean, null=True),
     _column("base", Boolean),
     _column("l2", Double, null=True),
     _column("linf", Double, null=True),
+    *(_column(name, Integer, null=True) for name in VOTES),
+    _column("again", Boolean, null=True),
     sqlite_with_rowid=False,
 )
 

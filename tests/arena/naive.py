@@ -66,12 +66,20 @@ class Service:
     def count(self, game: int, account: int) -> int:
         return self.counts.get(self._scope(game, account), 0)
 
+    def ask_fresh(self, x: Tensor, key: int, turn: int, draw: int) -> Reply:
+        """What a new client is answered, whom nobody remembers: its first query; without memory, the turn
+        only chooses the draws."""
+        return self._reply(x, 0, key, 1 if self.stateful else turn, draw)
+
     def ask(self, x: Tensor, game: int, account: int, key: int, turn: int, draw: int | None = None) -> Reply:
-        """The defended reply; `draw` counts the fresh ones of a verdict."""
+        """The defended reply; `draw` counts those of a verdict."""
+        return self._reply(x, self.count(game, account), key, turn, draw)
+
+    def _reply(self, x: Tensor, count: int, key: int, turn: int, draw: int | None) -> Reply:
         scores = self.base(x)
         if self.memory is None:
             return Reply(scores)
-        count, code = self.count(game, account), _code(x)
+        code = _code(x)
         scores[0] += count % 3
         if self.random:
             seed = draws.derive(self.seed, 0)
@@ -119,6 +127,8 @@ class Book:
     accepted_at: int = 0
     hit_in_volley: bool = False
     closed_accounts: set[int] = field(default_factory=set)
+    last_account: int = 0
+    again: float = NAN
     final: Tensor | None = None
     final_turn: int = 0
     final_is_hit: bool = False
@@ -200,14 +210,16 @@ class NaiveReferee:
                 self.service.remember(self._quantised(x), game, account, self.books[game].queries)
             for n in kept:
                 self._mark(rows[n][0])
+                self._ask_again_if_closed(rows[n][0])
         return heard  # type: ignore[return-value]
 
     def _row(self, game: int, account: int, x: Tensor, *, remember: bool) -> dict[str, Any]:
         book = self.books[game]
         if book.reason is not None:
             return {"kept": False, "answered": False, "refused": False, "label": -1, "scores": None}
-        sent, x = x, self._quantised(x)
+        x = self._quantised(x)
         book.queries += 1
+        book.last_account = account
         turn = book.queries
         reply = self.service.ask(x, game, account, book.key, turn)
         refused = reply.refused or reply.banned or account in book.closed_accounts
@@ -219,7 +231,7 @@ class NaiveReferee:
         if hit and not book.hit_at:
             book.hit_at = turn
         book.hit_in_volley |= hit
-        better = self._enter_best(book, sent, reply, refused, inside, hit, margin, l2, linf)
+        better = self._enter_best(book, x, reply, refused, inside, hit, margin, l2, linf)
         book.log.append(
             {
                 "turn": turn,
@@ -231,6 +243,7 @@ class NaiveReferee:
                 "l2": l2,
                 "linf": linf,
                 "hit": hit,
+                "outside": not refused and not inside and self._wins(book, reply.label),
                 "better": better,
             }
         )
@@ -245,6 +258,7 @@ class NaiveReferee:
         if remember:
             self.service.remember(x, game, account, turn)
             self._mark(game)
+            self._ask_again_if_closed(game)
         label = -1 if refused else reply.label
         scores = None if label < 0 else reply.scores
         return {"kept": True, "answered": not refused, "refused": refused, "label": label, "scores": scores}
@@ -252,7 +266,7 @@ class NaiveReferee:
     def _enter_best(
         self,
         book: Book,
-        sent: Tensor,
+        x: Tensor,
         reply: Reply,
         refused: bool,
         inside: bool,
@@ -272,7 +286,7 @@ class NaiveReferee:
             value = l2 if self.threat.norm == "l2" else linf
         if (hit, -value) <= (book.final_is_hit, -book.final_value):
             return False
-        book.final, book.final_turn = sent, book.queries
+        book.final, book.final_turn = x, book.queries
         book.final_is_hit, book.final_value = hit, value
         return True
 
@@ -281,21 +295,23 @@ class NaiveReferee:
             book = self.books[game]
             if book.reason is None:
                 book.reason, book.chosen = "submitted", True
-                book.final, book.final_turn = x, book.queries
+                book.final, book.final_turn = self._quantised(x), book.queries
+                self._ask_again(game)
 
     def claim(self, images: Sequence[tuple[int, Tensor]]) -> None:
-        """Only a random defender's answers may be luck; under `first` the first hit ends the game anyway."""
-        if self.service.random and self.threat.objective != "first":
+        """Only answers that are not facts may be luck; under `first` the first hit ends the game anyway."""
+        if (self.service.random or self.service.stateful) and self.threat.objective != "first":
             for game, x in images:
                 book = self.books[game]
                 if book.reason is None:
                     book.chosen = True
-                    book.final, book.final_turn = x, book.queries
+                    book.final, book.final_turn = self._quantised(x), book.queries
 
     def resign(self, games: Sequence[int], reason: str) -> None:
         for game in games:
             if self.books[game].reason is None:
                 self.books[game].reason = reason
+                self._ask_again(game)
 
     def accept(self, games: Sequence[int]) -> None:
         for game in games:
@@ -308,25 +324,47 @@ class NaiveReferee:
     def _mark(self, game: int) -> None:
         book = self.books[game]
         if book.queries in self.at and book.queries not in book.marks:
+            self._ask_again(game)
             book.marks[book.queries] = self._standing(game, book.queries)
+
+    def _ask_again_if_closed(self, game: int) -> None:
+        if self.books[game].reason is not None:
+            self._ask_again(game)
+
+    def _ask_again(self, game: int) -> None:
+        """Let the client that asked last ask for the final image once more, by what is remembered now."""
+        book, service = self.books[game], self.service
+        if not service.stateful or not book.queries:
+            return
+        assert book.final is not None
+        account = book.last_account
+        reply = service.ask(book.final, game, account, book.key, book.queries + 1, self.votes)
+        refused = reply.refused or reply.banned or account in book.closed_accounts
+        inside = self._inside(*self._distances(book.final, book))
+        book.again = float(inside and self._wins(book, reply.label) and not refused)
 
     def _standing(self, game: int, at: int) -> dict[str, Any]:
         book = self.books[game]
         assert book.final is not None
-        x = self._quantised(book.final)
+        x = book.final
         l2, linf = self._distances(x, book)
-        votes, base = 0, False
+        wrong, asked, base = [0, 0], [0, 0], False
         if self._inside(l2, linf):
             base = self._wins(book, Reply(self.service.base(x)).label)
             for draw in range(self.votes):
-                reply = self.service.ask(x, game, 0, book.key, book.final_turn, draw)
-                votes += self._wins(book, reply.label) and not reply.refused and not reply.banned
+                reply = self.service.ask_fresh(x, book.key, book.final_turn, draw)
+                half = 0 if draw < (self.votes + 1) // 2 else 1
+                asked[half] += 1
+                wrong[half] += self._wins(book, reply.label) and not reply.refused and not reply.banned
         answered = 0 < book.hit_at <= at
-        known = votes > 0 if book.chosen else answered
+        known = sum(wrong) > 0 if book.chosen else answered
         return {
             "turn": book.final_turn,
             "answered": answered,
-            "vote": votes / self.votes,
+            "vote": sum(wrong) / self.votes,
+            "wrong": wrong,
+            "asked": asked,
+            "again": book.again,
             "base": base,
             "l2": l2 if known else NAN,
             "linf": linf if known else NAN,
@@ -336,7 +374,9 @@ class NaiveReferee:
         """End all games; how each ended."""
         ended = []
         for game, book in enumerate(self.books):
-            book.reason = book.reason or "resigned"
+            if book.reason is None:
+                book.reason = "resigned"
+                self._ask_again(game)
             for at in self.at:
                 if at not in book.marks:
                     book.marks[at] = self._standing(game, at)

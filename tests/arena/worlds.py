@@ -211,6 +211,7 @@ def log_of(record: MemoryListener) -> Iterator[dict[str, Any]]:
         "l2",
         "linf",
         "hit",
+        "outside",
         "better",
     )
     for rows in record.query_rows:
@@ -220,10 +221,10 @@ def log_of(record: MemoryListener) -> Iterator[dict[str, Any]]:
 
 def marks_of(record: MemoryListener) -> dict[tuple[int, int], dict[str, Any]]:
     """The marks by game and query count; each may be reported once."""
-    columns = ("turn", "answered", "vote", "base", "l2", "linf")
+    columns = ("turn", "answered", "vote", "wrong", "asked", "again", "base", "l2", "linf")
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for rows in record.mark_rows:
         for row, game in enumerate(rows.game.tolist()):
             assert (game, rows.at) not in found, f"mark {rows.at} of game {game} was reported twice"
-            found[game, rows.at] = {name: getattr(rows, name)[row].item() for name in columns}
+            found[game, rows.at] = {name: getattr(rows, name)[row].tolist() for name in columns}
     return found

@@ -449,6 +449,21 @@ def keyless(part: str) -> Callable[[], Defender]:
     return lambda: Keyless(without=part)
 
 
+class OneForAll(Flagger):
+    """Has but one memory, whoever asks for one."""
+
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        return vars(self).setdefault("one", super().start(shape, accounts, device))  # type: ignore[no-any-return]
+
+
+class Wiped(Flagger):
+    """Has but one memory, and wipes it for whoever asks for one."""
+
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Tensor:
+        memory = vars(self).setdefault("one", super().start(shape, accounts, device))
+        return memory.zero_()  # type: ignore[no-any-return]
+
+
 BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (Thawed, "parameters", "must be a dataclass(frozen=True)"),
     (UnknownMemory, "declares", "one of none, game, account, service; found 'image'"),
@@ -490,6 +505,8 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (RemembersAll, "trace", "respond changes its memory"),
     (KeepsToItself, "trace", "answers that were not kept change later ones"),
     (AllGames, "memory", 'its memory is "game", but rows of another game change its answer 2'),
+    (OneForAll, "new-client", "the memory that start makes is not empty"),
+    (Wiped, "new-client", "starting a memory, and answering by it, changes another"),
     (AllAccounts, "memory", 'its memory is "account", but rows of another account change its answer 2'),
     (Differentiates, "no-grad", "respond failed with RuntimeError"),
     (NeedsRows, "stack", "asks several times, or not at all, failed with AssertionError"),

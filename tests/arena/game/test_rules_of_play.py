@@ -200,6 +200,8 @@ class Both:
         }
         assert marks.keys() == expected.keys()
         for where, mark in marks.items():
+            for halves in ("wrong", "asked"):
+                assert mark.pop(halves) == expected[where].pop(halves), where
             assert mark == pytest.approx(expected[where], rel=1e-6, abs=1e-6, nan_ok=True), where
 
     def compare_memory(self) -> None:
@@ -216,9 +218,11 @@ class Both:
         for game, expected in enumerate(self.naive.finish()):
             expected.pop("turn")
             found = {name: getattr(rows, name)[game] for name in expected if name not in ("reason", "final")}
-            found = {name: value.item() for name, value in found.items()}
+            found = {name: value.tolist() for name, value in found.items()}
             assert rows.reason[game] == expected.pop("reason")
             assert rows.final[game].tolist() == expected.pop("final")
+            for halves in ("wrong", "asked"):
+                assert found.pop(halves) == expected.pop(halves)
             assert found == pytest.approx(expected, rel=1e-6, abs=1e-6, nan_ok=True)
 
 

@@ -69,10 +69,13 @@ def test_a_defender_that_always_lies_gives_hits_that_the_classifier_does_not(wor
     assert rows.vote.tolist() == [1.0, 1.0]
     assert rows.base.tolist() == [False, False]
     assert rows.linf.tolist() == [0, 0]
-    assert worlds.marks_of(record)[0, 0] | {"l2": 0, "linf": 0} == {
+    assert worlds.marks_of(record)[0, 0] | {"again": 0, "l2": 0, "linf": 0} == {
         "turn": 0,
         "answered": False,
         "vote": 1.0,
+        "wrong": [13, 12],
+        "asked": [13, 12],
+        "again": 0,
         "base": False,
         "l2": 0,
         "linf": 0,
@@ -128,15 +131,22 @@ def test_an_image_is_judged_once_for_as_long_as_it_stands(worlds: ModuleType) ->
     assert len(worlds.marks_of(record)) == 2 * 11
 
 
-def test_an_image_is_judged_again_where_the_defender_remembers_more(worlds: ModuleType) -> None:
+def test_who_asks_again_is_answered_by_what_is_remembered_and_votes_are_not(worlds: ModuleType) -> None:
+    """And is asked anew only where something may have been remembered since."""
     threat = THREAT.model_copy(update={"objective": "submit"})
     referee, record = worlds.referee([Closing()], threat=threat, at=[1, 2])
+    assert referee.judge.rows == 2 * 2
     ask_clean(referee, 2)
     marks = worlds.marks_of(record)
     assert [marks[0, at]["turn"] for at in (0, 1, 2)] == [0, 1, 1]
-    assert [marks[0, at]["vote"] for at in (0, 1, 2)] == [0, 0, 1]
+    assert [marks[0, at]["vote"] for at in (0, 1, 2)] == [0, 0, 0]
+    assert np.isnan(marks[0, 0]["again"])
+    assert [marks[0, at]["again"] for at in (1, 2)] == [0, 1]
+    assert referee.judge.rows == 2 * (2 + 2) + 2 * 2  # judged at 0 and at 1, asked again at 1 and at 2
     rows = referee.finish()
-    assert rows.vote.tolist() == [1, 1]
+    assert referee.judge.rows == 2 * (2 + 2) + 2 * 2
+    assert rows.vote.tolist() == [0, 0]
+    assert rows.again.tolist() == [1, 1]
     assert not rows.base.any()
 
 
@@ -283,7 +293,7 @@ def test_a_claim_for_a_game_that_closed_is_too_late(worlds: ModuleType) -> None:
     assert referee.finish().final.tolist() == torch.stack([x[0], x0[1]]).tolist()
 
 
-def test_an_image_is_judged_as_the_service_gets_it_and_kept_as_it_was_sent(worlds: ModuleType) -> None:
+def test_an_image_is_judged_and_kept_as_the_service_gets_it(worlds: ModuleType) -> None:
     """0.4 of a level beyond the boundary is taken back by `round`, 0.9 of one by `floor`."""
     taken_back: list[tuple[Quantisation, float]] = [("round", 0.4), ("floor", 0.9)]
     for how, share in taken_back:
@@ -301,7 +311,10 @@ def test_an_image_is_judged_as_the_service_gets_it_and_kept_as_it_was_sent(world
             rows = referee.finish()
             assert rows.base.tolist() == [base]
             assert rows.vote.tolist() == [float(base)]
-            assert torch.from_numpy(rows.final).equal(x)
+            final = torch.from_numpy(rows.final)
+            assert ((final * 255).round() / 255).equal(final)
+            assert (worlds.truth(final, of) == [1]) is base
+            assert (final.equal(x)) is base
 
 
 def test_targeted_votes_are_for_the_target(worlds: ModuleType) -> None:

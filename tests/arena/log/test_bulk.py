@@ -22,6 +22,8 @@ def columns_of(count: int) -> dict[str, Any]:
         "base": [bool(i % 2) for i in range(count)],
         "l2": np.where(rng.random(count) < 0.5, np.nan, np.inf),
         "linf": rng.random(count).astype(np.float32),
+        **{name: rng.integers(0, 14, (count, 2))[:, 1] for name in schema.VOTES},
+        "again": bulk.or_null(rng.random(count) < 0.5, rng.random(count) < 0.3),
     }
 
 
@@ -36,7 +38,7 @@ def test_rows_are_those_inserted_one_by_one(log: Log, count: int, monkeypatch: p
         quick = connection.execute(select(schema.marks).order_by(schema.marks.c.game_id)).all()
         connection.execute(schema.marks.delete())
         for i in range(count):
-            row = {name: np.asarray(column)[i].item() for name, column in columns.items()}
+            row = {name: np.asarray(column)[i : i + 1].tolist()[0] for name, column in columns.items()}
             row["l2"] = None if np.isnan(row["l2"]) else row["l2"]
             connection.execute(insert(schema.marks).values(row))
         return quick, connection.execute(select(schema.marks).order_by(schema.marks.c.game_id)).all()

@@ -36,7 +36,7 @@ with log.shard(1, 1, 0, "f", np.arange(50)) as recorder:
     heard = pieces.Pieces(recorder)
     for turn in range(1, 10**7):
         heard.queries(
-            QueryRows("p", np.arange(50), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no, no)
+            QueryRows("p", np.arange(50), zeros + turn, zeros, zeros, no, no, *[floats] * 3, no, no, no)
         )
         if turn == 100:
             log.submit(lambda connection: None).result()
@@ -168,7 +168,7 @@ def endless_volleys() -> Any:
     turn = 0
     while True:
         turn += 1
-        yield QueryRows("p", np.arange(5), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no, no)
+        yield QueryRows("p", np.arange(5), zeros + turn, zeros, zeros, no, no, *[floats] * 3, no, no, no)
 
 
 def test_a_fault_that_is_not_the_databases_is_told_as_it_is(

@@ -14,6 +14,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -304,7 +305,8 @@ def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, be
         assert "purposes" not in inspect(connection).get_table_names()
     database.close()
     with open_log(where, create=False) as log:
-        assert questions.asked(log, 1) == wanted, "every query of the shard is in the log"
+        untold = [replace(counts, hits=None, outside=None) for counts in wanted]
+        assert questions.asked(log, 1) == untold, "every query of the shard is in the log"
         assert questions.asked(log, 2) == [], "at level changes nobody can tell any more"
         assert questions.match(log, 1).info.radii == ()
         log.record_words(1, 0, {"radii": (0.5, float("inf"))})
@@ -340,3 +342,41 @@ def test_a_log_of_layout_0003_learns_what_its_runs_consist_of(
             replace(m, info=replace(m.info, utility=images)) for m, images in zip(before, told, strict=True)
         ]
         assert questions.utility(log, third, 60) == Utility(**numbers | {"images": 60})
+
+
+@pytest.mark.parametrize(
+    ("reason", "answered", "vote", "facts"),
+    [
+        ("hit", True, 1.0, True),
+        ("hit", True, 0.96, False),
+        ("hit", True, 0.0, False),
+        ("budget", False, 0.0, True),
+        ("budget", False, 1.0, False),
+        ("submitted", True, 0.0, True),
+        ("submitted", True, 0.5, False),
+        ("clean", False, 1.0, True),
+    ],
+)
+def test_a_log_of_layout_0004_tells_by_its_verdicts_whether_answers_are_facts(
+    path: Path, begun: Any, made: Any, reason: Any, answered: bool, vote: float, facts: bool
+) -> None:
+    shard = made(games=2)
+    with open_log(path) as log, log.shard(begun(log), 0, 0, "f", shard.keys) as recorder:
+        shard.tell(recorder)
+    config = scripts_config()
+    database = Database(parse_address(path))
+    with database.writer.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+        assert "again" not in {column["name"] for column in inspect(connection).get_columns("games")}
+        told = {"reason": reason, "answered": answered, "vote": vote}
+        connection.execute(text("UPDATE games SET reason = 'budget', answered = false, vote = 0"))
+        connection.execute(
+            text("UPDATE games SET reason = :reason, answered = :answered, vote = :vote WHERE id = 1"), told
+        )
+    database.close()
+    with open_log(path, create=False) as log:
+        assert questions.match(log, 1).info.answers_are_facts is facts
+        ended = questions.outcomes(log, 1)
+        assert ended.vote.tolist() == [vote, 0]
+        assert not (ended.asked_a.any() or ended.wrong_b.any()) and np.isnan(ended.again).all()

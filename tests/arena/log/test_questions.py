@@ -21,7 +21,9 @@ Played = dict[tuple[int, int], Any]
 def played(log: Log, begun: Callable[..., int], made: Callable[..., Any]) -> Played:
     """Match 1 with two repeats of two shards, and one unfinished; a second match beside it."""
     shards = {
-        (repeat, number): made(games=6, seed=2 * repeat + number) for repeat in (1, 0) for number in (1, 0)
+        (repeat, number): made(games=6, seed=2 * repeat + number + 4)
+        for repeat in (1, 0)
+        for number in (1, 0)
     }
     match, other = begun(log, 0), begun(log, 1)
     for (repeat, number), shard in shards.items():
@@ -48,12 +50,13 @@ def test_what_was_asked_for_by_purpose(log: Log, played: Played) -> None:
     for shard in played.values():
         for piece in shard.rows:
             if isinstance(piece, QueryRows):
-                own = np.array([len(piece), piece.refused.sum(), piece.flagged.sum()])
+                told = (piece.refused, piece.flagged, piece.hit, piece.outside)
+                own = np.array([len(piece), *(column.sum() for column in told)])
                 name = piece.purpose.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-                count[name] = count.get(name, np.zeros(3, np.int64)) + own
-    found = {a.purpose: (a.queries, a.refused, a.flagged) for a in questions.asked(log, 1)}
+                count[name] = count.get(name, np.zeros(5, np.int64)) + own
+    found = {a.purpose: (a.queries, a.refused, a.flagged, a.hits, a.outside) for a in questions.asked(log, 1)}
     assert found == {name: tuple(own.tolist()) for name, own in count.items()}
-    assert sum(flagged for *_, flagged in found.values()) > 0
+    assert all(sum(column) > 0 for column in zip(*found.values(), strict=True))
     queries = [a.queries for a in questions.asked(log, 1)]
     assert queries == sorted(queries, reverse=True)
     assert questions.asked(log, 99) == []
@@ -68,6 +71,11 @@ def test_outcomes(log: Log, played: Played) -> None:
     assert ended.reason == column(played, "reason")
     for name in ("label", "queries", "insider_queries", "refused", "answered", "vote", "base", "hit_at"):
         assert getattr(ended, name).tolist() == column(played, name), name
+    for half, name in enumerate(("a", "b")):
+        for count in ("wrong", "asked"):
+            assert getattr(ended, f"{count}_{name}").tolist() == [n[half] for n in column(played, count)]
+    assert np.array_equal(ended.again, column(played, "again"), equal_nan=True)
+    assert {0, 1} < set(ended.again.tolist())
     assert ended.accepted_at.tolist() == column(played, "accepted_at")
     for name in ("l2", "linf"):
         assert getattr(ended, name).tolist() == [far(value) for value in column(played, name)]
@@ -91,10 +99,15 @@ def test_verdicts(log: Log, played: Played) -> None:
         for piece in shard.rows:
             if isinstance(piece, MarkRows):
                 for i, game in enumerate(piece.game.tolist()):
-                    row = [getattr(piece, f.name)[i].item() for f in fields(piece)[2:]]
-                    wanted.append((piece.at, ids[game], *row[:-2], far(row[-2]), far(row[-1])))
+                    votes = np.stack([piece.wrong[i], piece.asked[i]], axis=1).flatten().tolist()
+                    row = (piece.turn[i], piece.answered[i], piece.vote[i], *votes, str(piece.again[i]))
+                    wanted.append(
+                        (piece.at, ids[game], *row, piece.base[i], far(piece.l2[i]), far(piece.linf[i]))
+                    )
     found = questions.verdicts(log, 1)
-    rows = list(zip(*(getattr(found, f.name).tolist() for f in fields(found)), strict=True))
+    columns = {f.name: getattr(found, f.name).tolist() for f in fields(found)}
+    columns["again"] = list(map(str, columns["again"]))  # NaN too, which no comparison finds equal
+    rows = list(zip(*columns.values(), strict=True))
     order = {game: i for i, game in enumerate(questions.outcomes(log, 1).game.tolist())}
     assert rows == sorted(wanted, key=lambda row: (row[0], order[row[1]]))
 
@@ -142,6 +155,8 @@ def test_a_game_with_its_final_image(log: Log, played: Played) -> None:
         assert game.hit_at == (shard.games.hit_at[place] or None)
         assert game.target == (None if shard.games.target[place] < 0 else shard.games.target[place])
         assert game.l2 == far(shard.games.l2[place])
+        again = shard.games.again[place]
+        assert game.again == (None if np.isnan(again) else again == 1)
 
 
 def test_games_of_unfinished_shards_are_unknown(log: Log, played: Played) -> None:

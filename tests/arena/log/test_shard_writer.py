@@ -17,7 +17,7 @@ from arena.log import Log, LogError, open_log, questions, schema
 from arena.log.images import unpack
 from arena.records import pieces
 from arena.records.pieces import Piece
-from arena.records.reports import MarkRows, NoteRows, QueryRows
+from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 
 Begun = Callable[..., int]
 
@@ -69,7 +69,7 @@ def test_every_column_comes_back_as_it_was_reported(
     for piece in reported:
         for i, game in enumerate(piece.game.tolist()):
             values = [getattr(piece, n)[i].item() for n in ("turn", "answered", "vote", "base", "l2", "linf")]
-            assert marks[game + 1, piece.at] == tuple(map(null, values))
+            assert marks[game + 1, piece.at] == (*map(null, values), *votes_of(piece, i))
 
     noted = sorted(row for row in rows_of(log, schema.notes) if row[0] <= 5)
     told = [(n.key, g, t, v) for n in first.rows if isinstance(n, NoteRows)
@@ -83,12 +83,21 @@ def test_every_column_comes_back_as_it_was_reported(
     assert len(games) == 305
     for i, row in enumerate(games[:5]):
         target, hit_at, accepted_at = (getattr(g, n)[i].item() for n in ("target", "hit_at", "accepted_at"))
-        assert row[:-1] == (
+        assert row[:-6] == (
             i + 1, match, 0, 1, g.key[i], g.label[i], None if target < 0 else target, g.reason[i],
             g.queries[i], g.insider_queries[i], g.refused[i], g.answered[i], g.vote[i], g.base[i],
             hit_at or None, accepted_at or None, null(g.l2[i].item()), null(g.linf[i].item()),
         )  # fmt: skip
-        assert np.array_equal(unpack(row[-1], (3, 4, 4)), g.final[i])
+        assert np.array_equal(unpack(row[-6], (3, 4, 4)), g.final[i])
+        assert row[-5:] == votes_of(g, i)
+    assert {None, True, False} == {row[-1] for row in games}
+    assert games[1][-5:-1] != games[1][-3:-1] + games[1][-5:-3], "halves that can be told apart"
+
+
+def votes_of(rows: MarkRows | GameRows, i: int) -> tuple[Any, ...]:
+    """wrong_a, asked_a, wrong_b, asked_b, again."""
+    again = null(rows.again[i].item())
+    return (*np.stack([rows.wrong[i], rows.asked[i]], axis=1).flatten().tolist(), again)
 
 
 def test_level_changes_keeps_what_changed(path: Any, begun: Begun, made: Any) -> None:

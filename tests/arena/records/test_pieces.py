@@ -190,11 +190,11 @@ def test_at_every_level_the_last_piece_alone_says_what_all_queries_were_for(
 ) -> None:
     monkeypatch.setattr(pieces, "PIECE_ROWS", 4)
     cut, no, yes = Pieces(kept, level), [False] * 3, [True, False, True]
-    cut.queries(volley(1, purpose="probe", refused=yes, flagged=yes))
+    cut.queries(volley(1, purpose="probe", refused=yes, flagged=yes, hit=[False, True, False]))
     cut.queries(volley(2, purpose="gradient", refused=no, flagged=[False, False, True]))
     cut.queries(volley(3, games=2, purpose="probe", refused=[True, False]))
     cut.notes(notes(0, 1, 2, 0))
-    cut.queries(volley(4, purpose="probe"))
+    cut.queries(volley(4, purpose="probe", outside=yes))
     cut.marks(marks(3))
     cut.games(ending())
     cut.close()
@@ -202,7 +202,7 @@ def test_at_every_level_the_last_piece_alone_says_what_all_queries_were_for(
     assert others
     assert all(not piece.purposes and piece.games is None for piece in others)
     told = {purpose: numbers.tolist() for purpose, numbers in last.purposes.items()}
-    assert told == {"probe": [8, 3, 2], "gradient": [3, 0, 1]}
+    assert told == {"probe": [8, 3, 2, 1, 2], "gradient": [3, 0, 1, 0, 0]}
     assert sum(piece.answered for piece in kept.pieces) == 11
     recorded = sum(len(rows) for piece in kept.pieces for rows in piece.queries)
     assert recorded == {"queries": 11, "changes": 3 + 1 + 1, "games": 0}[level]

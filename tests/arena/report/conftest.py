@@ -149,7 +149,13 @@ class Hand:
                     insider_queries=column("insider"),
                     refused=column("refused"),
                     answered=hit_at > 0,
-                    **dict(zip(("wrong", "asked", "again"), _votes([game.votes[2] for game in games]))),
+                    **dict(
+                        zip(
+                            ("wrong", "asked", "again"),
+                            _votes([game.votes[2] for game in games]),
+                            strict=True,
+                        )
+                    ),
                     base=column("base"),
                     hit_at=hit_at,
                     accepted_at=column("accepted_at"),
@@ -162,7 +168,7 @@ class Hand:
 
 
 def _votes(shares: Sequence[float]) -> tuple[Any, Any, Any]:
-    """The wrong ones of 100 fresh answers in halves, their numbers, and answers to those who ask again: none."""
+    """The wrong ones of 100 fresh answers in halves, their numbers, and who asked again: nobody."""
     wrong = np.array([[round(50 * share), round(100 * share) - round(50 * share)] for share in shares])
     return wrong, np.full_like(wrong, 50), np.full(len(shares), np.nan)
 

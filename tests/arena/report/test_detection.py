@@ -32,5 +32,7 @@ def test_shares_are_of_the_queries_with_a_purpose() -> None:
 
 
 def test_purposes_come_by_their_queries() -> None:
-    other = Detection((PurposeCounts("boundary-search", 70, 0, 0, 0, 0), PurposeCounts("start", 5, 0, 0, 0, 0)))
+    other = Detection(
+        (PurposeCounts("boundary-search", 70, 0, 0, 0, 0), PurposeCounts("start", 5, 0, 0, 0, 0))
+    )
     assert purposes_of([ONE, other]) == ["boundary-search", "gradient", "candidate", "start"]

@@ -175,7 +175,9 @@ def test_a_verdict_holds_until_the_next():
     marks = [(at, game) for at in (0, 3, 6, 9) for game in range(30) if at == 0 or rng.random() < 0.5]
     at, game = np.array(marks).T
     nothing = np.zeros(len(marks))
-    told = LoggedMarks(at, game, at, nothing > 0, rng.random(len(marks)), nothing > 0, nothing, nothing)
+    told = LoggedMarks(
+        at, game, at, nothing > 0, rng.random(len(marks)), *[at] * 4, nothing, nothing > 0, nothing, nothing
+    )
     standing_now: dict[int, float] = {}
     for upto in (0, 3, 6, 9):
         standing_now |= {g: v for a, g, v in zip(at, game, told.vote, strict=True) if a == upto}

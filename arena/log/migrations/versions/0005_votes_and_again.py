@@ -34,11 +34,12 @@ def upgrade() -> None:
     for name in ("hits", "outside"):
         op.add_column("purposes", sa.Column(name, sa.BigInteger(), nullable=True))
     op.add_column("matches", sa.Column("answers_are_facts", sa.Boolean(), nullable=True))
-    # What was answered was so by every fresh answer, and by the one fresh answer of a deterministic defender
-    # that did not remember.
+    # Where answers are facts, all fresh ones agree, and what was answered wins its vote, unless the attacker
+    # handed in something else.
     op.execute(
         "UPDATE matches SET answers_are_facts = NOT EXISTS (SELECT 1 FROM games WHERE"
-        " games.match_id = matches.id AND games.vote <> (CASE WHEN games.answered THEN 1 ELSE 0 END))"
+        " games.match_id = matches.id AND games.reason <> 'clean' AND (games.vote NOT IN (0, 1)"
+        " OR games.reason <> 'submitted' AND games.vote <> (CASE WHEN games.answered THEN 1 ELSE 0 END)))"
     )
     _create_views()
 
