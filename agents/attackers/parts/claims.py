@@ -173,9 +173,12 @@ class Standing:
 
 def _stand_near(games: Games, x: Tensor, i: Tensor, last: bool) -> Asking:
     standing, most = Standing.at(games), repeats_for(0.5)
-    sought = torch.ones_like(i, dtype=torch.bool)
+    sought, inside = torch.ones_like(i, dtype=torch.bool), _inside(games, x, i)
+    edge = games.threat.epsilon + TOLERANCE
     for factor in OUTWARD:
         candidate = _outward(games, x, i, torch.full_like(x[:, 0, 0, 0], factor))
+        # Beyond the ball nothing is won: what is inside stays inside, and comes before what is not.
+        candidate = torch.where(inside.view(-1, 1, 1, 1), games.project(candidate, i), candidate)
         far = games.distance(quantise(candidate, games.threat.quantisation), i).double()
         sought &= ~standing.firm[i] | (far < standing.value[i])
         rows = (sought & standing.affordable(games, i, last)).nonzero().squeeze(1)
@@ -183,10 +186,12 @@ def _stand_near(games: Games, x: Tensor, i: Tensor, last: bool) -> Asking:
             break
         own, image, value = i[rows], candidate[rows], far[rows]
         found = yield from standing.repeat(games, image, own, most)
-        firm = found.wrong >= most
-        better = firm | (~standing.firm[own] & standing.better(own, found, value))
+        firm, enters = found.wrong >= most, (value <= edge) & (standing.value[own] > edge)
+        leaves = (value > edge) & (standing.value[own] <= edge)
+        better = enters | firm | (~standing.firm[own] & standing.better(own, found, value))
+        better &= ~leaves
         yield from standing.claim_where(games, better, image, own, found, value)
-        standing.firm[own] |= firm
+        standing.firm[own] = torch.where(better, firm, standing.firm[own])
         sought[rows] = ~firm
     return games.state
 

@@ -183,6 +183,27 @@ def test_under_minimum_it_claims_the_nearest_image_that_wins_its_vote(referee):
     assert float((final - 0.5).abs().max()) == pytest.approx(0.108, abs=1e-6)
 
 
+def test_under_minimum_an_image_in_the_ball_comes_before_any_outside(referee):
+    """Wrong always beyond .2 and at random within: the image claimed is outside, then inside to the end."""
+
+    def model(x, game, turn):
+        far = (x - 0.5).abs().amax(dim=(1, 2, 3))
+        wrong = (far > 0.2) | (turn % 3 > 0)
+        return torch.stack([torch.full_like(far, 0.5), wrong.float()], dim=1)
+
+    def play(games):
+        for length in (0.3, 0.18, 0.25):
+            yield from games.ask(games.x0, None, "probe")
+            yield from stand_by(games, games.x0 + length, games.open, last=True)
+
+    threat = Threat(epsilon=0.2, budget=200, feedback="label", objective="minimum")
+    x0 = torch.full((1, *SHAPE), 0.5)
+    table = referee(model, x0, torch.zeros(1, dtype=torch.int64), threat, facts=False)
+    table.play(SimpleNamespace(play=play))
+    far = [float((x - 0.5).abs().max()) for x in table.claims[0]]
+    assert far[0] == pytest.approx(0.3) and len(far) > 1 and max(far[1:]) < 0.2 + 1e-6
+
+
 # Against a service whose share of wrong answers is known
 
 
