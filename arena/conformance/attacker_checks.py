@@ -35,7 +35,7 @@ def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
         Check("closed", "asks no more for games that have closed, and ends when all have", _closed),
         Check("seat", "leaves the tensors of its seat as they are", _seat),
         Check("submit", 'under objective "submit", submits where it was answered a hit', _submit),
-        Check("luck", "where answers are noise, does not hand in what was wrong once by luck", _luck),
+        Check("luck", "where a wrong answer may be luck, does not hand in the first", _luck),
         Check("reproducible", "plays the same again from the same seed", _reproducible),
         Check("stateless", "keeps nothing from one play to the next", _stateless),
         Check("generators", "neither depends on nor disturbs the global random generators", _generators),
@@ -128,7 +128,7 @@ def _luck(subject: AttackerSubject) -> str | None:
     if "submit" not in subject.needs.objectives:
         return 'it does not declare objective "submit"'
     subject.require_sound()
-    plays = [subject.watch(trial) for trial in subject.noisy()]
+    plays = [subject.watch(trial) for trial in subject.by_luck()]
     votes = [
         v for play in plays for v, why in zip(play.vote, play.reasons, strict=True) if why == "submitted"
     ]
@@ -136,7 +136,7 @@ def _luck(subject: AttackerSubject) -> str | None:
     if 2 * lost <= len(votes):
         return None
     return (
-        f"against noise, {lost} of the {len(votes)} images that it submitted lost their vote: where "
+        f"against random answers, {lost} of the {len(votes)} images that it submitted lost their vote: where "
         f"games.answers_are_facts is False, a wrong answer may be luck; repeat it before you submit"
     )
 
