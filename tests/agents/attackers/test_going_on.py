@@ -10,8 +10,8 @@ import torch
 import arena
 from agents.attackers.decision.boundary import Boundary
 from agents.attackers.decision.geoda import GeoDA
-from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.parts.claims import REPEAT
+from agents.attackers.parts.directions import Descent, Directions
 from agents.attackers.parts.starts import find_start
 from agents.attackers.white_box.carlini_wagner import CarliniWagner
 from agents.attackers.white_box.pgd import PGD
@@ -115,16 +115,28 @@ def test_a_walk_that_has_come_to_rest_begins_again(referee, attack, budget):
     assert REPEAT in doubt.purposes(1)
 
 
-def test_a_descent_that_has_converged_begins_again(referee, flat_boundary):
+def test_a_descent_that_has_converged_begins_again(referee, flat_boundary, procedure):
+    """From its direction at the first step sizes, and at the distance that is asked for anew."""
     plane, y = flat_boundary((1, 2, 2), 2), torch.zeros(2, dtype=torch.int64)
-    attack, threat = SignOpt(probes=10, init_draws=10, beta=2e-8), FAR.with_budget(500)
-    doubt = referee(plane.answer, plane.images, y, threat, facts=False).play(attack)
-    fact = referee(plane.answer, plane.images, y, threat).play(attack)
-    assert any(len(asked) < 500 for asked in fact.asked)
-    assert [len(asked) for asked in doubt.asked] == [500, 500]
-    for game, least in enumerate(plane.least["l2"]):
-        nearest = float((doubt.claims[game][-1] - plane.images[game]).norm())
-        assert nearest < 3 * float(least)
+    theta = (plane.w / plane.w.norm()).float().expand(2, -1, -1, -1)
+    found = {}
+
+    def steps(games):
+        best = Directions(theta.clone(), 0.5 * plane.least["l2"])  # a lucky answer, half-way to the boundary
+        descent = Descent.start(games, best, 0.2, 1e-3)
+        descent.alpha[:], descent.beta[:] = 1e-5, 5e-8
+        yield from descent.refine(games.open)
+        return descent, games.open.tolist()
+
+    for facts in (True, False):
+        run = procedure(steps)
+        referee(plane.answer, plane.images, y, FAR, facts=facts).play(run)
+        found[facts] = run.result
+    assert found[True][1] == []
+    descent, still_open = found[False]
+    assert still_open == [0, 1]
+    assert descent.alpha.tolist() == [0.2, 0.2] and descent.beta.tolist() == [1e-3, 1e-3]
+    assert torch.allclose(descent.best.g, plane.least["l2"], rtol=1e-2)
 
 
 def test_geoda_goes_on_after_its_schedule(referee, flat_boundary):
