@@ -19,6 +19,7 @@ NAMES = (
     "draws",
     "env",
     "forward",
+    "haste",
     "linear",
     "log",
     "published",

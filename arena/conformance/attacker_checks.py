@@ -37,6 +37,7 @@ def attacker_checks() -> tuple[Check[AttackerSubject], ...]:
         Check("closed", "asks no more for games that have closed, and ends when all have", _closed),
         Check("seat", "leaves the tensors of its seat as they are", _seat),
         Check("submit", 'under objective "submit", submits where it was answered a hit', _submit),
+        Check("luck", "where a wrong answer may be luck, does not hand in the first", _luck),
         Check("reproducible", "plays the same again from the same seed", _reproducible),
         Check("stateless", "keeps nothing from one play to the next", _stateless),
         Check("generators", "neither depends on nor disturbs the global random generators", _generators),
@@ -125,6 +126,23 @@ def _submit(subject: AttackerSubject) -> str | None:
         return f"it was answered a hit in {hits} games, too few to judge this by"
     raise ConformanceError(
         f'it declares objective "submit" and was answered a hit in {hits} games, but submitted in none'
+    )
+
+
+def _luck(subject: AttackerSubject) -> str | None:
+    if "submit" not in subject.needs.objectives:
+        return 'it does not declare objective "submit"'
+    subject.require_sound()
+    plays = [subject.watch(trial) for trial in subject.by_luck()]
+    votes = [
+        v for play in plays for v, why in zip(play.vote, play.reasons, strict=True) if why == "submitted"
+    ]
+    lost = sum(vote <= 0.5 for vote in votes)
+    if 2 * lost <= len(votes):
+        return None
+    return (
+        f"against random answers, {lost} of the {len(votes)} images that it submitted lost their vote: where "
+        f"games.answers_are_facts is False, a wrong answer may be luck; repeat it before you submit"
     )
 
 

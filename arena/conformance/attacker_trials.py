@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Literal, get_args
 
 from arena.conformance.results import Skip
-from arena.conformance.stand_in_agents import Detector, Trouble
+from arena.conformance.stand_in_agents import Detector, Flips, Trouble
 from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
 from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, difference, watch
@@ -28,6 +28,8 @@ _FEEDBACK: dict[str, tuple[str, ...]] = {
 }
 _QUANTISATION: tuple[Quantisation, ...] = ("none", "round", "none", "floor", "none")
 BUDGET = 100
+LUCKY_GAMES = 20
+"""How many games are played against a defender that is often wrong by luck."""
 
 
 class AttackerSubject:
@@ -188,6 +190,13 @@ class AttackerSubject:
     def constant(self) -> Iterator[AttackerTrial]:
         place = constant_world(self.device)
         return self._changed("a classifier that answers all images alike", world=place, clean=())
+
+    def by_luck(self) -> Iterator[AttackerTrial]:
+        """Objective `submit`, where three in ten answers are wrong by luck."""
+        for trial in self.variants:
+            if trial.threat.objective == "submit":
+                defenders = (Flips(), *trial.defenders)
+                yield replace(trial, defenders=defenders, games=tuple(range(LUCKY_GAMES)), votes=15)
 
     def saturated(self) -> Iterator[AttackerTrial]:
         return self._changed("every value of the images 0 or 1", saturated=True)

@@ -52,6 +52,22 @@ class NoisyInput(Defender):
 
 
 @dataclass(frozen=True)
+class Flips(Defender):
+    """Moves the scores by one class in a share of its answers, so that a right one becomes wrong.
+
+    Attributes:
+        share: how often.
+    """
+
+    share: float = 0.3
+
+    random: ClassVar[bool] = True
+
+    def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
+        return torch.where((rows.uniform(()) < self.share).unsqueeze(1), scores.roll(1, dims=1), scores)
+
+
+@dataclass(frozen=True)
 class Several(Defender):
     """The mean of `times` answers to each row whose first pixel is dark, one answer to the others."""
 

@@ -43,6 +43,7 @@ class AttackerTrial:
         clean: the places (in `games`) whose label is another than the classifier's, so that the game is
             closed before it begins.
         saturated: every value of the images is 0 or 1.
+        votes: fresh answers to each final image.
     """
 
     where: str
@@ -53,6 +54,7 @@ class AttackerTrial:
     clean: tuple[int, ...] = ()
     saturated: bool = False
     max_rows: int = LONG
+    votes: int = 1
 
     def openings(self) -> Openings:
         split = self.world.split("games", max(self.games) + 1)
@@ -113,6 +115,7 @@ class WatchedPlay:
         used: the global random generators that the attacker drew from.
         reasons: why the games ended, empty if they did not.
         hits: which games were answered a hit.
+        vote: of each game, the share of fresh answers to the final image that are wrong.
     """
 
     trial: AttackerTrial
@@ -121,6 +124,7 @@ class WatchedPlay:
     used: list[str] = field(default_factory=list)
     reasons: list[Reason] = field(default_factory=list)
     hits: list[bool] = field(default_factory=list)
+    vote: list[float] = field(default_factory=list)
 
     def add(self, kind: FaultKind, said: str) -> None:
         if self.fault(kind) is None:
@@ -185,7 +189,7 @@ def watch(
         openings=openings,
         threat=threat,
         defender_seed=1,
-        votes=1,
+        votes=trial.votes,
         max_rows=trial.max_rows,
         attacker=_Watched(attacker, recording, patience),
         attacker_seed=seed,
@@ -200,6 +204,7 @@ def watch(
             recording.add("hang", f"computed for more than {patience:g} s without a move")
         else:
             recording.reasons, recording.hits = list(played.reason), played.answered.tolist()
+            recording.vote = played.vote.tolist()
             if "stalled" in played.reason:
                 recording.add("stalled", "went on with moves of which none was granted, until it was stopped")
     recording.used = used

@@ -49,6 +49,7 @@ class Games:
             nor does it remember. Where they are not, one wrong answer may be luck, and an image needs more
             than that to be stood by (`claim`).
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
+        kept: what the procedures of the attacker at this seat keep for one another, by name.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.
         resources: the attacker's own images and starting points.
     """
@@ -73,6 +74,8 @@ class Games:
         self.key = torch.arange(len(x0), device=x0.device) if key is None else key
         self.seed, self.max_rows, self.defense = seed, max_rows, defense
         self.answers_are_facts = answers_are_facts
+        self.kept: dict[str, Any] = {}
+        self._outer: tuple[Games, Tensor | slice] | None = None
         self.resources = resources or Resources()
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
@@ -91,6 +94,15 @@ class Games:
     def left(self) -> Tensor:
         """[G] int64, queries left, as of the last answers."""
         return self.state.left
+
+    @property
+    def charged(self) -> Tensor:
+        """[G] int64, queries charged so far: behind wrappers that repeat rows, those of the service."""
+        here = self.threat.budget - self.state.left
+        if self._outer is None:
+            return here
+        games, i = self._outer
+        return torch.maximum(here, games.charged[i])
 
     # Moves
 
@@ -294,7 +306,7 @@ class Games:
     def _seat(self, i: Tensor | slice, threat: Threat, state: Answers) -> Games:
         self._seats += 1
         held = self.resources
-        return Games(
+        seat = Games(
             self.x0[i],
             self.label[i],
             threat,
@@ -308,6 +320,8 @@ class Games:
             defense=self.defense,
             resources=held if held.starts is None else replace(held, starts=held.starts[i]),
         )
+        seat._outer = (self, i)
+        return seat
 
 
 def join(parts: Sequence[Answers]) -> Answers:

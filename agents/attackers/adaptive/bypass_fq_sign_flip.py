@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agents.attackers.adaptive.bypass_fq import smallest_undetected
 from agents.attackers.decision.sign_flip import PERIOD, SignFlip, SignFlipWalk
-from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.starts import find_start
 from arena.players import Answers, Games, Move, Needs, Play
 
@@ -44,6 +44,9 @@ class BypassFQSignFlip(SignFlip):
             i = games.open
             stuck = i[t - asked[i] > BARREN]
             yield from games.note("bypass-fq", "nothing passes the detector", stuck)
+            if in_doubt(games):
+                yield from stand_by(games, walk.image(stuck, walk.delta[stuck]), stuck, last=True)
+                stuck = stuck[games.state.open[stuck]]
             yield from games.resign(stuck)
             if not len(i := games.open):
                 return

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.boundary_steps import ArtSteps, FoolboxSteps, OriginalSteps
-from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.claims import Standing, in_doubt, stand_by
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Searching, blend, blend_search
 from agents.attackers.parts.starts import find_start
@@ -109,7 +109,7 @@ class BoundaryWalk:
 
     Attributes:
         x: [G,C,H,W], adversarial; changed in place.
-        nearest: [G] float64, the distance of the point that a game claims, in the threat's norm.
+        nearest: [G] float64, the distance of the nearest point stood by, in the threat's norm.
     """
 
     def __init__(self, attack: Boundary, games: Games, x: Tensor) -> None:
@@ -119,11 +119,22 @@ class BoundaryWalk:
         self.nearest = torch.full((len(games),), torch.inf, dtype=torch.float64, device=x.device)
 
     def stand(self, i: Tensor) -> Play:
-        """Claim the points of those of games `i` [n] that are nearer than all before."""
+        """Stand by the points of those of games `i` [n] that are nearer than all before.
+
+        Where answers are no facts all are weighed: the nearest before may have been luck.
+        """
         far = self.games.distance(self.x[i], i).double()
-        nearer = i[far < self.nearest[i]]
+        nearer = i[(far < self.nearest[i]) | in_doubt(self.games)]
         self.nearest[i] = torch.minimum(self.nearest[i], far)
         yield from stand_by(self.games, self.x[nearer], nearer)
+
+    def rest(self, i: Tensor, steps: ArtSteps | FoolboxSteps) -> Play:
+        """End games `i` [n], whose `steps` have become minute; begin them again if answers are no facts."""
+        if in_doubt(self.games):
+            self.x[i] = Standing.at(self.games).start_again(self.x[i], i)
+            steps.begin(i)
+        else:
+            yield from self.games.resign(i)
 
 
 class CandidateWalk(BoundaryWalk):
@@ -152,7 +163,8 @@ class CandidateWalk(BoundaryWalk):
             rows = (fooled & ~testing & (far < distance[i])).nonzero().squeeze(1)
             x[i[rows]], distance[i[rows]] = image[rows], far[rows]
             yield from self.stand(i[rows])
-            yield from games.resign(i[converged])
+            yield from self.rest(i[converged], steps)
+            distance[i[converged]] = proposals.distance(x[i[converged]] - games.x0[i[converged]])
 
 
 class VolleyWalk(BoundaryWalk):
@@ -169,7 +181,7 @@ class VolleyWalk(BoundaryWalk):
             for i in torch.split(games.open, max(1, games.max_rows // self.attack.samples)):
                 z, hits = yield from self.across(i)
                 barren = yield from self.inwards(i, z[hits], hits.nonzero()[:, 0])
-                yield from games.resign(barren)
+                yield from self.rest(barren, self.steps)
 
     def across(self, i: Tensor) -> Generator[Move, Answers, tuple[Tensor, Tensor]]:
         """Volleys on the spheres of games `i` [n] until one has hits: its points [n,s,C,H,W], hits [n,s]."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.dct import low_frequencies, low_noise
 from agents.attackers.parts.estimates import BLOCK, estimate, unit
 from agents.attackers.parts.parameters import check_parameters
@@ -33,7 +34,8 @@ class GeoDA(Attacker):
     steps by five times the sum of all estimates, a length that takes an image of 32 pixels to the corners of
     the box at once. Theirs measures in pixels divided by their standard deviation, so `sigma`, `tolerance`
     and `start_step` are a few times longer here. Queries spent on the start are taken from the last
-    iteration's probes. The schedule depends on the budget: a longer run cut short is another attack.
+    iteration's probes. The schedule depends on the budget: a longer run cut short is another attack. Where
+    answers are no facts, iterations go on after it for as long as queries are left.
 
     Attributes:
         sub_dim: the image is perturbed along so many frequencies a side, of each channel; 0: 75 at 224 pixels
@@ -69,7 +71,8 @@ class GeoDA(Attacker):
         i = games.open
         x[i] = yield from gap_search(games, x[i], i, self.tolerance)
         normal = torch.zeros_like(x)
-        for probes in schedule(games.threat.budget, self.mu):
+        planned = schedule(games.threat.budget, self.mu)
+        for probes in chain(planned, repeat(planned[-1])) if in_doubt(games) else planned:
             yield from stand_by(games, x[i], i)
             i = games.open
             if not len(i):

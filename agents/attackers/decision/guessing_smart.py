@@ -30,7 +30,8 @@ class GuessingSmart(Attacker):
     From a point at distance D from x0, rounds of up to 50 candidates: a step along the sphere in a direction
     of Perlin noise, weighted by the square root of the difference to x0 pixel by pixel, then one inwards. The
     first candidate that is adversarial and nearer ends the round. Steps shrink within a round from 1.3 to .3
-    times their size and do not adapt otherwise. The authors send 8-bit images: set the threat's
+    times their size and do not adapt otherwise; the last round has as many candidates as queries are left, so
+    that a longer run cut short is another attack. The authors send 8-bit images: set the threat's
     `quantisation`.
 
     Attributes:
@@ -62,8 +63,8 @@ class GuessingSmart(Attacker):
     @property
     def needs(self) -> Needs:
         if self.start == "nearest":
-            return Needs(norms=("l2",), images=IMAGES)
-        return Needs(norms=("l2",), starts="targeted")
+            return Needs(norms=("l2",), images=IMAGES, prefix=False)
+        return Needs(norms=("l2",), starts="targeted", prefix=False)
 
     def play(self, games: Games) -> Play:
         x = yield from self.begin(games)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.hop_skip_jump import LEAST_DELTA, HopSkipJump
-from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.estimates import BLOCK
 from agents.attackers.parts.searches import blend, blend_search, boundary_search, clip_to
 from agents.attackers.parts.sigmoid_search import Sigmoids, alpha, sharp_alpha, sigmoid_search
@@ -136,9 +136,12 @@ class _Walk:
         yield from self.stand(behind, i[sure])
 
     def stand(self, x: Tensor, i: Tensor) -> Locating:
-        """Claim `x` [G,C,H,W] in those of games `i` [n] that claimed nothing as near."""
+        """Claim `x` [G,C,H,W] in those of games `i` [n] that claimed nothing as near.
+
+        Where answers are no facts all are weighed: the nearest before may have been luck.
+        """
         distance = self.games.distance(x[i], i)
-        nearer = (distance < self.stood[i]) & self.games.state.open[i]
+        nearer = ((distance < self.stood[i]) | in_doubt(self.games)) & self.games.state.open[i]
         self.stood[i[nearer]] = distance[nearer]
         yield from stand_by(self.games, x[i[nearer]], i[nearer])
 

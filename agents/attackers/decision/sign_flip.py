@@ -164,12 +164,16 @@ class SignFlipWalk:
 
     def test(self, i: Tensor, delta: Tensor, which: int) -> Generator[Move, Answers, Tensor]:
         """Ask the perturbations `delta` [n,C,H,W] and keep the adversarial ones: [n] bool."""
-        x = (self.games.x0[i] + delta).clamp_(0, 1)
+        x = self.image(i, delta)
         fooled = yield from self.games.fools(x, i, CANDIDATE)
         self.delta[i[fooled]] = delta[fooled]
         self.successes[which, i[fooled]] += 1
         yield from stand_by(self.games, x[fooled], i[fooled])
         return fooled
+
+    def image(self, i: Tensor, delta: Tensor) -> Tensor:
+        """The images [n,C,H,W] of games `i` [n] with perturbations `delta` [n,C,H,W], clipped to the box."""
+        return (self.games.x0[i] + delta).clamp_(0, 1)
 
     def learn(self, i: Tensor, kept: Tensor) -> None:
         """After a successful flip in games `i` [n]: cells that were turned are less likely to turn back."""

@@ -54,6 +54,13 @@ class FoolboxSteps:
         self.source = Window(len(games), SOURCE_WINDOW, device)
         self.step, self.held = whole, torch.zeros_like(whole, dtype=torch.bool)
 
+    def begin(self, i: Tensor) -> None:
+        """Begin again in games `i` [n]."""
+        self.sigma[i], self.epsilon[i] = self.attack.spherical_step, self.attack.source_step
+        self.held[i] = False
+        for window in (self.spherical, self.source):
+            window.clear(i, torch.ones_like(i, dtype=torch.bool))
+
     def tests_sphere(self, i: Tensor) -> Tensor:
         """[n] bool: games `i` [n] ask the point on the sphere next."""
         return (self.step[i] % self.attack.spherical_every == 0) & ~self.held[i]
@@ -101,6 +108,10 @@ class OriginalSteps(FoolboxSteps):
         self.renewed = torch.zeros_like(self.held)
         self.confirmations = torch.full_like(self.step, CONFIRMATIONS)
 
+    def begin(self, i: Tensor) -> None:
+        super().begin(i)
+        self.tried[i], self.renewed[i], self.confirmations[i] = 0, False, CONFIRMATIONS
+
     def tests_sphere(self, i: Tensor) -> Tensor:
         return ((self.step[i] % self.attack.spherical_every == 0) | self.renewed[i]) & ~self.held[i]
 
@@ -138,9 +149,13 @@ class ArtSteps:
     """
 
     def __init__(self, attack: WalkParameters, games: Games) -> None:
-        self.factor = attack.step_adaptation
+        self.attack, self.factor = attack, attack.step_adaptation
         whole = torch.ones(len(games), dtype=torch.float64, device=games.x0.device)
         self.sigma, self.epsilon = attack.spherical_step * whole, attack.source_step * whole
+
+    def begin(self, i: Tensor) -> None:
+        """Begin again in games `i` [n]."""
+        self.sigma[i], self.epsilon[i] = self.attack.spherical_step, self.attack.source_step
 
     def adapt(self, step: Tensor, i: Tensor, rate: Tensor) -> None:
         """Change `step` [G], which is `sigma` or `epsilon`, by the rates of success [n] of games `i` [n]."""

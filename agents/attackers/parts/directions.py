@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.attackers.parts.claims import Standing, in_doubt
 from agents.attackers.parts.searches import Searching, bisect
 from agents.attackers.parts.starts import given_start, nearest_images, nearest_start
 from arena.players import Answers, Games, Move, Play
@@ -228,6 +229,7 @@ class Descent:
         alpha: [G] float64, step sizes; they persist from one line search to the next.
         beta: [G] float64, probe radii; g is located to beta / 500.
         least_beta: a game whose beta falls below has converged.
+        first: the step size and the probe radius to begin with.
     """
 
     games: Games
@@ -235,13 +237,15 @@ class Descent:
     alpha: Tensor
     beta: Tensor
     least_beta: float
+    first: tuple[float, float] = (0.2, 1e-3)
 
     @classmethod
     def start(
         cls, games: Games, best: Directions, alpha: float, beta: float, least_beta: float = CONVERGED
     ) -> Descent:
         """With step size `alpha` and probe radius `beta` in all games."""
-        return cls(games, best, torch.full_like(best.g, alpha), torch.full_like(best.g, beta), least_beta)
+        steps, radii = torch.full_like(best.g, alpha), torch.full_like(best.g, beta)
+        return cls(games, best, steps, radii, least_beta, (alpha, beta))
 
     def image(self, i: Tensor) -> Tensor:
         """The points [n,C,H,W] on the boundary at which games `i` [n] stand."""
@@ -306,10 +310,28 @@ class Descent:
         return self.best.take(theta, g, at)
 
     def refine(self, i: Tensor) -> Play:
-        """Where steps are minute now, go on at alpha = 1 and a tenth of beta; resign what converged."""
+        """Where steps are minute now, go on at alpha = 1 and a tenth of beta; resign what converged.
+
+        Where answers are no facts, what converged begins again.
+        """
         linf_untargeted = self.games.threat.norm == "linf" and not self.games.threat.targeted
         minute = i[self.alpha[i] < (1e-6 if linf_untargeted else 1e-4)]
         self.alpha[minute] = 1.0
         self.beta[minute] /= 10
         done = minute[(self.beta[minute] < self.least_beta) & self.games.state.open[minute]]
-        yield from self.games.resign(done)
+        if in_doubt(self.games):
+            yield from self.start_again(done)
+        else:
+            yield from self.games.resign(done)
+
+    def start_again(self, i: Tensor) -> Play:
+        """Begin games `i` [n] again at the images that they claim, as far off as they now prove to be."""
+        if not len(i):
+            return
+        games = self.games
+        x = Standing.at(games).start_again(self.image(i), i)
+        theta, far = normed(x - games.x0[i], games.threat.norm)
+        self.alpha[i], self.beta[i] = self.first
+        g = yield from self.evaluate(theta, far, i, SEARCH)
+        found = g.isfinite()
+        self.best.theta[i[found]], self.best.g[i[found]] = theta[found], g[found]

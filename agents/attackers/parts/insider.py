@@ -6,11 +6,11 @@ from collections.abc import Generator
 
 from torch import Tensor
 
-from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.claims import Standing, in_doubt, stand_by
 from arena.players import Answers, Asking, Games, Loss, Move
 
 FINAL = "final"
-"""The purpose of the only query that is charged."""
+"""The purpose of the only query that is charged, but for repeats."""
 
 
 def gradient(
@@ -30,8 +30,12 @@ def gradient(
 def hand_in(games: Games, x: Tensor, i: Tensor) -> Asking:
     """Ask for the final images `x` [n,C,H,W] of games `i` [n], and claim them.
 
-    They are claimed whatever a defender answers: they fool the classifier, and the verdicts show both.
+    They are claimed whatever a defender answers: they fool the classifier, and the verdicts show both. Where
+    answers are no facts, all queries left may go into repeats.
     """
+    if in_doubt(games):
+        first = Standing.at(games).value[i].isinf()
+        yield from games.claim(x[first], i[first])
     alive = games.state.open[i]
     yield from games.ask(x[alive], i[alive], FINAL)
-    return (yield from stand_by(games, x, i))
+    return (yield from stand_by(games, x, i, last=True))

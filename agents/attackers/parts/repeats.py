@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from agents.attackers.parts.claims import REPEAT
 from arena.players import Answers, Asking, Attacker, Games, Move, Play, Volley, relay
 
 Convention = Literal["fixed", "adaptive"]
@@ -54,7 +55,8 @@ def repeat(
     """Let `of` play at `seat`; its rows are asked m times, the repeats of a row side by side.
 
     It has left / m queries, rounded up, and can always use them: the last is repeated as often as queries are
-    left. It gets more of them if rows of some purposes are asked only once.
+    left. It gets more of them if rows of some purposes are asked only once. The repeats by which it tests
+    what it stands by are: there one answer of the service counts, not what is made of m.
 
     Args:
         only: the purposes whose rows are repeated; None: all.
@@ -65,7 +67,8 @@ def repeat(
         if not isinstance(move, Volley):
             reply = yield move
             return replace(reply, left=_share(reply.left, m))
-        times = m if only is None or move.purpose in only else 1
+        once = move.purpose == REPEAT or (only is not None and move.purpose not in only)
+        times = 1 if once else m
         account = None if move.account is None else move.account.repeat_interleave(times)
         x = vary(move.x, move.game) if vary and times > 1 else move.x.repeat_interleave(times, dim=0)
         answers = yield from games.ask(x, move.game.repeat_interleave(times), move.purpose, account)

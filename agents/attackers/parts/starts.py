@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor
 
+from agents.attackers.parts.claims import in_doubt
 from arena.players import Answers, Games, Move
 from arena.rules.outcome import wins
 from arena.rules.purposes import START
@@ -57,12 +58,16 @@ def stronger_noise(games: Games, step: float) -> Noise:
 
 
 def given_start(games: Games, x: Tensor, found: Tensor) -> Starting:
-    """Enter the starting images granted into `x` and `found` where games have none yet and they win."""
+    """Enter the starting images granted into `x` and `found` where games have none yet and they win.
+
+    Where answers are no facts, one that does not win is asked again, up to 10 times in all.
+    """
     starts = games.resources.starts
     if starts is not None:
-        i = missing(games, found)
-        i = i[starts[i].flatten(1).isfinite().all(dim=1)]
-        yield from take_adversarial(games, x, found, starts[i], i)
+        for _ in range(NEAREST_TRIES if in_doubt(games) else 1):
+            i = missing(games, found)
+            i = i[starts[i].flatten(1).isfinite().all(dim=1)]
+            yield from take_adversarial(games, x, found, starts[i], i)
     return found
 
 

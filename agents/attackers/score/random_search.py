@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from agents.attackers.parts.choices import ChoicesAhead
+from agents.attackers.parts.claims import THETA, Standing, in_doubt, repeats_for, settle
 from arena.players import Answers, Asking, Attacker, Games, Loss, Needs, Play
 
 Propose: TypeAlias = Callable[[int, Tensor, Tensor], Tensor]
@@ -74,15 +76,19 @@ def search(
     """Random search from `x` [G,C,H,W], which becomes the incumbent and is changed in place.
 
     It asks one query for the start, one for each step, and one more for the incumbent itself every
-    `refresh_every` steps (0: never). An incumbent that is a hit is kept for good and submitted.
+    `refresh_every` steps (0: never). Where answers are facts, an incumbent that is a hit is submitted. Where
+    they are not, it is repeated, and the mean of all its losses becomes the value to beat; the search goes on
+    until repeats show that it is wrong often enough (`parts.claims`), and stands by the most believed one.
     """
     best = games.x0.new_full((len(games),), torch.inf)
+    doubt = Doubt(games, loss)
 
     def ask_incumbents(purpose: str) -> Play:
         if len(i := games.open):
             answers = yield from games.ask(x[i], i, purpose)
             best[i] = torch.where(answers.answered, games.loss(answers, loss), best[i])
             yield from freeze(games, x, answers)
+            yield from doubt.test(x, best, answers)
 
     yield from ask_incumbents("start")
     for t in itertools.count():
@@ -98,10 +104,45 @@ def search(
         x[i] = torch.where(accepted.view(-1, 1, 1, 1), candidate, incumbent)
         best[i] = torch.where(accepted, new, bar)
         yield from freeze(games, x, answers, accepted)
+        yield from doubt.test(x, best, answers, accepted)
+
+
+class Doubt:
+    """Tests incumbents that were answered wrong by a service whose answers are no facts.
+
+    Attributes:
+        untested: [G] bool, the incumbent was answered wrong and not repeated yet.
+    """
+
+    def __init__(self, games: Games, loss: Loss) -> None:
+        self.games, self.loss = games, loss
+        self.untested = torch.zeros_like(games.label, dtype=torch.bool)
+
+    def test(self, x: Tensor, best: Tensor, answers: Answers, accepted: Tensor | None = None) -> Asking:
+        """Repeat the untested incumbents of `x` [G,C,H,W] where that is affordable.
+
+        Their values in `best` [G] become the means of all their losses. `answers` are the last ones, of at
+        most one row a game; those `accepted` (None: all answered) are the incumbents'.
+        """
+        games = self.games
+        if not in_doubt(games):
+            return games.state
+        new, game = answers.answered if accepted is None else accepted, answers.game
+        self.untested[game] = torch.where(new, games.wrong(answers), self.untested[game])
+        standing, i = Standing.at(games), games.open
+        i = i[self.untested[i] & standing.affordable(games, i)]
+        if not len(i):
+            return games.state
+        self.untested[i] = False
+        loss, most = partial(games.loss, kind=self.loss), repeats_for(THETA)
+        found = yield from standing.repeat(games, x[i], i, most, loss)
+        best[i] = (best[i] + found.loss) / (1 + found.answered)
+        return (yield from settle(games, x[i], i, found, best[i]))
 
 
 def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = None) -> Asking:
-    """Note where `answers` were hits that the attacker accepted (all if None); submit them under `submit`.
+    """Note where `answers` were hits that the attacker accepted (all if None); submit them under `submit` if
+    answers are facts.
 
     `x` [G,C,H,W] are the incumbents, `answers` the last ones, of at most one row a game.
     """
@@ -112,7 +153,7 @@ def freeze(games: Games, x: Tensor, answers: Answers, accepted: Tensor | None = 
         hit &= accepted
     won = answers.game[hit.nonzero().squeeze(1)]
     yield from games.note("accepted", 1.0, won)
-    if games.threat.objective == "submit":
+    if games.threat.objective == "submit" and games.answers_are_facts:
         yield from games.submit(x[won], won)
     return games.state
 

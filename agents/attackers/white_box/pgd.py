@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.attackers.parts.claims import in_doubt
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.insider import gradient, hand_in
 from agents.attackers.parts.parameters import check_parameters
@@ -23,7 +24,8 @@ class PGD(Attacker):
     the gradient (l_inf) or along the negative gradient (l_2), each projected. Of a run the image with the
     lowest loss is kept, of the runs the one with the lowest margin; a game is done when that is negative. The
     gradients are those of the classifier without its defense, and are metered, not charged; the only query is
-    for the image kept. If the service rounds images, gradients are taken at the rounded images.
+    for the image kept. If the service rounds images, gradients are taken at the rounded images. Where answers
+    are no facts all runs are played, and their images repeated, lowest margin first, until one passes.
 
     Attributes:
         steps: the number of steps of a run.
@@ -45,6 +47,9 @@ class PGD(Attacker):
             raise ValueError(f"step_size must be above 0; found {self.step_size}")
 
     def play(self, games: Games) -> Play:
+        if in_doubt(games):
+            yield from self.play_all(games)
+            return
         best = games.x0.clone()
         margin = games.x0.new_full((len(games),), torch.inf)
         for _ in range(self.restarts):
@@ -57,6 +62,18 @@ class PGD(Attacker):
             lower = found < margin[i]
             best[i[lower]], margin[i[lower]] = x[lower], found[lower]
         yield from hand_in(games, best[games.open], games.open)
+
+    def play_all(self, games: Games) -> Play:
+        """Play all runs of all games, and hand in their images [runs,n,C,H,W] in the order of margins."""
+        i, images, margins = games.open, [], []
+        for _ in range(self.restarts):
+            images.append((yield from self.run(games, i)))
+            margins.append((yield from gradient(games, images[-1], i, "margin"))[1])
+        order = torch.stack(margins).argsort(dim=0, stable=True)
+        every, rows = torch.stack(images), torch.arange(len(i), device=i.device)
+        for rank in order:
+            alive = games.state.open[i]
+            yield from hand_in(games, every[rank, rows][alive], i[alive])
 
     def run(self, games: Games, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The images [n,C,H,W] of the lowest loss on the way down from random points, for games `i` [n]."""

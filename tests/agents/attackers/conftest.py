@@ -20,7 +20,7 @@ from agents.attackers.parts.dct import from_frequencies, to_frequencies
 from arena.game.checks import Checks
 from arena.game.driver import AttackerError, Host, drive
 from arena.players import Attacker, Games, Needs, Play
-from arena.rules.moves import Answers, Note, Resign, Submit, Volley
+from arena.rules.moves import Answers, Claim, Note, Resign, Submit, Volley
 from arena.rules.outcome import Bools
 from arena.rules.threat import TOLERANCE, Threat
 
@@ -33,7 +33,7 @@ class ScriptedReferee(Host):
     Attributes:
         asked: for each game, its queries in order: (x, purpose, logits).
         volleys: the number of rows in each volley; hits: for each game, the turns that were hits.
-        notes: (key, game, queries so far); submitted: {game: x}.
+        notes: (key, game, queries so far); submitted: {game: x}; claims: {game: [x]}.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class ScriptedReferee(Host):
         seed: int = 0,
         max_rows: int = 4096,
         refuse: Callable[[int, int], bool] = lambda game, turn: False,
+        facts: bool = True,
     ) -> None:
         self.model, self.x0, self.label, self.threat, self.target = model, x0, label, threat, target
         self.refuse = refuse
@@ -59,6 +60,7 @@ class ScriptedReferee(Host):
         self.volleys: list[int] = []
         self.notes: list[tuple[str, int, int]] = []
         self.submitted: dict[int, Tensor] = {}
+        self.claims: dict[int, list[Tensor]] = {}
         classes = model(x0[:1], torch.zeros(1, dtype=torch.int64), torch.ones(1, dtype=torch.int64)).shape[1]
         self.seat = Games(
             x0.clone(),
@@ -70,6 +72,7 @@ class ScriptedReferee(Host):
             key=key,
             seed=seed,
             max_rows=max_rows,
+            answers_are_facts=facts,
         )
 
     def play(self, attacker: Any) -> ScriptedReferee:
@@ -86,6 +89,10 @@ class ScriptedReferee(Host):
     def submit(self, move: Submit) -> None:
         self.submitted.update(zip(move.game.tolist(), move.x.clone(), strict=True))
         self._end(move.game)
+
+    def claim(self, move: Claim) -> None:
+        for game, x in zip(move.game.tolist(), move.x.clone(), strict=True):
+            self.claims.setdefault(game, []).append(x)
 
     def resign(self, move: Resign) -> None:
         self._end(move.game)

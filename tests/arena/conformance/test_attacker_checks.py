@@ -355,7 +355,8 @@ def test_a_broken_attacker_fails_one_check(make: Callable[[], Attacker], check: 
 
 
 def test_every_check_of_attackers_has_a_broken_one() -> None:
-    assert {check for _, check, _ in BROKEN} == {check.name for check in attacker_checks()}
+    """But luck, which only remarks."""
+    assert {check for _, check, _ in BROKEN} | {"luck"} == {check.name for check in attacker_checks()}
 
 
 @pytest.mark.parametrize("attacker", [Walk(), Steps(), Insider()], ids=["Walk", "Steps", "Insider"])
@@ -402,3 +403,29 @@ def test_checks_leave_the_global_generators_alone() -> None:
     torch.manual_seed(3)
     run_checks(GlobalDraws(), budget=BUDGET)
     assert torch.equal(torch.rand(1), expected)
+
+
+# Luck
+
+
+@dataclass(frozen=True)
+class Lucky(Steps):
+    needs = Needs(feedback="logits", norms=("linf",), goals=("untargeted",), objectives=("submit",))
+
+
+def test_who_hands_in_first_wrong_answers_of_a_noisy_service_is_told_so() -> None:
+    """A remark; who submits where answers are facts, and claims elsewhere, gets none."""
+
+    @dataclass(frozen=True)
+    class Careful(Lucky):
+        def play(self, games: Games) -> Play:
+            if games.answers_are_facts:
+                yield from super().play(games)
+
+    found = {}
+    for attacker in (Lucky(), Careful()):
+        results = run_checks(attacker, budget=60)
+        found[type(attacker).__name__] = next(r for r in results if r.name == "luck")
+    assert found["Lucky"].verdict == found["Careful"].verdict == "passed"
+    assert "submitted lost their vote" in found["Lucky"].sentence
+    assert found["Careful"].sentence == ""

@@ -143,7 +143,7 @@ def test_behind_small_noise_more_repeats_leave_less_of_the_true_accuracy():
 
     attack = HopSkipJump(delta_rule="art", initial_probes=60)
     plain, voted = accuracy(attack), accuracy(Vote(attack, repeats=9, convention="adaptive"))
-    assert plain > 0.8 and voted < plain - 0.15
+    assert plain > 0.7 and voted < plain - 0.15
 
 
 def test_errors():
