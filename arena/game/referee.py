@@ -105,7 +105,7 @@ class Referee(Host):
             key=board.key.clone(),
             seed=seed,
             max_rows=self.max_rows,
-            answers_are_facts=self.oracle.answers_are_facts,
+            answers_are_facts=self.oracle.answers_are_facts or self.threat.trust_answers,
             defense=defense if self.threat.knowledge != "none" else None,
             resources=resources,
         )

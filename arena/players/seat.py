@@ -47,7 +47,7 @@ class Games:
         threat: the rules.
         answers_are_facts: whether the same image always gets the same answer: the defender is neither random
             nor does it remember. Where they are not, one wrong answer may be luck, and an image needs more
-            than that to be stood by (`claim`).
+            than that to be stood by (`claim`). Also True where the threat says `trust_answers`.
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
         kept: what the procedures of the attacker at this seat keep for one another, by name.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.

@@ -199,9 +199,7 @@ def _legend(groups: Sequence[Group]) -> list[str]:
         lines.append(
             "cost: seconds per query over those of the undefended classifier, at so many rows a call"
         )
-        lines.append(
-            "about 1: the 95 % interval of that cost covers 1; a range: that interval, if wide"
-        )
+        lines.append("about 1: the 95 % interval of that cost covers 1; a range: that interval, if wide")
     return lines
 
 

@@ -134,6 +134,8 @@ def rules(threat: Threat, budgets: set[int]) -> str:
         goal,
         f"objective {threat.objective}",
     ]
+    if threat.trust_answers:
+        parts.append("attackers take answers for facts")
     if threat.quantisation != "none":
         parts.append(f"quantisation {threat.quantisation}")
     if threat.accounts > 1:

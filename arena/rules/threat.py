@@ -93,6 +93,8 @@ class Threat(BaseModel):
         targets: how targets are drawn: uniformly among the other classes, or (y + 1) mod K.
         objective: `first`: the first hit ends the game; `submit`: the submitted image is judged, else the
             best image seen; `minimum`: the nearest hit by the end of the budget.
+        trust_answers: attackers take every answer for a fact, as those of most papers do: they do not repeat
+            what they stand by, even where the same image may get another answer (docs/design.md, D3).
         quantisation: of all images sent to 8 bits: `none`, `round`, or `floor` (AAA's).
         accounts: how many accounts an attacker may spread a game's queries over.
         knowledge: of the defended model, beyond its answers.
@@ -108,6 +110,7 @@ class Threat(BaseModel):
     goal: Goal = "untargeted"
     targets: Targets = "random"
     objective: Objective = "first"
+    trust_answers: bool = False
     quantisation: Quantisation = "none"
     accounts: int = Field(default=1, ge=1, le=2**16)
     knowledge: Knowledge = "none"

@@ -14,7 +14,7 @@ from arena.game.referee import longest_volley
 from arena.game.shard import play_games
 from arena.game.waves import Wave
 from arena.players import Defender, Games, Play
-from arena.rules.moves import Consult, Resign, Volley, VolleyError
+from arena.rules.moves import Claim, Consult, Resign, Volley, VolleyError
 from arena.rules.threat import Threat
 
 # A game does not know which others are played beside it
@@ -146,6 +146,21 @@ def test_a_defender_that_writes_to_its_images_does_not_write_to_the_attackers(wo
     referee.serve(Volley(seat.x0, torch.arange(2)))
     assert seat.x0.equal(before)
     assert referee.board.x0.equal(before)
+
+
+@pytest.mark.parametrize("trust", [False, True])
+def test_a_threat_may_have_attackers_trust_answers_that_are_no_facts(worlds: ModuleType, trust: bool) -> None:
+    """Only the seat is told otherwise: what the attacker claims is what is judged."""
+
+    class Coin(Defender):
+        random = True
+
+    rules = {"budget": 9, "trust_answers": trust, "objective": "submit"}
+    referee, games = worlds.referee([Coin()], threat=Threat(epsilon=2 / 16, **rules))
+    assert games.answers_are_facts is trust
+    far = (referee.board.x0 + 1 / 16).clamp(0, 1)
+    referee.serve(Claim(far, torch.arange(referee.games)))
+    assert torch.equal(referee.board.best, far)
 
 
 def test_a_clean_image_is_charged(worlds: ModuleType) -> None:
