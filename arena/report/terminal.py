@@ -18,7 +18,7 @@ from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, grouped
 from arena.report.measures import WIDEST_NAME, detection_table, distance_table
-from arena.report.results import result_columns
+from arena.report.results import own_rule, result_columns
 from arena.report.summary import Row, progress, read_rows, read_run
 from arena.report.words import NORMS, cost, number, percent, rules, unfinished
 
@@ -182,7 +182,12 @@ def _legend(groups: Sequence[Group]) -> list[str]:
     rows = [row for group in groups for row in group.rows]
     lines = []
     if any(not group.nearest for group in groups):
-        lines.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
+        lines += [
+            "left: percent of the games drawn; won: of the games played; both with 95 % intervals",
+            "queries to the first hit: median/mean; median distance: of the games played, ∞: half not won",
+        ]
+    if any(map(own_rule, rows)):
+        lines.append("accepted: hits that the attacker's own rule accepted, as published code counts them")
     if any(group.nearest for group in groups):
         lines += [
             "median distance over the games played, with 95 % intervals; ∞: no win in half of them",
