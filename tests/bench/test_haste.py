@@ -9,11 +9,11 @@ from bench.haste import ATTACKERS, gain, rows
 
 def test_an_attacker_that_goes_on_asks_more_and_is_compared_with_its_first_hits() -> None:
     assert "square" in ATTACKERS
-    first, *_ = rows(games=12, budget=60, only=["square"])
+    first, *_ = rows(games=8, budget=40, only=["square"])
     assert first["attacker"] == "square"
     assert first["defender"] == "snd 0.05"
     before, after = map(float, str(first["queries"]).split(" / "))
-    assert before < after <= 60
+    assert before < after <= 40
     assert 0 <= float(str(first["first hit"])) <= 1
     assert "minimum" not in first, "Square does not play that objective"
 
