@@ -73,9 +73,11 @@ def wide_enough(console: Console) -> Console:
 
 def _matrix_caption(group: Group) -> str:
     left = f"median {NORMS[group.threat.norm]} distance" if group.nearest else "accuracy left"
-    by = (
-        f", by {' or '.join(group.verdicts)}" if any(not row.facts or row.named for row in group.rows) else ""
-    )
+    by = ""
+    if any(not row.facts or row.named for row in group.rows):
+        by = f", by {' or '.join(group.verdicts)}"
+    if len(group.verdicts) > 1 and not any(row.named or row.both_ends for row in group.rows):
+        by = ", by answered, or by vote where the same image may get another answer"
     marks = ["* the least"] if any(group.ranked(d) for d in range(len(group.defenders))) else []
     if any(_beside(group, row) for *_, row in group.cells):
         marks.append("in brackets by answered")

@@ -59,9 +59,9 @@ def test_defenders_are_compared_by_their_headlines_and_only_where_intervals_part
         )
     )
     assert found[0] == (
-        "Accuracy left after 10 queries against the strongest of 2 attackers, with 95 % intervals: none 20.0 % [11, 33] "
-        "(square), snd 92.0 % [81, 97] by vote (square), rnd 52.0 % [39, 65] by vote (square), "
-        "jpeg 10.0 % [4, 21] (square)."
+        "Accuracy left after 10 queries against the strongest of 2 attackers, with 95 % intervals: "
+        "none 20.0 % [11, 33] (square), snd 92.0 % [81, 97] by vote (square), "
+        "rnd 52.0 % [39, 65] by vote (square), jpeg 10.0 % [4, 21] (square)."
     )
     assert found[1] == (
         "snd and rnd keep more than no defense; whether jpeg keeps more is open (95 % intervals overlap)."
@@ -97,7 +97,9 @@ def test_a_papers_own_headline_is_said(group, games):
 def test_distances_are_those_of_images_that_win_their_vote(group, games):
     fast = games(30, 0, vote=0.2)
     (kept, lucky) = findings(group((fast, LUCKY), objective="minimum", epsilon="inf"))
-    assert kept == "Median ℓ2 distance, by vote, after 10 queries against square, with 95 % intervals: snd ∞ [∞, ∞]."
+    assert kept == (
+        "Median ℓ2 distance, by vote, after 10 queries against square, with 95 % intervals: snd ∞ [∞, ∞]."
+    )
     assert lucky == "Counting lucky answers (answered), the same games would leave snd 1."
 
 
