@@ -76,7 +76,8 @@ def _matrix_caption(group: Group) -> str:
     by = ""
     if any(not row.facts or row.named for row in group.rows):
         by = f", by {' or '.join(group.verdicts)}"
-    if len(group.verdicts) > 1 and not any(row.named or row.both_ends for row in group.rows):
+    plain = group.nearest or any(row.named or row.both_ends for row in group.rows)
+    if len(group.verdicts) > 1 and not plain:
         by = ", by answered, or by vote where the same image may get another answer"
     marks = ["* the least"] if any(group.ranked(d) for d in range(len(group.defenders))) else []
     if any(_beside(group, row) for *_, row in group.cells):
