@@ -46,6 +46,9 @@ def _print(found: Comparison) -> None:
             continue
         for key, a, b in pair.differs:
             say(f"  {key}: A {_short(a)}, B {_short(b)}")
+        if any(pair.failed):
+            a, b = pair.failed
+            say(f"  failed games (error, stalled, no-start) are no evidence of strength: A {a:,}, B {b:,}")
         if pair.differences:
             wide_enough(out).print(_table(pair.differences))
         else:
@@ -148,6 +151,7 @@ def _as_json(found: Comparison) -> dict[str, Any]:
                 "b": match(pair.other),
                 "same_match": pair.same,
                 "games": pair.games,
+                "failed": list(pair.failed),
                 "images": pair.images,
                 "only_in_a": pair.only_one,
                 "only_in_b": pair.only_other,

@@ -32,6 +32,9 @@ class Resources:
     starts: Tensor | None = None
 
 
+EMPTY_MOVES = 10_000
+"""Moves about no games in a row from which on they reach the host, which stops who makes no others."""
+
 _ROWS = ("game", "label", "scores", "answered", "refused", "insight", "loss")
 
 
@@ -80,7 +83,7 @@ class Games:
         self.state = state
         self._all = torch.arange(len(x0), device=x0.device)
         self._drawn = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
-        self._seats = 0
+        self._seats = self._empty = 0
 
     def __len__(self) -> int:
         return len(self.x0)
@@ -112,8 +115,9 @@ class Games:
         """Query images `x` [n,C,H,W] for games `i` [n] (None: all, in order) and keep the answers."""
         i = self._all if i is None else i
         if len(x) == len(i) == 0:
-            return self._unasked(i)
+            return (yield from self._nothing(i))
         if len(x) <= self.max_rows:
+            self._empty = 0
             self.state = answers = yield Volley(x, i, account, purpose)
             return answers
         self._check_lengths(x, i, account)
@@ -144,19 +148,19 @@ class Games:
 
     def submit(self, x: Tensor, i: Tensor) -> Asking:
         """Hand in the final images `x` [n,C,H,W] of games `i` [n]."""
-        return (yield from self._move(Submit(x, i))) if len(i) else self._unasked(i)
+        return (yield from (self._move(Submit(x, i)) if len(i) else self._nothing(i)))
 
     def claim(self, x: Tensor, i: Tensor) -> Asking:
         """Stand by images `x` [n,C,H,W]: games `i` [n] would be judged by them if they ended now."""
-        return (yield from self._move(Claim(x, i))) if len(i) else self._unasked(i)
+        return (yield from (self._move(Claim(x, i)) if len(i) else self._nothing(i)))
 
     def resign(self, i: Tensor, reason: Literal["resigned", "no-start"] = "resigned") -> Asking:
         """Give up games `i` [n]."""
-        return (yield from self._move(Resign(i, reason))) if len(i) else self._unasked(i)
+        return (yield from (self._move(Resign(i, reason)) if len(i) else self._nothing(i)))
 
     def note(self, key: str, value: str | float | Tensor, i: Tensor) -> Asking:
         """Leave a remark about games `i` [n] in the log."""
-        return (yield from self._move(Note(key, value, i))) if len(i) else self._unasked(i)
+        return (yield from (self._move(Note(key, value, i)) if len(i) else self._nothing(i)))
 
     def consult(
         self,
@@ -184,8 +188,16 @@ class Games:
             yield min(size, count - done)
 
     def _move(self, move: Move) -> Asking:
+        self._empty = 0 if isinstance(move, Volley | Consult) and len(move.x) else self._empty
         self.state = answers = yield move
         return answers
+
+    def _nothing(self, i: Tensor) -> Asking:
+        """A move about no games, which is not made; after too many in a row the host is asked to end it."""
+        self._empty += 1
+        if self._empty < EMPTY_MOVES:
+            return self._unasked(i)
+        return (yield from self._move(Volley(self.x0[:0], i)))
 
     def _check_lengths(self, x: Tensor, i: Tensor, account: Tensor | None = None) -> None:
         # A move that is cut must be right as a whole before its first piece is charged.

@@ -12,7 +12,7 @@ from arena.log import Log, questions
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.log.schema import to_json
 from arena.report.rates import median, standing
-from arena.rules.outcome import Floats
+from arena.rules.outcome import FAILED, Floats
 from arena.statistics import holm, median_interval, paired_difference, sign_test
 
 VERDICTS = ("answered", "vote", "again", "base")
@@ -58,6 +58,8 @@ class Pair:
         at: the query count that is compared: the budget, or where budgets differ the largest that both
             report; None if there is none, and the final images are compared.
         differs: settings that differ: key, and both values.
+        failed: how many of the games ended with `error`, `stalled` or `no-start`, in either: they say
+            little about the defense.
     """
 
     one: LoggedMatch
@@ -70,6 +72,7 @@ class Pair:
     at: int | None = None
     differs: Sequence[tuple[str, Any, Any]] = ()
     differences: Sequence[Difference] = ()
+    failed: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,7 @@ def _pair(log: Log, a: LoggedMatch, b: LoggedMatch, differs: list[tuple[str, Any
         only_other=played[1] - shared,
         at=_count(a, b),
         differs=differs,
+        failed=(_failed(one, rows[0]), _failed(other, rows[1])),
     )
     if not shared:
         return pair
@@ -174,6 +178,10 @@ def _pair(log: Log, a: LoggedMatch, b: LoggedMatch, differs: list[tuple[str, Any
         for match, games, row in zip((a, b), (one, other), rows, strict=True)
     ]
     return replace(pair, differences=_differences(one.image[rows[0]], *values))
+
+
+def _failed(games: LoggedGames, rows: Any) -> int:
+    return sum(games.reason[n] in FAILED for n in rows)
 
 
 def _common_games(one: LoggedGames, other: LoggedGames) -> tuple[Any, Any]:

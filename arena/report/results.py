@@ -84,6 +84,8 @@ def _rare(rows: Sequence[Row]) -> list[Column]:
 
 
 def _share(row: Row, verdict: Verdict, interval: bool) -> str:
+    if row.hollow:
+        return "failed"
     rate = row.success[verdict]
     return f"{percent(rate.value)} {span(rate)}" if interval else percent(rate.value)
 

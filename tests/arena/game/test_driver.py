@@ -380,3 +380,26 @@ def test_an_attacker_that_fails_when_closed_has_ended_all_the_same(worlds: Modul
     rows, record = worlds.played(script)
     assert rows.reason == ["budget", "budget"]
     assert record.note_rows == []
+
+
+def test_an_attacker_without_an_end_is_stopped_once_its_games_are_over(worlds: ModuleType) -> None:
+    def script(games: Games) -> Play:
+        while True:
+            yield from games.ask(games.x0[games.open], games.open)
+
+    rows, _ = worlds.played(script, threat=Threat(norm="linf", epsilon=0.1, budget=3))
+    assert rows.reason == ["budget", "budget"]
+    assert rows.queries.tolist() == [3, 3]
+
+
+@pytest.mark.parametrize("move", ["ask", "fools", "submit", "claim", "resign", "note"])
+def test_an_attacker_that_only_makes_moves_about_no_games_has_stalled(worlds: ModuleType, move: str) -> None:
+    def script(games: Games) -> Play:
+        none = games.open[:0]
+        arguments = {"resign": (none,), "note": ("key", 1, none)}.get(move, (games.x0[none], none))
+        while True:
+            yield from getattr(games, move)(*arguments)
+
+    rows, _ = worlds.played(script)
+    assert rows.reason == ["stalled", "stalled"]
+    assert rows.queries.tolist() == [0, 0]

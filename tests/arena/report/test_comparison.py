@@ -148,3 +148,11 @@ def test_again_is_compared_where_every_game_was_asked_again(hand, game):
     assert "again" not in comparison._values(hand.log, match, games, np.arange(2), 10)
     asked = replace(games, again=np.array([0.0, 1.0]))
     assert comparison._values(hand.log, match, asked, np.arange(2), 10)["again"].tolist() == [0, 1]
+
+
+def test_games_that_failed_are_counted_in_both_runs(hand, game):
+    one, other = hand.run(), hand.run()
+    hand.match(one, *(game(i, "error", 1) for i in range(3)))
+    hand.match(other, game(0, "stalled", 1), *(lost(game, i) for i in (1, 2)))
+    (pair,) = compared(hand, one, other).pairs
+    assert pair.failed == (3, 1)

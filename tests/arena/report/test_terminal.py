@@ -207,6 +207,8 @@ def test_a_match_of_which_every_game_failed_shows_no_figure(hand, game):
     lines = printed(hand.log, run).splitlines()
     (row,) = [line for line in lines if line.startswith("other  ")]
     assert row.split() == ["other", "failed!"]
+    (_, won) = [line for line in lines if line.startswith(("  other  ", "other  "))]
+    assert "failed!" in won and "0.0" not in won, "that nothing was won is no finding either"
     assert "100.0" not in next(line for line in lines if line.startswith("  other"))
 
 
