@@ -40,7 +40,7 @@ def telling(columns: Sequence[Column]) -> tuple[list[Column], list[tuple[str, st
         if column.always or (not empty and (len(column.cells) == 1 or len(set(column.cells)) > 1)):
             shown.append(column)
         elif not empty:
-            same.append((" ".join(column.head.split()), column.cells[0]))
+            same.append((" ".join(column.head.replace("-\n", "").split()), column.cells[0]))
     return shown, same
 
 

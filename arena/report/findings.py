@@ -131,15 +131,20 @@ def _lucky(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
 
 def _between(group: Group, defenders: Sequence[int]) -> str:
     """The two ends under objective `first` where answers are no facts."""
-    parts = []
+    parts, alike = [], []
     for d in defenders[:MOST_NAMED]:
         rows = [row for _, other, row in group.cells if other == d and row.drawn and not row.hollow]
         if rows:
             low, high = (min(row.left[row.budget][v].value for row in rows) for v in ("answered", "vote"))
-            parts.append(f"{group.defenders[d].label} from {percent(low)} to {percent(high)} %")
+            label = group.defenders[d].label
+            if percent(low) == percent(high):
+                alike.append(f"{label} {percent(low)} %")
+            else:
+                parts.append(f"{label} from {percent(low)} to {percent(high)} %")
+    said = f"By answered and by vote alike: {listed(alike)}." if alike else ""
     if not parts:
-        return ""
-    return (
+        return said
+    return f"{said} ".lstrip() + (
         f"Between two ends, answered and vote: {listed(parts)}. Lucky answers flatter the attack; the vote "
         "flatters the defense, since under objective first an attacker stops at its first lucky answer. "
         "Objective submit tells what is left."

@@ -12,6 +12,8 @@ def test_columns_that_are_equal_in_every_row_are_said_once_and_empty_ones_not_at
     assert [column.head for column in shown] == ["a", "head"]
     assert in_every_row(said) == "In every row: left @0 98.4."
     assert in_every_row([]) == ""
+    _, said = telling([differs, Column("agree-\nment", ("100.0", "100.0"))])
+    assert in_every_row(said) == "In every row: agreement 100.0."
 
 
 def test_a_table_of_one_row_keeps_what_is_not_empty():

@@ -86,6 +86,11 @@ def test_under_objective_first_lucky_answers_and_votes_are_two_ends(group, games
     assert not any(own.is_worst(row, 0) for row in own.rows)
 
 
+def test_two_ends_that_are_equal_are_one_figure(group, games):
+    (found,) = findings(group((games(30, 20), LUCKY), objective="first"))
+    assert found == "By answered and by vote alike: snd 40.0 %."
+
+
 def test_a_papers_own_headline_is_said(group, games):
     paper = {**LUCKY, "verdict": "answered"}
     assert headline_of(group((games(1, 1), paper))) == [
