@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from arena.records.result import Result
 from numpy.typing import NDArray
 
 from arena.api import play
 from arena.players import Attacker, Games, Needs, Play
 from arena.players.registry import build_attacker
-from arena.records.result import Result
 from arena.statistics import bootstrap
 from bench.tables import between, table
 from bench.worlds import drawn_games, load_world

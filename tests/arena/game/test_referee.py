@@ -155,9 +155,9 @@ def test_a_threat_may_have_attackers_trust_answers_that_are_no_facts(worlds: Mod
     class Coin(Defender):
         random = True
 
-    rules = {"budget": 9, "trust_answers": trust, "objective": "submit"}
-    referee, games = worlds.referee([Coin()], threat=Threat(epsilon=2 / 16, **rules))
-    assert games.answers_are_facts is trust
+    rules: dict[str, Any] = {"budget": 9, "trust_answers": trust, "objective": "submit"}
+    referee, _ = worlds.referee([Coin()], threat=Threat(epsilon=2 / 16, **rules))
+    assert referee.seat().answers_are_facts is trust
     far = (referee.board.x0 + 1 / 16).clamp(0, 1)
     referee.serve(Claim(far, torch.arange(referee.games)))
     assert torch.equal(referee.board.best, far)
