@@ -4,8 +4,9 @@ python -m bench haste [--games G] [--budget Q] [--only NAME ...]
 
 On digits, the same games: under `submit` the share of fresh answers that are wrong (`vote`) for the final
 image, beside that of the first image answered wrong (objective `first`); under `minimum` the share of games
-whose final image is within epsilon and wins its vote, beside that of an attacker told that answers are
-facts. Gains are means of paired differences with 95 % bootstrap intervals; `*` where that excludes 0.
+whose final image is within epsilon and wins its vote, beside that of an attacker that trusts answers
+(`trust_answers`). Gains are means of paired differences with 95 % bootstrap intervals; `*` where that
+excludes 0.
 """
 
 from __future__ import annotations
@@ -13,16 +14,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from arena.records.result import Result
 from numpy.typing import NDArray
 
 from arena.api import play
-from arena.players import Attacker, Games, Needs, Play
+from arena.notebook.result import Result
+from arena.players import Attacker
 from arena.players.registry import build_attacker
 from arena.statistics import bootstrap
 from bench.tables import between, table
@@ -59,25 +59,6 @@ ATTACKERS: dict[str, Any] = {
 COIN = ("hop-skip-jump", "boundary", "uncertainty-aware(5, hop-skip-jump)")
 """Those that play against PredCoin as well."""
 EPSILON = {"linf": 0.15, "l2": 1.0}
-
-
-@dataclass(frozen=True)
-class Hasty(Attacker):
-    """Another attacker, told that answers are facts."""
-
-    of: Attacker
-
-    @property
-    def needs(self) -> Needs:
-        return self.of.needs
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor
-
-    def play(self, games: Games) -> Play:
-        games.answers_are_facts = True
-        yield from self.of.play(games)
 
 
 def defenders(name: str, attacker: Attacker) -> dict[str, dict[str, Any] | str]:
@@ -117,7 +98,14 @@ def rows(games: int, budget: int, only: Sequence[str] | None) -> Iterator[dict[s
         rules |= {"budget": budget, "feedback": "label" if label else "logits"}
         for title, defender in defenders(name, attacker).items():
 
-            def played(by: Attacker, objective: str, defender: Any = defender, rules: Any = rules) -> Result:
+            def played(
+                objective: str,
+                *,
+                trust: bool = False,
+                by: Attacker = attacker,
+                defender: Any = defender,
+                rules: Any = rules,
+            ) -> Result:
                 return play(
                     by,
                     defender,
@@ -126,17 +114,17 @@ def rows(games: int, budget: int, only: Sequence[str] | None) -> Iterator[dict[s
                     labels=labels,
                     train=train,
                     calibration=calibration,
-                    threat=rules | {"objective": objective},
+                    threat=rules | {"objective": objective, "trust_answers": trust},
                 )
 
             row: dict[str, object] = {"attacker": name, "defender": title}
             if "submit" in needs.objectives:
-                first, submit = (played(attacker, objective) for objective in ("first", "submit"))
+                first, submit = (played(objective) for objective in ("first", "submit"))
                 row |= {"first hit": round(first.vote.mean(), 2), "submit": round(submit.vote.mean(), 2)}
                 row |= {"gain": gain(submit.vote, first.vote)}
                 row |= {"queries": f"{first.queries.mean():.0f} / {submit.queries.mean():.0f}"}
             if "minimum" in needs.objectives:
-                hasty, own = (played(by, "minimum") for by in (Hasty(attacker), attacker))
+                hasty, own = (played("minimum", trust=trust) for trust in (True, False))
                 row |= {"minimum, hasty": round(won(hasty).mean(), 2), "minimum": round(won(own).mean(), 2)}
                 row |= {"gain at minimum": gain(won(own), won(hasty))}
             yield row
