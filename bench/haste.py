@@ -4,9 +4,8 @@ python -m bench haste [--games G] [--budget Q] [--only NAME ...]
 
 On digits, the same games: under `submit` the share of fresh answers that are wrong (`vote`) for the final
 image, beside that of the first image answered wrong (objective `first`); under `minimum` the share of games
-whose final image is within epsilon and wins its vote, beside that of an attacker that trusts answers
-(`trust_answers`). Gains are means of paired differences with 95 % bootstrap intervals; `*` where that
-excludes 0.
+whose final image is within epsilon and wins its vote, beside that of the attacker that trusts answers.
+Gains are means of paired differences with 95 % bootstrap intervals; `*` where that excludes 0.
 """
 
 from __future__ import annotations
@@ -100,15 +99,14 @@ def rows(games: int, budget: int, only: Sequence[str] | None) -> Iterator[dict[s
 
             def played(
                 objective: str,
-                *,
                 trust: bool = False,
-                by: Attacker = attacker,
-                defender: Any = defender,
+                by: Any = attacker,
+                of: Any = defender,
                 rules: Any = rules,
             ) -> Result:
                 return play(
                     by,
-                    defender,
+                    of,
                     classifier=world.classifier,
                     images=images,
                     labels=labels,
@@ -124,7 +122,7 @@ def rows(games: int, budget: int, only: Sequence[str] | None) -> Iterator[dict[s
                 row |= {"gain": gain(submit.vote, first.vote)}
                 row |= {"queries": f"{first.queries.mean():.0f} / {submit.queries.mean():.0f}"}
             if "minimum" in needs.objectives:
-                hasty, own = (played("minimum", trust=trust) for trust in (True, False))
+                hasty, own = (played("minimum", trust) for trust in (True, False))
                 row |= {"minimum, hasty": round(won(hasty).mean(), 2), "minimum": round(won(own).mean(), 2)}
                 row |= {"gain at minimum": gain(won(own), won(hasty))}
             yield row

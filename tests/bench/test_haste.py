@@ -1,28 +1,23 @@
+"""The benchmark of attackers that go on."""
+
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
-from arena.players.registry import build_attacker
-from bench.haste import ATTACKERS, COIN, gain, rows
+from bench.haste import ATTACKERS, gain, rows
 
 
-def test_a_gain_is_starred_where_its_interval_excludes_nothing_gained() -> None:
-    before, after = np.zeros(40), np.ones(40)
-    assert gain(after, before) == "1.00 [1.00, 1.00] *"
-    assert gain(before, before) == "0.00 [0.00, 0.00]"
+def test_an_attacker_that_goes_on_asks_more_and_is_compared_with_its_first_hits() -> None:
+    assert "square" in ATTACKERS
+    first, *_ = rows(games=8, budget=40, only=["square"])
+    assert first["attacker"] == "square"
+    assert first["defender"] == "snd 0.05"
+    before, after = map(float, str(first["queries"]).split(" / "))
+    assert before < after <= 40
+    assert 0 <= float(str(first["first hit"])) <= 1
+    assert "minimum" not in first, "Square does not play that objective"
 
 
-def test_every_attacker_named_can_be_built_and_may_go_on() -> None:
-    assert set(COIN) <= set(ATTACKERS)
-    for spec in ATTACKERS.values():
-        assert {"submit", "minimum"} & set(build_attacker(spec).needs.objectives)
-
-
-@pytest.mark.slow
-def test_an_attacker_is_measured_under_each_objective_that_it_plays() -> None:
-    square, _, walk, _ = rows(3, 20, ["square", "sign-flip"])
-    assert [square["defender"], walk["defender"]] == ["snd 0.05", "snd 0.01"]
-    assert "gain" in square
-    assert "gain at minimum" not in square
-    assert {"gain", "gain at minimum"} <= set(walk)
+def test_a_gain_is_starred_where_its_interval_excludes_nothing() -> None:
+    assert gain(np.ones(20), np.zeros(20)).endswith("*")
+    assert not gain(np.tile([0.0, 1.0], 10), np.tile([1.0, 0.0], 10)).endswith("*")
