@@ -118,18 +118,20 @@ class Actions:
     def _mask(self, name: str, mask: Any, *, default: bool) -> Bools:
         if mask is None:
             return np.full(self.games, default)
-        numbers = self._numbers(name, mask)
+        numbers = self._numbers(name, mask, "booleans (or 0 and 1)")
         if ((numbers != 0) & (numbers != 1)).any():
             raise VolleyError(f"{name} must hold 0 or 1 for each game; found {numbers.tolist()}")
         return np.asarray(numbers == 1)
 
-    def _numbers(self, name: str, values: Any) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _numbers(
+        self, name: str, values: Any, what: str = "whole numbers"
+    ) -> np.ndarray[Any, np.dtype[np.int64]]:
         if isinstance(values, Tensor):
             values = values.cpu().numpy()
         numbers = np.asarray(values)
         if numbers.shape != (self.games,) or numbers.dtype.kind not in "biu":
             raise VolleyError(
-                f"{name} must be whole numbers [{self.games}]; found {numbers.dtype} {list(numbers.shape)}"
+                f"{name} must be {what} [{self.games}]; found {numbers.dtype} {list(numbers.shape)}"
             )
         return numbers.astype(np.int64)
 

@@ -31,6 +31,7 @@ from arena.log.images import unpack
 from arena.log.rows import utility_of
 from arena.log.writer import Log
 from arena.records.runs import MatchInfo, RunInfo
+from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat
 
 games, marks = schema.finished_games, schema.finished_marks
@@ -146,10 +147,15 @@ def game(log: Log, game_id: int) -> LoggedGame:
     return _game(rows[0])
 
 
-def samples(log: Log, match_id: int, count: int, won: bool) -> list[LoggedGame]:
-    """The first games by image number in which a hit was answered (`won`), or was not."""
+def samples(
+    log: Log, match_id: int, count: int, won: bool, verdict: Verdict = "answered"
+) -> list[LoggedGame]:
+    """The first games by image number that were won by a verdict, or were not; by `vote` those in which more
+    than half of the fresh answers are wrong."""
+    column = games.c[verdict]
+    wins = column > 0.5 if verdict == "vote" else column
     wanted = _whole_games().where(
-        games.c.match_id == match_id, games.c.answered == won, games.c.reason != "clean"
+        games.c.match_id == match_id, wins if won else ~wins, games.c.reason != "clean"
     )
     rows = ask(log, wanted.order_by(games.c.image, games.c.repeat).limit(count))
     return [_game(row) for row in rows]

@@ -18,8 +18,8 @@ STRAY = 0.5
 
 def findings(group: Group) -> list[str]:
     """Sentences on what was found: what defenders keep against their strongest attackers, who keeps more
-    than no defense, what lucky answers come to, and where games failed. No sentence compares what the
-    intervals do not tell apart."""
+    than no defense, what lucky answers come to, and where games failed. No sentence ranks what the
+    intervals do not tell apart, nor calls it equal."""
     every = range(len(group.defenders))
     ranked = [(d, row) for d in every if (row := group.worst(d)) is not None]
     open_ended = [d for d in every if not group.ranked(d)]
@@ -86,7 +86,7 @@ def _kept(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
         which = f" ({group.attackers[attacker].label})" if many else ""
         most = "at most " if row.failed else ""
         parts.append(f"{group.defenders[d].label} {most}{_said(group.figure(row))}{by}{which}")
-    return f"{what}{one} after {budgets} queries against {against}: {', '.join(parts)}."
+    return f"{what}{one} after {budgets} queries against {against}, with 95 % intervals: {', '.join(parts)}."
 
 
 def _compared(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
@@ -95,7 +95,7 @@ def _compared(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
     if bare is None or bare.weak or len(ranked) < 2:
         return ""
     floor = group.figure(bare)
-    more, less, same = [], [], []
+    more, less, same, weak = [], [], [], False
     for d, row in ranked:
         rows = [own for _, other, own in group.cells if other == d and own.drawn]
         if row is bare:
@@ -106,18 +106,23 @@ def _compared(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
             more.append(group.defenders[d].label)
         else:
             same.append(group.defenders[d].label)
+            weak = weak or any(own.weak for own in rows)
     parts = [f"{listed(more)} {_verb(more, 'keep')} more than no defense"] if more else []
     parts += [f"{listed(less)} {_verb(less, 'keep')} less than no defense"] if less else []
-    parts += [f"{listed(same)} cannot be told apart from no defense by these games"] if same else []
+    if same:
+        whether, than = ("whether", "") if parts else ("Whether", " than no defense")
+        why = "" if weak else " (95 % intervals overlap)"
+        parts.append(f"{whether} {listed(same)} {_verb(same, 'keep')} more{than} is open{why}")
     return "; ".join(parts) + "."
 
 
 def _lucky(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:
-    """What the same matches leave if lucky answers count, where that is clearly less."""
+    """What the same matches leave if lucky answers count, where that is less than the headline's interval:
+    the games are the same ones, so that the difference has no noise of its own."""
     parts = []
     for d, row in ranked[: MOST_NAMED + 1]:
         own, lucky = group.figure(row), _answered(group, row)
-        if not row.facts and row.verdict != "answered" and lucky.high < own.low:
+        if not row.facts and row.verdict != "answered" and lucky.value < own.low:
             parts.append(f"{group.defenders[d].label} {_said(lucky, interval=False)}")
     if not parts:
         return ""

@@ -83,8 +83,9 @@ class Originals:
 
 
 def choose(rows: Sequence[Row]) -> dict[int, int]:
-    """How many games to show, by match id: the same number for all matches with a hit, up to the limits."""
-    won = [row for row in rows if len(row.curve.turn)]
+    """How many games to show, by match id: the same number for all matches in which one was won, up to the
+    limits."""
+    won = [row for row in rows if row.won]
     if not won:
         return {}
     size = max(3 * 1.4 * np.prod(row.match.info.image_shape) for row in won)
@@ -97,8 +98,9 @@ def choose(rows: Sequence[Row]) -> dict[int, int]:
 
 
 def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -> list[Picture]:
-    """The first `count` games by image number in which a hit was answered."""
-    return [_picture(log, match, game, dataset) for game in questions.samples(log, match.id, count, won=True)]
+    """The first `count` games by image number that were won by the headline verdict."""
+    won = questions.samples(log, match.id, count, won=True, verdict=match.info.verdict)
+    return [_picture(log, match, game, dataset) for game in won]
 
 
 def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:

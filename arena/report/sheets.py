@@ -55,14 +55,13 @@ def left_sheet(group: Group) -> Sheet:
 
 
 def won_sheet(group: Group) -> Sheet:
-    """Success by the headline, and by the others where they differ, with queries and distances."""
+    """Success by each verdict, one column where all agree, with queries and distances."""
     rows = [row for *_, row in group.pairs]
-    columns = [
-        Column("played", tuple(str(row.played) for row in rows)),
-        Column("success", tuple(rate_cell(row.success[row.verdict]) for row in rows), always=True),
-    ]
-    if not all(agree(row) for row in rows):
-        columns += [_by(rows, verdict) for verdict in VERDICTS]
+    columns = [_plain("played", rows, lambda row: str(row.played))]
+    if all(agree(row) for row in rows):
+        columns.append(Column("success", tuple(_success(row, row.verdict) for row in rows), always=True))
+    else:
+        columns += [Column(v, tuple(_success(row, v) for row in rows), always=True) for v in VERDICTS]
     if any(row.asked_again for row in rows):
         columns.append(_plain("again", rows, lambda row: _share(row.success_again)))
     if any(map(own_rule, rows)):
@@ -226,8 +225,10 @@ def _headline(row: Row) -> str:
     return "both ends" if row.both_ends else row.verdict
 
 
-def _by(rows: Sequence[Row], verdict: Verdict) -> Column:
-    return _plain(verdict, rows, lambda row: percent(row.success[verdict].value))
+def _success(row: Row, verdict: Verdict) -> str:
+    """Success by a verdict, with its interval where it is the headline."""
+    own = row.success[verdict]
+    return rate_cell(own) if verdict == row.verdict else percent(own.value)
 
 
 def _plain(head: str, rows: Sequence[Row], value: Callable[[Row], str]) -> Column:

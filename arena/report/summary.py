@@ -33,6 +33,8 @@ class Row:
         shards, begun: how many shards are finished, and how many were begun.
         seconds: the time spent on the finished ones.
         drawn, played: games; those that the classifier did not lose before they began.
+        won: games that the attacker wins by the headline verdict; by `vote` with more than half of the fresh
+            answers.
         clean: share of the games drawn whose clean image the hardened classifier gets right.
         left: the accuracy left, over the games drawn, by query count and verdict; from 0 on if the log
             records it (by `vote`, the share of right fresh answers to the clean images); the budget last.
@@ -61,6 +63,7 @@ class Row:
     seconds: float
     drawn: int
     played: int
+    won: int
     clean: Rate
     left: Mapping[int, Mapping[Verdict, Rate]]
     left_again: Mapping[int, Rate]
@@ -231,6 +234,7 @@ def summarise(
         seconds=shards[2],
         drawn=len(outcomes),
         played=int(played.sum()),
+        won=int((getattr(outcomes, verdict)[played] > 0.5).sum()),
         clean=rate(played, image),
         left=_left(match, outcomes, marks, played),
         left_again=_left_again(match, outcomes, marks, played),

@@ -18,7 +18,7 @@ from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, grouped
 from arena.report.measures import WIDEST_NAME, detection_table, distance_table
-from arena.report.results import result_columns
+from arena.report.results import own_rule, result_columns
 from arena.report.summary import Row, progress, read_rows, read_run
 from arena.report.words import NORMS, cost, number, percent, rules, unfinished
 
@@ -73,9 +73,12 @@ def wide_enough(console: Console) -> Console:
 
 def _matrix_caption(group: Group) -> str:
     left = f"median {NORMS[group.threat.norm]} distance" if group.nearest else "accuracy left"
-    by = (
-        f", by {' or '.join(group.verdicts)}" if any(not row.facts or row.named for row in group.rows) else ""
-    )
+    by = ""
+    if any(not row.facts or row.named for row in group.rows):
+        by = f", by {' or '.join(group.verdicts)}"
+    plain = group.nearest or any(row.named or row.both_ends for row in group.rows)
+    if len(group.verdicts) > 1 and not plain:
+        by = ", by answered, or by vote where the same image may get another answer"
     marks = ["* the least"] if any(group.ranked(d) for d in range(len(group.defenders))) else []
     if any(_beside(group, row) for *_, row in group.cells):
         marks.append("in brackets by answered")
@@ -182,7 +185,12 @@ def _legend(groups: Sequence[Group]) -> list[str]:
     rows = [row for group in groups for row in group.rows]
     lines = []
     if any(not group.nearest for group in groups):
-        lines.append("in percent, with 95 % intervals; queries to the first hit: median/mean")
+        lines += [
+            "left: percent of the games drawn; won: of the games played; both with 95 % intervals",
+            "queries to the first hit: median/mean; median distance: of the games played, ∞: half not won",
+        ]
+    if any(map(own_rule, rows)):
+        lines.append("accepted: hits that the attacker's own rule accepted, as published code counts them")
     if any(group.nearest for group in groups):
         lines += [
             "median distance over the games played, with 95 % intervals; ∞: no win in half of them",

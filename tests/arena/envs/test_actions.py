@@ -47,7 +47,7 @@ def test_who_does_not_send_is_not_charged(ground):
         (lambda x: {"image": x, "account": np.zeros(4)}, "may hold submit; found image, account"),
         (
             lambda x: {"image": x, "submit": np.ones(3)},
-            r"submit must be whole numbers \[4\]; found float64 \[3\]",
+            r"submit must be booleans \(or 0 and 1\) \[4\]; found float64 \[3\]",
         ),
         (lambda x: {"image": x, "submit": np.full(4, 2)}, r"submit must hold 0 or 1 for each game"),
         (lambda x: {"image": x + FIRST, "submit": np.array([1, 0, 0, 0])}, r"images must lie in \[0,1\]"),
@@ -61,7 +61,7 @@ def test_a_malformed_action_charges_nothing(ground, tape, action, message):
     with pytest.raises(VolleyError, match=message):
         env.step(action(obs["image"]))
     for send, message in (
-        (np.ones(3), r"send must be whole numbers \[4\]"),
+        (np.ones(3), r"send must be booleans \(or 0 and 1\) \[4\]"),
         ([2] * 4, "send must hold 0 or 1"),
     ):
         with pytest.raises(VolleyError, match=message):

@@ -133,7 +133,7 @@ def test_every_number_of_a_hand_written_match(hand, game):
     said = " ".join(data for _, data in page.texts)
     for words in (
         "none answered 75.0 [30, 95] 50.0 [15, 85] 50.0 [15, 85]",
-        "none 3 33.3 [6, 79] 33.3 20.0 33.3 3 3 10 7.7 ∞",
+        "none 3 33.3 [6, 79] 20.0 33.3 3 3 10 7.7 ∞",
         "none 1 4 1 2 1 23 7 5 0:00:00",
         "temperature 1.25",
     ):
@@ -366,7 +366,7 @@ def test_what_was_found_stands_on_top(hand, game):
     run = hand.run()
     hand.match(run, game(0), game(1))
     text, page = page_of(hand.log, run)
-    said = "Accuracy left after 10 queries against square: none 100.0 % [34, 100]."
+    said = "Accuracy left after 10 queries against square, with 95 % intervals: none 100.0 % [34, 100]."
     assert ("found", said) in page.texts
     assert text.index(said) < text.index("<section")
     assert "Objective first, the rule of most papers: a game ends at its first hit." in text

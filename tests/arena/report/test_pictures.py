@@ -130,3 +130,17 @@ def test_a_submitted_image_that_lost_the_vote_is_no_hit(hand, game):
     text = render(hand.log, run)
     assert "the image submitted is no hit" in text
     assert "label 3 · first hit at query 4, 9 charged" in text
+
+
+def test_by_the_vote_only_games_that_win_it_are_shown_as_won(hand, game):
+    run = hand.run()
+    lucky = game(1, "budget", 10, hit_at=4, votes=(0, 0.08, 0.08), l2=1.25, answer=6)
+    sure = game(5, "budget", 10, hit_at=4, votes=(0, 0.52, 0.52), l2=1.25, answer=6)
+    words = {"verdict": "vote", "answers_are_facts": False}
+    hand.match(run, lucky, sure, game(6), **words)
+    hand.match(run, lucky, number=1, defender="snd", **words)
+    hand.match(run, lucky, number=2, defender="snd", **{**words, "verdict": "answered"})
+    both, none, paper = read_rows(hand.log, run)
+    assert own.choose([both, none, paper]).keys() == {both.match.id, paper.match.id}
+    shown = [[p.game.image for p in own.pictures(hand.log, row.match, 3, "")] for row in (both, none, paper)]
+    assert shown == [[5], [], [1]]

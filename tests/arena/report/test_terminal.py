@@ -227,3 +227,14 @@ def test_no_figure_is_folded_on_a_narrow_console(play):
             for name, found in cells(width).items():
                 rest = iter(found)
                 assert all(cell in rest for cell in wide[name]), f"{wide[name]} are in {found}, in order"
+
+
+def test_which_figures_are_votes_is_said(hand, game):
+    run = hand.run()
+    rules = Threat(norm="l2", epsilon=1.5, budget=10, objective="submit")
+    lucky = game(0, "budget", 10, hit_at=3, votes=(0, 0.3, 0.3), l2=1.0)
+    hand.match(run, game(0), game(1), threat=rules)
+    hand.match(run, lucky, game(1), threat=rules, number=1, **(LUCKY | {"defender": "snd"}))
+    said = " ".join(printed(hand.log, run).split())
+    assert "by answered, or by vote where the same image may get another answer; * the least" in said
+    assert "left: percent of the games drawn; won: of the games played" in said
