@@ -27,7 +27,10 @@ class Same(nn.Conv2d):
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 1, groups=channels, bias=False)
-        nn.init.ones_(self.weight).requires_grad_(False)
+        self.weight.requires_grad_(False)
+
+    def reset_parameters(self) -> None:  # torch's would draw from the global generator
+        nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.weight.view(1, -1, 1, 1)

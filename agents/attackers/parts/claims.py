@@ -53,7 +53,7 @@ def stand_by(games: Games, x: Tensor, i: Tensor, *, last: bool = False) -> Askin
     objective = games.threat.objective
     if not in_doubt(games):
         if objective == "submit":
-            inside = _inside(games, x, i)
+            inside = _inside(games, x, i).nonzero().squeeze(1)
             return (yield from games.submit(x[inside], i[inside]))
         return (yield from games.claim(x, i))
     if objective == "minimum":
@@ -78,7 +78,7 @@ def settle(games: Games, x: Tensor, i: Tensor, found: Repeats, value: Tensor) ->
     """
     standing = Standing.at(games)
     yield from standing.claim_where(games, standing.better(i, found, value), x, i, found, value)
-    passed = (found.wrong >= repeats_for(THETA)) & games.state.open[i]
+    passed = ((found.wrong >= repeats_for(THETA)) & games.state.open[i]).nonzero().squeeze(1)
     return (yield from games.submit(x[passed], i[passed]))
 
 

@@ -50,3 +50,12 @@ def test_splits_of_other_names_hold_other_images_and_longer_ones_begin_alike() -
 def test_the_constant_world_answers_all_images_alike() -> None:
     place = constant_world("cpu")
     assert not place.classifier(place.split("games", 3).images).any()
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_world_is_built_without_the_global_generators(number: int) -> None:
+    """It is built when first asked for, wherever that is: torch's own layers draw their first weights."""
+    before = torch.get_rng_state()
+    tiny_world.__wrapped__(number, "cpu")
+    constant_world("cpu")
+    assert torch.equal(torch.get_rng_state(), before)
