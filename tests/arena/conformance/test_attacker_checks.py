@@ -117,7 +117,7 @@ class Spins(Walk):
     def play(self, games: Games) -> Play:
         yield from super().play(games)
         while True:
-            yield from games.ask(games.x0[games.open], games.open)
+            games.distance(games.x0)
 
 
 @dataclass(frozen=True)
