@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from arena.players.registry import AgentError, Kind, agent_class, parameters_of
+from arena.records.evidence import misses_ball
 from arena.records.match_record import Estimate, Judgement, MatchRecord, verdicts_of
 from arena.report.words import NORMS, number, queries, rules
 from arena.rules.outcome import FAILED, Reason
@@ -19,8 +20,6 @@ UNRANKED = (
     'objective "first" stops at the first wrong answer, which may be luck: `answered` flatters the attack, '
     "`vote` the defense; neither ranks them"
 )
-STRAY = 0.5
-"""From this share on, wrong answers outside the ball are told."""
 
 
 def percent(value: float) -> str:
@@ -73,8 +72,9 @@ def remarks(record: MatchRecord) -> list[str]:
     if broken:
         text = f"{_counted(broken)} of {played} games ended so that they say little about the defense"
         said.append(text + (f"; the first error: {record.first_error}" if record.first_error else ""))
-    if _strays(record):
-        outside, wrong = record.outside
+    outside, wrong = record.outside
+    hit = float(record.answered[record.played].mean()) if played else 0.0
+    if misses_ball(record.threat, outside, wrong, hit):
         said.append(
             f"{_part(outside, wrong)} % of the wrong answers lay outside the ball ({outside:,} of {wrong:,})"
         )
@@ -82,16 +82,6 @@ def remarks(record: MatchRecord) -> list[str]:
         early = f"{record.lost_early} of {played} games the attacker ended with queries left"
         said.append(f"{early}, though their final images lose the vote")
     return said
-
-
-def _strays(record: MatchRecord) -> bool:
-    """Whether an attack seems to miss the ball. Attacks on labels walk in from outside by nature: there only
-    where none of them arrived."""
-    outside, wrong = record.outside
-    if record.threat.objective == "minimum" or not outside or outside < STRAY * wrong:
-        return False
-    won = record.answered[record.played].mean()
-    return bool(won < 0.5 if record.threat.feedback != "label" else won == 0)
 
 
 def both_ends(record: MatchRecord) -> bool:

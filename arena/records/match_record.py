@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.messages import near
+from arena.records.evidence import distance_by, lost_early
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
-from arena.rules.outcome import FAILED, HANDED_IN, REASONS, Bools, Floats, Ints, Reason, Verdict
+from arena.rules.outcome import FAILED, REASONS, Bools, Floats, Ints, Reason, Verdict
 from arena.rules.threat import TOLERANCE, Threat
 from arena.statistics import median_interval, wilson
 
@@ -157,9 +158,10 @@ class MatchRecord:
     def lost_early(self) -> int:
         """How many games the attacker ended with queries left although the final image loses its vote (at
         most half of the fresh answers are wrong); 0 where answers are facts."""
-        left = self.games.queries < self.threat.budget
-        own = np.asarray([reason in HANDED_IN for reason in self.games.reason])
-        return int((own & left & (self.games.vote <= 0.5)).sum()) if not self.answers_are_facts else 0
+        if self.answers_are_facts:
+            return 0
+        games = self.games
+        return int(lost_early(games.reason, games.queries, games.vote, self.threat.budget).sum())
 
     @property
     def clean_accuracy(self) -> float:
@@ -211,9 +213,8 @@ class MatchRecord:
         Raises:
             ValueError: if there is no such verdict, or `at` was not reported.
         """
-        distance = self._distance(at)
-        if self._named(verdict) != "answered":
-            distance = np.where(self._lost(verdict, at)[self.played] > 0.5, distance, np.inf)
+        lost = self._lost(verdict, at)[self.played]
+        distance = distance_by(self._named(verdict), self._distance(at), lost)
         if not len(distance) or self.tells_nothing:
             return math.nan, 0.0, math.inf
         low, high = median_interval(distance)

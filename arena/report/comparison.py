@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from arena.log import Log, questions
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.log.schema import to_json
+from arena.report.groups import leaves
 from arena.report.rates import median, standing
 from arena.rules.outcome import FAILED, Floats
 from arena.statistics import holm, median_interval, paired_difference, sign_test
@@ -251,10 +252,10 @@ def _settings(run: LoggedRun, match: LoggedMatch) -> dict[str, Any]:
     """All that is recorded of how a run plays a match, by dotted key."""
     described = run.info.resolved.get("matches", ())
     if match.info.number < len(described):
-        return dict(_flat(described[match.info.number]))
+        return dict(leaves(described[match.info.number]))
     i = match.info
     return dict(
-        _flat(
+        leaves(
             {
                 "attacker": dict(i.attacker_params),
                 "defenders": dict(i.defender_params),
@@ -267,17 +268,6 @@ def _settings(run: LoggedRun, match: LoggedMatch) -> dict[str, Any]:
 
 def _about(run: LoggedRun) -> dict[str, Any]:
     return {"scenario": run.info.scenario, "title": run.info.title, "device": run.info.device}
-
-
-def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from _flat(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
-        for place, inner in enumerate(value, 1):
-            yield from _flat(inner, f"{key}.{place}" if len(value) > 1 else key)
-    else:
-        yield key, value
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

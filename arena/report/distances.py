@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
+from arena.records.evidence import distance_by
 from arena.report.rates import Median, Rate, median_of, rate, standing
 from arena.rules.outcome import Bools, Floats, Verdict
 from arena.rules.threat import TOLERANCE
@@ -79,12 +80,6 @@ def distances(
         answered=medians("answered"),
         verdict=info.verdict,
     )
-
-
-def distance_by(verdict: Verdict, distance: Floats, lost: Floats | Bools) -> Floats:
-    """The games' distances [n] where they win by a verdict, else infinite. A final image loses its vote when
-    at most half of its fresh answers are wrong (docs/design.md, D3)."""
-    return distance if verdict == "answered" else np.where(lost > 0.5, distance, np.inf)
 
 
 def joined(parts: Sequence[Distances]) -> Distances:

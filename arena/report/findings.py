@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arena.records.evidence import misses_ball
 from arena.report.groups import Group
 from arena.report.rates import Median, Rate
 from arena.report.summary import Row
@@ -12,8 +13,6 @@ from arena.rules.outcome import FAILED
 
 MOST_NAMED = 6
 """With more defenders the sentences name them without their figures, which the tables hold."""
-STRAY = 0.5
-"""From this share on, wrong answers outside the ball are told."""
 
 
 def findings(group: Group) -> list[str]:
@@ -61,12 +60,9 @@ def notices(row: Row) -> list[str]:
 
 
 def strays(row: Row) -> bool:
-    """Whether an attack seems to miss the ball. Attacks on labels walk in from outside by nature: there only
-    where none of them arrived."""
-    told, threat = row.detection, row.match.info.threat
-    if threat.objective == "minimum" or not told.outside or told.outside < STRAY * told.wrong:
-        return False
-    return row.success["answered"].value < (0.5 if threat.feedback != "label" else 1e-9)
+    """Whether the match's attack seems to miss the ball (`misses_ball`)."""
+    told, hit = row.detection, row.success["answered"].value
+    return misses_ball(row.match.info.threat, told.outside, told.wrong, hit)
 
 
 def _kept(group: Group, ranked: Sequence[tuple[int, Row]]) -> str:

@@ -217,20 +217,27 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     return [Group(group) for group in groups]
 
 
-def flat(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """The content of JSON values, one (key, text) each; the keys of nested ones are joined with dots."""
+def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The content of JSON values, one (key, value) each; the keys of nested ones are joined with dots."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from flat(inner, f"{key}.{name}" if key else str(name))
+            yield from leaves(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
         for place, inner in enumerate(value, 1):
-            yield from flat(inner, f"{key}.{place}".lstrip(".") if len(value) > 1 else key)
-    elif isinstance(value, float):
-        yield key, f"{value:.6g}"
-    elif value is None:
-        yield key, "none"
-    elif value or not isinstance(value, Mapping | list | tuple):
-        yield key, value if isinstance(value, str) else to_json(value)
+            yield from leaves(inner, f"{key}.{place}".lstrip(".") if len(value) > 1 else key)
+    else:
+        yield key, value
+
+
+def flat(value: Any) -> Iterator[tuple[str, str]]:
+    """`leaves` as text, without empty tables and lists."""
+    for key, leaf in leaves(value):
+        if isinstance(leaf, float):
+            yield key, f"{leaf:.6g}"
+        elif leaf is None:
+            yield key, "none"
+        elif leaf or not isinstance(leaf, Mapping | list | tuple):
+            yield key, leaf if isinstance(leaf, str) else to_json(leaf)
 
 
 def _without_names(value: Any) -> list[tuple[str, str]]:

@@ -14,10 +14,11 @@ from sqlalchemy import select
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log, LogError, questions, schema
 from arena.log.answers import Curve, LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
+from arena.records.evidence import distance_by, lost_early
 from arena.report.detection import Detection
-from arena.report.distances import Distances, distance_by, distances
+from arena.report.distances import Distances, distances
 from arena.report.rates import Rate, mean, median, rate, standing
-from arena.rules.outcome import BROKEN, FAILED, HANDED_IN, Bools, Floats, Verdict
+from arena.rules.outcome import BROKEN, FAILED, Bools, Floats, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 MANY = 0.1
@@ -225,8 +226,7 @@ def summarise(
     queries = outcomes.queries[played]
     accepted = outcomes.accepted_at[played] > 0
     again = played & ~np.isnan(outcomes.again)
-    early = played & (outcomes.queries < threat.budget) & (outcomes.vote <= 0.5)
-    early &= np.array([reason in HANDED_IN for reason in outcomes.reason], np.bool_)
+    early = lost_early(outcomes.reason, outcomes.queries, outcomes.vote, threat.budget)
     return Row(
         match=match,
         shards=shards[0],
