@@ -6,10 +6,58 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_LONGEST = 2000
+_FAULTS = 10
+
+
+class UserError(Exception):
+    """What a user can mend: one sentence on what was wrong, where, and what is allowed; or one for each of
+    several faults, at most 10.
+
+    A sentence may quote an untrusted file: it is one line of printable characters, cut after 2,000.
+    """
+
+    def __init__(self, *sentences: str) -> None:
+        more = len(sentences) - _FAULTS
+        told = sentences if more <= 0 else (*sentences[:_FAULTS], f"... and {more:,} more faults like these")
+        super().__init__(*map(brief, told))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+
+def brief(text: str) -> str:
+    """One line of printable characters, cut after 2,000."""
+    line = one_line(text)
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+
+
+def quoted(value: object) -> str:
+    """What was found, as Python writes it, cut after 200 characters."""
+    try:
+        text = repr(value)
+    except Exception:  # of a whole number too long to be written, or of a caller's own class
+        return f"a {type(value).__name__} that cannot be written"
+    return text if len(text) <= 200 else f"{text[:200]} ..."
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    try:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except Exception:  # of a stranger's class
+        lines = []
+    return one_line(lines[0]) if lines else type(error).__name__
+
 
 def one_line(text: str) -> str:
     """An untrusted text; blanks replace characters that could start a line or control a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def harmless(text: str) -> str:
+    """An untrusted text for a terminal, its lines and tabs kept; blanks replace what could control it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def near(word: str, allowed: Iterable[str]) -> str:
@@ -32,5 +80,7 @@ def fault(error: Mapping[str, Any], allowed: Iterable[str], expected: str | None
     if error["type"] == "missing":
         return "this key is missing"
     expected = expected or error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" and "found" in expected else f"found {error['input']!r}; "
+    found = (
+        "" if error["type"] == "value_error" and "found" in expected else f"found {quoted(error['input'])}; "
+    )
     return f"{found}{expected[0].lower()}{expected[1:]}"

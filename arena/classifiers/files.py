@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.datasets.folders import find
+from arena.messages import first_line
 
 _SLACK = 64 * 2**20  # bytes that an archive's text may unpack to besides a few times the file's own size
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from arena.messages import one_line
+from arena.cli.console import err
+from arena.messages import UserError, brief
 
 app = typer.Typer(
     help="A game simulator for query-based black-box attacks on image classifiers.",
@@ -29,10 +29,11 @@ app.add_typer(data_app, name="data")
 
 LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-
-out = Console()
-err = Console(stderr=True)
 
 
 def main() -> None:
@@ -46,27 +47,10 @@ def plain_errors() -> Iterator[None]:
     """Bad input ends the command with one sentence; anything else keeps its traceback."""
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
-        sentence = "\n".join(map(one_line, str(error).split("\n")))  # it may quote an untrusted file
-        err.print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    except (UserError, FileNotFoundError, PermissionError) as error:
+        sentences = str(error) if isinstance(error, UserError) else brief(str(error))
+        err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """The errors whose sentence is enough for a user. Imported late: they load torch and SQL."""
-    from arena.classifiers import ClassifierError
-    from arena.classifiers.devices import DeviceError
-    from arena.cli.console import CommandError
-    from arena.datasets import DatasetError
-    from arena.log import LogError
-    from arena.players.registry import AgentError
-    from arena.scenario.errors import ScenarioError
-    from arena.training import TrainingError
-
-    own = (AgentError, ScenarioError, DatasetError, ClassifierError, DeviceError, LogError, CommandError)
-    return (*own, TrainingError, FileNotFoundError, PermissionError)
 
 
 def _say_version(wanted: bool) -> None:
@@ -111,6 +95,7 @@ def play(
         list[str] | None, typer.Option(help="Beside the attackers; may be repeated, as all of these.")
     ] = None,
     add_defender: Annotated[list[str] | None, typer.Option(help="Beside the defenders.")] = None,
+    trust: Trust = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
@@ -129,7 +114,7 @@ def play(
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
-        run = ready(file, data or [], device, games, size, lists)
+        run = ready(file, data or [], device, games, size, lists, trust or [])
         where = where_to_log(log, run)
         if dry_run:
             say_plan(run, where) if as_json else expect(run)
@@ -306,13 +291,14 @@ def evaluate(
     batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    trust: Trust = None,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
     from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
 
     with plain_errors():
-        options = Options(device, data or [], split, images, batch, as_json)
+        options = Options(device, data or [], split, images, batch, as_json, trust or [])
         named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
             worlds, folders = [world_of_words(named, defender or [])], list[Path]()

@@ -28,10 +28,11 @@ from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
 from arena.cli.console import INTERRUPTED, CommandError, Remarks, err, out, say
-from arena.cli.scenarios import read_scenario
+from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
 from arena.log import LogError, open_log
+from arena.messages import quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
@@ -56,15 +57,18 @@ def ready(
     games: int | None,
     size: str | None,
     changes: Changes = UNCHANGED,
+    trusted: Sequence[str] = (),
 ) -> Run:
-    """A scenario ready to be played, in its default or another size, with its lists of agents changed."""
+    """A scenario ready to be played, in its default or another size, with its lists of agents changed;
+    `trusted` functions may be called to make its networks."""
     scenario = read_scenario(file, size, changes)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
+    check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])
     if games is not None:
         scenario = scenario.with_games(games)
     with hearing(terminal := Remarks()):
-        run = Run(scenario, device=device, data_dirs=data)
+        run = Run(scenario, device=device, data_dirs=data, trusted=trusted)
     for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         terminal.remark(remark)
     return run
@@ -73,7 +77,7 @@ def ready(
 def where_to_log(log: str | None, run: Run) -> str:
     """The path or URL of a run's log."""
     if log is not None and not log.strip():
-        raise CommandError(f"--log: found {log!r}; it must be a path or a database URL")
+        raise CommandError(f"--log: found {quoted(log)}; it must be a path or a database URL")
     return log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
 
 

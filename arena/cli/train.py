@@ -19,6 +19,8 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from arena.classifiers.devices import resolve_device
 from arena.cli.console import INTERRUPTED, CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
+from arena.inputs.texts import TextError, read_json
+from arena.messages import quoted
 from arena.modes import own_modes
 from arena.training import (
     RECIPES,
@@ -45,10 +47,10 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     for item in given:
         key, equals, value = item.partition("=")
         if not (key and equals):
-            raise CommandError(f"{option}: found {item!r}; it must be KEY=VALUE")
+            raise CommandError(f"{option}: found {quoted(item)}; it must be KEY=VALUE")
         try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
+            found[key] = read_json(value)
+        except TextError:
             found[key] = value
     return found
 
@@ -83,7 +85,7 @@ def make_job(
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
     whole = named.params_for(network) | dict(params)
-    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where)
+    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where, (network,))
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 

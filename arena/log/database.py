@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 
 from arena.log.errors import LogError, told
 from arena.log.schema import to_json
+from arena.messages import quoted
 
 VERSION_TABLE = "arena_log_version"
 LOCK_WAIT = 60.0
@@ -52,13 +53,13 @@ def parse_address(where: str | Path) -> Address:
     allowed = "a path such as runs/x.db, sqlite:///PATH, or postgresql+psycopg://USER@HOST/DATABASE"
     if isinstance(where, Path) or "://" not in where:
         if str(where) in ("", ".", ":memory:"):
-            raise LogError(f"a log must be {allowed}; found {str(where)!r}")
+            raise LogError(f"a log must be {allowed}; found {quoted(str(where))}")
         path = Path(where)
         return Address(URL.create("sqlite", database=str(path)), path)
     try:
         url = make_url(where)
     except (ArgumentError, ValueError):
-        raise LogError(f"a log must be {allowed}; found {where!r}") from None
+        raise LogError(f"a log must be {allowed}; found {quoted(where)}") from None
     if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
         return Address(url, Path(str(url.database)))
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -67,7 +68,7 @@ def parse_address(where: str | Path) -> Address:
                 'a PostgreSQL log needs psycopg 3; install it with pip install "blackbox-arena[postgresql]"'
             )
         return Address(url.set(drivername="postgresql+psycopg"), None)
-    raise LogError(f"a log must be {allowed}; found {url.render_as_string(hide_password=True)!r}")
+    raise LogError(f"a log must be {allowed}; found {quoted(url.render_as_string(hide_password=True))}")
 
 
 class Database:

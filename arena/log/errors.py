@@ -9,12 +9,14 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from arena.messages import UserError
+
 SAFE = "the finished shards in it are safe, and the same command goes on from them"
 
 LOCKED = f"another process holds it locked: {SAFE} when that process lets go"
 
 
-class LogError(Exception):
+class LogError(UserError):
     """The log could not be opened, written or queried; the message is one sentence for people."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -56,6 +56,7 @@ class Run:
 
     Args:
         prepared: the folder of prepared defenders; None for the user's cache.
+        trusted: the functions that may be called to make a network (`load_classifier`).
 
     Attributes:
         calls: of functions of the user's, counted by cause; plans: what these will be asked.
@@ -72,10 +73,11 @@ class Run:
         device: str = "auto",
         data_dirs: Sequence[Path] = (),
         prepared: Path | None = None,
+        trusted: Collection[str] = (),
     ) -> None:
         self.scenario = scenario
         self.device = resolve_device(device)
-        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device), Calls()
+        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device, trusted), Calls()
         with self.calls.counting():
             self.worlds = [worlds.of(match) for match in scenario.matches]
         self.stacks = PreparedStacks(prepared)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +50,10 @@ class LoadedWorld:
 class LoadedWorlds:
     """The worlds of matches, each loaded once and its images drawn once."""
 
-    def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, trusted: Collection[str] = ()
+    ) -> None:
+        self.trusted = trusted
         self.dirs = [folder, *data_dirs]
         self.device = device
         self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
@@ -78,7 +81,9 @@ class LoadedWorlds:
             with _placed(f"{match.where}dataset: "):
                 dataset = load_dataset(world.dataset, self.dirs)
             with _placed(f"{match.where}classifier: "):
-                loaded = load_classifier(world.classifier, dataset, self.device, data_dirs=self.dirs)
+                loaded = load_classifier(
+                    world.classifier, dataset, self.device, data_dirs=self.dirs, trusted=self.trusted
+                )
             classifier = sized(loaded, batch)
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]

@@ -1,0 +1,37 @@
+"""What lies at a path, asked before it is opened: opening a pipe would wait for ever."""
+
+from __future__ import annotations
+
+import errno
+import stat
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal["file", "folder", "other", "nothing"]
+ODD = "is neither a file nor a folder, but a pipe, a device or a circle of links"
+
+
+def kind_of(path: Path) -> Kind:
+    """What lies at `path`, links followed. `other`: a pipe, a socket, a device, a circle of links; `nothing`:
+    also under a name that no file can have.
+
+    Raises:
+        PermissionError: if a folder on the way may not be entered.
+    """
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte
+        return "other" if isinstance(error, OSError) and error.errno == errno.ELOOP else "nothing"
+    if stat.S_ISREG(mode):
+        return "file"
+    return "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def expanded(path: str | Path) -> Path:
+    """The path with the user's home for ~; as it is where there is no such home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
