@@ -33,12 +33,12 @@ def brief(text: str) -> str:
 
 
 def quoted(value: object) -> str:
-    """What was found, as Python writes it, cut after 200 characters."""
+    """What was found, as Python writes it, cut after 500 characters."""
     try:
         text = repr(value)
     except Exception:  # of a whole number too long to be written, or of a caller's own class
         return f"a {type(value).__name__} that cannot be written"
-    return text if len(text) <= 200 else f"{text[:200]} ..."
+    return text if len(text) <= 500 else f"{text[:500]} ..."
 
 
 def first_line(error: BaseException) -> str:

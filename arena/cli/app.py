@@ -83,7 +83,9 @@ def play(
     size: Annotated[
         str | None, typer.Option(help="One of the file's sizes; without it, the one it names as its default.")
     ] = None,
-    games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
+    games: Annotated[
+        int | None, typer.Option(min=1, max=2**24, help="Games a match, in place of the file's.")
+    ] = None,
     attacker: Annotated[
         list[str] | None,
         typer.Option(help="In place of the file's attackers: NAME, NAME:KEY=VALUE,..., a table, or all."),
@@ -248,8 +250,10 @@ def train(
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
     path: Annotated[str | None, typer.Option(help="The data set's file or folder.")] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Height and width to bring images to.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="For torch to compute in.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=4096, help="Height and width to bring images to.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="For torch to compute in.")] = None,
     every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 60.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what there is.")] = False,
 ) -> None:
@@ -288,7 +292,7 @@ def evaluate(
         str, typer.Option(help="games, calibration, train, resources, or several with + between.")
     ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=2**16, help="Rows per forward pass.")] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     trust: Trust = None,

@@ -13,6 +13,7 @@ from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
 from arena.datasets.loading import SOURCES
+from arena.inputs.places import expanded, unwritable
 from arena.messages import near
 
 NOTHING_TO_GET = {
@@ -61,8 +62,10 @@ def get_command(name: str, to: Path | None) -> int:
         source = SOURCES.get(name)
         advice = f"; once you have it, in {cache()}: {source.advice}" if source and source.places else ""
         raise CommandError(NOTHING_TO_GET[name] + advice)
-    folder = (to or cache()).expanduser().absolute()
+    folder = expanded(to or cache()).absolute()
     place = folder / DOWNLOADS[name].folder
+    if (why := unwritable(place)) is not None:
+        raise CommandError(f"--to: {place} {why}")
     if place.exists():
         say(f"{name} is in {place} already; remove it to fetch it again")
         return 0

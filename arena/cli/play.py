@@ -31,7 +31,9 @@ from arena.cli.console import INTERRUPTED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
+from arena.inputs.places import unwritable
 from arena.log import LogError, open_log
+from arena.log.database import parse_address
 from arena.messages import quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
@@ -78,7 +80,11 @@ def where_to_log(log: str | None, run: Run) -> str:
     """The path or URL of a run's log."""
     if log is not None and not log.strip():
         raise CommandError(f"--log: found {quoted(log)}; it must be a path or a database URL")
-    return log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
+    where = log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
+    path = parse_address(where).path
+    if path is not None and (why := unwritable(path)) is not None:
+        raise LogError(f"log {path} {why}")
+    return where
 
 
 def play_command(run: Run, where: str, *, fresh: bool) -> int:

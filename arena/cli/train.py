@@ -19,6 +19,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from arena.classifiers.devices import resolve_device
 from arena.cli.console import INTERRUPTED, CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
+from arena.inputs.places import kind_of, unwritable
 from arena.inputs.texts import TextError, read_json
 from arena.messages import quoted
 from arena.modes import own_modes
@@ -93,6 +94,8 @@ def make_job(
 def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
     """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)
+    if out.suffix.lower() != WEIGHTS:
+        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
     _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
     if fresh:
@@ -105,8 +108,7 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
         checkpoint.remove()
         say(f"{out} holds this training already; --fresh trains again")
         return 0
-    if out.suffix.lower() != WEIGHTS:
-        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
+    job.build()  # once before anything is written: a network that cannot be made leaves nothing behind
     _check_writable(out)
     _tell(job, recipe)
     bar = _Bar(job)
@@ -147,6 +149,10 @@ def _check_writable(out: Path) -> None:
     """Raises before the training rather than after it."""
     beside = part_of(out)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--out: the folder {out.parent} cannot be made: {error.strerror}") from error
+    try:
         with beside.open("ab"):
             pass
         beside.unlink()
@@ -155,12 +161,11 @@ def _check_writable(out: Path) -> None:
 
 
 def _check_place(out: Path) -> None:
-    if out.is_dir():
+    if kind_of(out) == "folder":
         raise CommandError(f"--out: {out} is a folder; it must be a file to write")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"--out: the folder {out.parent} cannot be made: {error.strerror}") from error
+    for path in (out, part_of(out)):
+        if (why := unwritable(path)) is not None:
+            raise CommandError(f"--out: {path} {why}")
 
 
 def _safe(checkpoint: Checkpoint) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import re
 import stat
 from pathlib import Path
 from typing import Literal
 
 Kind = Literal["file", "folder", "other", "nothing"]
+LONGEST_NAME = 240
+"""Bytes of a file's name, with room for what is written beside it under the same name and an ending."""
+LONGEST_PATH = 4000
 ODD = "is neither a file nor a folder, but a pipe, a device or a circle of links"
 
 
@@ -27,6 +32,21 @@ def kind_of(path: Path) -> Kind:
     if stat.S_ISREG(mode):
         return "file"
     return "folder" if stat.S_ISDIR(mode) else "other"
+
+
+def unwritable(path: Path) -> str | None:
+    """Why no file can be written at `path`, as the end of a sentence; None where nothing is known against
+    it."""
+    if kind_of(path) == "other":
+        return ODD
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts) or len(str(path)) > LONGEST_PATH:
+        return "has a name longer than files may have"
+    return None
+
+
+def file_name(text: str) -> str:
+    """A text of unknown origin as part of a file's name: letters, digits, . _ + and -, not first a dot."""
+    return re.sub(r"[^\w.+-]|^\.", "_", text)[:100] or "_"
 
 
 def expanded(path: str | Path) -> Path:

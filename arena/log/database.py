@@ -19,6 +19,7 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, ins
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
+from arena.inputs.places import kind_of, unwritable
 from arena.log.errors import LogError, told
 from arena.log.schema import to_json
 from arena.messages import quoted
@@ -153,10 +154,12 @@ def _is_new(path: Path, create: bool) -> bool:
     Raises:
         LogError: if there can be no log.
     """
-    if path.is_dir():
+    if (kind := kind_of(path)) == "folder":
         raise LogError(f"{path} is a folder; name a file for the log")
-    if path.exists():
+    if kind == "file":
         return False
+    if (why := unwritable(path)) is not None:
+        raise LogError(f"log {path} {why}")
     if not create:
         raise LogError(f"there is no log at {path}")
     if not path.absolute().parent.is_dir():

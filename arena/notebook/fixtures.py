@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.datasets.own_arrays import read_labels
-from arena.game.openings import Openings, draw_targets
+from arena.game.openings import Openings, check_resources, draw_targets
 from arena.game.stack import Stack, prepare
 from arena.notebook.ground import Ground, is_whole
 from arena.notebook.image_sets import image_set
@@ -76,6 +76,7 @@ def fixtures(
         _check(player, rules, stacks)
     if (rules.resources.images or rules.resources.starts) and on.pool.split is None:
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
+    check_resources(rules, on.pool)
     goal = draw_targets(rules, on.label, on.key, on.base.classes, on.seed)
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
     prepared = [prepare(on.base, _defenders(entrant), on.data) for entrant in stacks]

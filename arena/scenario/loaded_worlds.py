@@ -14,7 +14,7 @@ from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.classifiers.devices import sized
 from arena.classifiers.served import asking, served_in
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
-from arena.game.openings import Openings, ResourcePool, draw_targets
+from arena.game.openings import Openings, ResourcePool, check_resources, draw_targets
 from arena.rules.outcome import labels_of
 from arena.scenario.blocks import World
 from arena.scenario.errors import ScenarioError
@@ -70,6 +70,10 @@ class LoadedWorlds:
         if match.attacker.needs.knowledge == "weights":
             with _placed(f"{match.where}{match.attacker_name}: "):
                 classifier.require_gradients()
+        try:
+            check_resources(match.threat, pool)
+        except ValueError as error:
+            raise ScenarioError(f"{match.where}threat: {error}") from error
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
@@ -91,6 +95,11 @@ class LoadedWorlds:
     @asking("openings")
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:
         split, wanted = dataset.games, match.settings.games
+        if wanted > len(split):
+            raise ScenarioError(
+                f"{match.where}games: found {wanted:,}; data set {dataset.name} has {len(split):,} images to "
+                f"play on"
+            )
 
         def is_right(place: Tensor) -> Tensor:
             answers = labels_of(classifier(split.take(place).to(self.device))).cpu()
