@@ -18,8 +18,9 @@ from arena.classifiers.networks import NETWORKS
 from arena.classifiers.programs import PROGRAMS, is_program, read_program
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.zoos import ZOOS
+from arena.datasets.dataset import MOST_CLASSES
 from arena.inputs.names import NameRefused, import_attribute
-from arena.messages import first_line, near
+from arena.messages import first_line, near, quoted
 
 _ADVICE = "put the file there, or give its whole path"
 
@@ -61,6 +62,7 @@ def build(
     Raises ClassifierError if it cannot be made, FileNotFoundError where its file is missing.
     """
     if known := NETWORKS.get(spec.network):
+        _check_classes(spec)
         module = _made(spec, known.factory)
         return Built(module, spec.network, (known.mean, known.std), complete=False)
     if is_program(spec.network):
@@ -80,6 +82,16 @@ def packages_of(networks: Collection[str]) -> set[str]:
     tops = {network.partition(":")[0] for network in networks}
     program = any(network.lower().endswith(".onnx") for network in networks)
     return (tops & set(ZOOS)) | ({"onnxruntime"} if program else set())
+
+
+def _check_classes(spec: ClassifierSpec) -> None:
+    """ClassifierError for a number of classes with which no network of the table can be made."""
+    classes = spec.params.get("classes", 2)
+    if not (type(classes) is int and 2 <= classes <= MOST_CLASSES):
+        allowed = f"it must be a whole number from 2 to {MOST_CLASSES:,}"
+        raise ClassifierError(
+            f'network "{spec.network}", params: classes: found {quoted(classes)}; {allowed}'
+        )
 
 
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
@@ -113,7 +125,9 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
         pass  # written in C, without a signature: the call itself reports wrong arguments
     try:
         module = factory(**spec.params)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = first_line(error)
         raise ClassifierError(f'network "{spec.network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):

@@ -119,7 +119,7 @@ def play(
         run = ready(file, data or [], device, games, size, lists, trust or [])
         where = where_to_log(log, run)
         if dry_run:
-            say_plan(run, where) if as_json else expect(run)
+            say_plan(run, where) if as_json else expect(run, where)
             return
     raise typer.Exit(play_command(run, where, fresh=fresh))
 

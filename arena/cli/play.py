@@ -40,14 +40,13 @@ from arena.progress import Work, hearing
 from arena.report import print_results
 from arena.report.groups import labels_apart
 from arena.running.call_plan import preparing, served
+from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import Run
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
 
-BYTES_PER_ROW = 64
-"""Bytes per query in a SQLite log, index included (measured with `make bench`)."""
 TOLD = 5.0
 """Seconds from which on it is told how long preparing or measuring took."""
 
@@ -87,9 +86,21 @@ def where_to_log(log: str | None, run: Run) -> str:
     return where
 
 
+def machine_of(run: Run, where: str) -> Machine:
+    """What this machine has for a run that is logged at `where`."""
+    return Machine.here(run.device, parse_address(where).path)
+
+
+def tell_room(run: Run, machine: Machine) -> None:
+    """Print what may not fit."""
+    for remark in remarks(run.rows, machine):
+        Remarks().remark(remark)
+
+
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
+    tell_room(run, machine_of(run, where))
     try:
         _make_folder(where)
         with open_log(where) as book:
@@ -211,8 +222,8 @@ class _Bar(Remarks):
         self.progress.update(self.task, rate=self.queries / max(1e-9, playing), **changes)
 
 
-def expect(run: Run) -> None:
-    """Print the size of a run: matches, queries, rows, bytes and time."""
+def expect(run: Run, where: str) -> None:
+    """Print the size of a run: matches, queries, rows, bytes and time, and what the machine has."""
     table = Table(title=escape(run.scenario.title))
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
@@ -233,12 +244,15 @@ def expect(run: Run) -> None:
         )
     out.print(table)
     queries = run.expected_queries
-    rows = 0 if run.level == "games" else queries
     logged = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     say(
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
-        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
+        f" ({run.rows:,} rows, about {run.rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
+    machine = machine_of(run, where)
+    has = {"of memory": machine.memory, "free on the disk of the log": machine.disk}
+    say("this machine has " + ", ".join(f"{in_words(n)} {what}" for what, n in has.items() if n is not None))
+    tell_room(run, machine)
     if rates:
         say(
             f"time at least {_duration(seconds)} on {run.device} if every query is used:"

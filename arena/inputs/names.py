@@ -33,7 +33,9 @@ def import_named(module: str) -> ModuleType:
         raise NameRefused(f"{module} is not imported: commands and Python's own modules are no plug-ins")
     try:
         return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise NameRefused(f"{module} cannot be imported: {reason}") from error
 

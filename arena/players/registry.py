@@ -66,7 +66,9 @@ def agent_class(kind: Kind, name: str) -> type:
         found = entries[name].load() if name in entries else import_attribute(name)
     except NameRefused as error:
         raise AgentError(f'{kind} "{name}": {error}') from error
-    except (Exception, SystemExit) as error:  # importing runs a plug-in's code, which may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing runs a plug-in's code, which may raise anything
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
@@ -205,7 +207,9 @@ def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attac
     values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
     try:
         return typing.cast("Attacker | Defender", found(**values))
-    except (Exception, SystemExit) as error:  # a plug-in's __post_init__ may raise anything
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in's __post_init__ may raise anything
         reason = (
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
         )

@@ -26,6 +26,7 @@ from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.running.call_plan import plan_calls, served, utility_images
+from arena.running.room import Machine, check_memory
 from arena.running.run_log import RunLog
 from arena.scenario.files import Scenario
 from arena.scenario.identity import fingerprint, match_identity
@@ -62,7 +63,7 @@ class Run:
         calls: of functions of the user's, counted by cause; plans: what these will be asked.
 
     Raises:
-        ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
+        ScenarioError: if a world cannot be loaded, its games cannot be drawn, or the memory cannot hold them.
     """
 
     @own_modes()
@@ -80,6 +81,7 @@ class Run:
         worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device, trusted), Calls()
         with self.calls.counting():
             self.worlds = [worlds.of(match) for match in scenario.matches]
+        check_memory(scenario.matches, self.worlds, Machine.here(self.device))
         self.stacks = PreparedStacks(prepared)
         self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared)
         self.level = self._level()
@@ -88,6 +90,11 @@ class Run:
     def expected_queries(self) -> int:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
+
+    @property
+    def rows(self) -> int:
+        """The rows of queries that are logged at most."""
+        return 0 if self.level == "games" else self.expected_queries
 
     @own_modes()
     @computing_threads(1)
