@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+Fault = TypeVar("Fault")
 
 _LONGEST = 2000
 _FAULTS = 10
@@ -12,24 +14,28 @@ _FAULTS = 10
 
 class UserError(Exception):
     """What a user can mend: one sentence on what was wrong, where, and what is allowed; or one for each of
-    several faults, at most 10.
+    several faults.
 
-    A sentence may quote an untrusted file: it is one line of printable characters, cut after 2,000.
+    A sentence may quote an untrusted file: it is one line of at most 2,000 printable characters.
     """
 
     def __init__(self, *sentences: str) -> None:
-        more = len(sentences) - _FAULTS
-        told = sentences if more <= 0 else (*sentences[:_FAULTS], f"... and {more:,} more faults like these")
-        super().__init__(*map(brief, told))
+        super().__init__(*map(brief, sentences))
 
     def __str__(self) -> str:
         return "\n".join(self.args)
 
 
+def told(faults: Sequence[Fault], sentence: Callable[[Fault], str]) -> list[str]:
+    """The sentences for some faults; of many for the first 10, and how many more there are."""
+    more = len(faults) - _FAULTS
+    return [*map(sentence, faults[:_FAULTS]), *[f"... and {more:,} more faults like these"] * (more > 0)]
+
+
 def brief(text: str) -> str:
-    """One line of printable characters, cut after 2,000."""
-    line = one_line(text)
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+    """One line of printable characters; of more than 2,000 the first and, with the reason, the last."""
+    line, half = one_line(text), _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} ... {line[-half:]}"
 
 
 def quoted(value: object) -> str:

@@ -67,7 +67,8 @@ def _table(option: str, text: str) -> Any:
     try:
         return read_toml(f"agent = {text}")["agent"]
     except TextError as error:
-        raise CommandError(f"{option}: {quoted(text)} is not valid JSON, and {error}") from error
+        why = str(error).removeprefix("is not valid TOML: ")
+        raise CommandError(f"{option}: {quoted(text)} is neither valid TOML nor valid JSON: {why}") from error
 
 
 def _parts(text: str) -> Iterator[str]:

@@ -292,7 +292,7 @@ def evaluate(
         str, typer.Option(help="games, calibration, train, resources, or several with + between.")
     ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, max=2**16, help="Rows per forward pass.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Rows per forward pass.")] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     trust: Trust = None,

@@ -13,7 +13,7 @@ from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
 from arena.datasets.loading import SOURCES
-from arena.inputs.places import expanded, unwritable
+from arena.inputs.places import expanded, kind_of, unwritable
 from arena.messages import near
 
 NOTHING_TO_GET = {
@@ -64,11 +64,11 @@ def get_command(name: str, to: Path | None) -> int:
         raise CommandError(NOTHING_TO_GET[name] + advice)
     folder = expanded(to or cache()).absolute()
     place = folder / DOWNLOADS[name].folder
-    if (why := unwritable(place)) is not None:
-        raise CommandError(f"--to: {place} {why}")
-    if place.exists():
+    if kind_of(place) != "nothing":
         say(f"{name} is in {place} already; remove it to fetch it again")
         return 0
+    if (why := unwritable(place)) is not None:
+        raise CommandError(f"--to: {place} {why}")
     try:
         with _progress() as progress:
             fetch(name, folder, lambda file: _Bar(progress, file))

@@ -28,7 +28,7 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.stack import prepare
 from arena.inputs.texts import TextError, read_json
-from arena.messages import fault, near, one_line, quoted
+from arena.messages import fault, near, one_line, quoted, told
 from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
@@ -137,8 +137,12 @@ def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        faults = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
-        raise CommandError(*(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in faults)) from error
+
+        def sentence(e: Any) -> str:
+            key = ".".join(map(str, e["loc"]))
+            return f"{name}: {f'{key}: ' * bool(key)}{fault(e, model.model_fields)}"
+
+        raise CommandError(*told(error.errors(), sentence)) from error
 
 
 @own_modes()
@@ -151,7 +155,7 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
                 f'--split: there is no split "{name}"; {near(name, SPLITS)}, or several with +'
             )
     if len(set(names)) < len(names):
-        raise CommandError(f"--split: found {quoted(options.split)}; each split counts once")
+        raise CommandError(f"--split: found {options.split}; each split counts once")
     check_trusted(options.trusted, [world.classifier.network for world in worlds])
     device = resolve_device(options.device)
     with hearing(Remarks()):

@@ -19,7 +19,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from arena.classifiers.devices import resolve_device
 from arena.cli.console import INTERRUPTED, CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
-from arena.inputs.places import kind_of, unwritable
+from arena.inputs.places import unwritable
 from arena.inputs.texts import TextError, read_json
 from arena.messages import quoted
 from arena.modes import own_modes
@@ -94,10 +94,10 @@ def make_job(
 def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
     """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)
-    if out.suffix.lower() != WEIGHTS:
-        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
-    _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
+    for path in (out, part_of(out), checkpoint.path):
+        if (why := unwritable(path)) is not None:
+            raise CommandError(f"--out: {path} {why}")
     if fresh:
         checkpoint.remove()
     elif out.exists():
@@ -108,6 +108,8 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
         checkpoint.remove()
         say(f"{out} holds this training already; --fresh trains again")
         return 0
+    if out.suffix.lower() != WEIGHTS:
+        raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
     job.build()  # once before anything is written: a network that cannot be made leaves nothing behind
     _check_writable(out)
     _tell(job, recipe)
@@ -158,14 +160,6 @@ def _check_writable(out: Path) -> None:
         beside.unlink()
     except OSError as error:
         raise CommandError(f"--out: {out} cannot be written: {error.strerror or error}") from error
-
-
-def _check_place(out: Path) -> None:
-    if kind_of(out) == "folder":
-        raise CommandError(f"--out: {out} is a folder; it must be a file to write")
-    for path in (out, part_of(out)):
-        if (why := unwritable(path)) is not None:
-            raise CommandError(f"--out: {path} {why}")
 
 
 def _safe(checkpoint: Checkpoint) -> str:

@@ -37,10 +37,13 @@ def kind_of(path: Path) -> Kind:
 def unwritable(path: Path) -> str | None:
     """Why no file can be written at `path`, as the end of a sentence; None where nothing is known against
     it."""
-    if kind_of(path) == "other":
-        return ODD
+    if (kind := kind_of(path)) in ("other", "folder"):
+        return ODD if kind == "other" else "is a folder"
     if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts) or len(str(path)) > LONGEST_PATH:
         return "has a name longer than files may have"
+    above = next((folder for folder in path.absolute().parents if kind_of(folder) != "nothing"), None)
+    if above is not None and kind_of(above) != "folder":
+        return f"cannot be written: {above} is no folder"
     return None
 
 

@@ -46,7 +46,7 @@ def _reason(error: Exception) -> str:
 
 
 def _check(found: Any) -> None:
-    level: list[Any] = [found]
+    level: list[Any] = [[found]]
     for _ in range(DEEPEST):
         level = [part for value in level for part in _parts(value)]
         for value in level:

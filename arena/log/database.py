@@ -61,7 +61,7 @@ def parse_address(where: str | Path) -> Address:
         url = make_url(where)
     except (ArgumentError, ValueError):
         raise LogError(f"a log must be {allowed}; found {quoted(where)}") from None
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+    if url.drivername == "sqlite" and url.database not in (None, "", ":memory:") and not url.query:
         return Address(url, Path(str(url.database)))
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         if importlib.util.find_spec("psycopg") is None:
@@ -154,9 +154,7 @@ def _is_new(path: Path, create: bool) -> bool:
     Raises:
         LogError: if there can be no log.
     """
-    if (kind := kind_of(path)) == "folder":
-        raise LogError(f"{path} is a folder; name a file for the log")
-    if kind == "file":
+    if kind_of(path) == "file":
         return False
     if (why := unwritable(path)) is not None:
         raise LogError(f"log {path} {why}")

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from arena.classifiers import ClassifierSpec
+from arena.classifiers.devices import CUDA_ROWS
 from arena.datasets import DATASETS, DatasetSpec
 from arena.messages import quoted
 from arena.records.pieces import LogLevel
@@ -24,7 +25,7 @@ from arena.scenario.lineups import ALL
 
 Count = Annotated[int, Field(strict=True, ge=1, le=2**24)]
 Votes = Annotated[int, Field(strict=True, ge=1, le=2**16)]
-Rows = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+Rows = Annotated[int, Field(strict=True, ge=1, le=CUDA_ROWS)]
 LONGEST_TITLE = 200
 
 

@@ -15,7 +15,7 @@ from pydantic import (
 
 from arena.inputs.places import ODD, kind_of
 from arena.inputs.texts import TextError, read_toml
-from arena.messages import fault, near, one_line
+from arena.messages import fault, near, one_line, told
 from arena.scenario.blocks import Block, check_title
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
@@ -162,7 +162,6 @@ def _in_one_size(
     for place, own in enumerate(blocks if blocks is not None else [{}]):
         where = "" if blocks is None else f"block {place + 1}: "
         block = _block(merged(words, in_size(own, size)), source, where)
-        _check_crossed(block, f"{source}: {where}")
         own_matches, own_left_out = matches_of(block, len(matches), source, where, changes)
         matches += own_matches
         left_out += own_left_out
@@ -172,10 +171,10 @@ def _in_one_size(
     return Scenario(name, title, folder, tuple(matches), left_out=tuple(left_out))
 
 
-def _check_crossed(block: Block, where: str) -> None:
-    """Raises before a block's matches are made if they would be too many."""
-    lists = (block.worlds, block.threats, block.attackers, block.defenders)
-    if (crossed := math.prod(map(len, lists))) > MOST_MATCHES:
+def _check_crossed(table: Mapping[str, Any], where: str) -> None:
+    """Raises before a block's lists are looked into if they would make too many matches."""
+    lists = (table.get(key) for key in ("worlds", "threats", *_AGENTS))
+    if (crossed := math.prod(len(found) for found in lists if isinstance(found, list))) > MOST_MATCHES:
         raise ScenarioError(f"{where}found {crossed:,} matches; {MOST_MATCHES:,} are allowed")
 
 
@@ -189,10 +188,11 @@ def _check_somebody_plays(matches: list[Match], left_out: list[LeftOut], source:
 def _block(table: dict[str, Any], source: str, where: str) -> Block:
     table = dict(table)
     _listed(table, source, where)
+    _check_crossed(table, f"{source}: {where}")
     try:
         return Block.model_validate(table)
     except ValidationError as error:
-        raise ScenarioError(*(_sentence(e, source, where) for e in _causes(error))) from error
+        raise ScenarioError(*told(_causes(error), lambda e: _sentence(e, source, where))) from error
 
 
 def _listed(table: dict[str, Any], source: str, where: str) -> None:

@@ -95,11 +95,6 @@ class LoadedWorlds:
     @asking("openings")
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:
         split, wanted = dataset.games, match.settings.games
-        if wanted > len(split):
-            raise ScenarioError(
-                f"{match.where}games: found {wanted:,}; data set {dataset.name} has {len(split):,} images to "
-                f"play on"
-            )
 
         def is_right(place: Tensor) -> Tensor:
             answers = labels_of(classifier(split.take(place).to(self.device))).cpu()
