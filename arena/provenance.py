@@ -56,7 +56,7 @@ def code_of(written: Mapping[str, Any]) -> dict[str, str]:
 
 
 def module_of(network: str) -> dict[str, Any]:
-    """The module that a network's name ("module:factory") begins with, by its own name, if there is one."""
+    """The module that a network's name ("module:Class") begins with, by its own name, if there is one."""
     name, colon, _ = network.partition(":")
     try:
         return {name: import_named(name)} if colon else {}

@@ -235,7 +235,7 @@ def export(
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help='A network by name, or "module:factory".')],
+    network: Annotated[str, typer.Argument(help='A network by name, or "module:Class".')],
     dataset: Annotated[str, typer.Argument(help="A data set by name.")],
     out: Annotated[
         Path | None, typer.Option(help="The weights file; weights/NETWORK_DATASET.safetensors by default.")
@@ -281,7 +281,7 @@ def evaluate(
     file: Annotated[str | None, typer.Argument(help="A scenario; without one, the options say what.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A name, or JSON as in a scenario.")] = None,
     network: Annotated[
-        str | None, typer.Option(help='A name, "module:factory", or JSON as a scenario\'s classifier.')
+        str | None, typer.Option(help='A name, "module:Class", or JSON as a scenario\'s classifier.')
     ] = None,
     weights: Annotated[str | None, typer.Option(help="A file of weights.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, tf32 or bf16.")] = None,

@@ -47,7 +47,7 @@ def _reason(error: Exception) -> str:
 
 def _check(found: Any) -> None:
     level: list[Any] = [[found]]
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST + 1):
         level = [part for value in level for part in _parts(value)]
         for value in level:
             if isinstance(value, int) and not -LARGEST <= value < LARGEST:

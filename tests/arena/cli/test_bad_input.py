@@ -53,9 +53,9 @@ def npz(shape: str, kind: str = "|u1") -> bytes:
     return content.getvalue()
 
 
-def children() -> str:
+def children() -> set[str]:
     """The processes that this one has started and that are still there."""
-    return " ".join(path.read_text() for path in sorted(Path("/proc/self/task").glob("*/children")))
+    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ SCENARIOS = {
     ),
     "a function and its words": (
         'classifier = { network = "odd_networks:small", params = { n = 3 } }',
-        "add --trust odd_networks:small, or name a torch.nn.Module",
+        "add --trust odd_networks:small (in Python, pass what it returns), or name",
     ),
     "a class of another kind": (
         'classifier = "odd_networks:Odd"',
@@ -143,7 +143,7 @@ SCENARIOS = {
         "shard = 1000000000000",
         "shard: found 1000000000000; input should be less than or equal",
     ),
-    "many clean images": ("utility = 1000000000000", "utility: found 1000000000000; input should be less"),
+    "many classes asked": ("radii = [1000000000000]", 'radii: they need objective "minimum"; the threat'),
     "counts beyond": ("at = [1000000000000]", "at: found 1000000000000; counts go up to the budget 5"),
     "large images": (
         'dataset = { name = "imagenet", path = ".", size = 1000000000000 }\nclassifier = "resnet50"',
@@ -266,7 +266,7 @@ def test_a_whole_scenario_is_refused_in_a_sentence(here: Path, text: str, part: 
         (["play", "quickstart", "--dry-run", "--defender", "{ a = " * 5000], "--defender: '{ a ="),
         (
             ["play", "quickstart", "--dry-run", "--attacker", f"eot:of={DEEP}"],
-            "attacker must be a name or a table",
+            'there is no attacker "[[[[',
         ),
         (["play", "quickstart", "--dry-run", "--trust", "my:net"], "--trust: no classifier here is 'my:net'"),
         (["play", LONG, "--dry-run"], "there is no scenario file xxx"),
