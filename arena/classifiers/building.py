@@ -161,8 +161,8 @@ def _named(spec: ClassifierSpec, trusted: Collection[str]) -> nn.Module:
         )
     if name not in trusted:
         raise ClassifierError(
-            f'network "{name}" is a function, which is called only where you trust it: add --trust {name} (in '
-            f"Python, pass what it returns), or name a torch.nn.Module, a class of such or a function marked "
-            f"@FromNumpy"
+            f'network "{name}" is a function, which is called only where you trust it: add --trust {name} '
+            f"(in Python, pass what it returns), or name a torch.nn.Module, a class of such or a function "
+            f"marked @FromNumpy"
         )
     return _made(spec, found)
