@@ -8,6 +8,7 @@ from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
+from arena.game.preparing import fits, hardens
 from arena.game.stack import Stack, prepare
 from arena.players.defender import Defender
 from arena.progress import telling
@@ -104,5 +105,4 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
 
 
 def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:
-    own = (Defender.harden, Defender.fit)
-    return any((type(d).harden, type(d).fit) != own for d in defenders)
+    return any(hardens(d) or fits(d) for d in defenders)
