@@ -89,7 +89,7 @@ class Lent:
     @cached_property
     def copy(self) -> Classifier:
         try:
-            return copy.deepcopy(self.own)
+            return self.own.copied()
         except Exception:  # a module of a user's: whatever its parts say
             return copy.copy(self.own)
 
@@ -108,11 +108,6 @@ class Lent:
         return fingerprint(self.copy.module) != self._print
 
 
-def hardens(defender: Defender) -> bool:
-    """Whether a defender has a `harden` of its own."""
-    return getattr(defender.harden, "__func__", None) is not Defender.harden
-
-
-def fits(defender: Defender) -> bool:
-    """Whether a defender has a `fit` of its own."""
-    return getattr(defender.fit, "__func__", None) is not Defender.fit
+def overrides(defender: Defender, method: str) -> bool:
+    """Whether a defender has a method of its own of this name in place of `Defender`'s."""
+    return getattr(getattr(defender, method), "__func__", None) is not getattr(Defender, method)

@@ -11,7 +11,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
-from arena.game.preparing import Lent, OwnSplits, fits, hardens
+from arena.game.preparing import Lent, OwnSplits, overrides
 from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
@@ -86,7 +86,7 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
 
 def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | None:
     """What `defender` makes of a classifier; None where that is the one that it was given."""
-    if not hardens(defender):
+    if not overrides(defender, "harden"):
         return None
     given = lent.lend()
     made = defender.harden(given, OwnSplits.of(splits))
@@ -98,7 +98,7 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
 
 
 def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
-    if not fits(defender):
+    if not overrides(defender, "fit"):
         return defender
     fitted = defender.fit(lent.lend(), OwnSplits.of(splits))
     if not isinstance(fitted, Defender):

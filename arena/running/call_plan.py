@@ -9,7 +9,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.served import CAUSES, Calls, Cause, capacity, served_in
 from arena.datasets import draw
-from arena.game.preparing import OwnSplits, hardens
+from arena.game.preparing import OwnSplits, overrides
 from arena.players.defender import Defender
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
@@ -114,7 +114,7 @@ class _Asked:
 
     def __init__(self, match: Match, world: LoadedWorld, remembers: bool) -> None:
         self.match, self.world, self.remembers = match, world, remembers
-        self.bare = not any(d.acts for d in match.defenders) and not any(map(hardens, match.defenders))
+        self.bare = not any(d.acts for d in match.defenders) and not hardens(match.defenders)
         self.asks = asks(match.defenders)
         random = any(d.random for d in match.defenders)
         self.stateful = any(d.memory != "none" for d in match.defenders)
@@ -132,7 +132,7 @@ class _Asked:
     def openings(self) -> Planned:
         """Whether the hardened classifier is right on the clean images, and the verdicts at the mark 0."""
         fresh = 0 if self.bare and self.remembers else self.fresh
-        as_drawn = self.match.threat.quantisation == "none" and not any(map(hardens, self.match.defenders))
+        as_drawn = self.match.threat.quantisation == "none" and not hardens(self.match.defenders)
         plain = 0 if as_drawn and self.remembers else 1 if self.remembers else 2
         rows = len(self.world) * self.match.settings.repeats * (plain + fresh)
         return Planned(rows, rows, "at most") if rows else Planned()
@@ -154,6 +154,11 @@ def asks(defenders: Sequence[Defender]) -> int:
     return product
 
 
+def hardens(defenders: Sequence[Defender]) -> bool:
+    """Whether the games are played with another classifier than the given one."""
+    return any(overrides(defender, "harden") for defender in defenders)
+
+
 def _resources(played: Sequence[Played]) -> Planned:
     total, known = Planned(), set[int]()
     for match, world in played:
@@ -169,7 +174,7 @@ def _utility(played: Sequence[Played], remembers: bool) -> Planned:
     for match, world in played:
         images, seed = utility_images(match, world), match.settings.seed
         split, pieces = world.dataset.games, -(-images // world.classifier.batch)
-        bare = not any(d.acts for d in match.defenders) and not any(map(hardens, match.defenders))
+        bare = not any(d.acts for d in match.defenders) and not hardens(match.defenders)
         if ("all", id(world.classifier), images, seed) not in known:
             known.add(("all", id(world.classifier), images, seed))
             places = set(draw(split, seed, images, lambda place: place >= 0).index.tolist())

@@ -8,7 +8,7 @@ from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
-from arena.game.preparing import fits, hardens
+from arena.game.preparing import overrides
 from arena.game.stack import Stack, prepare
 from arena.players.defender import Defender
 from arena.progress import telling
@@ -105,4 +105,4 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
 
 
 def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:
-    return any(hardens(d) or fits(d) for d in defenders)
+    return any(overrides(d, "harden") or overrides(d, "fit") for d in defenders)

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 import arena
 from arena.classifiers import Classifier
+from arena.classifiers.served import asking
 from arena.conformance.tiny_worlds import tiny_world
 from arena.datasets import Dataset, Split
 from arena.datasets.files import ImageFiles
 from arena.datasets.imagenet import imagenet
 from arena.datasets.npz import npz
 from arena.envs.setup import build_setup
+from arena.game.prepared import read, written
 from arena.game.preparing import OwnSplits
 from arena.game.stack import DefenderError, prepare
 from arena.notebook.ground import data_of
@@ -306,6 +308,61 @@ def test_a_function_and_a_network_that_cannot_be_copied_are_lent_themselves(data
     assert vars(kept)["given"][0].module is net
     with pytest.raises(DefenderError, match=r"Zeroes\.fit changed the weights"):
         prepare(locked, [Zeroes()], data)
+
+
+@dataclass(frozen=True)
+class Poisons(Defender):
+    """Zeroes the weights of what it is restored with, and of what it hardened, once it is read back."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        return classifier.with_tensors(classifier.tensors())
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any], classifier: Classifier) -> Poisons:
+        for tensor in classifier.tensors().values():
+            tensor.zero_()
+        return self
+
+    def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
+        own = classifier.with_tensors(tensors)
+        self.restore({}, classifier)
+        return own
+
+
+def test_what_is_read_back_is_lent_a_copy_too(data: Dataset, classifier: Classifier) -> None:
+    x = torch.rand(5, *SHAPE)
+    before = classifier(x)
+    again = read(written(prepare(classifier, [Poisons()], data)), classifier, [Poisons()])
+    assert torch.equal(classifier(x), before) and torch.equal(again.base(x), before)
+
+
+def test_a_function_is_not_paid_twice_for_what_it_answered(data: Dataset) -> None:
+    asked: list[int] = []
+
+    def ask(x: Tensor) -> Tensor:
+        asked.append(len(x))
+        return x.flatten(1)[:, :4]
+
+    x = torch.rand(5, *SHAPE)
+    classifier = Classifier.of(ask, sample=x)
+    with asking("verdicts"):
+        classifier(x)
+    before = sum(asked)
+    (kept,) = prepare(classifier, [Watches()], data).defenders
+    with asking("verdicts"):
+        assert torch.equal(vars(kept)["given"][-1](x), classifier(x))
+    assert sum(asked) == before
+
+
+class Watches(Defender):
+    """Keeps the classifier, and asks it nothing while it is fitted."""
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Watches:
+        fitted = Watches()
+        vars(fitted)["given"] = (classifier,)
+        return fitted
 
 
 def test_own_splits_are_frozen(data: Dataset) -> None:
