@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 Fault = TypeVar("Fault")
@@ -64,6 +66,29 @@ def one_line(text: str) -> str:
 def harmless(text: str) -> str:
     """An untrusted text for a terminal, its lines and tabs kept; blanks replace what could control it."""
     return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
+
+
+def failure(error: BaseException, longest: int = 800) -> str:
+    """What foreign code raised, in one line: the class, what it says, and the line of code that raised it.
+
+    An exception that cannot even say what it is, or says a book, is told all the same.
+    """
+    kind = one_line(type(error).__name__)[:100]
+    try:
+        said = str(error)[:longest]
+    except BaseException as second:  # whatever it is, it is foreign code's
+        said = f"what it says cannot be shown ({one_line(type(second).__name__)[:100]})"
+    return " ".join(f"{kind}: {one_line(said)}".split()) + _raised_in(error)
+
+
+def _raised_in(error: BaseException) -> str:
+    """The last line of the traceback, of the code outside installed packages if there is any."""
+    places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
+    own = [place for place in places if "site-packages" not in place[0]]
+    if not places:
+        return ""
+    file, line = (own or places)[-1]
+    return f" ({one_line(Path(file).name)}:{line})"
 
 
 def near(word: str, allowed: Iterable[str]) -> str:

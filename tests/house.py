@@ -16,6 +16,8 @@ FLOORS = (
     "messages",
     "inputs",
     "modes",
+    "interruptions",
+    "surroundings",
     "progress",
     "provenance",
     "rules",

@@ -93,7 +93,7 @@ def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed:
     check_resources(threat, pool)
     assert pool.split is not None
     granted = slice(0, wanted.images)
-    images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device)
+    images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device, copy=True)
     return Resources(images, labels, _starts(pool, openings, seed) if wanted.starts else None)
 
 
