@@ -34,7 +34,7 @@ from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
 from arena.log import LogError, open_log
 from arena.log.database import parse_address
-from arena.messages import quoted
+from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
@@ -291,7 +291,7 @@ def labels(run: Run) -> list[str]:
             "defenders": [parameters(d) for d in match.defenders],
         }
         known.append((match.name, own))
-    return labels_apart(known)
+    return [one_line(label) for label in labels_apart(known)]
 
 
 def _to_prepare(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:
