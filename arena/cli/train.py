@@ -94,10 +94,10 @@ def make_job(
 def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: float, fresh: bool) -> int:
     """Train, measure and write the weights; returns the exit status."""
     out = out or _default_out(job)
+    _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
-    for path in (out, part_of(out), checkpoint.path):
-        if (why := unwritable(path)) is not None:
-            raise CommandError(f"--out: {path} {why}")
+    _check_place(part_of(out))
+    _check_place(checkpoint.path)
     if fresh:
         checkpoint.remove()
     elif out.exists():
@@ -160,6 +160,11 @@ def _check_writable(out: Path) -> None:
         beside.unlink()
     except OSError as error:
         raise CommandError(f"--out: {out} cannot be written: {error.strerror or error}") from error
+
+
+def _check_place(path: Path) -> None:
+    if (why := unwritable(path)) is not None:
+        raise CommandError(f"--out: {path} {why}")
 
 
 def _safe(checkpoint: Checkpoint) -> str:
