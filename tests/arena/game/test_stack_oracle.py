@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.conformance.tiny_worlds import tiny_world
-from arena.game.stack import DefenderError, Stack, prepare
+from arena.game.blame import DefenderError
+from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.rules.feedback import shown
@@ -399,7 +400,7 @@ class Answering(Defender):
             lambda s: Response(s, flagged=s[:, 0]),
             r"flagged must be torch.bool \[11\] on cpu; found",
         ),
-        (lambda s: Response(s, banned=True), "banned must be a tensor; found bool"),
+        (lambda s: Response(s, banned=True), "banned must be a plain tensor; found bool"),
     ],
 )
 def test_an_answer_of_another_form_is_the_defenders_fault(
