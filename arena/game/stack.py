@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,9 +87,9 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
     """What `defender` makes of a classifier; None where that is the one that it was given."""
     if not overrides(defender, "harden"):
         return None
-    given = lent.lend()
-    with blaming(defender, "harden", _is_the_callers):
-        made = defender.harden(given, OwnSplits.of(splits))
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, "harden", _callers(parts)):
+        made: object = defender.harden(given, parts)
     if not isinstance(made, Classifier):
         found = type(made).__name__
         raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
@@ -100,8 +100,9 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
 def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
     if not overrides(defender, "fit"):
         return defender
-    with blaming(defender, "fit", _is_the_callers):
-        fitted = defender.fit(lent.lend(), OwnSplits.of(splits))
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, "fit", _callers(parts)):
+        fitted: object = defender.fit(given, parts)
     if not isinstance(fitted, Defender):
         found = type(fitted).__name__
         raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
@@ -109,8 +110,10 @@ def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
     return fitted
 
 
-def _is_the_callers(error: BaseException) -> bool:
-    return isinstance(error, MissingPart)
+def _callers(parts: OwnSplits) -> Callable[[BaseException], bool]:
+    """Tells what is the caller's fault: that a part was asked for which is not among `parts`."""
+    lacking = bool(parts.missing)
+    return lambda error: lacking and isinstance(error, MissingPart)
 
 
 def _check_lent(defender: Defender, method: str, lent: Lent) -> None:
