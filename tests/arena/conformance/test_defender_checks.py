@@ -527,7 +527,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (Wiped, "new-client", "starting a memory, and answering by it, changes another"),
     (AllAccounts, "memory", 'its memory is "account", but rows of another account change its answer 2'),
     (Differentiates, "no-grad", "respond failed with RuntimeError"),
-    (NeedsRows, "stack", "asks several times, or not at all, failed with AssertionError"),
+    (NeedsRows, "stack", "NeedsRows.respond failed with AssertionError"),
     (SilentDetector, "detector", "it does not flag what its detector scores from 0 on"),
     (ColumnDetector, "detector", "finite scores [7]; found [7, 1]"),
 ]
