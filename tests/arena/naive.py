@@ -33,9 +33,16 @@ class Reply:
 
     @property
     def label(self) -> int:
-        if self.declined or any(math.isnan(s) for s in self.scores):
-            return -1
-        return self.scores.index(max(self.scores))
+        return -1 if self.declined else label_of(self.scores)
+
+
+def label_of(scores: Sequence[float]) -> int:
+    """The first of the highest; none where scores hold NaN, nothing finite, or only one value."""
+    if any(map(math.isnan, scores)) or not any(map(math.isfinite, scores)):
+        return -1
+    if len(scores) > 1 and min(scores) == max(scores):
+        return -1
+    return list(scores).index(max(scores))
 
 
 @dataclass
