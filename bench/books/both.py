@@ -98,7 +98,7 @@ class Both:
         self.naive = NaiveReferee(
             service, self.threat, self.x0, label, target, play.key, at=play.at, votes=play.votes
         )
-        defenders = () if play.memory is None else (world.warden(play.memory, play.random),)
+        defenders = () if play.memory is None else (world.warden(play.memory, play.random, world.Detecting),)
         of = world.classifier(play.weight, play.bias, play.batch, play.holes)
         self.oracle = StackOracle(
             Stack(of, defenders), seed=play.seed, games=len(play.x0), accounts=self.threat.accounts

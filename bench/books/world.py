@@ -110,9 +110,6 @@ class Warden(Defender):
             banned=(code + count) % 11 == 10,
         )
 
-    def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
-        return x.flatten(1).sum(dim=1) * 16
-
     def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
         rows.memory.count.index_put_(self._place(rows), torch.ones_like(rows.game), accumulate=True)
         code = (x.double().flatten(1).sum(dim=1) * 16).round().long()
@@ -120,8 +117,16 @@ class Warden(Defender):
         rows.memory.trace += kept
 
 
-def warden(memory: str = "none", random: bool = False) -> Warden:
-    made: Warden = type(f"Warden_{memory}", (Warden,), {"memory": memory, "random": random})()
+@dataclass(frozen=True)
+class Detecting(Warden):
+    """Lets insiders see the code."""
+
+    def detector(self, x: Tensor, classifier: Classifier) -> Tensor:
+        return x.flatten(1).sum(dim=1) * 16
+
+
+def warden(memory: str = "none", random: bool = False, kind: type[Warden] = Warden) -> Warden:
+    made: Warden = type(f"Warden_{memory}", (kind,), {"memory": memory, "random": random})()
     return made
 
 
