@@ -15,6 +15,8 @@ FLOORS = (
     "statistics",
     "messages",
     "modes",
+    "interruptions",
+    "surroundings",
     "progress",
     "provenance",
     "rules",

@@ -17,6 +17,8 @@ err = Console(stderr=True)
 
 INTERRUPTED = 130
 """The exit status after Ctrl-C."""
+FAILED = 3
+"""The exit status of a run that was played, but in which agents failed."""
 
 
 class CommandError(Exception):

@@ -18,12 +18,14 @@ from torch import Tensor
 from arena import draws
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
-from arena.conformance.results import ConformanceError, Skip, said
-from arena.conformance.surroundings import AMBIENT, global_generators
+from arena.conformance.results import ConformanceError, Skip
+from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
 from arena.game.prepared import PreparedError, read, written
 from arena.game.stack import Stack, prepare
+from arena.messages import failure
 from arena.players import Defender, Response, Rows
+from arena.surroundings import global_generators
 
 LogitsOf = Callable[[Tensor, Rows], Tensor]
 """Images [n,C,H,W] and who asks -> logits [n,K]."""
@@ -115,7 +117,7 @@ def answering_for(defender: Defender, method: str) -> Iterator[None]:
     except ConformanceError:
         raise
     except Exception as error:
-        raise ConformanceError(f"its {method} failed with {said(error)}") from error
+        raise ConformanceError(f"its {method} failed with {failure(error)}") from error
 
 
 class DefenderSubject:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
+from arena.game.blame import DefenderError, blaming
 from arena.game.stack import Stack
 from arena.players.defender import Defender
 from arena.players.parameters import parameters
@@ -136,8 +137,8 @@ def written(stack: Stack) -> bytes:
     """`stack` as a file holds it; the same bytes for the same stack.
 
     Raises:
-        PreparedError: if a defender does not say what it found, or says it in other things than tensors and
-            JSON values.
+        DefenderError: if a defender does not say what it found.
+        PreparedError: if it says it in other things than tensors and JSON values.
     """
     hardened = stack.hardened or (None,) * len(stack.defenders)
     tensors: dict[str, Tensor] = {}
@@ -189,7 +190,7 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
             restored.append(defender.restore(state, classifier))
         if type(restored[-1]) is not type(defender):
             kinds = type(defender).__name__, type(restored[-1]).__name__
-            raise PreparedError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
+            raise DefenderError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
     return Stack(classifier, tuple(restored), tuple(hardened), tuple(defenders))
 
 
@@ -294,11 +295,9 @@ def _rebuilt(
 
 @contextmanager
 def _blaming(defender: Defender, method: str) -> Iterator[None]:
-    """Errors of a defender's method as PreparedError."""
+    """Errors of a defender's method as DefenderError; one that is not written says itself what is missing."""
     try:
-        yield
+        with blaming(defender, method, lambda error: isinstance(error, NotImplementedError)):
+            yield
     except NotImplementedError as error:
-        raise PreparedError(str(error)) from error
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PreparedError(f"{type(defender).__name__}.{method} failed with {said}") from error
+        raise DefenderError(str(error)) from error

@@ -11,15 +11,13 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
+from arena.game.blame import DefenderError
+from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
 from arena.players.response import Response
 from arena.progress import telling
-
-
-class DefenderError(TypeError):
-    """A defender prepared itself or answered in a form that no answer has: one sentence."""
 
 
 @dataclass(frozen=True)
@@ -88,22 +86,32 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)), tuple(defenders))
 
 
-def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
-    """The form of an answer, by what can be told without looking at the device."""
+def own_response(defender: Defender, response: object, n: int, base: Classifier) -> Response:
+    """A copy of an answer to `n` rows, in memory that the defender does not hold.
+
+    Raises:
+        DefenderError: if its form is none of an answer, by what can be told without looking at the device.
+    """
     who = type(defender).__name__
-    if not isinstance(response, Response):
+    if not isinstance(response, Response) or type(response) is not Response:
         raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
-    wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
-        ("scores", response.scores, torch.float32, (n, base.classes))
-    ]
+    flags = {}
     for name in Response.FLAGS:
         if (flag := response.given(name)) is not None:
-            wanted.append((name, flag, torch.bool, (n,)))
-    for what, value, dtype, shape in wanted:
-        if not isinstance(value, Tensor):
-            raise DefenderError(f"defender {who}: {what} must be a tensor; found {type(value).__name__}")
-        if value.dtype != dtype or value.shape != shape or value.device != base.device:
-            raise DefenderError(
-                f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; "
-                f"found {value.dtype} {list(value.shape)} on {value.device}"
-            )
+            flags[name] = _own(who, name, flag, torch.bool, (n,), base)
+    scores = vars(response).get("scores")
+    return Response(_own(who, "scores", scores, torch.float32, (n, base.classes), base), **flags)
+
+
+def _own(
+    who: str, what: str, value: object, dtype: torch.dtype, shape: tuple[int, ...], base: Classifier
+) -> Tensor:
+    flaw = flaw_of(value)
+    if flaw or not isinstance(value, Tensor):
+        raise DefenderError(f"defender {who}: {what} must be a plain tensor; found {flaw}")
+    if value.dtype != dtype or value.shape != shape or value.device != base.device:
+        raise DefenderError(
+            f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; found {in_words(value)} "
+            f"on {value.device}"
+        )
+    return own(value)

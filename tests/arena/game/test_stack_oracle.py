@@ -394,7 +394,7 @@ class Answering(Defender):
             lambda s: Response(s, flagged=s[:, 0]),
             r"flagged must be torch.bool \[11\] on cpu; found",
         ),
-        (lambda s: Response(s, banned=True), "banned must be a tensor; found bool"),
+        (lambda s: Response(s, banned=True), "banned must be a plain tensor; found bool"),
     ],
 )
 def test_an_answer_of_another_form_is_the_defenders_fault(
