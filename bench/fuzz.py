@@ -2,7 +2,7 @@
 
 python -m bench fuzz [--rows N] [--seed S] [--play P] [--planted]
 
-N charged rows (a million unless given) in plays of up to 48 games each, of all norms, goals, objectives,
+N charged rows (a million unless given) in plays of up to 96 games each, of all norms, goals, objectives,
 feedbacks, quantisations, accounts and memories, with random, declining, refusing and banning defenders,
 scores that hold NaN or infinities or are all equal, and malformed moves in between. Compared are answers,
 standings, the log, marks, verdicts, notes, distances and final images. Prints what happened; at the first

@@ -80,12 +80,14 @@ def radii(objective: str, quantisation: str) -> list[Any]:
 
 def random_play(random: Random) -> Play:
     """A play with a good chance of hits, refusals and bans: most games begin right and near an edge."""
-    games = random.choice([random.randint(1, 4), *[random.randint(16, 48) for _ in range(3)]])
+    games = random.choice(
+        [random.randint(1, 4), random.randint(8, 24), *[random.randint(48, 96) for _ in range(4)]]
+    )
     accounts = random.choice([1, 1, 1, 3, 3])
     weight = [tuple(random.randint(-4, 4) for _ in range(4)) for _ in range(3)]
     bias = [random.randint(-1, 1) for _ in range(3)]
     objective = random.choice(["first", "submit", "minimum"])
-    quantisation = random.choice(["none", "none", "round", "floor"])
+    quantisation = random.choice(["none", "round", "floor"])
     threat = {
         "norm": random.choice(["linf", "l2"]),
         "epsilon": random.choice(radii(objective, quantisation)),
@@ -101,18 +103,18 @@ def random_play(random: Random) -> Play:
         weight=weight,
         bias=bias,
         holes=random.random() < 0.5,
-        batch=random.choice([1] + [7] * 3 + [256] * 12),
+        batch=random.choice([1, 7, *[256] * 18]),
         x0=[_near_an_edge(random, weight, bias) for _ in range(games)],
         wrong=[random.random() < 0.1 for _ in range(games)],
         offset=[random.randint(1, 2) for _ in range(games)],
-        key=random.sample(range(100), games),
+        key=random.sample(range(1000), games),
         threat=threat,
         memory=random.choice([None, None, None, "none", "game", "account", "service"]),
         random=random.random() < 0.5,
         seed=random.randint(0, 3),
         at=[random.randint(1, 60) for _ in range(random.randint(0, 4))],
         votes=random.choice([1, 3, 4]),
-        max_rows=random.choice([7, *[128] * 5]),
+        max_rows=random.choice([7, *[400] * 7]),
         moves=[_move(random, games, accounts) for _ in range(random.randint(2, 16))],
     )
 
@@ -130,9 +132,9 @@ def _near_an_edge(random: Random, weight: list[tuple[int, ...]], bias: list[int]
 
 def _move(random: Random, games: int, accounts: int) -> tuple[str, Any]:
     chance = random.random()
-    if chance < 0.6:
+    if chance < 0.55:
         return "volley", (random.choice(PURPOSES), _rows(random, games, accounts))
-    if chance < 0.7:
+    if chance < 0.65:
         how = random.choice(BROKEN_VOLLEYS + BROKEN_MOVES)
         return "broken", (how, _rows(random, games, accounts) or [(0, 0, (0, 0, 0, 0))])
     some = random.sample(range(games), random.randint(0, max(1, games // 3)))
@@ -147,11 +149,13 @@ def _move(random: Random, games: int, accounts: int) -> tuple[str, Any]:
 
 
 def _rows(random: Random, games: int, accounts: int) -> list[tuple[int, int, Delta]]:
-    """Any games in any order, or all of them once; 0 to 128 rows."""
+    """Any games in any order, or all of them once; up to 8 a game on average."""
     if random.random() < 0.2:
         return [(game, 0, _delta(random)) for game in range(games)]
     among: Sequence[int] = range(games) if random.random() < 0.7 else [random.randrange(games)]
-    many = random.choice([random.randint(0, 7), *[random.randint(48, 128) for _ in range(4)]])
+    many = random.choice(
+        [random.randint(0, 7), random.randint(8, 40), *[min(400, random.randint(4, 8) * games)] * 4]
+    )
     return [(random.choice(among), random.randrange(accounts), _delta(random)) for _ in range(many)]
 
 

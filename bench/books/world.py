@@ -44,10 +44,10 @@ class Exact(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pixels = x.double().flatten(1)
-        logits = (pixels.unsqueeze(1) * self.weight).sum(dim=2) + self.bias
+        logits = pixels @ self.weight.T + self.bias
         logits, full = (logits * 64).round() / 64, pixels == 1
         one = torch.arange(len(self.bias), device=x.device)
-        if self.holes:
+        if self.holes and full.any():
             logits = torch.where(full[:, 1:2], 1.0, logits)
             logits = torch.where(full[:, 2:3] & (one == 1), torch.inf, logits)
             logits = torch.where(full[:, 3:4] & ~full[:, 2:3], -torch.inf, logits)
