@@ -26,6 +26,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
 from arena.game.blame import DefenderError, blaming
+from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack
 from arena.players.defender import Defender
 from arena.players.parameters import parameters
@@ -177,17 +178,19 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
     for place in reversed(range(len(told))):
         if (network := told[place]["hardened"]) is not None:
             own = _below(tensors, f"{place} hardened ")
-            classifier = hardened[place] = _rebuilt(defenders[place], classifier, own, network)
+            lent = Lent(classifier)
+            classifier = hardened[place] = _rebuilt(defenders[place], lent, own, network)
     if classifier.sha != header["base"]:
         raise PreparedError(
             f"the prepared stack is one around another classifier than {classifier.name!r}, of SHA "
             f"{header['base'][:12]}; found {classifier.sha[:12]}"
         )
-    restored = []
+    restored, lent = [], Lent(classifier)
     for place, defender in enumerate(defenders):
         state = {**told[place]["state"], **_below(tensors, f"{place} state ")}
         with _blaming(defender, "restore"):
-            restored.append(defender.restore(state, classifier))
+            given = lent.copy if overrides(defender, "restore") else classifier
+            restored.append(defender.restore(state, given))
         if type(restored[-1]) is not type(defender):
             kinds = type(defender).__name__, type(restored[-1]).__name__
             raise DefenderError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
@@ -276,16 +279,16 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _rebuilt(
-    defender: Defender, given: Classifier, tensors: dict[str, Tensor], told: Mapping[str, Any]
+    defender: Defender, lent: Lent, tensors: dict[str, Tensor], told: Mapping[str, Any]
 ) -> Classifier:
-    """The classifier that `defender` hardened `given` into."""
+    """The classifier that `defender` hardened the lent one into."""
     name = type(defender).__name__
     with _blaming(defender, "rebuild"):
-        rebuilt = defender.rebuild(given, tensors)
+        rebuilt = defender.rebuild(lent.copy if overrides(defender, "rebuild") else lent.own, tensors)
     if type(rebuilt).__qualname__ != told["class"] or fingerprint(rebuilt.module) != told["module"]:
         raise PreparedError(
-            f"what {name}.rebuild makes of {given.name!r} is not the classifier that its harden made; where "
-            f"harden changes more than parameters and buffers, {name} must override rebuild"
+            f"what {name}.rebuild makes of {lent.own.name!r} is not the classifier that its harden made; "
+            f"where harden changes more than parameters and buffers, {name} must override rebuild"
         )
     try:
         return rebuilt.with_settings(told["settings"])

@@ -12,6 +12,7 @@ from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
 from arena.game.blame import DefenderError, blaming
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
+from arena.game.preparing import overrides
 from arena.game.stack import Stack, prepare
 from arena.players.defender import Defender
 from arena.players.registry import name_of
@@ -149,5 +150,4 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
 
 
 def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:
-    own = (Defender.harden, Defender.fit)
-    return any((type(d).harden, type(d).fit) != own for d in defenders)
+    return any(overrides(d, "harden") or overrides(d, "fit") for d in defenders)
