@@ -14,13 +14,14 @@ from bench.fuzz import main as fuzz
 
 
 def test_the_referee_agrees_with_the_rules_where_games_are_won() -> None:
-    tally = list(plays(2500, seed=5))[-1]
-    assert tally["rows"] >= 2500
+    tally = list(plays(4000, seed=5))[-1]
+    assert tally["rows"] >= 4000
     for verdict in ("answered", "vote", "again", "base"):
         assert tally[f"won by {verdict}"] >= 20
     for reason in ("hit", "submitted", "budget", "resigned", "banned", "no-start", "clean"):
         assert tally[f"ended {reason}"] > 0
-    assert min(tally[what] for what in ("refused", "banned accounts", "malformed", "insider", "marks")) > 10
+    assert min(tally[what] for what in ("refused", "banned accounts", "malformed", "marks")) > 10
+    assert tally["insider"] > 0
     assert tally["won by any"] > 0.2 * tally["games"]
 
 
