@@ -19,6 +19,7 @@ NAMES = (
     "draws",
     "env",
     "forward",
+    "fuzz",
     "haste",
     "linear",
     "log",

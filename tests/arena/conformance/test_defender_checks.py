@@ -243,6 +243,15 @@ class MakesUp(Plain):
 
 
 @dataclass(frozen=True)
+class Decides(Plain):
+    """Gives the first class where the rest of the stack gives none."""
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        scores = inner(x, rows).scores
+        return Response(scores + torch.arange(scores.shape[1], 0, -1) * 1e-6)
+
+
+@dataclass(frozen=True)
 class SpreadsNaN(Plain):
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         scores = inner(x, rows).scores
@@ -500,6 +509,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (PassesOtherRows, "passes-on", "passed on 7 images with 14 rows"),
     (Overflows, "finite", "logits times 10000, 2 classes"),
     (MakesUp, "nan", "of its own making"),
+    (Decides, "nan", "all equal, and so give no label, with a label"),
     (SpreadsNaN, "nan", "change the answers to others"),
     (ClampsInPlace, "untouched", "changed the images"),
     (ScalesInPlace, "untouched", "changed in place the scores"),
