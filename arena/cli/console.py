@@ -15,9 +15,6 @@ from arena.progress import Work
 out = Console()
 err = Console(stderr=True)
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
-
 
 class CommandError(Exception):
     """A command that cannot be carried out: one sentence on what was wrong and what is allowed."""

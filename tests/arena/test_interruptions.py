@@ -118,5 +118,5 @@ with heeding():
 """
     child = children.start(code)
     assert child.wait() == 143
-    assert child.errors == "interrupted again, and ended at once: what was finished is safe\n"
+    assert child.errors == "\ninterrupted again, and ended at once: what was finished is safe\n"
     assert child.out.read_text() == ""
