@@ -20,6 +20,7 @@ NAMES = (
     "env",
     "forward",
     "haste",
+    "kills",
     "linear",
     "log",
     "published",
