@@ -2,9 +2,9 @@
 
 python -m bench kills [--kills 100] [--where sqlite|postgresql|both] [--seed N] [--no-kill-server]
 
-After each kill the log must be sound, show nothing of unfinished shards and have lost no finished one; once the
-same command has ended by itself, the log must hold what that of an undisturbed run holds, bit for bit in all
-but ids, times and measured costs. On PostgreSQL every tenth kill is of the server, or of its connections.
+After each kill the log must be sound, show nothing of unfinished shards and have lost no finished one; once
+the same command has ended by itself, the log must hold what that of an undisturbed run holds, bit for bit in
+all but ids, times and measured costs. On PostgreSQL every tenth kill is of the server, or of its connections.
 Exits with 1 if anything differed.
 """
 
@@ -39,7 +39,7 @@ MODES = {"moment": 5, "begun": 2, "ended": 3}
 PATIENCE = 40.0
 """How many times what an undisturbed run takes may a start take, before it counts as stuck."""
 AGENTS = '''
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 import torch
 from agents.attackers.score.random_search import RandomSearch
@@ -63,9 +63,9 @@ class Remembers(Defender):
         return SimpleNamespace(count=torch.zeros(shape[0], dtype=torch.int64, device=device))
     def respond(self, x, rows, inner):
         response = inner(x, rows)
-        response.flagged = fifth = rows.memory.count[rows.game] % 5 == 4
-        response.scores = response.scores + fifth[:, None] * torch.linspace(0, 1, response.scores.shape[1])
-        return response
+        fifth = rows.memory.count[rows.game] % 5 == 4
+        shift = fifth[:, None] * torch.linspace(0, 1, response.scores.shape[1])
+        return replace(response, scores=response.scores + shift, flagged=fifth)
     def remember(self, x, rows, response):
         rows.memory.count.index_add_(0, rows.game, torch.ones_like(rows.game))
 
@@ -191,17 +191,13 @@ class Rounds:
                     seen = self._after(mode, seen, book.look())
                     continue
             self._wait(process)
-            left = (
-                []
-                if self.server or polled
-                else sorted(p.name for p in self.folder.glob(f"killed-{number}.db-*"))
-            )
+            beside = [] if polled else [path.name for path in self.folder.glob(f"killed-{number}.db-*")]
             if process.poll() != 0:
                 self.tally.refused.append(f"status {process.poll()}: {process.errors[-2000:]}")
                 if len(self.tally.refused) >= 20:
                     return
                 continue
-            self.tally.left.update(name.rpartition("-")[2] for name in left)
+            self.tally.left.update(name.rpartition("-")[2] for name in beside)
             self._compare(seen, book)
             self.tally.logs += 1
             return
@@ -235,7 +231,7 @@ class Rounds:
         self._wait(process, lambda: time.monotonic() > end)
 
     def _killed(self, mode: str, process: Any) -> bool:
-        """Kill the process, after its server or its connections if that is the mode; whether it was killed."""
+        """Kill the process, after its server or connections if that is the mode; whether it was killed."""
         if process.poll() is None and mode in ("server", "connections"):
             assert self.server is not None
             if mode == "server":

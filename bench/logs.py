@@ -91,7 +91,7 @@ class Book:
             return Seen(done, {s["id"] for s in shards if s["state"] != "finished"}, faults)
 
     def counts(self) -> tuple[int, int]:
-        """How many shards are finished, and the largest id of an unfinished one; 0, 0 before there are any."""
+        """How many shards are finished, and the largest id of an unfinished one; 0, 0 before there are."""
         try:
             with self._open() as connection:
                 rows = connection.execute(text("SELECT id, state FROM shards")).all()
