@@ -34,8 +34,10 @@ COMMAND = "from arena.cli.app import main; main()"
 FRESH_EVERY = 10
 """Every so many starts are of a process that loads everything anew; the others are forked."""
 SERVER_EVERY = 10
-MODES = {"moment": 5, "begun": 2, "ended": 3}
-"""When to kill, and how often so: at any moment, soon after a shard began, about when one ends."""
+MODES = {"loading": 2, "begun": 4, "ended": 4}
+"""When to kill, and how often so: at any moment before the first shard, while one is played, about when one
+ends. Of the shards that a start plays before, a random part of `AHEAD` of all."""
+AHEAD = 0.25
 PATIENCE = 40.0
 """How many times what an undisturbed run takes may a start take, before it counts as stuck."""
 AGENTS = '''
@@ -84,15 +86,14 @@ class Prepared(Defender):
 '''
 SCENARIO = """
 title = "To be killed"
-games = 18
-shard = 6
-repeats = 2
+games = 12
+shard = 4
 utility = 10
 at = [10, 40]
 log = "queries"
 attackers = ["square", "random-search", "kill_agents:Noting"]
 defenders = ["none", { name = "snd", sigma = 0.05 }, "kill_agents:Remembers", "kill_agents:Prepared"]
-threat = { epsilon = 0.1, budget = 60 }
+threat = { epsilon = 0.1, budget = 50 }
 """
 
 
@@ -149,9 +150,9 @@ class Rounds:
         self.kill_server = kill_server and server is not None
         self.chance = random.Random(f"{seed} {server is not None}")
         self.tally, self.starts = Tally(), 0
-        began = time.monotonic()
-        self.whole, self.loading = self._undisturbed()
-        self.duration = time.monotonic() - began
+        self.duration = 120.0  # until it is known
+        self.whole, self.loading, self.duration = self._undisturbed()
+        self.shards = 0
 
     def play(self, kills: int) -> Tally:
         """Kill so often, over as many logs as it takes, and let the last one be finished."""
@@ -162,7 +163,8 @@ class Rounds:
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
-    def _undisturbed(self) -> tuple[dict[str, str], float]:
+    def _undisturbed(self) -> tuple[dict[str, str], float, float]:
+        """What the log of an undisturbed run holds; its seconds before the first shard, and in all."""
         where = str(self.folder / "whole.db")
         process, began, loaded = self._start(where, fresh=False), time.monotonic(), 0.0
         book = Book(where)
@@ -172,7 +174,7 @@ class Rounds:
             time.sleep(0.005)
         if process.poll() != 0:
             raise RuntimeError(f"the undisturbed run ended with {process.poll()}: {process.errors}")
-        return book.contents(), loaded
+        return book.contents(), loaded, time.monotonic() - began
 
     def _one_log(self, kills: int) -> None:
         number = self.tally.logs
@@ -219,15 +221,14 @@ class Rounds:
 
     def _until(self, mode: str, process: Any, book: Book, fresh: bool) -> None:
         """Wait for the moment to kill, or until the process has ended."""
-        if mode in ("begun", "ended"):
-            place, before = ("ended", "begun").index(mode), book.counts()
-            more = self.chance.randint(1, 4) if mode == "ended" else 1
-            self._wait(process, lambda: book.counts()[place] >= before[place] + more)
-            pause = self.chance.uniform(0, 0.03)
+        if mode == "loading":
+            pause = self.chance.uniform(0, self.loading * (2 if fresh else 1))
         else:
-            extra = 4.0 if fresh else 0.0
-            pause = self.chance.uniform(0, self.loading + extra + 0.6 * (self.duration - self.loading))
-        end = time.monotonic() + pause
+            place, before = ("ended", "begun").index(mode), book.counts()
+            self._wait(process, lambda: book.counts()[1] > before[1])
+            done = book.counts()[0] + self.chance.uniform(0, AHEAD * self.shards)
+            self._wait(process, lambda: book.counts()[0] >= done)
+            if mode == "begun":
         self._wait(process, lambda: time.monotonic() > end)
 
     def _killed(self, mode: str, process: Any) -> bool:
