@@ -35,9 +35,9 @@ FRESH_EVERY = 10
 """Every so many starts are of a process that loads everything anew; the others are forked."""
 SERVER_EVERY = 10
 MODES = {"loading": 2, "begun": 4, "ended": 4}
-"""When to kill, and how often so: at any moment before the first shard, while one is played, about when one
-ends. Of the shards that a start plays before, a random part of `AHEAD` of all."""
+"""When to kill, and how often so: before the first shard, while one is played, about when one ends."""
 AHEAD = 0.25
+"""Up to which part of all shards a start may finish before it is killed."""
 PATIENCE = 40.0
 """How many times what an undisturbed run takes may a start take, before it counts as stuck."""
 AGENTS = '''
@@ -150,31 +150,33 @@ class Rounds:
         self.kill_server = kill_server and server is not None
         self.chance = random.Random(f"{seed} {server is not None}")
         self.tally, self.starts = Tally(), 0
-        self.duration = 120.0  # until it is known
-        self.whole, self.loading, self.duration = self._undisturbed()
-        self.shards = 0
+        self.duration, self.loading, self.shards = 120.0, 0.0, 1  # until they are known
+        self.whole = self._undisturbed()
 
     def play(self, kills: int) -> Tally:
         """Kill so often, over as many logs as it takes, and let the last one be finished."""
         began = time.monotonic()
-        while self.tally.kills < kills and len(self.tally.refused) < 20:
-            self._one_log(kills)
-            print(f"  {self.tally.kills} kills, {self.tally.logs} logs", flush=True)
+        with suppress(KeyboardInterrupt):  # show what there is
+            while self.tally.kills < kills and len(self.tally.refused) < 20:
+                self._one_log(kills)
+                print(f"  {self.tally.kills} kills, {self.tally.logs} logs", flush=True)
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
-    def _undisturbed(self) -> tuple[dict[str, str], float, float]:
-        """What the log of an undisturbed run holds; its seconds before the first shard, and in all."""
+    def _undisturbed(self) -> dict[str, str]:
+        """What the log of an undisturbed run holds."""
         where = str(self.folder / "whole.db")
-        process, began, loaded = self._start(where, fresh=False), time.monotonic(), 0.0
+        process, began = self._start(where, fresh=False), time.monotonic()
         book = Book(where)
         while process.poll() is None:
-            if not loaded and book.counts() != (0, 0):
-                loaded = time.monotonic() - began
+            if not self.loading and book.counts() != (0, 0):
+                self.loading = time.monotonic() - began
             time.sleep(0.005)
         if process.poll() != 0:
             raise RuntimeError(f"the undisturbed run ended with {process.poll()}: {process.errors}")
-        return book.contents(), loaded, time.monotonic() - began
+        self.duration, self.shards = time.monotonic() - began, book.counts()[0]
+        print(f"an undisturbed run: {self.shards} shards in {self.duration:.1f} s", flush=True)
+        return book.contents()
 
     def _one_log(self, kills: int) -> None:
         number = self.tally.logs
@@ -221,14 +223,16 @@ class Rounds:
 
     def _until(self, mode: str, process: Any, book: Book, fresh: bool) -> None:
         """Wait for the moment to kill, or until the process has ended."""
-        if mode == "loading":
-            pause = self.chance.uniform(0, self.loading * (2 if fresh else 1))
-        else:
-            place, before = ("ended", "begun").index(mode), book.counts()
-            self._wait(process, lambda: book.counts()[1] > before[1])
-            done = book.counts()[0] + self.chance.uniform(0, AHEAD * self.shards)
-            self._wait(process, lambda: book.counts()[0] >= done)
-            if mode == "begun":
+        pause = self.chance.uniform(0, self.loading * (2 if fresh else 1))
+        if mode != "loading":
+            finished, newest = book.counts()
+            finished += self.chance.randint(0, round(AHEAD * self.shards)) + (mode == "ended")
+            self._wait(process, lambda: book.counts()[0] >= finished)
+            if mode != "ended":
+                self._wait(process, lambda: book.counts()[1] > newest)
+            spell = (self.duration - self.loading) / self.shards
+            pause = self.chance.uniform(0, 0.02 if mode == "ended" else spell)
+        end = time.monotonic() + pause
         self._wait(process, lambda: time.monotonic() > end)
 
     def _killed(self, mode: str, process: Any) -> bool:
@@ -278,8 +282,7 @@ class Rounds:
 
     def _wait(self, process: Any, fact: Callable[[], bool] = lambda: False) -> None:
         """Until the process has ended or `fact` holds."""
-        duration = getattr(self, "duration", 60.0)
-        end = time.monotonic() + PATIENCE * duration
+        end = time.monotonic() + PATIENCE * self.duration
         while process.poll() is None and not fact():
             if time.monotonic() > end:
                 self.tally.refused.append(f"stuck: {process.errors[-2000:]}")
