@@ -21,11 +21,12 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arena.interruptions import heeding
 from bench.logs import Book, Seen
 from bench.servers import Server
 
@@ -156,7 +157,7 @@ class Rounds:
     def play(self, kills: int) -> Tally:
         """Kill so often, over as many logs as it takes, and let the last one be finished."""
         began = time.monotonic()
-        with suppress(KeyboardInterrupt):  # show what there is
+        with heeding(), suppress(KeyboardInterrupt):  # then what there is is shown
             while self.tally.kills < kills and len(self.tally.refused) < 20:
                 self._one_log(kills)
                 print(f"  {self.tally.kills} kills, {self.tally.logs} logs", flush=True)
