@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,10 +157,12 @@ class Rounds:
     def play(self, kills: int) -> Tally:
         """Kill so often, over as many logs as it takes, and let the last one be finished."""
         began = time.monotonic()
-        with heeding(), suppress(KeyboardInterrupt):  # then what there is is shown
+        try:
             while self.tally.kills < kills and len(self.tally.refused) < 20:
                 self._one_log(kills)
                 print(f"  {self.tally.kills} kills, {self.tally.logs} logs", flush=True)
+        except KeyboardInterrupt as interrupted:
+            print(f"  interrupted {interrupted}; this is what there is", flush=True)
         self.tally.seconds = time.monotonic() - began
         return self.tally
 
@@ -346,7 +348,7 @@ def main() -> None:
     clean = True
     for name in ("sqlite", "postgresql"):
         if options.where in (name, "both"):
-            with ExitStack() as stack:
+            with heeding(), ExitStack() as stack:
                 server = stack.enter_context(Server()) if name == "postgresql" else None
                 tally = kill_runs(options.kills, server, options.seed, kill_server=options.kill_server)
             show(name, tally)
