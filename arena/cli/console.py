@@ -15,6 +15,9 @@ from arena.progress import Work
 out = Console()
 err = Console(stderr=True)
 
+FAILED = 3
+"""The exit status of a run that was played, but in which agents failed."""
+
 
 class CommandError(Exception):
     """A command that cannot be carried out: one sentence on what was wrong and what is allowed."""

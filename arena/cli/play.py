@@ -27,7 +27,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
-from arena.cli.console import CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
@@ -93,7 +93,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
             elif bar.found:
                 say(f"{name} held {bar.found} of the {bar.total} games already")
-            print_results(out, book, run_id)
+            failed = print_results(out, book, run_id)
         if played:
             report(run)
     except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
@@ -105,7 +105,15 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         err.print(f"[red]the run failed[/]: {escape(_safe(name, fresh))}", highlight=False, soft_wrap=True)
         raise
     say(f"log: {name}")
-    return 0
+    if failed:
+        _say_failed(failed, len(run.scenario.matches))
+    return FAILED if failed else 0
+
+
+def _say_failed(failed: int, of: int) -> None:
+    which = "the match" if of == 1 else f"{failed} of {of} matches"
+    said = "games ended with error, as the warnings say; what an agent's author mends is played anew"
+    err.print(f"[red]{which} failed:[/] {said}", highlight=False, soft_wrap=True)
 
 
 def _make_folder(where: str) -> None:
@@ -140,6 +148,7 @@ class _Bar(Remarks):
         self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.names = labels(run)
         self.count = self.queries = self.found = 0
+        self.told: set[tuple[int, str]] = set()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
@@ -173,6 +182,12 @@ class _Bar(Remarks):
     def played(self, queries: int) -> None:
         self.queries += queries
         self._update()
+
+    def failed(self, match: Match, games: int, said: str) -> None:
+        if (match.number, said) not in self.told:
+            self.told.add((match.number, said))
+            name = self.names[match.number]
+            err.print(f"[red]failed:[/] {escape(f'{name}: {said}')}", highlight=False, soft_wrap=True)
 
     def ended(self, games: int, skipped: bool) -> None:
         self.found += games * skipped

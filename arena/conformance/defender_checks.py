@@ -44,7 +44,7 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
     return (
         Check("parameters", "a frozen dataclass; parameters can be pickled and written as JSON", _parameters),
         Check("declares", "declares whether it is random and what memory it keeps", _declares),
-        Check("fit", "hardens and fits on a little data, and leaves classifier and itself as they are", _fit),
+        Check("fit", "hardens and fits on a little data; leaves it, classifier and itself as they are", _fit),
         Check("form", "answers with scores [n,K] float32 and flags [n] bool on the device", _form),
         Check("passes-on", "passes on finite images [n,C,H,W] float32, each with its row", _passes_on),
         Check("finite", "answers finite logits with finite scores, tiny, huge or all equal", _finite),

@@ -15,7 +15,6 @@ from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.referee import longest_volley
-from arena.game.shard import play_shard
 from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
@@ -32,7 +31,7 @@ from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
-from arena.scenario.prepared_stacks import PreparedStacks
+from arena.scenario.prepared_stacks import Prepared, PreparedStacks
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
@@ -46,6 +45,9 @@ class ProgressListener(Protocol):
 
     def played(self, queries: int) -> None:
         """Queries were answered."""
+
+    def failed(self, match: Match, games: int, said: str) -> None:
+        """So many games of a match ended in `error`: an agent failed."""
 
     def ended(self, games: int, skipped: bool) -> None:
         """A shard of `games` games ended, or lay finished in the log."""
@@ -115,9 +117,8 @@ class Run:
             run_id = log.begin_run(replace(info, resolved={**info.resolved, "fresh": fresh}))
         utilities = _Utilities(log)
         for match, world in zip(self.scenario.matches, self.worlds, strict=True):
-            stack = self.stacks.load(self._prepared[match.number], match, world)
-            match_id = log.begin_match(run_id, self._match_info(match, world, stack), fresh)
-            self._play_match(log, match_id, match, world, stack, utilities, watcher)
+            match_id = log.begin_match(run_id, self._match_info(match, world), fresh)
+            self._play_match(log, match_id, match, world, utilities, watcher)
         log.end_run(run_id)
         return run_id, True
 
@@ -151,9 +152,12 @@ class Run:
         )
 
     @cached_property
-    def _prepared(self) -> list[str]:
-        """The SHA of each match's prepared stack; those that are not prepared yet are, here."""
-        return list(map(self.stacks.prepare, self.scenario.matches, self.worlds))
+    def _prepared(self) -> list[Prepared]:
+        """Each match's prepared stack; those that are not prepared yet are, here."""
+        return [
+            Prepared.of(self.stacks, *played)
+            for played in zip(self.scenario.matches, self.worlds, strict=True)
+        ]
 
     @cached_property
     def _identities(self) -> list[dict[str, Any]]:
@@ -163,7 +167,7 @@ class Run:
                 match,
                 dataset_sha=world.dataset.sha,
                 classifier_sha=world.classifier.sha,
-                prepared_sha=self._prepared[match.number],
+                prepared_sha=self._prepared[match.number].sha,
                 device=self.device,
                 batch=world.classifier.batch,
                 max_rows=longest_volley(world.dataset.shape),
@@ -191,26 +195,28 @@ class Run:
         match_id: int,
         match: Match,
         world: LoadedWorld,
-        stack: Stack,
         utilities: _Utilities,
         watcher: ProgressListener,
     ) -> None:
         log.discard_unfinished(match_id)
         watcher.match(match, len(world) * match.settings.repeats)
-        utilities.record(match_id, match, world, stack)
+        prepared = self._prepared[match.number]
+        if prepared.failed is None:
+            utilities.record(match_id, match, world, prepared.stack)
         finished = log.finished_shards(match_id)
-        for task in tasks(match, world, self._prepared[match.number], self.level):
+        for task in tasks(match, world, prepared.sha, self.level):
             games = task.rows.stop - task.rows.start
             skipped = (task.number, task.repeat) in finished
             if not skipped:
-                job = task.open(world, self.stacks)
                 own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
-                keys = job.openings.key.cpu().numpy()
+                keys = world.keys(task.rows)
                 with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
-                    play_shard(job, _Progress(recorder, watcher))
+                    task.play(world, self.stacks, prepared.failed, _Progress(recorder, watcher, match))
             watcher.ended(games, skipped)
 
-    def _match_info(self, match: Match, world: LoadedWorld, stack: Stack) -> MatchInfo:
+    def _match_info(self, match: Match, world: LoadedWorld) -> MatchInfo:
+        prepared = self._prepared[match.number]
+        stack = prepared.stack
         return MatchInfo(
             number=match.number,
             fingerprint=self._fingerprints[match.number],
@@ -234,8 +240,8 @@ class Run:
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
-                "prepared_sha": self._prepared[match.number],
-                "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
+                "prepared_sha": prepared.sha,
+                "defenders": prepared.facts,
             },
         )
 
@@ -296,9 +302,12 @@ class _Utilities:
 class _Progress:
     """Passes a shard's pieces on to the log, and says how many queries were answered."""
 
-    def __init__(self, recorder: Recorder, watcher: ProgressListener) -> None:
-        self.recorder, self.watcher = recorder, watcher
+    def __init__(self, recorder: Recorder, watcher: ProgressListener, match: Match) -> None:
+        self.recorder, self.watcher, self.match = recorder, watcher, match
 
     def record(self, piece: Piece) -> None:
         self.recorder.record(piece)
         self.watcher.played(piece.answered)
+        for rows in piece.notes:
+            if rows.key == "error" and len(rows.game):
+                self.watcher.failed(self.match, len(rows.game), str(rows.value[0]))

@@ -176,6 +176,22 @@ class Retrains(Plain):
 
 
 @dataclass(frozen=True)
+class Relabels(Plain):
+    """It changes the labels that it was given."""
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Relabels:
+        splits.train.labels.add_(1)
+        return self
+
+
+@dataclass(frozen=True)
+class LooksForGames(Plain):
+    def fit(self, classifier: Classifier, splits: Splits) -> LooksForGames:
+        splits.split("games", 3)  # type: ignore[attr-defined]
+        return self
+
+
+@dataclass(frozen=True)
 class TensorFacts(Plain):
     def facts(self) -> dict[str, Any]:
         return {"temperature": torch.ones(1)}
@@ -474,6 +490,8 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (HardensToAModule, "fit", "must return a Classifier"),
     (FitsItself, "fit", "changed the defender itself"),
     (Retrains, "fit", "changed the classifier itself"),
+    (Relabels, "fit", "changed the images or labels that it was given"),
+    (LooksForGames, "fit", "its fit failed with AttributeError"),
     (TensorFacts, "fit", "its facts failed with TypeError"),
     (Doubles, "form", "scores must be float32 [1,2] on cpu; found torch.float64"),
     (IntegerFlags, "form", "refused must be bool [1]"),

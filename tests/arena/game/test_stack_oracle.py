@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
+from arena.conformance.tiny_worlds import tiny_world
 from arena.game.stack import DefenderError, Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
@@ -123,7 +124,7 @@ def test_prepare_hardens_and_fits_from_the_inside_out(worlds: ModuleType) -> Non
             return replace(self, fitted_to=classifier.name)
 
     plain = Classifier(worlds.Exact(), shape=worlds.SHAPE, classes=3, name="f")
-    stack = prepare(plain, [Preparing("A"), Preparing("B")], splits=None)  # type: ignore[arg-type]
+    stack = prepare(plain, [Preparing("A"), Preparing("B")], tiny_world(0, "cpu"))
     assert said == [("harden B", "f"), ("harden A", "fB"), ("fit B", "fBA"), ("fit A", "fBA")]
     assert stack.base.name == "fBA"
     assert stack.defenders == (Preparing("A", "fBA"), Preparing("B", "fBA"))
@@ -398,7 +399,7 @@ class Answering(Defender):
             lambda s: Response(s, flagged=s[:, 0]),
             r"flagged must be torch.bool \[11\] on cpu; found",
         ),
-        (lambda s: Response(s, banned=True), "banned must be a tensor; found bool"),
+        (lambda s: Response(s, banned=True), "banned must be a plain tensor; found bool"),
     ],
 )
 def test_an_answer_of_another_form_is_the_defenders_fault(
@@ -418,9 +419,9 @@ def test_what_prepares_itself_into_something_else_is_told_so(worlds: ModuleType)
             return None
 
     with pytest.raises(DefenderError, match=r"Lost.harden must return a Classifier; found NoneType"):
-        prepare(worlds.classifier(), [Lost()], splits=None)  # type: ignore[arg-type]
+        prepare(worlds.classifier(), [Lost()], tiny_world(0, "cpu"))
     with pytest.raises(DefenderError, match=r"Gone.fit must return a Defender; found NoneType"):
-        prepare(worlds.classifier(), [Gone()], splits=None)  # type: ignore[arg-type]
+        prepare(worlds.classifier(), [Gone()], tiny_world(0, "cpu"))
 
 
 def test_a_defender_that_works_in_place_changes_nothing_that_is_kept(worlds: ModuleType, x: Tensor) -> None:
