@@ -99,7 +99,7 @@ def start(children: Any) -> Callable[..., Any]:
 
     def begin(words: str, before: str = "") -> Any:
         child = children.start(before + MAIN, *words.split())
-        child.wait_until(lambda: "here" in child.out.read_text(), 30)
+        child.wait_until(lambda: "here" in child.out.read_text(), 60)
         return child
 
     return begin
@@ -118,7 +118,7 @@ def test_every_long_command_ends_in_a_sentence_and_the_signals_status(
     place, words, said = LONG[name]
     child = start(words, WAITING.format(*place.rsplit(".", 1)))
     child.send_signal(number)
-    assert child.wait(10) == 128 + number
+    assert child.wait(60) == 128 + number
     assert f"interrupted{BY_SIGNAL[number]}: {said}" in child.errors
     assert child.errors.strip().count("\n") == 0
 
@@ -133,7 +133,7 @@ def test_a_second_signal_ends_it_at_once(start: Callable[..., Any], first: signa
     time.sleep(0.1)
     assert child.poll() is None and "interrupted" not in child.errors
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 130
+    assert child.wait(60) == 130
     safe = "finished shards are safe in x.db; the same command goes on from them\n"
     assert child.errors.endswith(f"\ninterrupted again, and ended at once: {safe}")
     assert "Traceback" not in child.errors
@@ -147,7 +147,7 @@ def test_what_was_ignored_at_the_start_is_ignored(start: Callable[..., Any]) -> 
     time.sleep(0.1)
     assert child.poll() is None
     child.send_signal(signal.SIGTERM)
-    assert child.wait(10) == 143 and child.errors.startswith("interrupted (SIGTERM): ")
+    assert child.wait(60) == 143 and child.errors.startswith("interrupted (SIGTERM): ")
 
 
 @pytest.mark.parametrize("defender", ["Sleeps", "Swallows"])
@@ -157,7 +157,7 @@ def test_a_signal_is_heard_while_a_defender_prepares_and_if_it_swallows_it(
     scenario(defender=f"my_agents:{defender}")
     child = start("play small.toml --log x.db --device cpu")
     child.send_signal(signal.SIGTERM)
-    assert child.wait(30) == 143
+    assert child.wait(60) == 143
     assert "interrupted (SIGTERM): finished shards are safe in x.db" in child.errors
     assert "Traceback" not in child.errors
 
@@ -174,7 +174,7 @@ def test_a_signal_is_heard_while_a_service_is_waited_for(start: Callable[..., An
     )
     child = start("play small.toml --log x.db --device cpu")
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 130
+    assert child.wait(60) == 130
     assert "interrupted: the same command starts over\n" in child.errors and "Traceback" not in child.errors
 
 
@@ -191,7 +191,7 @@ def test_foreign_code_never_ends_a_command_as_if_all_were_well(
 ) -> None:
     scenario(defender=f"my_agents:{defender}")
     child = children.start(MAIN, *words.format(defender).split())
-    assert child.wait(30) != 0
+    assert child.wait(60) != 0
     assert said in child.errors or defender in child.errors  # where the agent itself is blamed for it
     assert "Traceback" not in child.errors
 
@@ -202,7 +202,7 @@ CLOSED = "import os; r, w = os.pipe(); os.close(r); os.dup2(w, 1); os.close(w)\n
 @pytest.mark.parametrize("words", ["scenarios", "agents", "agents --json", "networks --json", "--version"])
 def test_a_pipe_that_nobody_reads_is_no_error(children: Any, words: str) -> None:
     child = children.start(CLOSED + MAIN + "\n", *words.split())
-    assert (child.wait(10), child.errors) == (1, "")
+    assert (child.wait(60), child.errors) == (1, "")
 
 
 def test_a_pipe_that_nobody_reads_is_no_error_at_the_end_of_a_process_either() -> None:
