@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
-from torch.utils._python_dispatch import _disable_current_modes
+from torch._functorch import pyfunctorch
+from torch.utils._python_dispatch import _disable_current_modes, _pop_mode
 
 _C: Any = torch._C
+_transforms: Any = pyfunctorch
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # numpy's own
 _EXACT = ("ieee", "none")
 _SMALLEST, _ONE = 5e-324, 1.0  # variables, so that the product is taken when it is asked for
@@ -23,8 +24,8 @@ _LEAVES: tuple[tuple[str, str], ...] = (("mkldnn", "matmul"), ("mkldnn", "conv")
 if _CUDA:
     _LEAVES += (("cuda", "matmul"), ("cuda", "conv"), ("cuda", "rnn"))
 
-_FOR_GOOD: list[ExitStack] = []
-"""What was entered to undo what somebody left behind: never ended, since that would bring it back."""
+_FOR_GOOD: list[Any] = []
+"""Guards against an inference mode that somebody left behind: ended, they would bring it back."""
 
 Modes = list[Any]
 """What is set, to be compared with what is set later."""
@@ -76,9 +77,15 @@ _SCOPES: tuple[tuple[Callable[[], Any], Any], ...] = (
 """What tells of `with` blocks of torch's that decide what an operation does, and what it tells where there is
 none."""
 
+
+def _precision(*leaf: str) -> str:
+    found: str = _C._get_fp32_precision_getter(*leaf)
+    return _EXACT[0] if found in _EXACT else found
+
+
 _PRECISIONS: tuple[Callable[[], Any], ...] = (torch.get_float32_matmul_precision,)
 if _BY_BACKEND:
-    _PRECISIONS = tuple(partial(_C._get_fp32_precision_getter, *leaf) for leaf in _LEAVES)
+    _PRECISIONS = tuple(partial(_precision, *leaf) for leaf in _LEAVES)
 
 _GETTERS = (
     *[get for get, _ in _SCOPES],
@@ -140,14 +147,14 @@ def back_in(before: Modes) -> Iterator[None]:
 
 def _are_own(found: Modes) -> bool:
     precisions = found[len(_WANTED) : -len(_KEPT)]
-    exact = all(p in _EXACT for p in precisions) if _BY_BACKEND else not _legacy()
+    exact = all(p == _EXACT[0] for p in precisions) if _BY_BACKEND else not _legacy()
     return found[: len(_WANTED)] == _WANTED and exact
 
 
 def _enter(stack: ExitStack) -> None:
     """Set everything as games need it, until `stack` ends."""
     if any(get() != none for get, none in _SCOPES):
-        stack.enter_context(temporarily_clear_interpreter_stack())
+        stack.enter_context(_transforms.temporarily_clear_interpreter_stack())
         stack.enter_context(_disable_current_modes())
         stack.enter_context(_no_function_modes())
         stack.enter_context(torch.inference_mode(False))
@@ -161,12 +168,23 @@ def _enter(stack: ExitStack) -> None:
 def _undo(before: Modes) -> None:
     """Have everything as games need it again, and the rest as `before`, whatever happened within."""
     if not in_own_modes():
-        stack = ExitStack()
-        _enter(stack)
-        _FOR_GOOD.append(stack)
+        _leave_scopes()
+        _enter(ExitStack())  # dropped, not ended: what was set now is to stay
     for (get, put), value in zip(_KEPT, before[-len(_KEPT) :], strict=True):
         if get() != value:
             put(value)
+
+
+def _leave_scopes() -> None:
+    """End the `with` blocks of torch's that somebody began and did not end."""
+    while _C._functorch.peek_interpreter_stack() is not None:
+        _transforms.pop_dynamic_layer_stack()
+    while _C._len_torch_function_stack():
+        _C._pop_torch_function_stack()
+    while _C._len_torch_dispatch_stack():
+        _pop_mode()
+    if torch.is_inference_mode_enabled():
+        _FOR_GOOD.append(_C._InferenceMode(False))
 
 
 @contextmanager

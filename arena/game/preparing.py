@@ -18,6 +18,10 @@ from arena.players.defender import Defender, Splits
 PARTS = ("train", "calibration")
 
 
+class MissingPart(ValueError):
+    """A defender asked for a part of the data that the caller did not give, which is the caller's fault."""
+
+
 @dataclass(frozen=True, eq=False)
 class OwnSplits:
     """The parts of a data set on which a defender prepares itself, and nothing else of it.
@@ -55,7 +59,7 @@ class OwnSplits:
 
     def _part(self, name: str) -> Split:
         if name in self.missing:
-            raise ValueError(self.missing[name])
+            raise MissingPart(self.missing[name])
         return self.parts[name]
 
 

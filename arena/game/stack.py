@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
 from arena.game.blame import DefenderError, blaming
-from arena.game.preparing import Lent, OwnSplits, overrides
+from arena.game.preparing import Lent, MissingPart, OwnSplits, overrides
 from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
@@ -69,6 +69,7 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
 
     Raises:
         DefenderError: if one fails, returns something else than it must, or changed the classifier's weights.
+        MissingPart: if one asks for a part that `splits` does not have.
     """
     lent, hardened = Lent(classifier), list[Classifier | None]()
     for defender in reversed(defenders):
@@ -86,9 +87,8 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
     """What `defender` makes of a classifier; None where that is the one that it was given."""
     if not overrides(defender, "harden"):
         return None
-    given = lent.lend()
-    parts = OwnSplits.of(splits)
-    with blaming(defender, "harden"):
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, "harden", _callers(parts)):
         made: object = defender.harden(given, parts)
     if not isinstance(made, Classifier):
         found = type(made).__name__
@@ -101,13 +101,19 @@ def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
     if not overrides(defender, "fit"):
         return defender
     given, parts = lent.lend(), OwnSplits.of(splits)
-    with blaming(defender, "fit"):
+    with blaming(defender, "fit", _callers(parts)):
         fitted: object = defender.fit(given, parts)
     if not isinstance(fitted, Defender):
         found = type(fitted).__name__
         raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
     _check_lent(defender, "fit", lent)
     return fitted
+
+
+def _callers(parts: OwnSplits) -> Callable[[BaseException], bool]:
+    """Tells what is the caller's fault: that a part was asked for which is not among `parts`."""
+    lacking = bool(parts.missing)
+    return lambda error: lacking and isinstance(error, MissingPart)
 
 
 def _check_lent(defender: Defender, method: str, lent: Lent) -> None:

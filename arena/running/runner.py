@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
+from arena.game.blame import DefenderError
 from arena.game.referee import longest_volley
 from arena.game.stack import Stack
 from arena.modes import own_modes
@@ -202,7 +204,8 @@ class Run:
         watcher.match(match, len(world) * match.settings.repeats)
         prepared = self._prepared[match.number]
         if prepared.failed is None:
-            utilities.record(match_id, match, world, prepared.stack)
+            with suppress(DefenderError):  # its games, which are played next, say so
+                utilities.record(match_id, match, world, prepared.stack)
         finished = log.finished_shards(match_id)
         for task in tasks(match, world, prepared.sha, self.level):
             games = task.rows.stop - task.rows.start

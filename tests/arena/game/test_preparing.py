@@ -25,9 +25,10 @@ from arena.datasets.files import ImageFiles
 from arena.datasets.imagenet import imagenet
 from arena.datasets.npz import npz
 from arena.envs.setup import build_setup
+from arena.game.blame import DefenderError
 from arena.game.prepared import read, written
-from arena.game.preparing import OwnSplits
-from arena.game.stack import DefenderError, prepare
+from arena.game.preparing import MissingPart, OwnSplits
+from arena.game.stack import prepare
 from arena.notebook.ground import data_of
 from arena.players import Defender, Splits
 
@@ -363,6 +364,29 @@ class Watches(Defender):
         fitted = Watches()
         vars(fitted)["given"] = (classifier,)
         return fitted
+
+
+class Fails(Defender):
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        _ = splits.train
+        raise GeneratorExit
+
+
+def test_a_failure_is_the_defenders_and_a_missing_part_the_callers(classifier: Classifier) -> None:
+    with pytest.raises(DefenderError, match=r"Fails\.harden failed with GeneratorExit"):
+        prepare(classifier, [Fails()], tiny_world(0, "cpu"))
+    with pytest.raises(ValueError, match=r"^this defender prepares itself on data: pass train="):
+        prepare(classifier, [Fails()], data_of())
+
+
+class Pretends(Defender):
+    def fit(self, classifier: Classifier, splits: Splits) -> Pretends:
+        raise MissingPart("nothing is missing")
+
+
+def test_who_pretends_that_a_part_is_missing_fails_alone(classifier: Classifier) -> None:
+    with pytest.raises(DefenderError, match=r"Pretends\.fit failed with MissingPart"):
+        prepare(classifier, [Pretends()], tiny_world(0, "cpu"))
 
 
 def test_own_splits_are_frozen(data: Dataset) -> None:

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.conformance.tiny_worlds import tiny_world
-from arena.game.stack import DefenderError, Stack, prepare
+from arena.game.blame import DefenderError
+from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.rules.feedback import shown

@@ -12,7 +12,7 @@ import torch
 
 from agents.defenders.aaa.sine import AAASine
 from arena.classifiers import Classifier
-from arena.game.stack import DefenderError
+from arena.game.blame import DefenderError
 from arena.players import Splits
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import parse_scenario
