@@ -21,6 +21,7 @@ NAMES = (
     "forward",
     "fuzz",
     "haste",
+    "kills",
     "linear",
     "log",
     "published",
