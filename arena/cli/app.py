@@ -12,9 +12,12 @@ import typer
 from rich.markup import escape
 
 from arena.cli.console import err
+from arena.cli.ending import Commands
+from arena.interruptions import end_quietly
 from arena.messages import UserError, brief
 
 app = typer.Typer(
+    cls=Commands,
     help="A game simulator for query-based black-box attacks on image classifiers.",
     no_args_is_help=True,
     add_completion=False,
@@ -38,6 +41,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 
 def main() -> None:
     """Entry point of the console command."""
+    end_quietly()
     sys.path.append(str(Path.cwd()))  # for a user's own agents and networks; installed modules win
     app()
 

@@ -25,8 +25,6 @@ class Terminal(Console):
 out = Terminal()
 err = Terminal(stderr=True)
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
 FAILED = 3
 """The exit status of a run that was played, but in which agents failed."""
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from arena.cli.console import INTERRUPTED, CommandError, err, out, say, say_json
+from arena.cli.console import CommandError, err, out, say, say_json
 from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
 from arena.datasets.loading import SOURCES
 from arena.inputs.places import expanded, kind_of, unwritable
+from arena.interruptions import promise
 from arena.messages import near
 
 NOTHING_TO_GET = {
@@ -69,12 +70,9 @@ def get_command(name: str, to: Path | None) -> int:
         return 0
     if (why := unwritable(place)) is not None:
         raise CommandError(f"--to: {place} {why}")
-    try:
-        with _progress() as progress:
-            fetch(name, folder, lambda file: _Bar(progress, file))
-    except KeyboardInterrupt:
-        err.print("[yellow]interrupted[/]: nothing was kept", highlight=False)
-        return INTERRUPTED
+    promise(lambda: "nothing was kept")
+    with _progress() as progress:
+        fetch(name, folder, lambda file: _Bar(progress, file))
     say(f"{name}: {place}")
     if folder not in search_path():
         say(f"to be found there, say --data {folder} or set ARENA_DATA={folder}")

@@ -27,11 +27,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
-from arena.cli.console import FAILED, INTERRUPTED, CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
+from arena.interruptions import promise
 from arena.log import LogError, open_log
 from arena.log.database import parse_address
 from arena.messages import one_line, quoted
@@ -101,6 +102,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
     tell_room(run, machine_of(run, where))
+    promise(lambda: _safe(name, fresh))
     try:
         _make_folder(where)
         with open_log(where) as book:
@@ -115,16 +117,13 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
             failed = print_results(out, book, run_id)
         if played:
             report(run)
-    except KeyboardInterrupt:
-        err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
-        return INTERRUPTED
     except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
-            err.print(_safe(name), highlight=False, soft_wrap=True)
+            err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)
         return 1
     except Exception:
-        err.print(f"[red]the run failed[/]: {_safe(name)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]the run failed[/]: {escape(_safe(name, fresh))}", highlight=False, soft_wrap=True)
         raise
     say(f"log: {name}")
     if failed:
@@ -148,8 +147,9 @@ def _make_folder(where: str) -> None:
         raise LogError(f"the folder {folder} for the log cannot be made: {error.strerror}") from error
 
 
-def _safe(name: str) -> str:
-    return escape(f"finished shards are safe in {name}; the same command goes on from them")
+def _safe(name: str, fresh: bool) -> str:
+    same = "the same command without --fresh" if fresh else "the same command"
+    return f"finished shards are safe in {name}; {same} goes on from them"
 
 
 class _Rate(ProgressColumn):

@@ -21,6 +21,7 @@ from arena.classifiers.classifier import fingerprint
 from arena.conformance.results import ConformanceError, Skip
 from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
+from arena.game.blame import DefenderError
 from arena.game.prepared import PreparedError, read, written
 from arena.game.preparing import OwnSplits
 from arena.game.stack import Stack, prepare
@@ -117,6 +118,8 @@ def answering_for(defender: Defender, method: str) -> Iterator[None]:
         yield
     except ConformanceError:
         raise
+    except DefenderError as error:
+        raise ConformanceError(f"its {method} failed: {error}") from error
     except Exception as error:
         raise ConformanceError(f"its {method} failed with {failure(error)}") from error
 
@@ -254,7 +257,7 @@ class DefenderSubject:
         stack = Stack(base, (defender,), (None if base is given else base,), (self.defender,))
         try:
             again = read(written(stack), given, [copy.deepcopy(self.defender)])
-        except PreparedError as error:
+        except (PreparedError, DefenderError) as error:
             raise ConformanceError(str(error)) from error
         return again.defenders[0], again.base
 

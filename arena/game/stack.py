@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,6 +124,18 @@ def _check_lent(defender: Defender, method: str, lent: Lent) -> None:
             f"{type(defender).__name__}.{method} changed the weights of the classifier that it was given; it "
             f"must work on a copy of them, and harden return another (Classifier.with_tensors)"
         )
+
+
+def facts_of(defender: Defender) -> dict[str, Any]:
+    """What a defender found as it was fitted, by name; JSON values.
+
+    Raises:
+        DefenderError: if it fails to say it, or says it in other values.
+    """
+    with blaming(defender, "facts"):
+        found = dict(defender.facts())
+        json.dumps(found)
+        return found
 
 
 def own_response(defender: Defender, response: object, n: int, base: Classifier) -> Response:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from sqlalchemy import Connection, select, update
 
 from arena.evaluation.clean_utility import Utility
+from arena.interruptions import noting
 from arena.log import schema
 from arena.log.database import Database, insert_row, now, parse_address
 from arena.log.entries import begin_match
@@ -167,10 +168,11 @@ class Log:
             connection.close()
 
     def close(self) -> None:
-        """Waits for pending writes, and closes the database."""
-        self._thread.submit(self._disconnect)
-        self._thread.shutdown()
-        self.database.close()
+        """Waits for pending writes, and closes the database; a first signal meanwhile is only noted."""
+        with noting():
+            self._thread.submit(self._disconnect)
+            self._thread.shutdown()
+            self.database.close()
 
     def __enter__(self) -> Log:
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
-from arena.game.blame import DefenderError, blaming
+from arena.game.blame import DefenderError
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
 from arena.game.preparing import overrides
-from arena.game.stack import Stack, prepare
+from arena.game.stack import Stack, facts_of, prepare
 from arena.players.defender import Defender
 from arena.players.registry import name_of
 from arena.progress import telling
@@ -118,16 +117,9 @@ class Prepared:
         try:
             sha = stacks.prepare(match, world)
             stack = stacks.load(sha, match, world)
-            return cls(sha, stack, [_facts(defender) for defender in stack.defenders])
+            return cls(sha, stack, [{"name": name_of(d), **facts_of(d)} for d in stack.defenders])
         except DefenderError as error:
             return cls(FAILED, Stack(world.classifier, match.defenders), [], str(error))
-
-
-def _facts(defender: Defender) -> dict[str, Any]:
-    with blaming(defender, "facts"):
-        found = {"name": name_of(defender), **defender.facts()}
-        json.dumps(found)  # what is no JSON value is the defender's fault, not the log's
-        return found
 
 
 def preparing_key(match: Match, world: LoadedWorld) -> str:

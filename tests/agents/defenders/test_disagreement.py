@@ -54,10 +54,11 @@ def test_the_share_flagged_under_noise_is_the_chance_to_cross(classifier):
 
 
 def test_rows_without_a_label_do_not_disagree(classifier):
-    x = torch.full((2, 1, 4, 4), 0.7)
-    x[1] = torch.nan
+    x = torch.full((4, 1, 4, 4), 0.7)
+    x[1], x[2] = torch.nan, 0.5  # the scores of 0.5 are equal
     oracle = StackOracle(prepare(classifier, [Disagreement(), Turned()], tiny_world(0, "cpu")))
-    assert oracle.respond(x, rows(2)).flagged.tolist() == [True, False]
+    flagged = oracle.respond(x, rows(4)).flagged
+    assert flagged.tolist() == [True, False, False, False]
 
 
 def test_it_must_be_fitted():

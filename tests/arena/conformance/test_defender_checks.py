@@ -243,6 +243,15 @@ class MakesUp(Plain):
 
 
 @dataclass(frozen=True)
+class Decides(Plain):
+    """Gives the first class where the rest of the stack gives none."""
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        scores = inner(x, rows).scores
+        return Response(scores + torch.arange(scores.shape[1], 0, -1) * 1e-6)
+
+
+@dataclass(frozen=True)
 class SpreadsNaN(Plain):
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         scores = inner(x, rows).scores
@@ -500,6 +509,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (PassesOtherRows, "passes-on", "passed on 7 images with 14 rows"),
     (Overflows, "finite", "logits times 10000, 2 classes"),
     (MakesUp, "nan", "of its own making"),
+    (Decides, "nan", "all equal, and so give no label, with a label"),
     (SpreadsNaN, "nan", "change the answers to others"),
     (ClampsInPlace, "untouched", "changed the images"),
     (ScalesInPlace, "untouched", "changed in place the scores"),
@@ -527,7 +537,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (Wiped, "new-client", "starting a memory, and answering by it, changes another"),
     (AllAccounts, "memory", 'its memory is "account", but rows of another account change its answer 2'),
     (Differentiates, "no-grad", "respond failed with RuntimeError"),
-    (NeedsRows, "stack", "asks several times, or not at all, failed with AssertionError"),
+    (NeedsRows, "stack", "NeedsRows.respond failed with AssertionError"),
     (SilentDetector, "detector", "it does not flag what its detector scores from 0 on"),
     (ColumnDetector, "detector", "finite scores [7]; found [7, 1]"),
 ]
