@@ -33,6 +33,9 @@ class Unwatched:
     def played(self, queries: int) -> None:
         pass
 
+    def failed(self, match: Any, games: int, said: str) -> None:
+        pass
+
     def ended(self, games: int, skipped: bool) -> None:
         pass
 
