@@ -4,8 +4,8 @@ python -m bench guards [--games G] [--pairs P] [--only NAME ...]
 
 Guards are what is looked at and put back around moves, defenders and shards: torch's settings, the form of
 tensors, surroundings, limits. Copies that a Referee took before it had guards stay on both sides. Each pair
-plays a match with guards and one without, in turns; processor time, one thread, the log included. The ratio is
-the median over pairs, with its 95 % interval. A log without guards is no log: this is for measuring alone.
+plays a match with guards and one without, in turns; processor time, one thread, the log included. The ratio
+is the median over pairs, with its 95 % interval. A log without guards is no log: this is for measuring.
 """
 
 from __future__ import annotations
