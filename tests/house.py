@@ -15,6 +15,7 @@ FLOORS = (
     "statistics",
     "messages",
     "modes",
+    "interruptions",
     "progress",
     "provenance",
     "rules",

@@ -29,6 +29,7 @@ def test_every_folder_and_loose_module_has_its_floor() -> None:
     assert house.loose({n: f for n, f in MODULES.items() if n.startswith("arena.")}) == [
         "arena.api",
         "arena.draws",
+        "arena.interruptions",
         "arena.messages",
         "arena.modes",
         "arena.progress",
