@@ -138,9 +138,9 @@ class Database:
             LogError: if the log's file is not the one that was opened.
         """
         if self.file is not None:
+            self.file.connected()
             with self._displaced(None):
                 self.file.check()
-            self.file.connected()
         connection = self.writer.connect()
         if presence.entered:
             with connection.begin():

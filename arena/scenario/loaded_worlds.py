@@ -15,7 +15,7 @@ from arena.classifiers.devices import sized
 from arena.classifiers.served import asking, served_in
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.game.openings import Openings, ResourcePool, draw_targets
-from arena.rules.outcome import labels_of
+from arena.rules.outcome import Ints, labels_of
 from arena.scenario.blocks import World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.matches import Match
@@ -37,6 +37,10 @@ class LoadedWorld:
 
     def __len__(self) -> int:
         return len(self.drawn.index)
+
+    def keys(self, rows: slice) -> Ints:
+        """The numbers of the images at places `rows` of the drawing order."""
+        return self.dataset.games.index[self.drawn.index[rows]].numpy()
 
     def openings(self, match: Match, rows: slice) -> Openings:
         """The games of a match at places `rows` of the drawing order."""

@@ -178,8 +178,7 @@ def begun() -> Callable[[Log], int]:
     """Begins a run with one match, numbered after those there are."""
 
     def begin(log: Log, number: int = 0) -> int:
-        found = log.find_run(RUN.fingerprint)
-        run_id = found[0] if found else log.begin_run(RUN)
+        run_id, _ = log.find_or_begin_run(RUN)
         return log.begin_match(run_id, replace(MATCH, number=number, fingerprint=f"match {number}"))
 
     return begin
