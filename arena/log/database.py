@@ -213,8 +213,8 @@ def _make_room(path: Path) -> None:
     """
     if somebody_lives(path):
         raise LogError(
-            f"log {path} was moved or deleted while another process plays into it; wait until that has ended, "
-            "or name another log"
+            f"log {path} was moved or deleted while another process plays into it; wait until that has "
+            "ended, or name another log"
         )
     remove_leftovers(path)
 
@@ -224,9 +224,7 @@ def _writer(address: Address) -> Engine:
         # A host that is gone without a word is noticed within a minute.
         alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
         arguments = {name: value for name, value in alive.items() if name not in address.url.query}
-        return create_engine(
-            address.url, poolclass=NullPool, json_serializer=to_json, connect_args=arguments
-        )
+        return create_engine(address.url, poolclass=NullPool, json_serializer=to_json, connect_args=arguments)
     engine = _sqlite_engine(address.path, "mode=rwc")
 
     @event.listens_for(engine, "connect")

@@ -26,7 +26,7 @@ class LogError(Exception):
 
 
 class Unreachable(LogError):
-    """The server cannot be reached, or the connection to it was lost; what was under way may be done or not."""
+    """The server cannot be reached, or the connection to it was lost; what was under way may be done."""
 
 
 class ShardLostInLog(ShardLost, LogError):

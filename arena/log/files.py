@@ -73,7 +73,9 @@ class LogFile:
         links, now = _open_file(self._own)
         there = "replaced by another file" if os.path.lexists(self.path) else "deleted"
         if links == 0:
-            return f"it was {there} while it was written: what it held is lost, and the same command begins anew"
+            return (
+                f"it was {there} while it was written: what it held is lost, and the same command begins anew"
+            )
         if links is None or not _save(connection):
             return (
                 "it was moved, deleted or replaced while it was written: the finished shards are in the file "
@@ -110,17 +112,17 @@ def _open_file(own: Identity | None) -> tuple[int | None, str | None]:
     """How many names an open file has, None where nobody can say; and its name, where the system tells."""
     # To open it would not do: closing it again would take SQLite's locks on it from this process.
     with contextlib.suppress(OSError):
-        for name in os.listdir("/dev/fd"):
+        for handle in Path("/dev/fd").iterdir():
             with contextlib.suppress(OSError):
-                found = os.fstat(int(name))
+                found = os.fstat(int(handle.name))
                 if (found.st_dev, found.st_ino) == own:
-                    return found.st_nlink, _name(name)
+                    return found.st_nlink, _name(handle.name)
     return None, None
 
 
 def _name(handle: str) -> str | None:
     try:
-        return os.readlink(f"/proc/self/fd/{handle}")
+        return str(Path(f"/proc/self/fd/{handle}").readlink())
     except OSError:
         return None
 

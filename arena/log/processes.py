@@ -62,7 +62,7 @@ class Presence:
     def hold(self, connection: Connection) -> None:
         """Take the lock, for as long as `connection`, or this process, lives."""
         if self.path is None:
-            for setting in ("idle = 30", "interval = 10", "count = 3"):  # seconds until a lost host is noticed
+            for setting in ("idle = 30", "interval = 10", "count = 3"):  # so long a lost host is not noticed
                 connection.exec_driver_sql(f"SET tcp_keepalives_{setting}")
             connection.execute(_END_THE_OTHER, {"id": self.id})
             connection.execute(text("SELECT pg_advisory_lock(:id)"), {"id": self.id})
@@ -182,4 +182,4 @@ def _sweep(path: Path) -> None:
 
 def somebody_lives(path: Path) -> bool:
     """Whether a process plays into the SQLite log that lies, or lay, at `path`."""
-    return any([_is_locked(file) for file in _files(path)])
+    return any(map(_is_locked, list(_files(path))))

@@ -131,7 +131,8 @@ class ShardWriter:
         row = select(schema.shards.c.id).filter_by(id=self._id).with_for_update(read=True)
         if connection.execute(row).first() is None:
             raise ShardLostInLog(
-                f"log {self._log.name}: another process discarded {self._what} while it was played here: {SAFE}"
+                f"log {self._log.name}: another process discarded {self._what} while it was played here: "
+                f"{SAFE}"
             )
 
     @property

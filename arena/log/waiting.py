@@ -37,6 +37,7 @@ class Waiting:
             if not self.closing.is_set():
                 remark(f"log {self.name}: the server does not answer; waiting up to {SERVER_WAIT:g} s for it")
         if time.monotonic() >= self.end:
-            raise Unreachable(f"log {self.name}: the server did not answer for {SERVER_WAIT:g} s: {SAFE}") from error
+            said = f"log {self.name}: the server did not answer for {SERVER_WAIT:g} s: {SAFE}"
+            raise Unreachable(said) from error
         if self.closing.wait(_PAUSE):
             raise error

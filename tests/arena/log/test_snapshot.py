@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
@@ -9,33 +10,41 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from sqlalchemy import Engine, event
 
 from arena.log import Log, open_log, questions
+from arena.log.answers import LoggedRun
 from arena.log.exports import TABLES, snapshot
 from arena.log.overview import overview
 from arena.records.runs import RunInfo
-from arena.report import print_results, read_run
+from arena.report import print_results
 from arena.report.comparison import compare
 from arena.report.html import render
 
 Asked = Callable[[Log], Any]
 
+RUNS: list[LoggedRun] = []
 
-def pages(log: Log) -> dict[str, Any]:
-    """All that commands read of a log's runs."""
+
+def table(log: Log) -> str:
     console = Console(file=StringIO(), width=100)
     print_results(console, log, 1)
-    one, other = (read_run(log, run) for run in (1, 2))
-    with snapshot(log) as seen:
-        counts = {name: sum(map(len, seen.rows(table))) for name, table in TABLES.items()}
     assert isinstance(console.file, StringIO)
-    return {
-        "table": console.file.getvalue(),
-        "page": render(log, 1),
-        "comparison": str(compare(log, one, other)),
-        "runs": overview(log),
-        "export": counts,
-    }
+    return console.file.getvalue()
+
+
+def exported(log: Log) -> dict[str, int]:
+    with snapshot(log) as seen:
+        return {name: sum(map(len, seen.rows(table))) for name, table in TABLES.items()}
+
+
+READ: dict[str, Asked] = {
+    "table": table,
+    "page": lambda log: render(log, 1),
+    "comparison": lambda log: str(compare(log, *RUNS)),
+    "runs": overview,
+    "export": exported,
+}
 
 
 @pytest.fixture
@@ -53,46 +62,27 @@ def read(log: Log, where: str, run_info: RunInfo, match_info: Any, made: Any) ->
             made().tell(recorder)
 
     with open_log(where, create=False) as reader:
+        RUNS[:] = questions.runs(reader)
         yield reader, finish
 
 
-@pytest.mark.parametrize("what", ["table", "page", "comparison", "runs", "export"])
-def test_a_shard_that_ends_between_two_questions_is_in_neither_or_both(
+@pytest.mark.parametrize("what", list(READ))
+def test_a_shard_that_ends_between_two_questions_is_not_seen_by_the_second(
     read: Any, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each question but the first of a page is asked after one more shard was finished."""
     reader, finish = read
-    asked: list[Any] = []
-    ask = questions.ask
+    before = READ[what](reader)
+    statements: list[str] = []
 
-    def later(log: Log, wanted: Any) -> Any:
-        rows = ask(log, wanted)
-        asked.append(wanted)
-        finish()
-        return rows
+    @event.listens_for(Engine, "after_cursor_execute")
+    def later(connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if threading.current_thread() is threading.main_thread() and statement.startswith("SELECT"):
+            statements.append(statement)
+            finish()
 
-    before = pages(reader)[what]
-    with monkeypatch.context() as patched:
-        patched.setattr(questions, "ask", later)
-        with reader.snapshot():
-            one = pages(reader)[what]
-    assert one == before
-    assert len(asked) > 5
-    assert pages(reader)[what] != before
-
-
-@pytest.mark.parametrize("ask", [lambda log: print_results(Console(file=StringIO()), log, 1), overview])
-def test_each_page_is_a_snapshot_by_itself(read: Any, ask: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, _ = read
-    seen: list[Any] = []
-    original = questions.ask
-
-    def noted(log: Log, wanted: Any) -> Any:
-        with log.snapshot() as connection:
-            seen.append(connection)
-        return original(log, wanted)
-
-    monkeypatch.setattr(questions, "ask", noted)
-    ask(reader)
-    assert len(seen) > 2
-    assert len({id(connection) for connection in seen}) == 1
+    try:
+        assert READ[what](reader) == before
+    finally:
+        event.remove(Engine, "after_cursor_execute", later)
+    assert len(statements) >= 4
+    assert READ[what](reader) != before
