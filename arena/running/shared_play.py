@@ -98,7 +98,7 @@ class SharedPlay:
 
 
 def _games(task: ShardTask) -> int:
-    return task.rows.stop - task.rows.start
+    return int(task.rows.stop - task.rows.start)
 
 
 def waiting(players: Sequence[Mapping[tuple[int, int], str]]) -> str:
