@@ -80,9 +80,13 @@ def _unfinished(connection: Connection, match_id: int) -> Any:
 
 
 def _is_played(connection: Connection, presence: Presence, process: int | None) -> bool:
+    """Whether a process lives that plays a shard; one that died is forgotten."""
     if process is None:
         return False
-    return process == presence.id or lives(connection, presence.path, process)
+    if process == presence.id or lives(connection, presence.path, process):
+        return True
+    connection.execute(delete(processes).filter_by(id=process))
+    return False
 
 
 def _who(connection: Connection, process: int) -> str:

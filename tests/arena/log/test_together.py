@@ -17,7 +17,7 @@ SCENARIO = """
 title = "Together"
 games = 6
 shard = 1
-utility = 4
+utility = 0
 attackers = [{ name = "square", p = 0.3 }]
 defenders = ["none"]
 threat = { epsilon = 0.2, budget = 20 }
