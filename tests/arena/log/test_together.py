@@ -97,9 +97,7 @@ def test_who_is_killed_leaves_its_shard_to_the_other(start: Start, where: str) -
     assert clean(where)
 
 
-def test_a_new_log_is_not_begun_where_another_process_still_plays(
-    path: Path, begun: Any, made: Any
-) -> None:
+def test_a_new_log_is_not_begun_where_another_process_still_plays(path: Path, begun: Any, made: Any) -> None:
     with open_log(path) as log:
         match = begun(log)
         with pytest.raises(LogError), log.shard(match, 0, 0, "f", made().keys) as recorder:
