@@ -61,7 +61,7 @@ class _Watch:
             words = self.words()
             said = f"interrupted again, and ended at once{': ' if words else ''}{words}\n"
             shown = _SHOW_CURSOR if os.isatty(2) else ""  # a progress bar may have hidden it
-            os.write(2, (shown + "\n" * bool(shown) + said).encode(errors="replace"))
+            os.write(2, f"{shown}\n{said}".encode(errors="replace"))
         finally:
             os._exit(128 + number)
 
@@ -92,6 +92,12 @@ def heeding() -> Iterator[None]:
         for number, handler in ours.items():
             signal.signal(number, handler)
         _watch = None
+
+
+def end_quietly() -> None:
+    """Where signals are not heeded, Ctrl-C ends this process as other signals do: without a traceback."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

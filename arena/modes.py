@@ -1,4 +1,5 @@
-"""Torch and numpy as games need them, whatever the caller has set (docs/design.md, D7 and D11)."""
+"""Torch and numpy as games need them, whatever the caller has set and whatever an agent sets (docs/design.md,
+D7 and D11)."""
 
 from __future__ import annotations
 
@@ -9,63 +10,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch._functorch import pyfunctorch
+from torch.utils._python_dispatch import _disable_current_modes, _pop_mode
 
-_KINDS = ("cpu", "cuda", "mps")
+_C: Any = torch._C
+_transforms: Any = pyfunctorch
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # numpy's own
 _EXACT = ("ieee", "none")
 _SMALLEST, _ONE = 5e-324, 1.0  # variables, so that the product is taken when it is asked for
 _CUDA: bool = torch.backends.cuda.is_built()  # type: ignore[no-untyped-call]
 _BY_BACKEND = hasattr(torch.backends, "fp32_precision")  # from torch 2.9 on
+_LEAVES: tuple[tuple[str, str], ...] = (("mkldnn", "matmul"), ("mkldnn", "conv"))
+if _CUDA:
+    _LEAVES += (("cuda", "matmul"), ("cuda", "conv"), ("cuda", "rnn"))
 
+_FOR_GOOD: list[Any] = []
+"""Guards against an inference mode that somebody left behind: ended, they would bring it back."""
 
-@contextmanager
-def own_modes() -> Iterator[None]:
-    """Within, torch computes as in a fresh process and in exact float32; afterwards as before.
-
-    That is: gradients can be taken and tensors are no inference tensors; no autocast; new tensors are float32
-    on the CPU; no TF32 or bfloat16 in products of float32, no autotuning; subnormal numbers are kept; numpy
-    warns of faults. Deterministic kernels are left as the caller wants them. Also a decorator, but not of a
-    generator function, which would carry the modes to whoever drives it.
-    """
-    if in_own_modes():
-        yield
-        return
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        for kind in _KINDS:
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
-        if (dtype := torch.get_default_dtype()) != torch.float32:
-            stack.callback(torch.set_default_dtype, dtype)
-            torch.set_default_dtype(torch.float32)
-        if torch.empty(0).device.type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        if _flushes():
-            stack.callback(torch.set_flush_denormal, True)
-            torch.set_flush_denormal(False)
-        stack.enter_context(np.errstate(**_ERRORS))
-        if not _exact():
-            _make_exact(stack)
-        yield
-
-
-def in_own_modes() -> bool:
-    """Whether everything is as `own_modes` makes it; takes ten microseconds."""
-    return in_plain_scope() and not _flushes() and np.geterr() == _ERRORS and _exact()
-
-
-def in_plain_scope() -> bool:
-    """Whether no `with` block of torch's is open that changes what is computed; takes half as long. An
-    attacker, which is a generator, may yield within one."""
-    new = torch.empty(0)
-    return (
-        new.dtype == torch.float32
-        and new.device.type == "cpu"
-        and not new.is_inference()
-        and torch.is_grad_enabled()
-        and not any(map(torch.is_autocast_enabled, _KINDS))
-    )
+Modes = list[Any]
+"""What is set, to be compared with what is set later."""
 
 
 def _flushes() -> bool:
@@ -73,28 +36,174 @@ def _flushes() -> bool:
     return _SMALLEST * _ONE == 0
 
 
-def _exact() -> bool:
-    """Whether products of float32 are those of float32, by kernels that are not chosen by timing."""
-    if not _BY_BACKEND:
-        return not _legacy()
-    of: Any = torch.backends
-    leaves = [of.mkldnn.matmul, of.mkldnn.conv]
-    if _CUDA:
-        leaves += [of.cuda.matmul, of.cudnn.conv, of.cudnn.rnn]
-    return not (_CUDA and of.cudnn.benchmark) and all(leaf.fp32_precision in _EXACT for leaf in leaves)
+def _set_anomaly(on: bool) -> None:
+    torch.set_anomaly_enabled(on)
+
+
+def _autocast(kind: str) -> tuple[Callable[[], Any], Callable[[Any], Any], Any]:
+    return partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind), False
+
+
+_OWN: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype, torch.float32),
+    (torch.is_grad_enabled, _C._set_grad_enabled, True),
+    _autocast("cpu"),
+    _autocast("cuda"),
+    _autocast("mps"),
+    (_flushes, torch.set_flush_denormal, False),
+    (torch.is_anomaly_enabled, _set_anomaly, False),
+    (np.geterr, lambda errors: np.seterr(**errors), _ERRORS),
+    (_C._get_mkldnn_enabled, _C._set_mkldnn_enabled, True),
+    (_C._get_nnpack_enabled, _C._set_nnpack_enabled, True),
+    (_C._get_cudnn_enabled, _C._set_cudnn_enabled, True),
+    (_C._get_cudnn_benchmark, _C._set_cudnn_benchmark, False),
+)
+"""How to get and set what games need in one way, and that way."""
+
+_KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (_C._get_cudnn_deterministic, _C._set_cudnn_deterministic),
+    (_C._get_mkldnn_deterministic, _C._set_mkldnn_deterministic),
+)
+"""How to get and set what is the caller's to choose, and nobody's to change within."""
+
+_SCOPES: tuple[tuple[Callable[[], Any], Any], ...] = (
+    (torch.is_inference_mode_enabled, False),
+    (_C._len_torch_function_stack, 0),
+    (_C._len_torch_dispatch_stack, 0),
+    (_C._functorch.maybe_current_level, None),
+)
+"""What tells of `with` blocks of torch's that decide what an operation does, and what it tells where there is
+none."""
+
+
+def _precision(*leaf: str) -> str:
+    found: str = _C._get_fp32_precision_getter(*leaf)
+    return _EXACT[0] if found in _EXACT else found
+
+
+_PRECISIONS: tuple[Callable[[], Any], ...] = (torch.get_float32_matmul_precision,)
+if _BY_BACKEND:
+    _PRECISIONS = tuple(partial(_precision, *leaf) for leaf in _LEAVES)
+
+_GETTERS = (
+    *[get for get, _ in _SCOPES],
+    *[get for get, _, _ in _OWN],
+    *_PRECISIONS,
+    *[get for get, _ in _KEPT],
+)
+_WANTED: Modes = [*[none for _, none in _SCOPES], *[own for _, _, own in _OWN]]
+
+
+@contextmanager
+def own_modes() -> Iterator[None]:
+    """Within, torch computes as in a fresh process and in exact float32; afterwards as before.
+
+    That is: gradients can be taken and tensors are no inference tensors; no autocast; new tensors are float32
+    on the CPU; no TF32 or bfloat16 in products of float32, no autotuning; the usual kernels; subnormal
+    numbers are kept; nothing of torch's is overridden; numpy warns of faults. The number of threads and
+    deterministic kernels are left as the caller wants them. What changes within is undone, too. Also a
+    decorator, but not of a generator function, which would carry the modes to whoever drives it.
+    """
+    before = modes()
+    if _are_own(before):
+        try:
+            yield
+        finally:
+            if modes() != before:
+                _undo(before)
+        return
+    with ExitStack() as stack:
+        _enter(stack)
+        try:
+            yield
+        finally:
+            _undo(before)
+
+
+def in_own_modes() -> bool:
+    """Whether everything is as `own_modes` makes it; takes three microseconds."""
+    return _are_own(modes())
+
+
+def modes() -> Modes:
+    """What is set now, threads and deterministic kernels included; takes three microseconds."""
+    return [get() for get in _GETTERS]
+
+
+@contextmanager
+def back_in(before: Modes) -> Iterator[None]:
+    """Within own modes as `modes` found them `before`, now that somebody has set others, which are his again
+    afterwards."""
+    with ExitStack() as stack:
+        for (get, put), value in zip(_KEPT, before[-len(_KEPT) :], strict=True):
+            if (now := get()) != value:
+                stack.callback(put, now)
+                put(value)
+        with own_modes():
+            yield
+
+
+def _are_own(found: Modes) -> bool:
+    precisions = found[len(_WANTED) : -len(_KEPT)]
+    exact = all(p == _EXACT[0] for p in precisions) if _BY_BACKEND else not _legacy()
+    return found[: len(_WANTED)] == _WANTED and exact
+
+
+def _enter(stack: ExitStack) -> None:
+    """Set everything as games need it, until `stack` ends."""
+    if any(get() != none for get, none in _SCOPES):
+        stack.enter_context(_transforms.temporarily_clear_interpreter_stack())
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(_no_function_modes())
+        stack.enter_context(torch.inference_mode(False))
+    for get, put, own in _OWN:
+        if (now := get()) != own:
+            stack.callback(put, now)
+            put(own)
+    _make_exact(stack)
+
+
+def _undo(before: Modes) -> None:
+    """Have everything as games need it again, and the rest as `before`, whatever happened within."""
+    if not in_own_modes():
+        _leave_scopes()
+        _enter(ExitStack())  # dropped, not ended: what was set now is to stay
+    for (get, put), value in zip(_KEPT, before[-len(_KEPT) :], strict=True):
+        if get() != value:
+            put(value)
+
+
+def _leave_scopes() -> None:
+    """End the `with` blocks of torch's that somebody began and did not end."""
+    while _C._functorch.peek_interpreter_stack() is not None:
+        _transforms.pop_dynamic_layer_stack()
+    while _C._len_torch_function_stack():
+        _C._pop_torch_function_stack()
+    while _C._len_torch_dispatch_stack():
+        _pop_mode()
+    if torch.is_inference_mode_enabled():
+        _FOR_GOOD.append(_C._InferenceMode(False))
+
+
+@contextmanager
+def _no_function_modes() -> Iterator[None]:
+    found = [_C._pop_torch_function_stack() for _ in range(_C._len_torch_function_stack())]
+    try:
+        yield
+    finally:
+        for mode in reversed(found):
+            _C._push_on_torch_function_stack(mode)
 
 
 def _legacy() -> list[tuple[Callable[[Any], None], Any, Any]]:
     """The settings of the older interface that are not exact: how to set each, what it should be, and is."""
-    cudnn: Any = torch.backends.cudnn
     wanted: list[tuple[Callable[[], Any], Callable[[Any], None], Any]] = [
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"),
     ]
     if _CUDA:
-        wanted += [
-            (partial(getattr, cudnn, name), partial(setattr, cudnn, name), False)
-            for name in ("allow_tf32", "benchmark")
-        ]
+        wanted.append((_C._get_cudnn_allow_tf32, _C._set_cudnn_allow_tf32, False))
     found = []
     for get, put, value in wanted:
         try:

@@ -133,8 +133,9 @@ def _child(
         for stream, path in ((1, out), (2, err)):
             os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        # A shell that runs the tests in the background leaves SIGINT ignored, which a child inherits.
+        # A shell in the background leaves SIGINT ignored, and nohup SIGHUP, which a child inherits.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(env)
         os.chdir(cwd)

@@ -56,12 +56,6 @@ def worlds() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def naive(worlds: ModuleType) -> ModuleType:
-    """tests/arena/naive.py: the rules of the game, row by row."""
-    return _load("naive")
-
-
-@pytest.fixture(scope="session")
 def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Processes to interrupt, kill and starve: `Children` of tests/children.py."""
     children = _load("children", ".").Children(tmp_path_factory.mktemp("children"))

@@ -16,6 +16,7 @@ FLOORS = (
     "messages",
     "modes",
     "interruptions",
+    "surroundings",
     "progress",
     "provenance",
     "rules",

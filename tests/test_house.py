@@ -35,6 +35,7 @@ def test_every_folder_and_loose_module_has_its_floor() -> None:
         "arena.progress",
         "arena.provenance",
         "arena.statistics",
+        "arena.surroundings",
     ]
 
 

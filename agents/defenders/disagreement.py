@@ -11,11 +11,12 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.players import Defender, Inner, Response, Rows, Splits
+from arena.rules.outcome import labels_of
 
 
 @dataclass(frozen=True)
 class Disagreement(Defender):
-    """Flags every answer whose label is not the undefended classifier's, and changes none.
+    """Flags every answer whose label is not the undefended classifier's, where both give one; changes none.
 
     Outermost in a stack, as in `stack = ["disagreement", "snd"]`, its share of flagged queries is P_mis, the
     chance that h(x) != h(x + eta) over an attack's queries (Small Noise Defense, ICLR 2021 submission, Table
@@ -45,7 +46,5 @@ class Disagreement(Defender):
         if self._classifier is None:
             raise ValueError("Disagreement must be fitted first: it compares with the classifier")
         response = inner(x, rows)
-        plain = self._classifier(x)
-        known = ~(plain.isnan() | response.scores.isnan()).any(dim=1)
-        other = response.scores.argmax(dim=1) != plain.argmax(dim=1)
-        return replace(response, flagged=other & known)
+        own, given = labels_of(self._classifier(x)), labels_of(response.scores)
+        return replace(response, flagged=(own != given) & (own >= 0) & (given >= 0))

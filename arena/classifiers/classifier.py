@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -217,13 +218,20 @@ class Classifier:
             mine, other = (_form(which.get(name)) for which in (own, tensors))
             if mine != other:
                 raise ValueError(f"classifier {self.name!r} has {mine} as {name!r}; found {other}")
-        changed = copy.copy(self)
-        changed.module = copy.deepcopy(self.module)
+        changed = copy.deepcopy(self)
         for name, tensor in _tensors(changed.module):
             tensor.data = tensors[name].detach().to(self.device, copy=True)  # strides too: kernels go by them
         changed._sha, changed.card, changed.remarks = None, {}, ()
-        changed._memory = copy.copy(self._memory)
         return changed
+
+    def copied(self) -> Classifier:
+        """A copy with weights of its own; a user's function stays itself, and is asked nothing twice."""
+        own = copy.deepcopy(self)
+        if (forward := self.forward).module is self.module and forward.watch is None:
+            own._forward = replace(forward, module=own.module)
+        if own.module is self.module:
+            own._memory = self._memory
+        return own
 
     def settings(self) -> dict[str, Any]:
         """What distinguishes it from other classifiers around the same module: JSON values by name."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from arena.classifiers.errors import ServiceError, first_line
 from arena.classifiers.outages import is_outage
+from arena.interruptions import raise_pending
 from arena.progress import remark
 
 Cause = Literal[
@@ -108,6 +109,7 @@ class Served(nn.Module):
             ServiceError: if the last try fails, too.
         """
         for delay in (*DELAYS, None):
+            raise_pending()  # the function may swallow what a signal raises in it
             try:
                 answer = call()
             except Exception as error:

@@ -12,9 +12,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from arena.cli.ending import Commands
+from arena.interruptions import end_quietly
 from arena.messages import one_line
 
 app = typer.Typer(
+    cls=Commands,
     help="A game simulator for query-based black-box attacks on image classifiers.",
     no_args_is_help=True,
     add_completion=False,
@@ -37,6 +40,7 @@ err = Console(stderr=True)
 
 def main() -> None:
     """Entry point of the console command."""
+    end_quietly()
     sys.path.append(str(Path.cwd()))  # for a user's own agents and networks; installed modules win
     app()
 

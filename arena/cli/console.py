@@ -15,8 +15,8 @@ from arena.progress import Work
 out = Console()
 err = Console(stderr=True)
 
-INTERRUPTED = 130
-"""The exit status after Ctrl-C."""
+FAILED = 3
+"""The exit status of a run that was played, but in which agents failed."""
 
 
 class CommandError(Exception):

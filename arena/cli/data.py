@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from arena.cli.console import INTERRUPTED, CommandError, err, out, say, say_json
+from arena.cli.console import CommandError, err, out, say, say_json
 from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
 from arena.datasets.loading import SOURCES
+from arena.interruptions import promise
 from arena.messages import near
 
 NOTHING_TO_GET = {
@@ -66,12 +67,9 @@ def get_command(name: str, to: Path | None) -> int:
     if place.exists():
         say(f"{name} is in {place} already; remove it to fetch it again")
         return 0
-    try:
-        with _progress() as progress:
-            fetch(name, folder, lambda file: _Bar(progress, file))
-    except KeyboardInterrupt:
-        err.print("[yellow]interrupted[/]: nothing was kept", highlight=False)
-        return INTERRUPTED
+    promise(lambda: "nothing was kept")
+    with _progress() as progress:
+        fetch(name, folder, lambda file: _Bar(progress, file))
     say(f"{name}: {place}")
     if folder not in search_path():
         say(f"to be found there, say --data {folder} or set ARENA_DATA={folder}")

@@ -20,13 +20,14 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
-from arena.cli.console import CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
-from arena.game.stack import prepare
+from arena.game.blame import DefenderError
+from arena.game.stack import facts_of, prepare
 from arena.messages import fault, near, one_line
 from arena.modes import own_modes
 from arena.players import Defender
@@ -152,40 +153,53 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
         raise CommandError(f"--split: found {options.split}; each split counts once")
     device = resolve_device(options.device)
     with hearing(Remarks()):
-        _evaluate_all(worlds, folders, options, device)
-    return 0
+        failed = _evaluate_all(worlds, folders, options, device)
+    return FAILED if failed else 0
 
 
 def _evaluate_all(
     worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options, device: torch.device
-) -> None:
+) -> list[str]:
+    """Evaluate and print all stacks but those that fail, each told in a line; the titles of these."""
     found: list[dict[str, Any]] = []
+    failed: list[str] = []
     for world in worlds:
         dirs = [*folders, *options.data]
         dataset = load_dataset(world.dataset, dirs)
         loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs)
         classifier = sized(loaded, options.batch or world.batch)
-        rows = _evaluated(world, dataset, classifier, options)
+        rows = _evaluated(world, dataset, classifier, options, failed)
         if options.json:
             found += [_as_json(dataset, classifier, options, *row) for row in rows]
         else:
             _print(dataset, classifier, options, list(rows))
     if options.json:
         print(json.dumps(found, indent=2))
+    return failed
 
 
 def _evaluated(
-    world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options
+    world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options, failed: list[str]
 ) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
-    """Each stack's name and utility, and what its defenders found when they were fitted."""
+    """Each stack's name and utility, and what its defenders found when they were fitted; the titles of stacks
+    that fail join `failed`."""
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
     for title, defenders in world.stacks:
-        with err.status(f"{escape(title)} on {len(evaluation):,} images") as status, hearing(_Line(status)):
-            stack = prepare(classifier, defenders, dataset)
-            utility = evaluation.of(stack, cost=served(classifier) is None)
-        yield title, utility, {name_of(d): facts for d in stack.defenders if (facts := d.facts())}
+        try:
+            with (
+                err.status(f"{escape(title)} on {len(evaluation):,} images") as status,
+                hearing(_Line(status)),
+            ):
+                stack = prepare(classifier, defenders, dataset)
+                utility = evaluation.of(stack, cost=served(classifier) is None)
+                facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
+        except DefenderError as error:
+            failed.append(title)
+            err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
+        else:
+            yield title, utility, facts
 
 
 class _Line(Remarks):
@@ -205,6 +219,8 @@ def _print(
     options: Options,
     rows: Sequence[tuple[str, Utility, dict[str, Any]]],
 ) -> None:
+    if not rows:
+        return
     console, first = wide_enough(out), rows[0][1]
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
     precision = f", {classifier.precision}" * (classifier.precision != "float32")

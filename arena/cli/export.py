@@ -9,6 +9,7 @@ from pathlib import Path
 from arena.cli.console import CommandError, say
 from arena.cli.image_files import write_npz, write_pngs
 from arena.cli.table_files import FORMATS, check_installed
+from arena.interruptions import promise
 from arena.log import open_log
 from arena.log.exports import TABLES, Snapshot, columns_of, snapshot
 from arena.messages import near
@@ -48,6 +49,7 @@ def export_command(log: str, wanted: Wanted) -> int:
         folder = wanted.to or (Path("export") if path is None else path.with_name(f"{path.stem}-export"))
         try:
             _make_empty(folder, wanted.force)
+            promise(lambda: f"the files in {folder} are whole; with --force, the same command writes all")
             for name in TABLES:
                 if not wanted.tables or name in wanted.tables:
                     _write_table(folder, seen, name, wanted.form)

@@ -27,10 +27,11 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
-from arena.cli.console import INTERRUPTED, CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
 from arena.cli.scenarios import read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
+from arena.interruptions import promise
 from arena.log import LogError, open_log
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
@@ -80,6 +81,7 @@ def where_to_log(log: str | None, run: Run) -> str:
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
+    promise(lambda: _safe(name, fresh))
     try:
         _make_folder(where)
         with open_log(where) as book:
@@ -93,22 +95,27 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
                 say(f"{name} held {bar.found} of the {bar.total} games already")
             if bar.elsewhere_played:
                 say(f"other processes played {bar.elsewhere_played} of the {bar.total} games")
-            print_results(out, book, run_id)
+            failed = print_results(out, book, run_id)
         if played:
             report(run)
-    except KeyboardInterrupt:
-        err.print(f"[yellow]interrupted[/]: {_safe(name)}", highlight=False, soft_wrap=True)
-        return INTERRUPTED
     except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
-            err.print(_safe(name), highlight=False, soft_wrap=True)
+            err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)
         return 1
     except Exception:
-        err.print(f"[red]the run failed[/]: {_safe(name)}", highlight=False, soft_wrap=True)
+        err.print(f"[red]the run failed[/]: {escape(_safe(name, fresh))}", highlight=False, soft_wrap=True)
         raise
     say(f"log: {name}")
-    return 0
+    if failed:
+        _say_failed(failed, len(run.scenario.matches))
+    return FAILED if failed else 0
+
+
+def _say_failed(failed: int, of: int) -> None:
+    which = "the match" if of == 1 else f"{failed} of {of} matches"
+    said = "games ended with error, as the warnings say; what an agent's author mends is played anew"
+    err.print(f"[red]{which} failed:[/] {said}", highlight=False, soft_wrap=True)
 
 
 def _make_folder(where: str) -> None:
@@ -121,8 +128,9 @@ def _make_folder(where: str) -> None:
         raise LogError(f"the folder {folder} for the log cannot be made: {error.strerror}") from error
 
 
-def _safe(name: str) -> str:
-    return escape(f"finished shards are safe in {name}; the same command goes on from them")
+def _safe(name: str, fresh: bool) -> str:
+    same = "the same command without --fresh" if fresh else "the same command"
+    return f"finished shards are safe in {name}; {same} goes on from them"
 
 
 class _Rate(ProgressColumn):
@@ -142,6 +150,7 @@ class _Bar(Remarks):
         self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.names = labels(run)
         self.count = self.queries = self.found = self.elsewhere_played = 0
+        self.told: set[tuple[int, str]] = set()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
             BarColumn(bar_width=10, table_column=Column(no_wrap=True)),
@@ -175,6 +184,12 @@ class _Bar(Remarks):
     def played(self, queries: int) -> None:
         self.queries += queries
         self._update()
+
+    def failed(self, match: Match, games: int, said: str) -> None:
+        if (match.number, said) not in self.told:
+            self.told.add((match.number, said))
+            name = self.names[match.number]
+            err.print(f"[red]failed:[/] {escape(f'{name}: {said}')}", highlight=False, soft_wrap=True)
 
     def ended(self, games: int, skipped: bool) -> None:
         self.found += games * skipped

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -17,13 +15,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from arena.classifiers.devices import resolve_device
-from arena.cli.console import INTERRUPTED, CommandError, err, say
+from arena.cli.console import CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
+from arena.interruptions import caught, noting, promise, raise_pending
 from arena.modes import own_modes
 from arena.training import (
     RECIPES,
     Checkpoint,
     Stopped,
+    Trained,
     TrainingJob,
     TrainingListener,
     card,
@@ -107,26 +107,31 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
         raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
     _check_writable(out)
     _tell(job, recipe)
-    bar = _Bar(job)
-    with _signals() as caught:
-        try:
-            with bar:
-                trained = train(job, checkpoint, bar, stop=lambda: bool(caught))
-                accuracy = measure(trained, job.data)
-            write_weights(out, trained.network, card(job, recipe, trained, accuracy))
-        except (Stopped, KeyboardInterrupt):
-            err.print(f"[yellow]interrupted[/]: {_safe(checkpoint)}", highlight=False, soft_wrap=True)
-            return 128 + caught[0] if caught else INTERRUPTED
-        except OSError as error:
-            why = f"{out} cannot be written: {error.strerror or error}"
-            err.print(f"[red]error:[/] {escape(why)}; {_safe(checkpoint)}", highlight=False, soft_wrap=True)
-            return 1
+    promise(lambda: _safe(checkpoint))
+    try:
+        with _Bar(job) as bar:
+            trained = _trained(job, checkpoint, bar)
+            accuracy = measure(trained, job.data)
+        write_weights(out, trained.network, card(job, recipe, trained, accuracy))
+    except OSError as error:
+        why = f"{out} cannot be written: {error.strerror or error}; {_safe(checkpoint)}"
+        err.print(f"[red]error:[/] {escape(why)}", highlight=False, soft_wrap=True)
+        return 1
+    promise(lambda: f"the weights are in {out}")
     checkpoint.remove()
     for name, found in accuracy.items():
         interval = f"({100 * found['low']:.2f} to {100 * found['high']:.2f})"
         say(f"{name:<12}{100 * found['accuracy']:6.2f} % {interval} of {found['images']:,} images")
     say(f"weights: {out}")
     return 0
+
+
+def _trained(job: TrainingJob, checkpoint: Checkpoint, bar: _Bar) -> Trained:
+    """A signal stops the training between two steps, so that all of them are kept."""
+    with noting(), suppress(Stopped):
+        trained = train(job, checkpoint, bar, stop=lambda: caught() is not None)
+    raise_pending()
+    return trained
 
 
 def _tell(job: TrainingJob, recipe: str) -> None:
@@ -163,27 +168,8 @@ def _check_place(out: Path) -> None:
 
 def _safe(checkpoint: Checkpoint) -> str:
     if checkpoint.path.exists():
-        return escape(f"the same command goes on from {checkpoint.path}")
+        return f"the same command goes on from {checkpoint.path}"
     return "no checkpoint was written, and the same command starts over"
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """The signals caught so far, interruptions and terminations; a second interruption raises
-    KeyboardInterrupt."""
-    caught: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if caught and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        caught.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Bar(TrainingListener):

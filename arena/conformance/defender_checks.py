@@ -34,6 +34,7 @@ from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.players.registry import name_of
 from arena.players.response import pick
+from arena.rules.outcome import labels_of
 
 _MEMORIES = ("none", "game", "account", "service")
 _ROWS = 7
@@ -44,11 +45,11 @@ def defender_checks() -> tuple[Check[DefenderSubject], ...]:
     return (
         Check("parameters", "a frozen dataclass; parameters can be pickled and written as JSON", _parameters),
         Check("declares", "declares whether it is random and what memory it keeps", _declares),
-        Check("fit", "hardens and fits on a little data, and leaves classifier and itself as they are", _fit),
+        Check("fit", "hardens and fits on a little data; leaves it, classifier and itself as they are", _fit),
         Check("form", "answers with scores [n,K] float32 and flags [n] bool on the device", _form),
         Check("passes-on", "passes on finite images [n,C,H,W] float32, each with its row", _passes_on),
         Check("finite", "answers finite logits with finite scores, tiny, huge or all equal", _finite),
-        Check("nan", "lets logits that are NaN pass by, and the other rows do not notice", _nan),
+        Check("nan", "lets logits that give no label pass by, and the other rows do not notice", _nan),
         Check("untouched", "leaves the images, the rows and the scores it was given as they are", _untouched),
         Check("reproducible", "prepares itself and answers the same again from the same seed", _reproducible),
         Check("state", "is written and read back as it was prepared", _state),
@@ -143,8 +144,11 @@ def _nan(subject: DefenderSubject) -> None:
 
     def network(x: Tensor, rows: Rows) -> Tensor:
         scores = classifier(x)
-        all_nan, one_nan, infinite = (rows.key == number_of(torch.tensor(place)) for place in (2, 4, 5))
+        all_nan, alike, one_nan, infinite = (
+            rows.key == number_of(torch.tensor(place)) for place in (2, 3, 4, 5)
+        )
         scores[all_nan] = torch.nan
+        scores[alike] = 1.0
         scores[one_nan, 3] = torch.nan
         scores[infinite, 3] = torch.inf
         return scores
@@ -152,10 +156,12 @@ def _nan(subject: DefenderSubject) -> None:
     x, rows = subject.images(_ROWS, 1), rows_of(range(_ROWS), 1, subject.device)
     desk = subject.desk(1, network=network)
     response = desk.ask(x, rows)
-    made_up = ~response.scores.isnan().any(dim=1) & ~response.withheld
+    made_up = (labels_of(response.scores) >= 0) & ~response.withheld
     if bool(made_up[[2, 4]].any()):
         raise ConformanceError("it answered logits that are NaN with scores of its own making")
-    sound = torch.tensor([0, 1, 3, 6])
+    if bool(made_up[3]):
+        raise ConformanceError("it answered logits that are all equal, and so give no label, with a label")
+    sound = torch.tensor([0, 1, 6])
     whole, again = (subject.desk(1, network=_scaled(classifier, 1.0)).ask(x, rows) for _ in range(2))
     if differs(whole, again) is not None:
         return  # not the NaN's doing

@@ -18,12 +18,16 @@ from torch import Tensor
 from arena import draws
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
-from arena.conformance.results import ConformanceError, Skip, said
-from arena.conformance.surroundings import AMBIENT, global_generators
+from arena.conformance.results import ConformanceError, Skip
+from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world
+from arena.game.blame import DefenderError
 from arena.game.prepared import PreparedError, read, written
+from arena.game.preparing import OwnSplits
 from arena.game.stack import Stack, prepare
+from arena.messages import failure
 from arena.players import Defender, Response, Rows
+from arena.surroundings import global_generators
 
 LogitsOf = Callable[[Tensor, Rows], Tensor]
 """Images [n,C,H,W] and who asks -> logits [n,K]."""
@@ -114,8 +118,10 @@ def answering_for(defender: Defender, method: str) -> Iterator[None]:
         yield
     except ConformanceError:
         raise
+    except DefenderError as error:
+        raise ConformanceError(f"its {method} failed: {error}") from error
     except Exception as error:
-        raise ConformanceError(f"its {method} failed with {said(error)}") from error
+        raise ConformanceError(f"its {method} failed with {failure(error)}") from error
 
 
 class DefenderSubject:
@@ -183,19 +189,22 @@ class DefenderSubject:
 
     def _flaw_of_fit(self) -> str | None:
         place, own = self.worlds[0], copy.deepcopy(self.defender)
+        given, before = (OwnSplits.of(place) for _ in range(2))
         parameters, classifier = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)
         with answering_for(own, "harden"), global_generators(AMBIENT):
-            base: object = own.harden(place.classifier, place)
+            base: object = own.harden(place.classifier, given)
         if not isinstance(base, Classifier) or (base.shape, base.classes) != (place.shape, place.classes):
             return "harden must return a Classifier of the same images and classes"
         with answering_for(own, "fit"), global_generators(AMBIENT):
-            fitted: object = own.fit(base, place)
+            fitted: object = own.fit(base, given)
         if not isinstance(fitted, Defender) or not isinstance(fitted, type(own)):
             return f"fit must return a {type(own).__name__}; found {type(fitted).__name__}"
         if not alike(parameters, vars(own)):
             return "preparing changed the defender itself; fit must return another instead"
         if classifier != fingerprint(place.classifier.module):
             return "preparing changed the classifier itself; harden must return another instead"
+        if not alike(vars(given), vars(before)):
+            return "preparing changed the images or labels that it was given; it must work on copies"
         with answering_for(own, "facts"):
             json.dumps(fitted.facts())
         self._prepared[0] = fitted, base
@@ -248,7 +257,7 @@ class DefenderSubject:
         stack = Stack(base, (defender,), (None if base is given else base,), (self.defender,))
         try:
             again = read(written(stack), given, [copy.deepcopy(self.defender)])
-        except PreparedError as error:
+        except (PreparedError, DefenderError) as error:
             raise ConformanceError(str(error)) from error
         return again.defenders[0], again.base
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -47,13 +46,6 @@ class CheckResult:
     def error(self) -> str | None:
         """The sentence of a check that failed."""
         return self.sentence if self.verdict == "failed" else None
-
-
-def said(error: BaseException) -> str:
-    """An error's kind, what it says, and where it was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
 
 
 def results_of(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[CheckResult]:

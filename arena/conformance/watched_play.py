@@ -9,12 +9,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from arena.conformance.results import said
-from arena.conformance.surroundings import AMBIENT, Hang, global_generators, time_limit
+from arena.conformance.surroundings import AMBIENT, Hang, time_limit
 from arena.conformance.tiny_worlds import TinyWorld
 from arena.game.openings import Openings, ResourcePool, draw_resources, draw_targets
 from arena.game.shard import Job, play_shard
 from arena.game.stack import prepare
+from arena.messages import failure
 from arena.players import Attacker, Defender, Games
 from arena.players.attacker import generator_only
 from arena.records.pieces import Piece
@@ -22,6 +22,7 @@ from arena.records.reports import GameRows
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Reason
 from arena.rules.threat import Threat
+from arena.surroundings import global_generators
 
 FaultKind = Literal["crash", "hang", "stalled", "form", "range", "closed", "seat"]
 LONG = 4096
@@ -191,23 +192,17 @@ def watch(
         defender_seed=1,
         votes=trial.votes,
         max_rows=trial.max_rows,
-        attacker=_Watched(attacker, recording, patience),
+        attacker=_Watched(attacker, recording, patience, ambient),
         attacker_seed=seed,
         resources=draw_resources(threat, ResourcePool(own, world.classifier), openings, seed=1),
         defense={"defenders": [{"name": "none"}]},
         level="games",
     )
-    with global_generators(ambient) as used:
-        try:
-            played = _played(job)
-        except Hang:
-            recording.add("hang", f"computed for more than {patience:g} s without a move")
-        else:
-            recording.reasons, recording.hits = list(played.reason), played.answered.tolist()
-            recording.vote = played.vote.tolist()
-            if "stalled" in played.reason:
-                recording.add("stalled", "went on with moves of which none was granted, until it was stopped")
-    recording.used = used
+    played = _played(job)
+    recording.reasons, recording.hits = list(played.reason), played.answered.tolist()
+    recording.vote = played.vote.tolist()
+    if "stalled" in played.reason:
+        recording.add("stalled", "went on with moves of which none was granted, until it was stopped")
     return recording
 
 
@@ -231,20 +226,25 @@ class _Last:
 
 
 class _Watched(Attacker):
-    def __init__(self, attacker: Attacker, recording: WatchedPlay, patience: float) -> None:
-        self.attacker, self.recording, self.patience = attacker, recording, patience
+    def __init__(self, attacker: Attacker, recording: WatchedPlay, patience: float, ambient: int) -> None:
+        self.attacker, self.recording = attacker, recording
+        self.patience, self.ambient = patience, ambient
 
     def play(self, games: Games) -> Play:
         seat = _Seat(games)
-        try:
-            yield from self._moves(games, seat)
-        except VolleyError:
-            raise  # its fault was entered when the move was rejected
-        except Exception as error:
-            self.recording.add("crash", f"failed with {said(error)}")
-            raise
-        finally:
-            self._enter_changes(seat)
+        with global_generators(self.ambient) as self.recording.used:
+            try:
+                yield from self._moves(games, seat)
+            except (VolleyError, GeneratorExit):
+                raise  # a fault was entered when the move was rejected; an end is none
+            except Hang:
+                self.recording.add("hang", f"computed for more than {self.patience:g} s without a move")
+                raise
+            except BaseException as error:
+                self.recording.add("crash", f"failed with {failure(error)}")
+                raise
+            finally:
+                self._enter_changes(seat)
 
     def _moves(self, games: Games, seat: _Seat) -> Play:
         with time_limit(self.patience):

@@ -45,6 +45,9 @@ class Stored(Protocol):
     def contents(self) -> Iterator[bytes]:
         """All the bytes that determine the images, in order, for a checksum."""
 
+    def only(self, numbers: Tensor, /) -> Images:
+        """The images of these numbers [n] and no others, numbered anew from 0."""
+
 
 @dataclass(frozen=True, eq=False)
 class Split:
@@ -149,6 +152,12 @@ class Dataset:
         for piece in _contents(source):
             digest.update(piece)
         return digest.hexdigest()
+
+
+def only(images: Images, numbers: Tensor) -> Images:
+    """Of `images` those of these numbers [n] int64 and no others, numbered anew from 0: a copy of those that
+    are in memory."""
+    return images.only(numbers) if isinstance(images, Stored) else images[numbers]
 
 
 def _contents(images: Images) -> Iterator[bytes | memoryview]:

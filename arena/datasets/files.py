@@ -69,6 +69,10 @@ class ImageFiles:
 
         return read_together(read, len(numbers), self.size)
 
+    def only(self, numbers: Tensor, /) -> ImageFiles:
+        """The files of these numbers [n], numbered anew from 0."""
+        return ImageFiles(self.folder, [self.names[number] for number in numbers.tolist()], self.size)
+
     def contents(self) -> Iterator[bytes]:
         """How the files are read, then the SHA-256 of each."""
         yield f"RGB, shorter side {_shorter(self.size)} (bilinear), centre {self.size}\n".encode()

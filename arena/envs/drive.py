@@ -133,7 +133,7 @@ class EnvHost(Host):
         )
 
     def ask(self, volley: Volley) -> Answers:
-        self.checks.volley(volley)
+        volley = self.checks.volley(volley)
         game = volley.game.cpu().numpy()
         n, self.granted = len(game), 0
         label = torch.full_like(volley.game, -1)

@@ -151,7 +151,7 @@ def _spec(model: type[Told], key: str, given: Mapping[str, Any] | str) -> Told:
 def _own(images: Any, labels: Any) -> Split:
     """Images and labels of the caller's own, copied to the host."""
     own = read_split(images, labels)
-    return Split(own.images.to("cpu", copy=True), own.index, own.labels.to("cpu"))
+    return Split(own.images.to("cpu", copy=True), own.index, own.labels.to("cpu", copy=True))
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
-"""What a move must be like before anything is charged for it (docs/design.md, D2)."""
+"""What a move must be like before anything is charged for it, and the copy of it that is served
+(docs/design.md, D2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from arena.game.tensors import flaw_of, in_words, own
+from arena.messages import one_line
+from arena.rules.limits import LONGEST_VALUE, LONGEST_WORD, PURPOSES
 from arena.rules.moves import Note, Volley, VolleyError
 from arena.rules.outcome import Ints
 
@@ -20,44 +25,55 @@ _FLAWS = (
 )
 
 
+@dataclass(frozen=True)
+class Remark:
+    """A note as it is served.
+
+    Attributes:
+        games: [m] the games it is about; values: [m] one for each of them.
+    """
+
+    key: str
+    games: Ints
+    values: list[str] | list[float]
+
+
 class Checks:
-    """The checks for moves about the games whose clean images are `x0` [G,C,H,W]."""
+    """The checks for moves about the games whose clean images are `x0` [G,C,H,W].
+
+    What they give back is made of tensors that nobody else holds.
+    """
 
     def __init__(self, x0: Tensor, accounts: int, max_rows: int) -> None:
-        self.shape, self.device = list(x0.shape[1:]), x0.device
+        self.shape, self.device = x0.shape[1:], x0.device
         self.count, self.accounts, self.max_rows = len(x0), accounts, max_rows
+        self._purposes: set[str] = set()
 
-    def whole(self, x: Tensor, game: Tensor, *, once: bool = False) -> None:
-        """All checks of images `x` [n,C,H,W] for games `game` [n]; `once`: each game may be named once.
+    def whole(self, x: object, game: object, *, once: bool = False) -> tuple[Tensor, Tensor]:
+        """Images `x` [n,C,H,W] and their games [n], after all checks; `once`: each game may be named once.
 
         Raises:
             VolleyError: with what was wrong and what is allowed, here and below.
         """
-        self.form(x, game, limited=not once)
-        self.values(x, game, once=once)
+        images = self._images(x, limited=not once)
+        index = self._index("game", game, images)
+        self.values(images, index, once=once)
+        return images, index
 
-    def volley(self, volley: Volley) -> None:
-        """All checks of a volley."""
-        self.form(volley.x, volley.game, volley.account)
-        word("purpose", volley.purpose)
+    def volley(self, volley: Volley) -> Volley:
+        """A volley after all checks."""
+        volley = self.form(volley)
         self.values(volley.x, volley.game, volley.account)
+        return volley
 
-    def form(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, limited: bool = True) -> None:
-        """What can be told without looking at values on the device; `limited`: to `max_rows` rows."""
-        if not isinstance(x, Tensor) or x.dim() != 4 or list(x.shape[1:]) != self.shape:
-            found = list(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise VolleyError(f"images must be a tensor [n,{','.join(map(str, self.shape))}]; found {found}")
-        if x.dtype != torch.float32:
-            raise VolleyError(f"images must be float32; found {x.dtype}")
-        if x.device != self.device:
-            raise VolleyError(f"images must be on device {self.device}; found {x.device}")
-        self._index("game", game, x)
+    def form(self, volley: Volley) -> Volley:
+        """A volley after the checks that need no look at values on the device."""
+        images = self._images(getattr(volley, "x", None))
+        game = self._index("game", getattr(volley, "game", None), images)
+        account = volley.account
         if account is not None:
-            self._index("account", account, x)
-        if limited and len(x) > self.max_rows:
-            raise VolleyError(
-                f"a volley may hold {self.max_rows} rows at most (games.max_rows); found {len(x)}"
-            )
+            account = self._index("account", account, images)
+        return Volley(images, game, account, self._purpose(volley.purpose))
 
     def values(self, x: Tensor, game: Tensor, account: Tensor | None = None, *, once: bool = False) -> None:
         """What can be told by looking at values alone."""
@@ -94,47 +110,111 @@ class Checks:
             if flaw:
                 raise VolleyError(sentence.format(games=self.count, accounts=self.accounts))
 
-    def games(self, game: Tensor) -> Ints:
-        """A copy on the host of the games [n] that a move without images names."""
-        if not isinstance(game, Tensor) or game.dtype != torch.int64 or game.dim() != 1:
-            raise VolleyError(f"game must be a tensor int64 [n]; found {_found(game)}")
-        if game.device != self.device:
-            raise VolleyError(f"game must be on device {self.device}; found {game.device}")
-        games: Ints = game.cpu().numpy().copy()
-        if len(games) and not (games.min() >= 0 and games.max() < self.count):
+    def games(self, game: object) -> Tensor:
+        """The games [n] that a move without images names."""
+        index = self._plain_index("game", game, "a tensor int64 [n]")
+        if len(index) > (most := max(self.max_rows, self.count)):
+            raise VolleyError(f"a move may name {most:,} games at most; found {len(index):,}")
+        games = own(index)
+        if len(games) and (int(games.min()) < 0 or int(games.max()) >= self.count):
             self.reject([0, 0, 1, 0, 0])
         return games
 
-    def note(self, note: Note) -> None:
-        """That a remark is one the log can take."""
-        word("a note's key", note.key)
-        value, game = note.value, note.game
+    def note(self, note: Note) -> Remark:
+        """A remark that the log can take.
+
+        A text that is too long, or holds what no log can (half of a surrogate pair, NUL), is malformed.
+        """
+        key, value = word("a note's key", getattr(note, "key", None)), getattr(note, "value", None)
+        games: Ints = self.games(getattr(note, "game", None)).cpu().numpy()
         if isinstance(value, Tensor):
-            if value.shape != game.shape or value.device != game.device:
-                raise VolleyError(
-                    f"a note's tensor must hold one number for each game [{len(game)}] on {game.device}; "
-                    f"found {_found(value)} on {value.device}"
-                )
-        elif not isinstance(value, str | int | float):
-            raise VolleyError(f"a note's value must be text, a number or a tensor; found {_found(value)}")
+            return Remark(key, games, self._numbers(value, len(games)))
+        if type(value) is str:
+            return Remark(key, games, [_text("a note's value", value, LONGEST_VALUE)] * len(games))
+        if type(value) in (bool, int, float):
+            return Remark(key, games, [_number(value)] * len(games))
+        raise VolleyError(f"a note's value must be text, a number or a tensor; found {in_words(value)}")
 
-    def _index(self, name: str, index: Tensor, x: Tensor) -> None:
-        if not isinstance(index, Tensor) or index.dtype != torch.int64 or index.shape != x.shape[:1]:
-            raise VolleyError(f"{name} must be int64 [{len(x)}], one for each image; found {_found(index)}")
-        if index.device != x.device:
-            raise VolleyError(f"{name} must be on the images' device {x.device}; found {index.device}")
+    def _numbers(self, value: Tensor, count: int) -> list[float]:
+        flaw = flaw_of(value)
+        if flaw or value.shape != (count,) or value.device != self.device or value.dtype.is_complex:
+            where = "" if flaw else f" on {value.device}"
+            raise VolleyError(
+                f"a note's tensor must hold one number for each game [{count}] on {self.device}; "
+                f"found {in_words(value)}{where}"
+            )
+        numbers: list[float] = own(value).double().cpu().tolist()
+        return numbers
+
+    def _images(self, x: object, *, limited: bool = True) -> Tensor:
+        """A copy of images [n,C,H,W]; `limited`: to `max_rows` rows."""
+        flaw = flaw_of(x)
+        if flaw or not isinstance(x, Tensor) or len(x.shape) != 4 or x.shape[1:] != self.shape:
+            found = flaw or list(getattr(x, "shape", ()))
+            raise VolleyError(f"images must be a tensor [n,{','.join(map(str, self.shape))}]; found {found}")
+        if x.dtype != torch.float32:
+            raise VolleyError(f"images must be float32; found {x.dtype}")
+        if x.device != self.device:
+            raise VolleyError(f"images must be on device {self.device}; found {x.device}")
+        if limited and len(x) > self.max_rows:
+            raise VolleyError(
+                f"a volley may hold {self.max_rows} rows at most (games.max_rows); found {len(x)}"
+            )
+        if len(x) > max(self.max_rows, self.count):  # no use in copying what names a game twice
+            self.reject([0, 0, 0, 0, 1])
+        return own(x)
+
+    def _index(self, name: str, index: object, x: Tensor) -> Tensor:
+        found = self._plain_index(name, index, f"int64 [{len(x)}], one for each image")
+        if found.shape != x.shape[:1]:
+            raise VolleyError(f"{name} must be int64 [{len(x)}], one for each image; found {in_words(index)}")
+        return own(found)
+
+    def _plain_index(self, name: str, index: object, allowed: str) -> Tensor:
+        flaw = flaw_of(index)
+        if flaw or not isinstance(index, Tensor) or index.dtype != torch.int64 or len(index.shape) != 1:
+            raise VolleyError(f"{name} must be {allowed}; found {in_words(index)}")
+        if index.device != self.device:
+            raise VolleyError(f"{name} must be on device {self.device}; found {index.device}")
+        return index
+
+    def _purpose(self, purpose: object) -> str:
+        if type(purpose) is str and purpose in self._purposes:
+            return purpose
+        found = word("purpose", purpose)
+        if len(self._purposes) >= PURPOSES:
+            raise VolleyError(f"a shard may use {PURPOSES} different purposes at most; found {found!r} too")
+        self._purposes.add(found)
+        return found
 
 
-def word(name: str, found: object, allowed: Sequence[str] = ()) -> None:
-    """That `found` is text, and one of `allowed` where some are listed.
+def word(name: str, found: object, allowed: Sequence[str] = ()) -> str:
+    """`found`, if it is text, and one of `allowed` where some are listed.
 
     Raises:
         VolleyError: with what it must be.
     """
-    if not isinstance(found, str) or (allowed and found not in allowed):
+    if type(found) is not str or (allowed and found not in allowed):
         must = " or ".join(f'"{a}"' for a in allowed) or "text"
-        raise VolleyError(f"{name} must be {must}; found {found!r}")
+        shown = one_line(repr(found)[:LONGEST_WORD]) if type(found) is str else in_words(found)
+        raise VolleyError(f"{name} must be {must}; found {shown}")
+    return found if allowed else _text(name, found, LONGEST_WORD)
 
 
-def _found(value: object) -> str:
-    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+def _text(name: str, text: str, longest: int) -> str:
+    if len(text) > longest:
+        raise VolleyError(f"{name} may hold {longest:,} characters at most; found {len(text):,}")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise VolleyError(f"{name} must be text that UTF-8 can hold; found {text!r:.40}") from None
+    if "\0" in text:
+        raise VolleyError(f"{name} must hold no NUL; found {text!r:.40}")
+    return text
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise VolleyError("a note's number must be one that float64 can hold; found a larger one") from None

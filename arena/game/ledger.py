@@ -89,6 +89,7 @@ class Ledger:
         self.queries = np.zeros(games, dtype=np.int64)
         self.refused = np.zeros(games, dtype=np.int64)
         self.insider = np.zeros(games, dtype=np.int64)
+        self.notes = np.zeros(games, dtype=np.int64)
         self.hit_at = np.zeros(games, dtype=np.int64)
         self.accepted_at = np.zeros(games, dtype=np.int64)
         self.volley = 0
@@ -128,6 +129,7 @@ class Ledger:
             self.queries,
             self.refused,
             self.insider,
+            self.notes,
             self.hit_at,
             self.accepted_at,
             self.last_account,

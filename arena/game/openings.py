@@ -85,7 +85,7 @@ def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed:
         found = len(pool)
         raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
     granted = slice(0, wanted.images)
-    images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device)
+    images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device, copy=True)
     return Resources(images, labels, _starts(pool, openings, seed) if wanted.starts else None)
 
 

@@ -25,6 +25,8 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
+from arena.game.blame import DefenderError, blaming
+from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack
 from arena.players.defender import Defender
 from arena.players.parameters import parameters
@@ -136,8 +138,8 @@ def written(stack: Stack) -> bytes:
     """`stack` as a file holds it; the same bytes for the same stack.
 
     Raises:
-        PreparedError: if a defender does not say what it found, or says it in other things than tensors and
-            JSON values.
+        DefenderError: if a defender does not say what it found.
+        PreparedError: if it says it in other things than tensors and JSON values.
     """
     hardened = stack.hardened or (None,) * len(stack.defenders)
     tensors: dict[str, Tensor] = {}
@@ -176,20 +178,22 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
     for place in reversed(range(len(told))):
         if (network := told[place]["hardened"]) is not None:
             own = _below(tensors, f"{place} hardened ")
-            classifier = hardened[place] = _rebuilt(defenders[place], classifier, own, network)
+            lent = Lent(classifier)
+            classifier = hardened[place] = _rebuilt(defenders[place], lent, own, network)
     if classifier.sha != header["base"]:
         raise PreparedError(
             f"the prepared stack is one around another classifier than {classifier.name!r}, of SHA "
             f"{header['base'][:12]}; found {classifier.sha[:12]}"
         )
-    restored = []
+    restored, lent = [], Lent(classifier)
     for place, defender in enumerate(defenders):
         state = {**told[place]["state"], **_below(tensors, f"{place} state ")}
         with _blaming(defender, "restore"):
-            restored.append(defender.restore(state, classifier))
+            given = lent.copy if overrides(defender, "restore") else classifier
+            restored.append(defender.restore(state, given))
         if type(restored[-1]) is not type(defender):
             kinds = type(defender).__name__, type(restored[-1]).__name__
-            raise PreparedError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
+            raise DefenderError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
     return Stack(classifier, tuple(restored), tuple(hardened), tuple(defenders))
 
 
@@ -275,16 +279,16 @@ def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _rebuilt(
-    defender: Defender, given: Classifier, tensors: dict[str, Tensor], told: Mapping[str, Any]
+    defender: Defender, lent: Lent, tensors: dict[str, Tensor], told: Mapping[str, Any]
 ) -> Classifier:
-    """The classifier that `defender` hardened `given` into."""
+    """The classifier that `defender` hardened the lent one into."""
     name = type(defender).__name__
     with _blaming(defender, "rebuild"):
-        rebuilt = defender.rebuild(given, tensors)
+        rebuilt = defender.rebuild(lent.copy if overrides(defender, "rebuild") else lent.own, tensors)
     if type(rebuilt).__qualname__ != told["class"] or fingerprint(rebuilt.module) != told["module"]:
         raise PreparedError(
-            f"what {name}.rebuild makes of {given.name!r} is not the classifier that its harden made; where "
-            f"harden changes more than parameters and buffers, {name} must override rebuild"
+            f"what {name}.rebuild makes of {lent.own.name!r} is not the classifier that its harden made; "
+            f"where harden changes more than parameters and buffers, {name} must override rebuild"
         )
     try:
         return rebuilt.with_settings(told["settings"])
@@ -294,11 +298,9 @@ def _rebuilt(
 
 @contextmanager
 def _blaming(defender: Defender, method: str) -> Iterator[None]:
-    """Errors of a defender's method as PreparedError."""
+    """Errors of a defender's method as DefenderError; one that is not written says itself what is missing."""
     try:
-        yield
+        with blaming(defender, method, lambda error: isinstance(error, NotImplementedError)):
+            yield
     except NotImplementedError as error:
-        raise PreparedError(str(error)) from error
-    except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise PreparedError(f"{type(defender).__name__}.{method} failed with {said}") from error
+        raise DefenderError(str(error)) from error

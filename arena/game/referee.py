@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,10 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from arena.game.blame import DefenderError
 from arena.game.board import Board
-from arena.game.checks import Checks, word
+from arena.game.checks import Checks, Remark
 from arena.game.driver import Host
 from arena.game.ledger import RowScalars, Ruling
+from arena.game.limits import overtime
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle, respond_to
 from arena.game.verdicts import Judge
@@ -25,8 +29,9 @@ from arena.players.seat import Games, Resources
 from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
 from arena.rules.feedback import shown
 from arena.rules.geometry import distances, quantise
+from arena.rules.limits import USUAL, Limits
 from arena.rules.losses import attack_loss
-from arena.rules.moves import Answers, Claim, Consult, Note, Resign, Submit, Volley, VolleyError
+from arena.rules.moves import Answers, Claim, Consult, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Ints, Reason, labels_of
 from arena.rules.threat import Threat
 
@@ -53,6 +58,10 @@ class Referee(Host):
         votes: fresh answers per vote of a random defender; a deterministic one is asked once.
         listener: hears all that happens.
         max_rows: the longest volley allowed; None: `longest_volley`.
+        limits: of what may be noted, and how long an answer may take.
+
+    Raises:
+        DefenderError: if a defender fails, here and wherever the oracle is asked.
     """
 
     def __init__(
@@ -65,8 +74,10 @@ class Referee(Host):
         votes: int = 25,
         listener: Listener | None = None,
         max_rows: int | None = None,
+        limits: Limits = USUAL,
     ) -> None:
         self.oracle, self.threat, self.listener = oracle, threat, listener or SilentListener()
+        self.limits = limits
         self.max_rows = max_rows or longest_volley(openings.x0.shape[1:])
         marks = sorted({a for a in at if 0 < a <= threat.budget})
         self.board = Board(openings, threat, marks)
@@ -98,7 +109,7 @@ class Referee(Host):
         return Games(
             board.x0.clone(),
             board.label.clone(),
-            self.threat,
+            self.threat.model_copy(deep=True),
             classes=self.oracle.classes,
             state=self.state(),
             target=None if board.target is None else board.target.clone(),
@@ -106,8 +117,8 @@ class Referee(Host):
             seed=seed,
             max_rows=self.max_rows,
             answers_are_facts=self.oracle.answers_are_facts or self.threat.trust_answers,
-            defense=defense if self.threat.knowledge != "none" else None,
-            resources=resources,
+            defense=copy.deepcopy(defense) if self.threat.knowledge != "none" else None,
+            resources=None if resources is None else resources.copy(),
         )
 
     # Volleys
@@ -124,10 +135,15 @@ class Referee(Host):
         return pending
 
     def _respond(self, wave: Wave) -> Response:
+        began = time.monotonic()
         if not self.oracle.paid:
-            return self.oracle.respond(wave.x, wave.rows)
-        chargeable = self.board.place(self.open)[wave.rows.game] & (wave.rows.turn <= self.threat.budget)
-        return respond_to(self.oracle, wave.x, wave.rows, chargeable)
+            response = self.oracle.respond(wave.x, wave.rows)
+        else:
+            mine = self.board.place(self.open)[wave.rows.game] & (wave.rows.turn <= self.threat.budget)
+            response = respond_to(self.oracle, wave.x, wave.rows, mine)
+        if (late := overtime(self.limits, "the answer to a volley", time.monotonic() - began)) is not None:
+            raise DefenderError(late)
+        return response
 
     def receive(self, volley: Volley) -> Wave | Answers:
         """Check a volley, and say what is to be responded to first.
@@ -138,24 +154,21 @@ class Referee(Host):
         Raises:
             VolleyError: if the volley is malformed.
         """
-        x, game, account, flaws = volley.x, volley.game, volley.account, None
-        self.checks.form(x, game, account)
-        word("purpose", volley.purpose)
+        volley, flaws = self.checks.form(volley), None
+        x, game, account = volley.x, volley.game, volley.account
         if self.board.on_host or self.in_turns:
             self.checks.values(x, game, account)
-            game = game.clone()
         else:
             flaws = self.checks.flaws(x, game, account)
             # Until they are read with the answers, indices that are out of range must hurt nothing.
             game = game.clamp(0, self.games - 1)
-        account = torch.zeros_like(game) if account is None else account.clone()
+        account = torch.zeros_like(game) if account is None else account
         self.board.ledger.begin_volley()
         rank = rank_within(game)
         turn = self.board.asked(game).add_(rank).add_(1)
         place = torch.arange(len(game), device=game.device)
         rows = Rows(game, self.board.key.index_select(0, game), turn, account, place)
-        seen = quantise(x.detach().clone(), self.threat.quantisation)
-        whole = Wave(seen, rows, rank, volley.purpose, flaws)
+        whole = Wave(quantise(x, self.threat.quantisation), rows, rank, volley.purpose, flaws)
         return self._next(Queue.of(whole)) if self.in_turns else whole
 
     def release(self, wave: Wave, response: Response) -> Wave | Answers:
@@ -282,7 +295,7 @@ class Referee(Host):
 
     def _stand_by(self, move: Submit | Claim) -> Ints:
         """Let the attacker's choice take the place of the best images; returns the games that were open."""
-        board, x = self.board, quantise(move.x.detach(), self.threat.quantisation)
+        board, x = self.board, quantise(move.x, self.threat.quantisation)
         l2, linf = (d.double().cpu().numpy() for d in distances(x, board.x0[move.game]))
         games = move.game.cpu().numpy()
         was_open = board.place(self.open[games])
@@ -293,25 +306,30 @@ class Referee(Host):
         """End games without a final image of the attacker's choice."""
         self._close(move.game.cpu().numpy(), move.reason)
 
-    def note(self, move: Note) -> None:
-        """Pass a remark on to the listener."""
-        games, ledger = move.game.cpu().numpy().copy(), self.board.ledger
-        if move.key == "accepted":
+    def note(self, remark: Remark) -> None:
+        """Pass a remark on to the listener, within the quota of each game; that it is met is noted once."""
+        games, ledger = remark.games, self.board.ledger
+        if remark.key == "accepted":
             ledger.accept(games)
-        values: list[Any] = (
-            move.value.double().cpu().tolist()
-            if isinstance(move.value, Tensor)
-            else [move.value] * len(games)
-        )
-        self.listener.notes(NoteRows(move.key, games, ledger.queries[games], values))
+        most = self.limits.notes
+        count = ledger.notes[games] + rank_within(torch.from_numpy(games)).numpy()
+        np.add.at(ledger.notes, games, 1)
+        values: list[Any] = [v for v, n in zip(remark.values, count.tolist(), strict=True) if n < most]
+        kept, met = games[count < most], games[count == most]
+        self.listener.notes(NoteRows(remark.key, kept, ledger.queries[kept], values))
+        if len(met):
+            self.remark("quota", met, f"no more notes are kept: a game may leave {most:,} (limits.notes)")
+
+    def remark(self, key: str, games: Ints, said: str) -> None:
+        """Note something about `games` that is not the attacker's to say."""
+        self.listener.notes(NoteRows(key, games, self.board.ledger.queries[games], [said] * len(games)))
 
     def consult(self, move: Consult) -> Answers:
         """Serve an insider (docs/design.md, D5): counted for each game, not charged."""
         granted = self.threat.knowledge
         if granted != "weights" and (move.what == "gradient" or granted != "detector"):
             raise VolleyError(f'knowledge "{granted}" does not allow to consult the {move.what}')
-        self.checks.whole(move.x, move.game)
-        board, game, x = self.board, move.game, move.x.detach().clone()
+        board, game, x = self.board, move.game, move.x
         loss, targeted = None, board.target is not None
         try:
             if move.what == "gradient":
@@ -332,6 +350,18 @@ class Referee(Host):
     def finish(self, reason: Reason = "resigned") -> GameRows:
         """End all games that are still open, give the last verdicts, and report how all ended."""
         return self.end(np.arange(self.games), reason)
+
+    def abandon(self, said: str) -> GameRows:
+        """End all games, those that were over too, with reason `error`: the oracle cannot be asked any more.
+
+        Args:
+            said: why, for the log.
+        """
+        games = self.judge.abandon()
+        self.remark("error", games, said)
+        rows = self.judge.sum_up(np.arange(self.games))
+        self.listener.games(rows)
+        return rows
 
     def end(self, games: Ints, reason: Reason = "resigned") -> GameRows:
         """End those of `games` that are still open, give the last verdicts, and report how `games` ended."""

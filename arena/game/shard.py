@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +9,21 @@ from typing import Any
 from arena import draws
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
-from arena.game.driver import AttackerError, drive
+from arena.game.blame import AttackerError, DefenderError
+from arena.game.driver import drive
 from arena.game.openings import Openings
 from arena.game.referee import Referee
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
+from arena.game.verdicts import end_unplayed
 from arena.modes import own_modes
 from arena.players.attacker import Attacker
 from arena.players.seat import Games, Resources
 from arena.records.pieces import LogLevel, Pieces, Recorder
-from arena.records.reports import GameRows, Listener, NoteRows
+from arena.records.reports import GameRows, Listener
+from arena.rules.limits import USUAL, Limits
 from arena.rules.threat import Threat
+from arena.surroundings import own_surroundings
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,7 @@ class GameSetup:
         openings: the games' images, labels, targets and numbers.
         at: query counts to report, besides 0 and the end.
         votes: fresh answers per vote of a random defender.
+        limits: of what the agents may take besides queries.
         defender_seed: of the defenders' draws.
         max_rows: the longest volley; None: `longest_volley`.
     """
@@ -43,6 +47,7 @@ class GameSetup:
     at: Sequence[int] = ()
     votes: int = 25
     max_rows: int | None = None
+    limits: Limits = USUAL
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,7 @@ def seat_games(setup: GameSetup, listener: Listener | None = None) -> Referee:
         votes=setup.votes,
         listener=listener,
         max_rows=setup.max_rows,
+        limits=setup.limits,
     )
 
 
@@ -98,30 +104,50 @@ def seat_attacker(job: Job, referee: Referee) -> Games:
 def play_shard(job: Job, recorder: Recorder) -> None:
     """Play a job to its end; what happens goes to `recorder` in pieces, the last of which has the games.
 
-    Beside the classifier all is computed in one thread, and whatever torch modes surround the call.
+    Beside the classifier all is computed in one thread, and whatever surrounds the call: torch's modes, the
+    global random generators, the current folder and so on are as they were before when it returns.
 
-    An attacker that fails ends its open games with reason `error`, and a note of that key says why.
+    An attacker that fails ends its open games with reason `error`, a defender that fails all of them; a note
+    of that key says why.
+
+    Raises:
+        ClassifierError: if the classifier fails: that is no agent's doing.
     """
     pieces = Pieces(recorder, job.level)
-    referee = seat_games(job, pieces)
-    play_games(job.attacker, referee, seat_attacker(job, referee))
+    with own_surroundings(job.attacker_seed):
+        try:
+            referee = seat_games(job, pieces)
+        except DefenderError as failure:
+            end_unplayed(job.openings, job.threat, job.at, str(failure), pieces)
+        else:
+            play_games(job.attacker, referee, seat_attacker(job, referee))
+    pieces.close()
+
+
+def record_unplayed(
+    openings: Openings, threat: Threat, at: Sequence[int], said: str, recorder: Recorder
+) -> None:
+    """Record a shard whose defenders could not be prepared: all of its games end in `error`.
+
+    Args:
+        said: why, for the log.
+    """
+    pieces = Pieces(recorder)
+    end_unplayed(openings, threat, at, said, pieces)
     pieces.close()
 
 
 def play_games(attacker: Attacker, referee: Referee, seat: Games) -> GameRows:
     """Let `attacker` play all of the referee's games to their end."""
     try:
-        return referee.finish(drive(attacker, seat, referee))
-    except AttackerError as failure:
-        return _fail(referee, failure.error)
+        try:
+            return referee.finish(drive(attacker, seat, referee, referee.limits))
+        except AttackerError as failure:
+            return _fail(referee, str(failure))
+    except DefenderError as failure:
+        return referee.abandon(str(failure))
 
 
-def _fail(referee: Referee, error: Exception) -> GameRows:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if "site-packages" not in f.filename]
-    place = (own or frames)[-1]
-    where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
-    said = f"{type(error).__name__}: {error} ({where})"
-    games = referee.open.nonzero()[0]
-    referee.listener.notes(NoteRows("error", games, referee.board.ledger.queries[games], [said] * len(games)))
+def _fail(referee: Referee, said: str) -> GameRows:
+    referee.remark("error", referee.open.nonzero()[0], said)
     return referee.finish("error")

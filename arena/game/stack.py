@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,15 +13,14 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
+from arena.game.blame import DefenderError, blaming
+from arena.game.preparing import Lent, MissingPart, OwnSplits, overrides
+from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import own_modes
 from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
 from arena.players.response import Response
 from arena.progress import telling
-
-
-class DefenderError(TypeError):
-    """A defender prepared itself or answered in a form that no answer has: one sentence."""
 
 
 @dataclass(frozen=True)
@@ -64,46 +65,105 @@ class Stack:
 def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Splits) -> Stack:
     """Harden `classifier`, then fit the defenders to it, the innermost (last) first in both.
 
-    What they compute themselves runs in one thread: training in more would give other bits. What they do is
-    told (`arena.progress`).
+    Each gets copies: of the train and calibration parts of `splits`, and of the classifier, which is held
+    twice meanwhile. What they compute themselves runs in one thread: training in more would give other bits.
+    What they do is told (`arena.progress`).
 
     Raises:
-        DefenderError: if one returns something else than it must.
+        DefenderError: if one fails, returns something else than it must, or changed the classifier's weights.
+        MissingPart: if one asks for a part that `splits` does not have.
     """
-    hardened: list[Classifier | None] = []
+    lent, hardened = Lent(classifier), list[Classifier | None]()
     for defender in reversed(defenders):
         with telling(f"hardening with {name_of(defender)}"):
-            given, classifier = classifier, defender.harden(classifier, splits)
-        if not isinstance(classifier, Classifier):
-            found = type(classifier).__name__
-            raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
-        hardened.append(None if classifier is given else classifier)
+            hardened.append(_hardened(defender, lent, splits))
+        lent = lent if hardened[-1] is None else Lent(hardened[-1])
     fitted: list[Defender] = []
     for defender in reversed(defenders):
         with telling(f"fitting {name_of(defender)}"):
-            fitted.append(defender.fit(classifier, splits))
-        if not isinstance(fitted[-1], Defender):
-            found = type(fitted[-1]).__name__
-            raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    return Stack(classifier, tuple(reversed(fitted)), tuple(reversed(hardened)), tuple(defenders))
+            fitted.append(_fitted(defender, lent, splits))
+    return Stack(lent.own, tuple(reversed(fitted)), tuple(reversed(hardened)), tuple(defenders))
 
 
-def check_response(defender: Defender, response: Response, n: int, base: Classifier) -> None:
-    """The form of an answer, by what can be told without looking at the device."""
+def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | None:
+    """What `defender` makes of a classifier; None where that is the one that it was given."""
+    if not overrides(defender, "harden"):
+        return None
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, "harden", _callers(parts)):
+        made: object = defender.harden(given, parts)
+    if not isinstance(made, Classifier):
+        found = type(made).__name__
+        raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
+    _check_lent(defender, "harden", lent)
+    return None if made is given else made
+
+
+def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
+    if not overrides(defender, "fit"):
+        return defender
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, "fit", _callers(parts)):
+        fitted: object = defender.fit(given, parts)
+    if not isinstance(fitted, Defender):
+        found = type(fitted).__name__
+        raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
+    _check_lent(defender, "fit", lent)
+    return fitted
+
+
+def _callers(parts: OwnSplits) -> Callable[[BaseException], bool]:
+    """Tells what is the caller's fault: that a part was asked for which is not among `parts`."""
+    lacking = bool(parts.missing)
+    return lambda error: lacking and isinstance(error, MissingPart)
+
+
+def _check_lent(defender: Defender, method: str, lent: Lent) -> None:
+    if lent.changed:
+        raise DefenderError(
+            f"{type(defender).__name__}.{method} changed the weights of the classifier that it was given; it "
+            f"must work on a copy of them, and harden return another (Classifier.with_tensors)"
+        )
+
+
+def facts_of(defender: Defender) -> dict[str, Any]:
+    """What a defender found as it was fitted, by name; JSON values.
+
+    Raises:
+        DefenderError: if it fails to say it, or says it in other values.
+    """
+    with blaming(defender, "facts"):
+        found = dict(defender.facts())
+        json.dumps(found)
+        return found
+
+
+def own_response(defender: Defender, response: object, n: int, base: Classifier) -> Response:
+    """A copy of an answer to `n` rows, in memory that the defender does not hold.
+
+    Raises:
+        DefenderError: if its form is none of an answer, by what can be told without looking at the device.
+    """
     who = type(defender).__name__
-    if not isinstance(response, Response):
+    if not isinstance(response, Response) or type(response) is not Response:
         raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
-    wanted: list[tuple[str, object, torch.dtype, tuple[int, ...]]] = [
-        ("scores", response.scores, torch.float32, (n, base.classes))
-    ]
+    flags = {}
     for name in Response.FLAGS:
         if (flag := response.given(name)) is not None:
-            wanted.append((name, flag, torch.bool, (n,)))
-    for what, value, dtype, shape in wanted:
-        if not isinstance(value, Tensor):
-            raise DefenderError(f"defender {who}: {what} must be a tensor; found {type(value).__name__}")
-        if value.dtype != dtype or value.shape != shape or value.device != base.device:
-            raise DefenderError(
-                f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; "
-                f"found {value.dtype} {list(value.shape)} on {value.device}"
-            )
+            flags[name] = _own(who, name, flag, torch.bool, (n,), base)
+    scores = vars(response).get("scores")
+    return Response(_own(who, "scores", scores, torch.float32, (n, base.classes), base), **flags)
+
+
+def _own(
+    who: str, what: str, value: object, dtype: torch.dtype, shape: tuple[int, ...], base: Classifier
+) -> Tensor:
+    flaw = flaw_of(value)
+    if flaw or not isinstance(value, Tensor):
+        raise DefenderError(f"defender {who}: {what} must be a plain tensor; found {flaw}")
+    if value.dtype != dtype or value.shape != shape or value.device != base.device:
+        raise DefenderError(
+            f"defender {who}: {what} must be {dtype} {list(shape)} on {base.device}; found {in_words(value)} "
+            f"on {value.device}"
+        )
+    return own(value)

@@ -11,8 +11,11 @@ from torch import Tensor
 from arena import draws
 from arena.classifiers.errors import ClassifierError
 from arena.classifiers.served import asking, served_in
-from arena.game.stack import Stack, check_response
-from arena.players import Response, Rows
+from arena.game.blame import DefenderError, blaming, blaming_classifier
+from arena.game.stack import Stack, own_response
+from arena.game.tensors import flaw_of, in_words, own
+from arena.modes import Modes, back_in, modes
+from arena.players import Defender, Response, Rows
 from arena.players.response import concatenated, pick
 from arena.rules.losses import Loss, attack_loss
 from arena.rules.outcome import labels_of
@@ -41,6 +44,8 @@ class StackOracle:
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self.paid = served_in(stack.base.module) is not None
+        self._home: Modes = modes()
+        self._failed: BaseException | None = None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
         self._memories = self._start(games, accounts)
@@ -78,20 +83,24 @@ class StackOracle:
     def commit(self, kept: Tensor) -> None:
         """Let the defenders remember those rows of the last `respond` that are True in `kept` [n]."""
         for layer, x, rows, response in self._heard:
-            mine = kept[rows.place]
-            self.stack.defenders[layer].remember(x[mine], rows[mine], pick(response, mine))
+            defender = self.stack.defenders[layer]
+            with blaming(defender, "remember"):
+                mine = kept[rows.place]
+                defender.remember(x[mine], rows[mine], pick(response, mine))
         self._heard.clear()
 
     def forget(self, games: Tensor) -> None:
         """Let the defenders forget `games` [m], where new ones are dealt."""
         for defender, memory in zip(self.stack.defenders, self._memories, strict=True):
             if defender.memory in ("game", "account"):
-                defender.forget(memory, games)
+                with blaming(defender, "forget", _is_unwritten):
+                    defender.forget(memory, games.clone())
 
     @asking("verdicts")
     def base_labels(self, x: Tensor) -> Tensor:
         """[n] int64: the labels that the hardened classifier alone gives `x`."""
-        return labels_of(self.base(x))
+        with blaming_classifier(self.base.name):
+            return labels_of(self.base(x))
 
     @asking("insider")
     def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
@@ -129,20 +138,33 @@ class StackOracle:
         """
         for defender in self.stack.defenders:
             if defender.has_detector():
-                return defender.detector(x, self.base) if len(x) else x.new_zeros(0)
+                return self._detected(defender, x) if len(x) else x.new_zeros(0)
         raise NotImplementedError("no defender of this stack has a detector")
+
+    def _detected(self, defender: Defender, x: Tensor) -> Tensor:
+        with blaming(defender, "detector", self._is_the_base):
+            found = defender.detector(x.clone(), self.base)
+        if flaw_of(found) or found.shape != x.shape[:1] or not found.is_floating_point():
+            who = type(defender).__name__
+            raise DefenderError(f"{who}.detector must give floats [{len(x)}]; found {in_words(found)}")
+        return own(found)
 
     def _start(self, games: int, accounts: int) -> list[Any]:
         """Empty memories, one for each defender."""
         shape, device = (games, *self.stack.base.shape), torch.device(self.stack.base.device)
-        return [defender.start(shape, accounts, device) for defender in self.stack.defenders]
+        memories = []
+        for defender in self.stack.defenders:
+            with blaming(defender, "start"):
+                memories.append(defender.start(shape, accounts, device))
+        return memories
 
     def _pieces(self, x: Tensor, rows: Rows, seeds: list[int], *, record: bool) -> Response:
         size = self.rows
         if not len(x):
             return Response(x.new_zeros((0, self.base.classes)))
         if self.stack.defenders:
-            x = x.clone()  # a defender that works in place must not change what the Referee holds
+            # A defender that works in place must not change what the Referee holds.
+            x, rows = x.clone(), _copied(rows)
         if len(x) <= size:
             return self._layer(0, x, rows, seeds, record)
         parts = [
@@ -153,15 +175,56 @@ class StackOracle:
 
     def _layer(self, layer: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
         if layer == len(self.stack.defenders):
-            return Response(self.base(x))
-        own = replace(rows, seed=seeds[layer], memory=self._memories[layer])
+            return self._base_response(x)
+        mine = replace(rows, seed=seeds[layer], memory=self._memories[layer])
+        defender = self.stack.defenders[layer]
 
         def inner(z: Tensor, inside: Rows) -> Response:
-            return self._layer(layer + 1, z, inside, seeds, record)
+            return self._layer(layer + 1, self._passed_on(defender, z, inside), inside, seeds, record)
 
-        response = self.stack.defenders[layer].respond(x, own, inner)
-        if layer == 0:
-            check_response(self.stack.defenders[0], response, len(x), self.base)
-        if record and self.stack.defenders[layer].memory != "none":
-            self._heard.append((layer, x, own, response))
-        return response
+        with blaming(defender, "respond", self._is_the_base):
+            response = defender.respond(x, mine, inner)
+        taken = own_response(defender, response, len(x), self.base)
+        if record and defender.memory != "none":
+            self._heard.append((layer, x, mine, response))
+        return taken
+
+    def _base_response(self, x: Tensor) -> Response:
+        try:
+            with blaming_classifier(self.base.name):
+                if modes() == self._home:
+                    return Response(self.base(x))
+                with back_in(self._home):  # a defender may ask within an autocast of its own
+                    return Response(self.base(x))
+        except BaseException as error:
+            if x.shape[1:] == self.base.shape:  # else the defender that asked should have known better
+                self._failed = error
+            raise
+
+    def _passed_on(self, defender: Defender, z: object, rows: object) -> Tensor:
+        """The images that a defender asks the rest of the stack about."""
+        who, base = type(defender).__name__, self.base
+        if flaw_of(z) or not isinstance(z, Tensor) or len(z.shape) != 4:
+            raise DefenderError(f"defender {who} must ask about images [n,C,H,W]; found {in_words(z)}")
+        if z.dtype != torch.float32 or z.device != base.device:
+            raise DefenderError(
+                f"defender {who} must ask about float32 images on {base.device}; found {in_words(z)} on "
+                f"{z.device}"
+            )
+        if not isinstance(rows, Rows) or len(rows) != len(z):
+            found = len(rows) if isinstance(rows, Rows) else type(rows).__name__
+            raise DefenderError(f"defender {who} must ask about one row for each image; found {found}")
+        return z
+
+    def _is_the_base(self, error: BaseException) -> bool:
+        """Whether `error` is the classifier's own failure, on its way through defenders."""
+        return error is self._failed
+
+
+def _copied(rows: Rows) -> Rows:
+    tensors = {name: getattr(rows, name).clone() for name in ("game", "key", "turn", "account", "place")}
+    return replace(rows, **tensors)
+
+
+def _is_unwritten(error: BaseException) -> bool:
+    return isinstance(error, NotImplementedError)

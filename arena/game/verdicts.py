@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from arena.game.board import Board
+from arena.game.openings import Openings
 from arena.game.oracle import Oracle
 from arena.players.defender import Rows
-from arena.records.reports import GameRows, Listener, MarkRows
+from arena.records.reports import GameRows, Listener, MarkRows, NoteRows
 from arena.rules.outcome import Floats, Ints, labels_of
+from arena.rules.threat import Threat
 
 
 class Judge:
     """Gives verdicts on the games' best images, at the marks and at the end, and reports them.
 
-    An image is judged once for as long as it stands; only `again` depends on when it is asked.
+    An image is judged once for as long as it stands; only `again` depends on when it is asked. Where the
+    oracle failed (`abandon`), images that were not judged yet are won by nobody: no answer is asked for.
 
     Args:
         marks: query counts to report, ascending, without 0.
@@ -45,7 +51,8 @@ class Judge:
         self._judged = np.full(games, -1, dtype=np.int64)
         self._again_at = np.full(games, -1, dtype=np.int64)
         self._moment = 0
-        self._marked = np.zeros(games, dtype=np.int64)
+        self._marked = np.full(games, -1, dtype=np.int64)
+        self._silent = False
 
     def open(self, games: Ints) -> None:
         """Judge the clean images of games that begin at these places: the mark at 0."""
@@ -53,6 +60,17 @@ class Judge:
         self.forget(games)
         self._marked[games] = -1
         self.mark(0, games)
+
+    def abandon(self) -> Ints:
+        """Ask the oracle nothing any more, and let all games but those that were wrong from the beginning end
+        in `error`; returns these."""
+        ledger = self.board.ledger
+        games = np.array([n for n, reason in enumerate(ledger.reason) if reason != "clean"], np.int64)
+        ledger.close(games, "error")
+        for game in games.tolist():
+            ledger.reason[game] = "error"
+        self._silent = True
+        return games
 
     def forget(self, games: Ints) -> None:
         """The final images of `games` were replaced."""
@@ -75,7 +93,7 @@ class Judge:
         Called at marks, and where games have just closed. Nothing is asked where no defender remembers, nor
         for games that asked nothing yet.
         """
-        if not self.oracle.stateful:
+        if self._silent or not self.oracle.stateful:
             return
         asked = self.board.ledger.queries[games] > 0
         games = games[asked & (self._again_at[games] != self._moment)]
@@ -87,7 +105,7 @@ class Judge:
         """Judge the final images of ended `games`, report the marks they did not live to see, and sum up."""
         board, ledger = self.board, self.board.ledger
         self._judge(games)
-        for at in self.marks:
+        for at in [0, *self.marks]:
             self._report(at, games[self._marked[games] < at])
         l2, linf = self._distances(games)
         place = board.place(games)
@@ -147,6 +165,8 @@ class Judge:
         games = games[self._judged[games] != turn[games]]
         self._judged[games] = turn[games]
         inside = self.board.ledger.best_inside[games]
+        if self._silent:
+            inside = np.zeros_like(inside)
         lost, games = games[~inside], games[inside]
         self.base[lost], self.wrong[lost], self.asked[lost] = False, 0, 0
         size = max(1, self.max_rows // self.votes)
@@ -190,3 +210,19 @@ class Judge:
         wrong = board.wins(labels_of(response.scores), place) & ~response.withheld
         self.again[games] = wrong.cpu().numpy() & ledger.best_inside[games] & ~ledger.banned[games, last]
         self.rows += len(games)
+
+
+def end_unplayed(
+    openings: Openings, threat: Threat, at: Sequence[int], said: str, listener: Listener
+) -> None:
+    """Report games of which none could begin, all with reason `error`.
+
+    Args:
+        said: why, for the log.
+    """
+    marks = sorted({a for a in at if 0 < a <= threat.budget})
+    board = Board(openings, threat, marks)
+    judge = Judge(board, cast(Oracle, None), marks, 1, listener, 1)  # it is not asked after `abandon`
+    games = judge.abandon()
+    listener.notes(NoteRows("error", games, np.zeros_like(games), [said] * len(games)))
+    listener.games(judge.sum_up(games))

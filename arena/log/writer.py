@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from sqlalchemy import Connection, select, update
 
 from arena.evaluation.clean_utility import Utility
+from arena.interruptions import noting
 from arena.log import schema
 from arena.log.claims import discard_unfinished, in_play
 from arena.log.database import Database, now, parse_address
@@ -202,12 +203,13 @@ class Log:
             self._disconnect()
 
     def close(self) -> None:
-        """Waits for pending writes, and closes the database."""
-        self._closing.set()
-        self._thread.submit(self._leave)
-        self._thread.shutdown()
-        self.presence.release()
-        self.database.close()
+        """Waits for pending writes, and closes the database; a first signal meanwhile is only noted."""
+        with noting():
+            self._closing.set()
+            self._thread.submit(self._leave)
+            self._thread.shutdown()
+            self.presence.release()
+            self.database.close()
 
     def __enter__(self) -> Log:
         return self

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.datasets.own_arrays import read_labels
+from arena.game.blame import DefenderError
 from arena.game.openings import Openings, draw_targets
-from arena.game.stack import Stack, prepare
+from arena.game.stack import Stack, facts_of, prepare
 from arena.notebook.ground import Ground, is_whole
 from arena.notebook.image_sets import image_set
 from arena.players import Attacker, Defender
@@ -42,6 +43,7 @@ class Fixture:
         openings: all games.
         originals: [G,C,H,W] the clean images as the service gets them.
         last: whether it is the one with the attacker's largest budget.
+        failed: how the defenders failed as they were prepared; None: they did not.
     """
 
     info: MatchInfo
@@ -50,6 +52,7 @@ class Fixture:
     openings: Openings
     originals: NDArray[np.float32]
     last: bool
+    failed: str | None = None
 
 
 def fixtures(
@@ -68,6 +71,7 @@ def fixtures(
 
     Raises:
         ValueError: if an attacker cannot play the threat or a stack, or `at` or `targets` do not fit.
+        DefenderError: if there is one stack, and it cannot be prepared; of several the others are played.
     """
     rules = parse_threat(threat)
     _check_at(at, rules)
@@ -78,16 +82,16 @@ def fixtures(
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
     goal = draw_targets(rules, on.label, on.key, on.base.classes, on.seed)
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
-    prepared = [prepare(on.base, _defenders(entrant), on.data) for entrant in stacks]
+    prepared = [_prepared(on, entrant, alone=len(stacks) == 1) for entrant in stacks]
     if any(player.needs.knowledge == "weights" for player in players):
-        for stack in prepared:
+        for stack, _ in prepared:
             stack.base.require_gradients()
     originals = quantise(on.x, rules.quantisation).cpu().numpy()
     common = _common(on, originals, fingerprint)
     found: list[Fixture] = []
     for entrant, player in zip(attackers, players, strict=True):
         runs = runs_of(player, rules, [int(count) for count in at])
-        for side, stack in zip(stacks, prepared, strict=True):
+        for side, (stack, failed) in zip(stacks, prepared, strict=True):
             for own, counts in runs:
                 info = MatchInfo(
                     number=len(found),
@@ -97,12 +101,26 @@ def fixtures(
                     threat=own,
                     at=counts,
                     title="" if len(runs) == 1 else f"{own.budget:,} queries",
-                    **_sides(side, stack),
+                    **_sides(side, stack, failed),
                     **common,
                 )
                 last = own is runs[-1][0]
-                found.append(Fixture(info, player, stack, openings, originals, last))
+                found.append(Fixture(info, player, stack, openings, originals, last, failed))
     return found
+
+
+def _prepared(on: Ground, entrant: Entrant, *, alone: bool) -> tuple[Stack, str | None]:
+    """The stack of an entrant, and how it failed; then it is the unprepared one, for its names."""
+    defenders = _defenders(entrant)
+    try:
+        stack = prepare(on.base, defenders, on.data)
+        for defender in stack.defenders:
+            facts_of(defender)  # one that cannot say what it found fails here
+        return stack, None
+    except DefenderError as error:
+        if alone:
+            raise
+        return Stack(on.base, tuple(defenders)), str(error)
 
 
 def _check(player: Attacker, rules: Threat, stacks: Sequence[Entrant]) -> None:
@@ -153,10 +171,10 @@ def _common(on: Ground, originals: NDArray[np.float32], fingerprint: str) -> dic
     }
 
 
-def _sides(side: Entrant, stack: Stack) -> dict[str, Any]:
+def _sides(side: Entrant, stack: Stack, failed: str | None) -> dict[str, Any]:
     """What a stack says of itself, by fields of `MatchInfo`."""
     named = [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
-    found = [{"name": name_of(d), **d.facts()} for d in stack.defenders]
+    found = [{"name": name_of(d), **facts_of(d)} for d in stack.defenders] if failed is None else []
     return {
         "defender": "+".join(name_of(d) for d in stack.defenders),
         "defender_params": _json({"defenders": named}),

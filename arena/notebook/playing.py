@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.game.openings import draw_resources
-from arena.game.shard import Job, play_shard, seed_of
+from arena.game.shard import Job, play_shard, record_unplayed, seed_of
 from arena.notebook.fixtures import Fixture
 from arena.notebook.ground import Ground
 from arena.players.registry import public_parameters
@@ -74,7 +74,11 @@ def _play(
         )
         keys = part.key.cpu().numpy()
         with nullcontext() if book is None else book.shard(info, number, keys) as written:
-            play_shard(job, tape if written is None else _Both(tape, written))
+            recorder: Recorder = tape if written is None else _Both(tape, written)
+            if fixture.failed is None:
+                play_shard(job, recorder)
+            else:
+                record_unplayed(part, info.threat, info.at, fixture.failed, recorder)
     return tape.record_of(info, run, fixture.originals)
 
 

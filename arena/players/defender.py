@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arena import draws
 from arena.players.response import Response
+from arena.rules.outcome import labels_of
 
 if TYPE_CHECKING:
     from arena.classifiers import Classifier
@@ -196,8 +197,9 @@ class Defender:
         """Answer images `x` [n,C,H,W]; `inner` is the rest of the stack, the classifier at its core."""
         response = inner(self.transform(x, rows), rows)
         if type(self).rewrite is not Defender.rewrite:
-            finite = response.scores.isfinite().all(dim=1, keepdim=True)
-            scores = torch.where(finite, self.rewrite(response.scores, rows), response.scores)
+            finite = response.scores.isfinite().all(dim=1)
+            sound = (finite & (labels_of(response.scores) >= 0)).unsqueeze(1)
+            scores = torch.where(sound, self.rewrite(response.scores, rows), response.scores)
             response = replace(response, scores=scores)
         return self.watch(x, rows, response)
 
@@ -206,7 +208,8 @@ class Defender:
         return x
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
-        """The logits to answer in place of `scores` [n,K]; rows that are not finite stay unchanged."""
+        """The logits to answer in place of `scores` [n,K]; rows that are not
+        finite, or give no label, stay unchanged."""
         return scores
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:

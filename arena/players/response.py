@@ -39,7 +39,8 @@ class Response:
     """A defended answer, [n] rows. A flag that is not given, or None, reads as all False.
 
     Attributes:
-        scores: [n,K] logits. The label answered is their argmax, ties to the lowest index.
+        scores: [n,K] logits. The label answered is that of the highest, ties to the lowest index; a row that
+            holds NaN, nothing finite, or the same score for every class declines to give one.
         declined: [n] bool: answered without a label (-1), which is never a hit.
         refused: [n] bool: nothing is answered, and the attacker learns that; charged.
         flagged: [n] bool: marked by the defender, for the log; the attacker does not learn it.

@@ -31,6 +31,11 @@ class Resources:
     labels: Tensor | None = None
     starts: Tensor | None = None
 
+    def copy(self) -> Resources:
+        """These resources in memory of their own."""
+        held = (self.images, self.labels, self.starts)
+        return Resources(*[None if tensor is None else tensor.clone() for tensor in held])
+
 
 EMPTY_MOVES = 10_000
 """Moves about no games in a row from which on they reach the host, which stops who makes no others."""

@@ -155,7 +155,7 @@ def _failures(group: Group) -> str:
     said = listed([f"{count:,} with {reason}" for reason, count in counts.items() if count])
     said = said.replace(" ", " ended ", 1)
     return (
-        f"Failed attackers, marked !: of the {sum(row.played for row in rows):,} games of {len(rows)} "
+        f"Failed games, marked !: of the {sum(row.played for row in rows):,} games of {len(rows)} "
         f"{'match' if len(rows) == 1 else 'matches'} {said}; what is left there is an upper bound."
     )
 

@@ -30,8 +30,11 @@ MOST_COUNTS = 4
 """How many query counts a table shows, the last ones."""
 
 
-def print_results(console: Console, log: Log, run_id: int) -> None:
+def print_results(console: Console, log: Log, run_id: int) -> int:
     """Print a run's results: first what was found, then the tables, and last what a reader must know.
+
+    Returns:
+        How many matches have games that ended with `error`.
 
     Raises:
         LogError: if the log has no such run.
@@ -63,6 +66,7 @@ def print_results(console: Console, log: Log, run_id: int) -> None:
     for row in rows:
         for text in notices(row):
             _print(console, f"[bold yellow]warning:[/] {escape(text)}")
+    return sum("error" in row.reasons for row in rows)
 
 
 def wide_enough(console: Console) -> Console:

@@ -19,10 +19,16 @@ LEAST_REST = 2.0**-24
 def margin(scores: Tensor, label: Tensor) -> Tensor:
     """`z_y - max_{k != y} z_k` [n] of scores [n,K] and labels [n]; NaN in a row gives NaN.
 
-    With one class the margin is z_y itself.
+    Two equal scores are 0 apart, infinite ones too. With one class the margin is z_y itself.
     """
     own, best = _own_and_best(scores, label)
-    return own if best is None else own.sub_(best)
+    if best is None:
+        return own
+    apart = own - best
+    if apart.is_cpu and not math.isnan(apart.sum().item()):
+        return apart  # the rule; what follows takes longer than the margin itself
+    # Not all ties: finite ones keep their gradient.
+    return apart.masked_fill((own == best) & own.isinf(), 0.0)
 
 
 def attack_loss(
@@ -34,7 +40,7 @@ def attack_loss(
     margin, log p_y - log max_{k != y} p_k, as far as float32 holds them: 0 stands for less than 2^-149, so
     that the margin sees up to about 103.
     `cross-entropy`: log p_y, or -log p_t when targeted. Of probabilities, log(1 - sum_{k != y} p_k) where
-    p_y is above a half, which sees more than p_y, which rounds to 1.
+    p_y is above a half, which sees more than p_y, which rounds to 1. Logits at +inf share all probability.
 
     Args:
         scores: [n,K] logits or probabilities.
@@ -48,10 +54,15 @@ def attack_loss(
     if kind == "margin":
         loss = margin(scores, label) if logits else _log_margin(scores, label)
     elif logits:
-        loss = scores.log_softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
+        loss = finite_above(scores).log_softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
     else:
         loss = _log_probability(scores, label)
     return -loss if targeted else loss
+
+
+def finite_above(scores: Tensor) -> Tensor:
+    """Scores with the largest finite number in place of +inf: their softmax is the limit of large ones."""
+    return scores.clamp_max(torch.finfo(scores.dtype).max)
 
 
 def _own_and_best(scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -37,11 +37,23 @@ Labels = TypeVar("Labels", Tensor, NDArray[Any])
 
 
 def labels_of(scores: Tensor) -> Tensor:
-    """The label that scores [n,K] give: their argmax, ties to the lowest index; -1 where a row holds NaN.
+    """The label [n] int64 that scores [n,K] give: the index of the highest, ties to the lowest index.
 
-    [n] int64.
+    -1, no label, where a row says nothing about classes: where it holds NaN, where none of its scores is
+    finite, or where all of its K >= 2 scores are equal. Beside a finite score an infinite one is a score:
+    +inf the highest, -inf that of a masked class.
     """
-    return torch.where(scores.isnan().any(dim=1), -1, scores.argmax(dim=1))
+    highest, label = scores.max(dim=1)
+    lowest = scores.amin(dim=1)
+    if scores.is_cpu:
+        gap = highest - lowest
+        # A gap over itself is 1, and NaN where it is 0, infinite or NaN: rarely is there more to look at.
+        if (gap / gap).sum().item() == len(scores):
+            return label
+    known = scores.abs().amin(dim=1) < torch.inf
+    if scores.shape[1] > 1:
+        known &= lowest < highest
+    return torch.where(known, label, -1)
 
 
 def wins(label: Labels, y: Labels, target: Labels | None) -> Labels:

@@ -9,6 +9,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.served import CAUSES, Calls, Cause, capacity, served_in
 from arena.datasets import draw
+from arena.game.preparing import OwnSplits, overrides
 from arena.players.defender import Defender
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
@@ -155,7 +156,7 @@ def asks(defenders: Sequence[Defender]) -> int:
 
 def hardens(defenders: Sequence[Defender]) -> bool:
     """Whether the games are played with another classifier than the given one."""
-    return any(type(d).harden is not Defender.harden for d in defenders)
+    return any(overrides(defender, "harden") for defender in defenders)
 
 
 def _resources(played: Sequence[Played]) -> Planned:
@@ -201,4 +202,4 @@ def _preparing(played: Sequence[Played], is_prepared: Callable[[Match, LoadedWor
 
 def preparing(match: Match, world: LoadedWorld) -> list[int | None]:
     """About how many images each of a match's defenders asks the classifier as it is prepared."""
-    return [d.preparing(world.dataset) for d in match.defenders]
+    return [d.preparing(OwnSplits.of(world.dataset)) for d in match.defenders]

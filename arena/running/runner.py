@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,8 +15,8 @@ from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
+from arena.game.blame import DefenderError
 from arena.game.referee import longest_volley
-from arena.game.shard import play_shard
 from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
@@ -33,7 +34,7 @@ from arena.scenario.identity import fingerprint, match_identity
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
-from arena.scenario.prepared_stacks import PreparedStacks
+from arena.scenario.prepared_stacks import Prepared, PreparedStacks
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
@@ -101,12 +102,14 @@ class Run:
             return run_id, False
         utilities, shared = _Utilities(log), SharedPlay(log, watcher, partial(self._play_shard, log, watcher))
         for match, world in zip(self.scenario.matches, self.worlds, strict=True):
-            stack = self.stacks.load(self._prepared[match.number], match, world)
-            match_id = log.begin_match(run_id, self._match_info(match, world, stack), fresh)
+            match_id = log.begin_match(run_id, self._match_info(match, world), fresh)
             log.discard_unfinished(match_id)
             watcher.match(match, len(world) * match.settings.repeats)
-            utilities.record(match_id, match, world, stack)
-            shared.play(match_id, world, list(tasks(match, world, self._prepared[match.number], self.level)))
+            prepared = self._prepared[match.number]
+            if prepared.failed is None:
+                with suppress(DefenderError):  # its games, which are played next, say so
+                    utilities.record(match_id, match, world, prepared.stack)
+            shared.play(match_id, world, list(tasks(match, world, prepared.sha, self.level)))
         shared.play_what_is_left()
         log.end_run(run_id)
         return run_id, True
@@ -141,9 +144,12 @@ class Run:
         )
 
     @cached_property
-    def _prepared(self) -> list[str]:
-        """The SHA of each match's prepared stack; those that are not prepared yet are, here."""
-        return list(map(self.stacks.prepare, self.scenario.matches, self.worlds))
+    def _prepared(self) -> list[Prepared]:
+        """Each match's prepared stack; those that are not prepared yet are, here."""
+        return [
+            Prepared.of(self.stacks, *played)
+            for played in zip(self.scenario.matches, self.worlds, strict=True)
+        ]
 
     @cached_property
     def _identities(self) -> list[dict[str, Any]]:
@@ -153,7 +159,7 @@ class Run:
                 match,
                 dataset_sha=world.dataset.sha,
                 classifier_sha=world.classifier.sha,
-                prepared_sha=self._prepared[match.number],
+                prepared_sha=self._prepared[match.number].sha,
                 device=self.device,
                 batch=world.classifier.batch,
                 max_rows=longest_volley(world.dataset.shape),
@@ -179,11 +185,13 @@ class Run:
         self, log: RunLog, watcher: ProgressListener, match_id: int, task: ShardTask, world: LoadedWorld
     ) -> None:
         own = fingerprint([self._fingerprints[task.match.number], task.number, task.repeat])
-        keys = world.keys(task.rows)
+        keys, failed = world.keys(task.rows), self._prepared[task.match.number].failed
         with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
-            play_shard(task.open(world, self.stacks), _Progress(recorder, watcher))
+            task.play(world, self.stacks, failed, _Progress(recorder, watcher, task.match))
 
-    def _match_info(self, match: Match, world: LoadedWorld, stack: Stack) -> MatchInfo:
+    def _match_info(self, match: Match, world: LoadedWorld) -> MatchInfo:
+        prepared = self._prepared[match.number]
+        stack = prepared.stack
         return MatchInfo(
             number=match.number,
             fingerprint=self._fingerprints[match.number],
@@ -207,8 +215,8 @@ class Run:
             **words(match),
             facts={
                 "hardened_sha": stack.base.sha,
-                "prepared_sha": self._prepared[match.number],
-                "defenders": [{"name": name_of(d), **d.facts()} for d in stack.defenders],
+                "prepared_sha": prepared.sha,
+                "defenders": prepared.facts,
             },
         )
 
@@ -269,9 +277,12 @@ class _Utilities:
 class _Progress:
     """Passes a shard's pieces on to the log, and says how many queries were answered."""
 
-    def __init__(self, recorder: Recorder, watcher: ProgressListener) -> None:
-        self.recorder, self.watcher = recorder, watcher
+    def __init__(self, recorder: Recorder, watcher: ProgressListener, match: Match) -> None:
+        self.recorder, self.watcher, self.match = recorder, watcher, match
 
     def record(self, piece: Piece) -> None:
         self.recorder.record(piece)
         self.watcher.played(piece.answered)
+        for rows in piece.notes:
+            if rows.key == "error" and len(rows.game):
+                self.watcher.failed(self.match, len(rows.game), str(rows.value[0]))

@@ -26,6 +26,9 @@ class ProgressListener(Protocol):
     def played(self, queries: int) -> None:
         """Queries were answered."""
 
+    def failed(self, match: Match, games: int, said: str) -> None:
+        """So many games of a match ended in `error`: an agent failed."""
+
     def ended(self, games: int, skipped: bool) -> None:
         """A shard of `games` games ended, or lay finished in the log."""
 

@@ -17,6 +17,7 @@ from pydantic import (
 from arena.classifiers import ClassifierSpec
 from arena.datasets import DATASETS, DatasetSpec
 from arena.records.pieces import LogLevel
+from arena.rules.limits import USUAL, Limits
 from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat, parse_epsilon
 from arena.scenario.lineups import ALL
@@ -79,6 +80,7 @@ class Block(BaseModel):
         radii: distances in the threat's norm within which success is reported, for objective `minimum`.
         votes: fresh answers per vote of a random defender.
         verdict: the headline of the results; None: chosen by objective and defender (docs/design.md, D3).
+        limits: what a match may take besides queries.
         log: how many rows are logged; None: decided by the expected number.
         batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         utility: on how many clean images each defended classifier is evaluated, in addition to its matches;
@@ -100,6 +102,7 @@ class Block(BaseModel):
     radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
     votes: Count = 25
     verdict: Verdict | None = None
+    limits: Limits = USUAL
     log: LogLevel | None = None
     batch: Count | None = None
     utility: int = Field(default=1000, ge=0, strict=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from arena.game.blame import DefenderError
 from arena.game.openings import draw_resources
-from arena.game.shard import Job, seed_of
+from arena.game.shard import Job, play_shard, record_unplayed, seed_of
+from arena.players import Attacker
 from arena.players.registry import public_parameters
-from arena.records.pieces import LogLevel
+from arena.records.pieces import LogLevel, Recorder
 from arena.scenario.errors import ScenarioError
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
@@ -36,10 +39,32 @@ class ShardTask:
     classifier_sha: str
     prepared_sha: str
 
-    def open(self, world: LoadedWorld, stacks: PreparedStacks) -> Job:
-        """The job, ready to be played.
+    def play(
+        self, world: LoadedWorld, stacks: PreparedStacks, failed: str | None, recorder: Recorder
+    ) -> None:
+        """Play the shard; where its defenders failed before it could begin, all of its games end in `error`.
+
+        Args:
+            failed: how they failed as they were prepared; None: they did not.
 
         Raises:
+            ScenarioError: as `open`.
+        """
+        try:
+            job = self.open(world, stacks) if failed is None else None
+        except DefenderError as error:
+            job, failed = None, str(error)
+        if job is not None:
+            play_shard(job, recorder)
+        else:
+            openings = world.openings(self.match, self.rows)
+            record_unplayed(openings, self.match.threat, self.match.at, failed or "", recorder)
+
+    def open(self, world: LoadedWorld, stacks: PreparedStacks) -> Job:
+        """The job, ready to be played. Its attacker is a copy: no play changes another's.
+
+        Raises:
+            DefenderError: if the prepared defenders cannot be read back by their own methods.
             ScenarioError: if data or weights are others than the task was made for, its prepared defenders
                 are not to be found, or the split of the attackers' resources holds too few images.
         """
@@ -61,7 +86,8 @@ class ShardTask:
             defender_seed=seed_of("defender", seed, self.repeat),
             at=match.at,
             votes=match.settings.votes,
-            attacker=match.attacker,
+            limits=match.settings.limits,
+            attacker=own_copy(match.attacker),
             attacker_seed=seed_of("attacker", seed, self.repeat),
             resources=draw_resources(match.threat, world.pool, openings, seed),
             defense=public_parameters(stack.defenders),
@@ -82,6 +108,14 @@ class ShardTask:
                 f"{self.match.where}{self.match.name} cannot be played in another process: {reason}; agents "
                 f"must be classes of importable modules, their parameters values that pickle takes"
             ) from error
+
+
+def own_copy(attacker: Attacker) -> Attacker:
+    """An attacker that shares nothing with `attacker`, but for parts that cannot be copied."""
+    try:
+        return copy.deepcopy(attacker)
+    except Exception:  # whatever copying an agent's parts raises
+        return copy.copy(attacker)
 
 
 def tasks(match: Match, world: LoadedWorld, prepared_sha: str, level: LogLevel) -> Iterator[ShardTask]:

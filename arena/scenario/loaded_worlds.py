@@ -40,7 +40,8 @@ class LoadedWorld:
 
     def keys(self, rows: slice) -> Ints:
         """The numbers of the images at places `rows` of the drawing order."""
-        return self.dataset.games.index[self.drawn.index[rows]].numpy()
+        found: Ints = self.dataset.games.index[self.drawn.index[rows]].cpu().numpy()
+        return found
 
     def openings(self, match: Match, rows: slice) -> Openings:
         """The games of a match at places `rows` of the drawing order."""

@@ -64,6 +64,7 @@ class Match:
             "seed": s.seed,
             "at": list(self.at),
             "votes": s.votes,
+            "limits": s.limits.model_dump(mode="json"),
         }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
+from arena.game.blame import DefenderError
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
-from arena.game.stack import Stack, prepare
+from arena.game.preparing import overrides
+from arena.game.stack import Stack, facts_of, prepare
 from arena.players.defender import Defender
+from arena.players.registry import name_of
 from arena.progress import telling
 from arena.provenance import source_closure, versions
 from arena.scenario.errors import ScenarioError
@@ -17,6 +22,8 @@ from arena.scenario.identity import fingerprint, modules_of_agents
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
 
+FAILED = "failed"
+"""In place of the SHA of defenders that could not be prepared."""
 PREPARED_BY = "arena.game.stack"
 """What prepares a stack: its source, and that of all it imports, is part of every key."""
 
@@ -45,7 +52,8 @@ class PreparedStacks:
         """The SHA of the match's stack, prepared if it is not yet.
 
         Raises:
-            ScenarioError: if it cannot be written or read back.
+            DefenderError: if a defender fails, or does not say what it found.
+            ScenarioError: if it cannot be written.
         """
         try:
             if not _prepares_itself(match.defenders):
@@ -58,13 +66,16 @@ class PreparedStacks:
                 return found
             with telling(f"preparing {match.defender_name}"):
                 return self.store.keep(key, prepare(world.classifier, match.defenders, world.dataset))
-        except (PreparedError, OSError) as error:
+        except PreparedError as error:
+            raise DefenderError(str(error)) from error
+        except OSError as error:
             raise ScenarioError(f"{match.where}{match.defender_name}: {error}") from error
 
     def load(self, sha: str, match: Match, world: LoadedWorld) -> Stack:
         """The match's stack of that SHA.
 
         Raises:
+            DefenderError: if a defender's own method fails to read it back.
             ScenarioError: if there is none, or its file is damaged.
         """
         place = (sha, id(world.classifier))
@@ -82,6 +93,33 @@ class PreparedStacks:
         if (found := prepared_sha(stack)) != sha:
             raise PreparedError(f"it is another than was prepared (SHA {found[:12]}, not {sha[:12]})")
         return stack
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A match's defenders as they are played, or how they failed.
+
+    Attributes:
+        sha: of the stack; FAILED if there is none.
+        stack: the unprepared defenders around the undefended classifier where they failed: for their names.
+        facts: what each defender's `fit` found, for the log.
+        failed: how they failed; None if they did not.
+    """
+
+    sha: str
+    stack: Stack
+    facts: list[dict[str, Any]]
+    failed: str | None = None
+
+    @classmethod
+    def of(cls, stacks: PreparedStacks, match: Match, world: LoadedWorld) -> Prepared:
+        """A match's defenders, prepared if they are not yet."""
+        try:
+            sha = stacks.prepare(match, world)
+            stack = stacks.load(sha, match, world)
+            return cls(sha, stack, [{"name": name_of(d), **facts_of(d)} for d in stack.defenders])
+        except DefenderError as error:
+            return cls(FAILED, Stack(world.classifier, match.defenders), [], str(error))
 
 
 def preparing_key(match: Match, world: LoadedWorld) -> str:
@@ -104,5 +142,4 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
 
 
 def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:
-    own = (Defender.harden, Defender.fit)
-    return any((type(d).harden, type(d).fit) != own for d in defenders)
+    return any(overrides(d, "harden") or overrides(d, "fit") for d in defenders)

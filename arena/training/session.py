@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from arena.classifiers.networks import Normalised
 from arena.datasets import Split
 from arena.draws import derive
+from arena.rules.outcome import labels_of
 from arena.training.augment import augmentation
 from arena.training.errors import TrainingError
 from arena.training.job import TrainingJob
@@ -102,7 +103,7 @@ class Session:
         self.scaler.update()
         self.schedule.step()
         self._average()
-        right = (logits.detach().argmax(1) == labels).sum()
+        right = (labels_of(logits.detach()) == labels).sum()
         self.sums += torch.stack([loss.detach() * len(rows), right]).to(self.sums)
         self.step += 1
 
@@ -187,7 +188,7 @@ def evaluate(
             x, labels = _taken(split, rows, device)
             logits = model(x)
             loss = loss + F.cross_entropy(logits, labels, reduction="sum")
-            right = right + (logits.argmax(1) == labels).sum()
+            right = right + (labels_of(logits) == labels).sum()
     network.train(was)
     return Figures(float(loss) / len(split), float(right) / len(split))
 

@@ -17,9 +17,10 @@ from arena.interruptions import Interrupted, heeding, noting, of_the_user, raise
 
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
-    """A shell that runs the tests in the background leaves SIGINT ignored."""
+    """A shell that runs the tests in the background leaves SIGINT ignored, nohup SIGHUP."""
     before = {n: signal.getsignal(n) for n in interruptions.HEEDED}
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -118,5 +119,5 @@ with heeding():
 """
     child = children.start(code)
     assert child.wait() == 143
-    assert child.errors == "interrupted again, and ended at once: what was finished is safe\n"
+    assert child.errors == "\ninterrupted again, and ended at once: what was finished is safe\n"
     assert child.out.read_text() == ""

@@ -53,7 +53,9 @@ SURROUNDINGS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
     "float64": lambda: set_to(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
     "device meta": lambda: torch.device("meta"),
-    "default device": lambda: set_to(lambda: torch.empty(0).device.type, torch.set_default_device, "meta"),
+    "default device": lambda: set_to(
+        lambda: "meta" if torch.empty(0).is_meta else None, torch.set_default_device, "meta"
+    ),
     "medium": lambda: set_to(
         torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"
     ),

@@ -10,6 +10,7 @@ import torch
 from agents.attackers.parts.repeats import Convention, Repeating, behind, one_each, repeat
 from agents.attackers.score.random_search import check_period
 from arena.players import Answers, Attacker, Games, Needs, Play
+from arena.rules.outcome import labels_of
 
 
 @dataclass(frozen=True)
@@ -74,5 +75,5 @@ def mean(answers: Answers, m: int) -> Answers:
     every = answers.scores.unsqueeze(0) if answers.repeats is None else answers.repeats
     repeats = every.view(len(every), n, m, -1).transpose(1, 2).flatten(0, 1)
     scores = repeats.nanmean(dim=0)
-    label = torch.where(labelled, scores.argmax(dim=1), -1)
+    label = torch.where(labelled, labels_of(scores), -1)
     return one_each(answers, m, label=label, scores=scores, repeats=repeats)

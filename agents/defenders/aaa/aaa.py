@@ -17,6 +17,7 @@ from agents.defenders.aaa.temperature import MOST_TRIED, best_temperature
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import ece, temperature_grid
 from arena.players import Defender, Inner, Response, Rows, Splits, tell
+from arena.rules.outcome import labels_of
 
 GUARDED_MARGIN = 0.05
 
@@ -121,7 +122,7 @@ class AAA(Defender, ABC):
         top = logits.argmax(dim=1)
         second = logits.scatter(1, top[:, None], -math.inf).amax(dim=1)
         margin = logits.amax(dim=1) - second
-        usable = finite & margin.isfinite()
+        usable = finite & margin.isfinite() & (labels_of(logits) >= 0)
         target = self.target(margin)
         moved = descend(
             logits,

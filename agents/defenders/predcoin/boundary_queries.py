@@ -11,7 +11,7 @@ from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.defenders.predcoin.rehearsal import rehearse
 from arena import draws
 from arena.classifiers import Classifier
-from arena.players import Claim, Move, Resources, Volley, tell
+from arena.players import Claim, Resources, Volley, tell
 from arena.rules.purposes import GRADIENT
 from arena.rules.threat import Norm
 
@@ -88,7 +88,7 @@ class _Stage:
         self.last, self.itself, self.queries, self.found, self.told = last, itself, queries, found, told
         self.iteration = torch.zeros_like(last)
 
-    def hear(self, move: Move) -> Tensor:
+    def hear(self, move: object) -> Tensor:
         if isinstance(move, Claim):
             what, before, of = self.told
             tell(what, before + int(self.found.sum()), of)

@@ -17,6 +17,7 @@ from agents.defenders.predcoin.query_detector import QueryDetector
 from agents.defenders.predcoin.query_material import Material, expected_images, gather
 from arena.classifiers import Classifier
 from arena.players import Defender, Inner, Response, Rows, Splits
+from arena.rules.outcome import labels_of
 
 OFF = 2.0
 """A threshold that no y1 reaches."""
@@ -29,7 +30,7 @@ class DetectAndFlip(Defender, ABC):
 
     The swap is by index: the multiset of scores stays. Equal logits are first separated by one unit in the
     last place, or the label would stay. F_Q sees the scores of the defenders inside; an insider's `detector`
-    those of the classifier alone. Rows that are not finite stay unchanged.
+    those of the classifier alone. Rows that are not finite, or give no label, stay unchanged.
     """
 
     gamma: float | None = None
@@ -106,8 +107,8 @@ class DetectAndFlip(Defender, ABC):
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         response = inner(x, rows)
-        scores, finite = _sound(response.scores)
-        detected = finite & (self.excess(scores) >= 0)
+        scores, sound = _sound(response.scores)
+        detected = sound & (self.excess(scores) >= 0)
         flipped = torch.where((detected & self.flips(x, rows))[:, None], swap(scores), response.scores)
         return replace(response, scores=flipped, flagged=response.flagged | detected)
 
@@ -134,14 +135,14 @@ def swap(scores: Tensor) -> Tensor:
 
 
 def _sound(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits with 0 in place of rows that are not finite, and [n] bool: which rows these are."""
+    """Logits with 0 in place of rows that are not finite, and [n] bool: which rows are, and give a label."""
     finite = scores.isfinite().all(dim=1)
-    return torch.where(finite[:, None], scores, 0.0), finite
+    return torch.where(finite[:, None], scores, 0.0), finite & (labels_of(scores) >= 0)
 
 
 def _rates(material: Material, detector: QueryDetector, gamma: float) -> dict[str, Any]:
     """The error rates of F_Q at gamma on examples not used for training; None if there are none."""
-    right = material.calibration.argmax(dim=1) == material.labels
+    right = labels_of(material.calibration) == material.labels
     flagged = detector(material.calibration) >= gamma
     held = {norm: detector(logits) < gamma for norm, logits in material.held_out.items()}
     missed = torch.cat([torch.zeros(0, dtype=torch.bool), *held.values()])

@@ -15,6 +15,7 @@ from agents.defenders.predcoin.query_detector import QueryDetector, train_detect
 from arena import draws
 from arena.classifiers import Classifier
 from arena.players import Splits
+from arena.rules.outcome import labels_of
 from arena.rules.threat import Norm
 
 SHARE = 0.05
@@ -180,7 +181,7 @@ def _finite(logits: Tensor, part: str) -> Tensor:
 
 
 def _right(logits: Tensor, label: Tensor) -> Tensor:
-    return logits.isfinite().all(dim=1) & (logits.argmax(dim=1) == label)
+    return logits.isfinite().all(dim=1) & (labels_of(logits) == label)
 
 
 def _drawn(n: int, seed: int) -> Tensor:

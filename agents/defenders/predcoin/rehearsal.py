@@ -19,7 +19,7 @@ from arena.rules.threat import Norm
 BUDGET = 2**24
 """Queries a game; in practice the listener or the attacker ends it."""
 
-MoveListener = Callable[[Move], Tensor]
+MoveListener = Callable[[object], Tensor]
 """Sees each move before it is answered; returns the games [m] int64 that end with it."""
 
 
@@ -83,9 +83,13 @@ class Rehearsal(Host):
 
     def serve(self, move: Move) -> Answers:
         """Let the listener see the move, then answer it; a malformed one it does not see."""
-        self.checks.volley(move) if isinstance(move, Volley) else self.check(move)
-        self._end(self.listener(move))
-        return super().serve(move)
+        if isinstance(move, Volley):
+            volley = self.checks.volley(move)
+            self._end(self.listener(volley))
+            return self.ask(volley)
+        served = self.own(move)
+        self._end(self.listener(served))
+        return self.reply(served)
 
     def ask(self, volley: Volley) -> Answers:
         game = volley.game

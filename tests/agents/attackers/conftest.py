@@ -17,10 +17,11 @@ from torch import Tensor
 
 import arena
 from agents.attackers.parts.dct import from_frequencies, to_frequencies
-from arena.game.checks import Checks
-from arena.game.driver import AttackerError, Host, drive
+from arena.game.blame import AttackerError
+from arena.game.checks import Checks, Remark
+from arena.game.driver import Host, drive
 from arena.players import Attacker, Games, Needs, Play
-from arena.rules.moves import Answers, Claim, Note, Resign, Submit, Volley
+from arena.rules.moves import Answers, Claim, Resign, Submit, Volley
 from arena.rules.outcome import Bools
 from arena.rules.threat import TOLERANCE, Threat
 
@@ -97,16 +98,16 @@ class ScriptedReferee(Host):
     def resign(self, move: Resign) -> None:
         self._end(move.game)
 
-    def note(self, move: Note) -> None:
-        self.notes += [(move.key, game, len(self.asked[game])) for game in move.game.tolist()]
+    def note(self, remark: Remark) -> None:
+        self.notes += [(remark.key, game, len(self.asked[game])) for game in remark.games.tolist()]
 
     def _end(self, games: Tensor) -> None:
         for game in games.tolist():
             self._open[game] = False
 
     def ask(self, volley: Volley) -> Answers:
-        self.checks.volley(volley)
-        x, n = volley.x.clone(), len(volley.x)
+        volley = self.checks.volley(volley)
+        x, n = volley.x, len(volley.x)
         game = volley.game.tolist()
         turn, before = [], Counter[int]()
         for g in game:

@@ -4,6 +4,7 @@ import torch
 from agents.defenders.disagreement import Disagreement
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
+from arena.conformance.tiny_worlds import tiny_world
 from arena.game.stack import prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
@@ -35,8 +36,10 @@ def classifier() -> Classifier:
 
 def test_it_flags_the_rows_whose_label_was_changed_and_changes_none(classifier):
     x = torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    inside = StackOracle(prepare(classifier, [Turned()], None)).respond(x, rows(40))  # type: ignore[arg-type]
-    response = StackOracle(prepare(classifier, [Disagreement(), Turned()], None)).respond(x, rows(40))  # type: ignore[arg-type]
+    inside = StackOracle(prepare(classifier, [Turned()], tiny_world(0, "cpu"))).respond(x, rows(40))
+    response = StackOracle(prepare(classifier, [Disagreement(), Turned()], tiny_world(0, "cpu"))).respond(
+        x, rows(40)
+    )
     assert torch.equal(response.scores, inside.scores)
     assert response.flagged.tolist() == [n % 2 == 0 for n in range(40)]
 
@@ -45,16 +48,17 @@ def test_the_share_flagged_under_noise_is_the_chance_to_cross(classifier):
     """The mean of 16 pixels moves by sigma/4 z: from 0.5 + sigma/4 it crosses with Phi(-1)."""
     sigma, n = 0.04, 4000
     x = torch.full((n, 1, 4, 4), 0.5 + sigma / 4)
-    oracle = StackOracle(prepare(classifier, [Disagreement(), SND(sigma=sigma)], None))  # type: ignore[arg-type]
+    oracle = StackOracle(prepare(classifier, [Disagreement(), SND(sigma=sigma)], tiny_world(0, "cpu")))
     share = oracle.respond(x, rows(n)).flagged.double().mean().item()
     assert abs(share - 0.158655) < 4 * (0.158655 * 0.841345 / n) ** 0.5
 
 
 def test_rows_without_a_label_do_not_disagree(classifier):
-    x = torch.full((2, 1, 4, 4), 0.7)
-    x[1] = torch.nan
-    oracle = StackOracle(prepare(classifier, [Disagreement(), Turned()], None))  # type: ignore[arg-type]
-    assert oracle.respond(x, rows(2)).flagged.tolist() == [True, False]
+    x = torch.full((4, 1, 4, 4), 0.7)
+    x[1], x[2] = torch.nan, 0.5  # the scores of 0.5 are equal
+    oracle = StackOracle(prepare(classifier, [Disagreement(), Turned()], tiny_world(0, "cpu")))
+    flagged = oracle.respond(x, rows(4)).flagged
+    assert flagged.tolist() == [True, False, False, False]
 
 
 def test_it_must_be_fitted():

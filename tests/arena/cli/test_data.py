@@ -82,16 +82,6 @@ def test_get_says_where_it_put_it(to: str | None, tmp_path: Path, monkeypatch: p
     assert arena(*words) == (0, f"mnist is in {folder}/mnist already; remove it to fetch it again\n")
 
 
-def test_an_interruption_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fetch(*_: object) -> Path:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "fetch", fetch)
-    code, said = arena("get", "mnist")
-    assert code == 130
-    assert said.endswith("interrupted: nothing was kept\n")
-
-
 def test_without_a_network_the_sentence_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

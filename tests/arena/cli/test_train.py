@@ -145,12 +145,17 @@ def test_killed_and_gone_on_gives_the_bits_of_an_uninterrupted_run(start: Callab
     )
 
 
-def test_ctrl_c_says_how_to_go_on(start: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    ("number", "by"), [(signal.SIGINT, ""), (signal.SIGTERM, " (SIGTERM)"), (signal.SIGHUP, " (SIGHUP)")]
+)
+def test_a_signal_keeps_all_steps_and_says_how_to_go_on(
+    start: Callable[..., Any], number: signal.Signals, by: str
+) -> None:
     child = start("w.safetensors", "--set", "batch=1")
     child.wait_until(Path("w.safetensors.checkpoint").exists)
-    child.send_signal(signal.SIGINT)
-    assert child.wait() == 130
-    assert "interrupted: the same command goes on from w.safetensors.checkpoint" in child.errors
+    child.send_signal(number)
+    assert child.wait() == 128 + number
+    assert f"interrupted{by}: the same command goes on from w.safetensors.checkpoint" in child.errors
     assert "Traceback" not in child.errors and Path("w.safetensors.checkpoint").exists()
 
 

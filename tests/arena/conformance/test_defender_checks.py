@@ -176,6 +176,22 @@ class Retrains(Plain):
 
 
 @dataclass(frozen=True)
+class Relabels(Plain):
+    """It changes the labels that it was given."""
+
+    def fit(self, classifier: Classifier, splits: Splits) -> Relabels:
+        splits.train.labels.add_(1)
+        return self
+
+
+@dataclass(frozen=True)
+class LooksForGames(Plain):
+    def fit(self, classifier: Classifier, splits: Splits) -> LooksForGames:
+        splits.split("games", 3)  # type: ignore[attr-defined]
+        return self
+
+
+@dataclass(frozen=True)
 class TensorFacts(Plain):
     def facts(self) -> dict[str, Any]:
         return {"temperature": torch.ones(1)}
@@ -224,6 +240,15 @@ class Overflows(Plain):
 class MakesUp(Plain):
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         return Response(inner(x, rows).scores.nan_to_num(0.0))
+
+
+@dataclass(frozen=True)
+class Decides(Plain):
+    """Gives the first class where the rest of the stack gives none."""
+
+    def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        scores = inner(x, rows).scores
+        return Response(scores + torch.arange(scores.shape[1], 0, -1) * 1e-6)
 
 
 @dataclass(frozen=True)
@@ -474,6 +499,8 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (HardensToAModule, "fit", "must return a Classifier"),
     (FitsItself, "fit", "changed the defender itself"),
     (Retrains, "fit", "changed the classifier itself"),
+    (Relabels, "fit", "changed the images or labels that it was given"),
+    (LooksForGames, "fit", "its fit failed with AttributeError"),
     (TensorFacts, "fit", "its facts failed with TypeError"),
     (Doubles, "form", "scores must be float32 [1,2] on cpu; found torch.float64"),
     (IntegerFlags, "form", "refused must be bool [1]"),
@@ -482,6 +509,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (PassesOtherRows, "passes-on", "passed on 7 images with 14 rows"),
     (Overflows, "finite", "logits times 10000, 2 classes"),
     (MakesUp, "nan", "of its own making"),
+    (Decides, "nan", "all equal, and so give no label, with a label"),
     (SpreadsNaN, "nan", "change the answers to others"),
     (ClampsInPlace, "untouched", "changed the images"),
     (ScalesInPlace, "untouched", "changed in place the scores"),
@@ -509,7 +537,7 @@ BROKEN: list[tuple[Callable[[], Defender], str, str]] = [
     (Wiped, "new-client", "starting a memory, and answering by it, changes another"),
     (AllAccounts, "memory", 'its memory is "account", but rows of another account change its answer 2'),
     (Differentiates, "no-grad", "respond failed with RuntimeError"),
-    (NeedsRows, "stack", "asks several times, or not at all, failed with AssertionError"),
+    (NeedsRows, "stack", "NeedsRows.respond failed with AssertionError"),
     (SilentDetector, "detector", "it does not flag what its detector scores from 0 on"),
     (ColumnDetector, "detector", "finite scores [7]; found [7, 1]"),
 ]

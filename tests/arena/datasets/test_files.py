@@ -48,6 +48,9 @@ def test_files_are_a_source_of_images(tmp_path: Path) -> None:
     found = files[torch.tensor([4, 0, 4])]
     assert np.array_equal(found.numpy(), np.stack([planes(pixels[n]) for n in (4, 0, 4)]))
     assert files[torch.tensor([], dtype=torch.int64)].shape == (0, 3, 16, 16)
+    some = files.only(torch.tensor([4, 1]))
+    assert (some.shape[0], list(some.names)) == (2, [names[4], names[1]])
+    assert np.array_equal(some[torch.tensor([1])][0].numpy(), planes(pixels[1]))
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (64, 96), (150, 64)])

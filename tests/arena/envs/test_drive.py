@@ -10,7 +10,7 @@ from agents.attackers.score.square import Square
 from arena import draws
 from arena.classifiers import Classifier
 from arena.envs import BlackBoxVectorEnv, drive
-from arena.game.driver import AttackerError
+from arena.game.blame import AttackerError
 from arena.game.openings import Openings, draw_targets
 from arena.game.referee import Referee
 from arena.game.shard import play_games

@@ -81,6 +81,13 @@ def test_a_defender_prepares_itself_on_the_dataset(ground):
         BlackBoxVectorEnv(defender=Tuned(), **ground.options())
 
 
+def test_images_of_the_callers_own_are_copied():
+    x, y = np.full((3, 1, 8, 8), 0.5, np.float32), np.arange(3)
+    env = BlackBoxVectorEnv(images=x, labels=y, dataset="digits")
+    x[:], y[:] = 0, 0
+    assert env.setup.split.labels.tolist() == [0, 1, 2] and float(env.setup.split.images.min()) == 0.5
+
+
 def test_a_classifier_and_a_stack_by_name(ground):
     env = BlackBoxVectorEnv(
         defender=[{"name": "snd", "sigma": 0.01}, "none"], dataset="digits", classifier="digits-cnn"

@@ -61,7 +61,7 @@ IMAGES: dict[str, tuple[Any, Any, str]] = {
     ),
     "mask": (X, I > 0, "game must be int64 [3], one for each image; found torch.bool [3]"),
     "games no tensor": (X, [0, 1, 0], "game must be int64 [3], one for each image; found list"),
-    "games elsewhere": (X, I.to("meta"), "game must be on the images' device cpu; found meta"),
+    "games elsewhere": (X, I.to("meta"), "game must be on device cpu; found meta"),
 }
 TOO_LONG = "a volley may hold 8 rows at most (games.max_rows); found 9"
 
@@ -77,9 +77,9 @@ VOLLEYS |= {
     ),
     "accounts elsewhere": (
         Volley(X, I, ACCOUNT.to("meta")),
-        "account must be on the images' device cpu; found meta",
+        "account must be on device cpu; found meta",
     ),
-    "purpose": (Volley(X, I, None, 3), "purpose must be text; found 3"),  # type: ignore[arg-type]
+    "purpose": (Volley(X, I, None, 3), "purpose must be text; found int"),  # type: ignore[arg-type]
 }
 
 OTHERS: dict[str, tuple[Any, str]] = {
@@ -111,7 +111,7 @@ OTHERS |= {
         'a reason to resign must be "resigned" or "no-start"; found \'hit\'',
     ),
     "note unknown game": (Note("k", "v", torch.tensor([5])), GAMES),
-    "note key": (Note(1, "v", I), "a note's key must be text; found 1"),  # type: ignore[arg-type]
+    "note key": (Note(1, "v", I), "a note's key must be text; found int"),  # type: ignore[arg-type]
     "note value": (Note("k", {"a": 1}, I), "a note's value must be text, a number or a tensor; found dict"),  # type: ignore[arg-type]
     "note of other length": (
         Note("k", torch.zeros(2), I),

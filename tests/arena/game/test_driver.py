@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import re
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -214,10 +215,14 @@ def test_a_defenders_failure_is_not_blamed_on_the_attacker(worlds: ModuleType) -
             raise
 
     referee, record = worlds.referee([Failing()])
-    with pytest.raises(ArithmeticError, match="defender"):
-        play_games(worlds.Scripted(script), referee, referee.seat())
+    rows = play_games(worlds.Scripted(script), referee, referee.seat())
     assert closed == [True]
-    assert record.game_rows is None
+    assert rows.reason == ["error", "error"]
+    (note,) = record.note_rows
+    assert (note.key, note.game.tolist(), note.turn.tolist()) == ("error", [0, 1], [1, 1])
+    assert re.fullmatch(
+        r"Failing\.respond failed with ArithmeticError: defender \(test_driver\.py:\d+\)", str(note.value[0])
+    )
 
 
 def test_an_interrupt_is_no_error_of_the_attacker(worlds: ModuleType) -> None:

@@ -166,5 +166,5 @@ def test_seed_and_holdings_reach_the_seat_and_the_defense_where_it_may_be_known(
         seat = referee.seat(seed=seed, defense={"name": "none"}, resources=Resources(images))
         play_games(worlds.Scripted(script), referee, seat)
     assert seen[0][0] == seen[1][0] != seen[2][0]
-    assert all(held is images for _, held, _ in seen)
+    assert all(torch.equal(held, images) and held is not images for _, held, _ in seen)
     assert [defense for _, _, defense in seen] == [None, {"name": "none"}, {"name": "none"}]

@@ -95,6 +95,18 @@ def test_images_come_from_the_split_with_their_labels(worlds: ModuleType, split:
     assert held.labels.tolist() == split.labels[torch.tensor(numbers)].tolist()
 
 
+def test_what_is_granted_is_the_attackers_own(worlds: ModuleType, split: Split) -> None:
+    """A write changes nothing in the pool, and the rest of it does not hang on."""
+    deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])
+    before = split.images, split.labels.clone()
+    held = draw_resources(granting(images=5, starts=True), ResourcePool(split, worlds.classifier()), deal, 0)
+    for own in (held.images, held.labels, held.starts):
+        assert own is not None
+        assert own.untyped_storage().nbytes() == own.numel() * own.element_size()
+        own.zero_()
+    assert torch.equal(split.images, before[0]) and torch.equal(split.labels, before[1])
+
+
 @pytest.mark.parametrize("images", [13, 100])
 def test_a_split_that_is_too_small_is_named(worlds: ModuleType, split: Split, images: int) -> None:
     deal = worlds.deal(worlds.images([(8, 8, 8, 8)]), [0])

@@ -29,6 +29,7 @@ from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
 from arena.conformance.tiny_worlds import TinyWorld, tiny_world
+from arena.game.blame import DefenderError
 from arena.game.openings import Openings
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha, read, written
 from arena.game.referee import Referee
@@ -352,11 +353,11 @@ def test_defenders_that_do_not_say_how_are_told(world: TinyWorld) -> None:
         def fit(self, classifier: Classifier, splits: Splits) -> Self:
             return self
 
-    with pytest.raises(PreparedError, match=r"Silent overrides fit, so it must override state\(\)"):
+    with pytest.raises(DefenderError, match=r"Silent overrides fit, so it must override state\(\)"):
         written(prepare(world.classifier, [Silent()], world))
     content = written(prepare(world.classifier, [WideInSilence()], world))
     with pytest.raises(
-        PreparedError,
+        DefenderError,
         match=r"WideInSilence hardens into a network of another form, so it must override "
         r"rebuild\(classifier, tensors\): classifier 'RowWise' has .* as 'first'; found nothing",
     ):

@@ -137,7 +137,7 @@ def test_an_attacker_that_fails_leaves_a_note_and_the_last_piece(worlds: ModuleT
     assert len(whole.games) == 4
 
 
-def test_a_defender_that_fails_is_nobodys_error_and_closes_no_shard(worlds: ModuleType) -> None:
+def test_a_defender_that_fails_ends_all_games_of_its_shard_and_says_why(worlds: ModuleType) -> None:
     class Broken(worlds.Noise):  # type: ignore[misc,name-defined]
         def transform(self, x: Tensor, rows: Any) -> Tensor:
             if (rows.turn > 2).any():
@@ -145,9 +145,15 @@ def test_a_defender_that_fails_is_nobodys_error_and_closes_no_shard(worlds: Modu
             return x
 
     kept, own = Kept(), job(worlds)
-    with pytest.raises(RuntimeError, match=r"^out of order$"):
-        play_shard(job(worlds, stack=Stack(own.stack.base, (Broken(),))), kept)
-    assert all(piece.games is None for piece in kept.pieces)
+    play_shard(job(worlds, stack=Stack(own.stack.base, (Broken(),))), kept)
+    games = kept.pieces[-1].games
+    assert games is not None and games.reason == ["error", "error", "error", "clean"]
+    assert games.queries.tolist() == [2, 2, 2, 0]
+    said = {
+        str(v) for piece in kept.pieces for rows in piece.notes if rows.key == "error" for v in rows.value
+    }
+    assert len(said) == 1
+    assert said.pop().startswith("Broken.respond failed with RuntimeError: out of order (test_shard.py:")
 
 
 def test_an_attacker_is_seated_with_what_is_its_own(worlds: ModuleType) -> None:
@@ -158,7 +164,8 @@ def test_an_attacker_is_seated_with_what_is_its_own(worlds: ModuleType) -> None:
         own = job(worlds, threat=threat, resources=held, defense=defense, max_rows=3)
         seat = seat_attacker(own, seat_games(own))
         assert seat.defense == told
-        assert seat.resources is held
+        assert seat.resources.images is not held.images and seat.resources.labels is not held.labels
+        assert torch.equal(seat.resources.images, held.images)
         assert seat.max_rows == 3
         assert seat.state.left.tolist() == [9] * 4
     assert seat.defense is not defense

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.game.stack import DefenderError, Stack, prepare
+from arena.conformance.tiny_worlds import tiny_world
+from arena.game.blame import DefenderError
+from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
 from arena.rules.feedback import shown
@@ -123,7 +125,7 @@ def test_prepare_hardens_and_fits_from_the_inside_out(worlds: ModuleType) -> Non
             return replace(self, fitted_to=classifier.name)
 
     plain = Classifier(worlds.Exact(), shape=worlds.SHAPE, classes=3, name="f")
-    stack = prepare(plain, [Preparing("A"), Preparing("B")], splits=None)  # type: ignore[arg-type]
+    stack = prepare(plain, [Preparing("A"), Preparing("B")], tiny_world(0, "cpu"))
     assert said == [("harden B", "f"), ("harden A", "fB"), ("fit B", "fBA"), ("fit A", "fBA")]
     assert stack.base.name == "fBA"
     assert stack.defenders == (Preparing("A", "fBA"), Preparing("B", "fBA"))
@@ -239,18 +241,6 @@ def test_a_stack_is_random_or_stateful_where_one_defender_is(
 
 # What the outside sees
 
-SCORES = st.lists(st.sampled_from([-1.0, 0.0, 0.0, 1.0, 2.5, INF, -INF, NAN]), min_size=5, max_size=5)
-
-
-@given(st.lists(SCORES, min_size=1, max_size=5))
-def test_label_is_the_first_of_the_highest_scores_or_none(rows: list[list[float]]) -> None:
-    expected = [-1 if any(map(math.isnan, r)) else r.index(max(r)) for r in rows]
-    assert labels_of(torch.tensor(rows)).tolist() == expected
-
-
-def test_label_of_many_equal_scores_is_the_lowest() -> None:
-    assert labels_of(torch.zeros(50, 1000)).tolist() == [0] * 50
-
 
 @given(
     st.lists(st.lists(st.integers(-3, 3).map(float), min_size=6, max_size=6), min_size=1, max_size=4),
@@ -266,7 +256,15 @@ def test_topk_shows_the_best_classes_and_among_equals_the_lowest(rows: list[list
         expected = torch.zeros(6, dtype=torch.float64)
         expected[visible] = p[n, visible]
         torch.testing.assert_close(found[n].double(), expected, rtol=1e-5, atol=1e-7)
-        assert found[n, labels_of(scores)[n]] > 0
+        assert found[n, scores[n].argmax()] > 0
+
+
+def test_infinite_logits_share_all_probability() -> None:
+    scores = torch.tensor([[INF, 3.0, 0.0, -INF], [0.0, INF, INF, 2.0], [-INF, 0.0, 0.0, -INF]])
+    expected = torch.tensor([[1.0, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 0.5, 0.5, 0]])
+    assert torch.equal(shown(scores, "probabilities", None), expected)  # type: ignore[arg-type]
+    assert torch.equal(shown(scores, "topk:2", 2), expected)  # type: ignore[arg-type]
+    assert shown(scores, "logits", None) is scores
 
 
 @pytest.mark.parametrize("classes", [10, 100, 1000])
@@ -398,7 +396,7 @@ class Answering(Defender):
             lambda s: Response(s, flagged=s[:, 0]),
             r"flagged must be torch.bool \[11\] on cpu; found",
         ),
-        (lambda s: Response(s, banned=True), "banned must be a tensor; found bool"),
+        (lambda s: Response(s, banned=True), "banned must be a plain tensor; found bool"),
     ],
 )
 def test_an_answer_of_another_form_is_the_defenders_fault(
@@ -418,9 +416,9 @@ def test_what_prepares_itself_into_something_else_is_told_so(worlds: ModuleType)
             return None
 
     with pytest.raises(DefenderError, match=r"Lost.harden must return a Classifier; found NoneType"):
-        prepare(worlds.classifier(), [Lost()], splits=None)  # type: ignore[arg-type]
+        prepare(worlds.classifier(), [Lost()], tiny_world(0, "cpu"))
     with pytest.raises(DefenderError, match=r"Gone.fit must return a Defender; found NoneType"):
-        prepare(worlds.classifier(), [Gone()], splits=None)  # type: ignore[arg-type]
+        prepare(worlds.classifier(), [Gone()], tiny_world(0, "cpu"))
 
 
 def test_a_defender_that_works_in_place_changes_nothing_that_is_kept(worlds: ModuleType, x: Tensor) -> None:

@@ -373,3 +373,52 @@ def test_some_games_may_be_summed_up_before_others(worlds: ModuleType) -> None:
     kept = rows.final.copy()
     referee.board.best.zero_()
     assert (rows.final == kept).all()
+
+
+@dataclass(frozen=True)
+class Saying(Defender):
+    """Answers the same scores to everything."""
+
+    scores: tuple[float, ...] = (0.0, 0.0, 0.0)
+
+    def respond(self, x: Tensor, rows: Rows, inner: Any) -> Response:
+        return Response(torch.tensor(self.scores).repeat(len(x), 1))
+
+
+@pytest.mark.parametrize("feedback", ["logits", "probabilities", "topk:2", "label"])
+@pytest.mark.parametrize("goal", ["untargeted", "targeted"])
+@pytest.mark.parametrize(
+    ("scores", "hit"),
+    [
+        ((0.0, 0.0, 0.0), False),
+        ((torch.inf,) * 3, False),
+        ((-torch.inf,) * 3, False),
+        ((-torch.inf, torch.inf, torch.inf), False),
+        ((torch.nan, 1.0, 2.0), False),
+        ((-torch.inf, 1.0, 1.0), True),
+        ((0.0, torch.inf, torch.inf), True),
+    ],
+)
+def test_scores_that_give_no_label_win_no_game_by_any_verdict(
+    worlds: ModuleType, scores: tuple[float, ...], hit: bool, goal: str, feedback: str
+) -> None:
+    """The game's label is 0, so that the first index would be wrong beside it, and the target is 1."""
+    threat = Threat(epsilon=4 / 16, budget=3, goal=goal, feedback=feedback)
+    target = [1] if goal == "targeted" else None
+    settings = {"threat": threat, "x0": worlds.images([(8, 4, 8, 4)]), "label": [0], "target": target}
+    referee, record = worlds.referee([Saying(scores)], **settings)
+    answers = referee.serve(Volley(referee.board.x0, worlds.index(0)))
+    assert answers.label.tolist() == [1 if hit else -1]
+    if not hit and answers.scores is not None:
+        assert answers.scores.isnan().all()
+    rows = referee.finish()
+    assert (rows.reason[0] == "hit", rows.answered[0], rows.wrong[0].sum() > 0) == (hit, hit, hit)
+    assert not rows.base[0]
+    (logged,) = worlds.log_of(record)
+    assert (logged["label"], logged["hit"]) == (1 if hit else -1, hit)
+
+
+def test_a_game_that_the_classifier_gives_no_label_is_over_before_it_begins(worlds: ModuleType) -> None:
+    settings = {"x0": worlds.images([(8, 8, 8, 8)]), "label": [0]}
+    referee, _ = worlds.referee(of=worlds.classifier([(0, 0, 0, 0)] * 3, [1, 1, 1]), **settings)
+    assert referee.finish().reason == ["clean"]

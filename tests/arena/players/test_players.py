@@ -269,6 +269,12 @@ def test_scores_that_are_not_finite_pass_by_unchanged() -> None:
     assert str(found.tolist()) == str([[math.nan, 1.0], [2.0, math.inf], [4.0, 5.0]])
 
 
+def test_scores_that_give_no_label_pass_by_unchanged() -> None:
+    alike = torch.tensor([[2.0, 2.0, 2.0], [2.0, 2.0, 1.0]])
+    found = Plus().respond(torch.rand(2, 1, 1, 1), some_rows(2), lambda z, rows: Response(alike)).scores
+    assert found.tolist() == [[2, 2, 2], [3, 3, 2]]
+
+
 def test_plain_defender_changes_nothing() -> None:
     x = torch.rand(3, 1, 2, 2)
     response = Defender().respond(x, some_rows(3), sums)

@@ -131,7 +131,7 @@ def test_failed_attackers_are_no_strength(group, game, games):
     assert "jpeg at most 50.0 %" in found[0]
     assert found[1] == "Whether jpeg keeps more than no defense is open."
     assert found[-1] == (
-        "Failed attackers, marked !: of the 40 games of 2 matches 20 ended with error and 5 with no-start; "
+        "Failed games, marked !: of the 40 games of 2 matches 20 ended with error and 5 with no-start; "
         "what is left there is an upper bound."
     )
     said = [text for row in own.rows for text in notices(row)]

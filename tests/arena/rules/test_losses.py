@@ -159,8 +159,49 @@ def test_margin_of_infinite_logits_and_of_one_class() -> None:
     assert margin(torch.tensor([[2.5]]), torch.tensor([0])).item() == 2.5
 
 
+@pytest.mark.parametrize(
+    ("row", "y", "apart"),
+    [
+        ([math.inf, math.inf, 0], 0, 0),
+        ([math.inf, math.inf, 0], 2, -math.inf),
+        ([-math.inf, 0, -math.inf], 0, -math.inf),
+        ([-math.inf, 0, -math.inf], 1, math.inf),
+        ([-math.inf] * 3, 1, 0),
+        ([math.inf] * 3, 1, 0),
+        ([1, 1, 1], 1, 0),
+    ],
+)
+@pytest.mark.parametrize("others", [0, 1])
+def test_scores_that_are_equal_are_0_apart_infinite_ones_too(
+    row: list[float], y: int, apart: float, others: int
+) -> None:
+    scores = torch.tensor([row, *[[1.0, 2, 3]] * others], dtype=torch.float32)
+    label = torch.tensor([y, *[2] * others])
+    assert margin(scores, label).tolist() == [apart, 1][: 1 + others]
+    for kind in ("margin", "cross-entropy"):
+        for targeted in (False, True):
+            loss = attack_loss(scores, label, kind, targeted=targeted, logits=True)
+            unknown = kind == "cross-entropy" and max(row) == -math.inf
+            assert loss.isnan().tolist() == [unknown, False][: 1 + others]
+
+
+def test_logits_at_infinity_share_all_probability_in_the_cross_entropy() -> None:
+    scores = torch.tensor([[math.inf, math.inf, 0]])
+    for y, log_p in ((0, -math.log(2)), (2, -torch.finfo(torch.float32).max)):
+        found = attack_loss(scores, torch.tensor([y]), "cross-entropy", targeted=False, logits=True)
+        assert found.item() == pytest.approx(log_p)
+
+
 def test_margin_is_differentiable() -> None:
     scores = torch.tensor([[1.0, 2.0, 4.0]], requires_grad=True)
     margin(scores, torch.tensor([1])).sum().backward()  # type: ignore[no-untyped-call]
     assert scores.grad is not None
     assert scores.grad.tolist() == [[0, 1, -1]]
+
+
+@pytest.mark.parametrize("other", [0.0, math.inf])
+def test_a_tie_has_the_gradient_of_the_margin_beside_infinite_ties_too(other: float) -> None:
+    scores = torch.tensor([[2.0, 2.0, 0.0], [other, other, 1.0]], requires_grad=True)
+    margin(scores, torch.tensor([1, 1])).sum().backward()  # type: ignore[no-untyped-call]
+    assert scores.grad is not None
+    assert scores.grad[0].tolist() == [-1, 1, 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import pytest
 import torch
 
 from agents.defenders.aaa.sine import AAASine
+from arena.classifiers import Classifier
+from arena.game.blame import DefenderError
+from arena.players import Splits
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import parse_scenario
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
@@ -90,3 +95,33 @@ def test_a_folder_that_cannot_be_written_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ScenarioError, match=r"^small: aaa-sine: "):
         PreparedStacks(tmp_path / "file").prepare(match, world)
+
+
+class Spoils(AAASine):
+    """Writes into the labels and the images that it gets, and into the weights where `kappa` is 0."""
+
+    def fit(self, classifier: Classifier, splits: Splits) -> AAASine:
+        for part in (splits.train, splits.calibration):
+            part.labels.zero_()
+            part.source.zero_()  # type: ignore[attr-defined]
+        if self.kappa == 0:
+            for tensor in classifier.tensors().values():
+                tensor.zero_()
+        return self
+
+
+@pytest.mark.parametrize("kappa", [0, 1])
+def test_who_writes_as_it_prepares_itself_leaves_the_match_beside_it_alone(
+    tmp_path: Path, kappa: int
+) -> None:
+    match, world = ready(defenders=["none"])
+    spoilt = replace(match, defenders=(Spoils(kappa=kappa),))
+    x = world.openings(match, slice(0, 3)).x0
+    labels, logits, sha = world.dataset.games.labels.clone(), world.classifier(x), world.dataset.sha
+    stacks = PreparedStacks(tmp_path)
+    with pytest.raises(DefenderError, match="changed the weights") if kappa == 0 else nullcontext():
+        stacks.prepare(spoilt, world)
+    assert torch.equal(world.openings(match, slice(0, 3)).x0, x)
+    assert torch.equal(world.dataset.games.labels, labels) and replace(world.dataset).sha == sha
+    assert torch.equal(world.classifier(x), logits)
+    assert world.classifier.sha == ready(defenders=["none"])[1].classifier.sha

@@ -90,6 +90,15 @@ def test_the_loss_is_the_mean_of_losses_and_the_label_that_of_the_mean_scores(ta
     assert heard.label.tolist() == [0]  # though two repeats of three were wrong
 
 
+def test_mean_scores_that_are_all_equal_give_no_label(table):
+    answers = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
+    probe = Probe()
+    table(lambda x, game, turn: answers[turn - 1]).play(EOT(probe, repeats=2))
+    _, heard, loss = probe.heard
+    assert heard.label.tolist() == [-1]
+    assert loss.item() == 0
+
+
 def test_repeats_refused_are_left_out_and_all_refused_is_refused(table):
     probe = Probe(plan=((0,), (0,)))
     played = table(noisy, refuse=lambda game, turn: turn in (2, 4, 5, 6)).play(EOT(probe, repeats=3))

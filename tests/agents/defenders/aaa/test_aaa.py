@@ -26,6 +26,7 @@ from arena.datasets import Split
 from arena.players import Defender, Response, Rows
 from arena.players.parameters import parameters
 from arena.rules.losses import margin
+from arena.rules.outcome import labels_of
 
 BOTH = pytest.mark.parametrize("kind", [AAALinear, AAASine])
 
@@ -149,13 +150,13 @@ def test_finite_logits_have_finite_answers_and_their_labels(
     scores = torch.from_numpy(z)
     answer, _ = kind(kappa=40).defend(scores, temperature)
     assert answer.isfinite().all()
-    assert torch.equal(answer.argmax(1), scores.argmax(1))
+    assert torch.equal(labels_of(answer), labels_of(scores))
 
 
 @BOTH
 def test_ties_keep_the_lowest_index(kind: type[AAA]) -> None:
     z = torch.tensor([[1.0, 4, 4, 0], [2, 2, 2, 2], [0, 0, 0, 5]])
-    assert kind().defend(z, 1.0)[0].argmax(1).tolist() == [1, 0, 3]
+    assert labels_of(kind().defend(z, 1.0)[0]).tolist() == [1, -1, 3]
 
 
 @BOTH

@@ -120,6 +120,17 @@ def test_the_coin_flips_that_share_of_what_is_flagged(
     assert torch.equal(response.scores.sort(dim=1).values, classifier(x).sort(dim=1).values)
 
 
+def test_scores_that_give_no_label_are_neither_flagged_nor_flipped(
+    classifier: Classifier, data: Data, ask_as: Callable[..., Any]
+) -> None:
+    defender = PredCoin(gamma=0.0, images=120, coin=1.0).fit(classifier, data)
+    x, alike = data.train.images[:2], torch.ones(2, classifier.classes)
+    alike[1, 0] = 2.0
+    response = defender.respond(x, ask_as(range(2)), lambda z, rows: Response(alike))
+    assert response.flagged.tolist() == [False, True]
+    assert torch.equal(response.scores[0], alike[0])
+
+
 def test_a_flip_answers_the_second_class_by_index() -> None:
     scores = torch.tensor([[1.0, 5.0, 3.0], [2.0, 2.0, 0.0], [-1.0, -1.0, -1.0], [0.0, 0.0, 0.0]])
     flipped = swap(scores)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from agents.defenders.predcoin.rehearsal import BUDGET, rehearse
 from arena.classifiers import Classifier
-from arena.game.driver import AttackerError
+from arena.game.blame import AttackerError
 from arena.players import Attacker, Games, Move, Needs, Play, Submit, Volley
 
 SHAPE = (1, 4, 4)

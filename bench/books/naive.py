@@ -1,7 +1,8 @@
 """The rules of the game as docs/design.md tells them, one row after the other in plain Python.
 
-Nothing here is vectorised and nothing is shared with the Referee but the arithmetic of one image
-(quantisation, distances) and the keyed draws of one row. Only the wardens of worlds.py can defend.
+Nothing here is vectorised, and nothing is shared with the Referee but the l2 distance of one image in
+float32, which is checked, and the keyed draws of one row. Images are four pixels; only the warden of world.py
+can defend.
 """
 
 from __future__ import annotations
@@ -9,127 +10,59 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from arena import draws
-from arena.rules.geometry import distances, quantise
+from arena.rules.geometry import distances
 from arena.rules.threat import Threat
+from bench.books.service import NAN, Image, Reply, Service, label_of
 
-NAN = math.nan
-
-
-@dataclass
-class Reply:
-    """What the service says to one image."""
-
-    scores: list[float]
-    declined: bool = False
-    refused: bool = False
-    flagged: bool = False
-    banned: bool = False
-
-    @property
-    def label(self) -> int:
-        if self.declined or any(math.isnan(s) for s in self.scores):
-            return -1
-        return self.scores.index(max(self.scores))
+_LEVEL = [float(np.float32(k) / np.float32(255)) for k in range(256)]
 
 
-@dataclass
-class Service:
-    """The exact classifier behind at most one warden."""
-
-    weight: Sequence[Sequence[int]]
-    bias: Sequence[int]
-    memory: str | None = None
-    random: bool = False
-    seed: int = 0
-    counts: dict[Any, int] = field(default_factory=dict)
-    trace: list[tuple[int, int, int, int]] = field(default_factory=list)
-
-    def base(self, x: Tensor) -> list[float]:
-        pixels = [float(p) for p in x.flatten().tolist()]
-        logits = []
-        for weights, bias in zip(self.weight, self.bias, strict=True):
-            total = sum(w * p for w, p in zip(weights, pixels, strict=True)) + bias
-            logits.append(round(total * 64) / 64)
-        if pixels[0] == 1:
-            logits[0] = NAN
-        return logits
-
-    def _scope(self, game: int, account: int) -> Any:
-        return {"game": game, "account": (game, account), "service": 0}.get(self.memory or "none")
-
-    def count(self, game: int, account: int) -> int:
-        return self.counts.get(self._scope(game, account), 0)
-
-    def ask_fresh(self, x: Tensor, key: int, turn: int, draw: int) -> Reply:
-        """What a new client is answered, whom nobody remembers: its first query; without memory, the turn
-        only chooses the draws."""
-        return self._reply(x, 0, key, 1 if self.stateful else turn, draw)
-
-    def ask(self, x: Tensor, game: int, account: int, key: int, turn: int, draw: int | None = None) -> Reply:
-        """The defended reply; `draw` counts those of a verdict."""
-        return self._reply(x, self.count(game, account), key, turn, draw)
-
-    def _reply(self, x: Tensor, count: int, key: int, turn: int, draw: int | None) -> Reply:
-        scores = self.base(x)
-        if self.memory is None:
-            return Reply(scores)
-        code = _code(x)
-        scores[0] += count % 3
-        if self.random:
-            seed = draws.derive(self.seed, 0)
-            if draw is not None:
-                seed = draws.derive(seed, "verdict")
-            u = draws.uniform(seed, torch.tensor([key]), turn, (), stream=16 * (draw or 0)).item()
-            if u < 0.3:
-                scores = [scores[-1], *scores[:-1]]
-        return Reply(
-            scores,
-            declined=(code + count) % 7 == 6,
-            refused=(code + 2 * count) % 5 == 4,
-            flagged=code % 3 == 0,
-            banned=(code + count) % 11 == 10,
-        )
-
-    def remember(self, x: Tensor, game: int, account: int, turn: int) -> None:
-        if self.memory in ("game", "account", "service"):
-            scope = self._scope(game, account)
-            self.counts[scope] = self.counts.get(scope, 0) + 1
-            self.trace.append((game, turn, account, _code(x)))
-
-    @property
-    def stateful(self) -> bool:
-        return self.memory in ("game", "account", "service")
+def quantised(x: Image, how: str) -> Image:
+    """The image on 8-bit levels."""
+    if how == "none":
+        return x
+    if how == "round":
+        return tuple(_LEVEL[round(255 * p)] for p in x)
+    return tuple(_LEVEL[math.floor(255 * p + 1e-3)] for p in x)
 
 
-def _code(x: Tensor) -> int:
-    total: float = sum(x.double().flatten().tolist())
-    return round(total * 16)
+@lru_cache(maxsize=200_000)
+def distances_of(x: Image, x0: Image) -> tuple[float, float]:
+    """l2 and linf as float32 holds them, which must be what float64 says, rounded."""
+    one, other = (torch.tensor(pixels).view(1, 1, 2, 2) for pixels in (x, x0))
+    l2, linf = (float(d) for d in distances(one, other))
+    if not (math.isclose(l2, math.dist(x, x0), rel_tol=3e-7, abs_tol=1e-9)):
+        raise ArithmeticError(f"the l2 distance of {x} and {x0} is {math.dist(x, x0)}, not {l2}")
+    if linf != float(np.float32(max(abs(p - q) for p, q in zip(x, x0, strict=True)))):
+        raise ArithmeticError(f"the linf distance of {x} and {x0} is not {linf}")
+    return l2, linf
 
 
 @dataclass
 class Book:
     """One game."""
 
-    x0: Tensor
+    x0: Image
     label: int
     target: int | None
     key: int
     reason: str | None = None
     queries: int = 0
     refused: int = 0
+    insider: int = 0
     hit_at: int = 0
     accepted_at: int = 0
     hit_in_volley: bool = False
     closed_accounts: set[int] = field(default_factory=set)
     last_account: int = 0
     again: float = NAN
-    final: Tensor | None = None
+    final: Image = ()
     final_turn: int = 0
     final_is_hit: bool = False
     final_value: float = math.inf
@@ -145,7 +78,7 @@ class NaiveReferee:
         self,
         service: Service,
         threat: Threat,
-        x0: Tensor,
+        x0: Sequence[Image],
         label: Sequence[int],
         target: Sequence[int] | None,
         key: Sequence[int],
@@ -156,22 +89,19 @@ class NaiveReferee:
         self.service, self.threat = service, threat
         self.votes = votes if service.random else 1
         self.at = sorted({a for a in at if 0 < a <= threat.budget})
-        self.books = []
+        self.books: list[Book] = []
+        self.notes: list[tuple[str, list[int], list[int], list[str | float]]] = []
         for g in range(len(x0)):
             clean = self._quantised(x0[g])
             book = Book(clean, label[g], None if target is None else target[g], key[g], final=clean)
-            if Reply(service.base(clean)).label != book.label:
+            if label_of(service.base(clean)) != book.label:
                 book.reason = "clean"
             self.books.append(book)
         for g, book in enumerate(self.books):
             book.marks[0] = self._standing(g, 0)
 
-    def _quantised(self, x: Tensor) -> Tensor:
-        return quantise(x.unsqueeze(0), self.threat.quantisation)[0]
-
-    def _distances(self, x: Tensor, book: Book) -> tuple[float, float]:
-        l2, linf = distances(x.unsqueeze(0), book.x0.unsqueeze(0))
-        return l2.item(), linf.item()
+    def _quantised(self, x: Image) -> Image:
+        return quantised(x, self.threat.quantisation)
 
     def _inside(self, l2: float, linf: float) -> bool:
         return (l2 if self.threat.norm == "l2" else linf) <= self.threat.epsilon + 1e-6
@@ -185,25 +115,30 @@ class NaiveReferee:
         of = book.label if book.target is None else book.target
         if any(math.isnan(s) for s in scores):
             return NAN
-        margin = scores[of] - max(s for k, s in enumerate(scores) if k != of)
+        other = max(s for k, s in enumerate(scores) if k != of)
+        margin = 0.0 if scores[of] == other else scores[of] - other
         return margin if book.target is None else -margin
+
+    def loss(self, book: Book, x: Image) -> float:
+        """What an insider is told: the margin that the classifier alone gives."""
+        return self.margin(book, self.service.base(x))
 
     # Moves
 
-    def volley(self, rows: Sequence[tuple[int, int, Tensor]]) -> list[dict[str, Any]]:
+    def volley(self, rows: Sequence[tuple[int, int, Image]], purpose: str = "") -> list[dict[str, Any]]:
         """Rows (game, account, image) in order; what the attacker hears of each."""
         for game in {game for game, _, _ in rows}:
             if self.books[game].reason is None:
                 self.books[game].hit_in_volley = False
         if self.service.memory != "service":
-            return [self._row(*row, remember=True) for row in rows]
+            return [self._row(*row, purpose, remember=True) for row in rows]
         # The service remembers in order of turn, then game: nobody hears of rows of the same rank.
         heard: list[dict[str, Any] | None] = [None] * len(rows)
         asked = [sum(r[0] == row[0] for r in rows[:n]) for n, row in enumerate(rows)]
         for rank in range(max(asked, default=-1) + 1):
             wave = sorted((n for n in range(len(rows)) if asked[n] == rank), key=lambda n: rows[n][0])
             for n in wave:
-                heard[n] = self._row(*rows[n], remember=False)
+                heard[n] = self._row(*rows[n], purpose, remember=False)
             kept = [n for n in wave if heard[n]["kept"]]  # type: ignore[index]
             for n in kept:
                 game, account, x = rows[n]
@@ -213,7 +148,7 @@ class NaiveReferee:
                 self._ask_again_if_closed(rows[n][0])
         return heard  # type: ignore[return-value]
 
-    def _row(self, game: int, account: int, x: Tensor, *, remember: bool) -> dict[str, Any]:
+    def _row(self, game: int, account: int, x: Image, purpose: str, *, remember: bool) -> dict[str, Any]:
         book = self.books[game]
         if book.reason is not None:
             return {"kept": False, "answered": False, "refused": False, "label": -1, "scores": None}
@@ -224,7 +159,7 @@ class NaiveReferee:
         reply = self.service.ask(x, game, account, book.key, turn)
         refused = reply.refused or reply.banned or account in book.closed_accounts
         book.refused += refused
-        l2, linf = self._distances(x, book)
+        l2, linf = distances_of(x, book.x0)
         inside = self._inside(l2, linf)
         hit = not refused and inside and self._wins(book, reply.label)
         margin = self.margin(book, reply.scores)
@@ -234,6 +169,7 @@ class NaiveReferee:
         better = self._enter_best(book, x, reply, refused, inside, hit, margin, l2, linf)
         book.log.append(
             {
+                "purpose": purpose,
                 "turn": turn,
                 "account": account,
                 "label": reply.label,
@@ -266,7 +202,7 @@ class NaiveReferee:
     def _enter_best(
         self,
         book: Book,
-        x: Tensor,
+        x: Image,
         reply: Reply,
         refused: bool,
         inside: bool,
@@ -290,7 +226,7 @@ class NaiveReferee:
         book.final_is_hit, book.final_value = hit, value
         return True
 
-    def submit(self, images: Sequence[tuple[int, Tensor]]) -> None:
+    def submit(self, images: Sequence[tuple[int, Image]]) -> None:
         for game, x in images:
             book = self.books[game]
             if book.reason is None:
@@ -298,7 +234,7 @@ class NaiveReferee:
                 book.final, book.final_turn = self._quantised(x), book.queries
                 self._ask_again(game)
 
-    def claim(self, images: Sequence[tuple[int, Tensor]]) -> None:
+    def claim(self, images: Sequence[tuple[int, Image]]) -> None:
         """Only answers that are not facts may be luck; under `first` the first hit ends the game anyway."""
         if (self.service.random or self.service.stateful) and self.threat.objective != "first":
             for game, x in images:
@@ -319,6 +255,16 @@ class NaiveReferee:
             if book.hit_in_volley and not book.accepted_at:
                 book.accepted_at = book.queries
 
+    def note(self, key: str, games: Sequence[int], value: str | float) -> None:
+        if key == "accepted":
+            self.accept(games)
+        turns = [self.books[game].queries for game in games]
+        self.notes.append((key, list(games), turns, [value] * len(games)))
+
+    def consult(self, games: Sequence[int]) -> None:
+        for game in games:
+            self.books[game].insider += 1
+
     # Verdicts
 
     def _mark(self, game: int) -> None:
@@ -336,21 +282,19 @@ class NaiveReferee:
         book, service = self.books[game], self.service
         if not service.stateful or not book.queries:
             return
-        assert book.final is not None
         account = book.last_account
         reply = service.ask(book.final, game, account, book.key, book.queries + 1, self.votes)
         refused = reply.refused or reply.banned or account in book.closed_accounts
-        inside = self._inside(*self._distances(book.final, book))
+        inside = self._inside(*distances_of(book.final, book.x0))
         book.again = float(inside and self._wins(book, reply.label) and not refused)
 
     def _standing(self, game: int, at: int) -> dict[str, Any]:
         book = self.books[game]
-        assert book.final is not None
         x = book.final
-        l2, linf = self._distances(x, book)
+        l2, linf = distances_of(x, book.x0)
         wrong, asked, base = [0, 0], [0, 0], False
         if self._inside(l2, linf):
-            base = self._wins(book, Reply(self.service.base(x)).label)
+            base = self._wins(book, label_of(self.service.base(x)))
             for draw in range(self.votes):
                 reply = self.service.ask_fresh(x, book.key, book.final_turn, draw)
                 half = 0 if draw < (self.votes + 1) // 2 else 1
@@ -380,16 +324,16 @@ class NaiveReferee:
             for at in self.at:
                 if at not in book.marks:
                     book.marks[at] = self._standing(game, at)
-            assert book.final is not None
             ended.append(
                 self._standing(game, self.threat.budget)
                 | {
                     "reason": book.reason,
                     "queries": book.queries,
                     "refused": book.refused,
+                    "insider_queries": book.insider,
                     "hit_at": book.hit_at,
                     "accepted_at": book.accepted_at,
-                    "final": book.final.tolist(),
+                    "final": list(book.final),
                 }
             )
         return ended

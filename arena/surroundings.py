@@ -1,0 +1,101 @@
+"""What surrounds agents in their process and is none of theirs: global random generators, the current folder,
+settings of Python's. Each shard begins with the same, and leaves all as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from arena.interruptions import HEEDED
+
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
+    (os.getcwd, os.chdir),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (lambda: (sys.stdout, sys.stderr), lambda streams: _set_streams(*streams)),
+    (lambda: dict(os.environ), lambda variables: _set_environment(variables)),
+    (lambda: list(sys.path), lambda path: sys.path.__setitem__(slice(None), path)),
+)
+
+
+@contextmanager
+def own_surroundings(seed: int) -> Iterator[None]:
+    """Within, the global random generators begin at `seed`; afterwards they, the current folder, the
+    environment, the handlers of signals that ask to stop, filters of warnings, standard output, the module
+    search path and the recursion limit are as before."""
+    with ExitStack() as stack:
+        stack.enter_context(global_generators(seed))
+        stack.enter_context(warnings.catch_warnings())
+        for get, put in _SETTINGS:
+            stack.callback(_put_back, get, put, get())
+        if threading.current_thread() is threading.main_thread():
+            for number in HEEDED:
+                if (handler := signal.getsignal(number)) is not None:
+                    stack.callback(signal.signal, number, handler)
+        yield
+
+
+@contextmanager
+def global_generators(seed: int) -> Iterator[list[str]]:
+    """Seed the global generators of torch, numpy and Python, and put them back at the end.
+
+    The list given holds, once the block is left, the names of those that were used within.
+    """
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch.manual_seed(seed)
+    before = _states()
+    used: list[str] = []
+    try:
+        yield used
+    finally:
+        after = _states()
+        used += [name for name in before if before[name] != after[name]]
+        random.setstate(python)
+        np.random.set_state(legacy)  # noqa: NPY002
+        torch.set_rng_state(cpu)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _states() -> dict[str, object]:
+    name, keys, place, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    states: dict[str, object] = {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": (name, np.asarray(keys).tobytes(), place, has_gauss, gauss),
+        "random": random.getstate(),
+    }
+    if torch.cuda.is_available():
+        states["torch.cuda"] = [s.numpy().tobytes() for s in torch.cuda.get_rng_state_all()]
+    return states
+
+
+def _put_back(get: Callable[[], Any], put: Callable[[Any], Any], before: Any) -> None:
+    try:
+        now = get()
+    except OSError:  # a current folder that is there no more
+        now = None
+    if now != before:
+        put(before)
+
+
+def _set_streams(out: Any, err: Any) -> None:
+    sys.stdout, sys.stderr = out, err
+
+
+def _set_environment(variables: dict[str, str]) -> None:
+    for name in set(os.environ) - set(variables):
+        del os.environ[name]
+    os.environ.update(variables)
