@@ -86,3 +86,21 @@ def test_a_shard_that_ends_between_two_questions_is_not_seen_by_the_second(
         event.remove(Engine, "after_cursor_execute", later)
     assert len(statements) >= 4
     assert READ[what](reader) != before
+
+
+def test_pages_are_read_while_shards_are_finished(read: Any) -> None:
+    reader, finish = read
+    ended = threading.Event()
+
+    def play() -> None:
+        while not ended.wait(0.02):
+            finish()
+
+    playing = threading.Thread(target=play)
+    playing.start()
+    try:
+        for what in list(READ) * 2:
+            READ[what](reader)
+    finally:
+        ended.set()
+        playing.join()
