@@ -4,14 +4,68 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Fault = TypeVar("Fault")
+
+_LONGEST = 2000
+_FAULTS = 10
+
+
+class UserError(Exception):
+    """What a user can mend: one sentence on what was wrong, where, and what is allowed; or one for each of
+    several faults.
+
+    A sentence may quote an untrusted file: it is one line of at most 2,000 printable characters.
+    """
+
+    def __init__(self, *sentences: str) -> None:
+        super().__init__(*map(brief, sentences))
+
+    def __str__(self) -> str:
+        return "\n".join(self.args)
+
+
+def told(faults: Sequence[Fault], sentence: Callable[[Fault], str]) -> list[str]:
+    """The sentences for some faults; of many for the first 10, and how many more there are."""
+    more = len(faults) - _FAULTS
+    return [*map(sentence, faults[:_FAULTS]), *[f"... and {more:,} more faults like these"] * (more > 0)]
+
+
+def brief(text: str) -> str:
+    """One line of printable characters; of more than 2,000 the first and, with the reason, the last."""
+    line, half = one_line(text), _LONGEST // 2
+    return line if len(line) <= _LONGEST else f"{line[:half]} ... {line[-half:]}"
+
+
+def quoted(value: object) -> str:
+    """What was found, as Python writes it, cut after 500 characters."""
+    try:
+        text = repr(value)
+    except Exception:  # of a whole number too long to be written, or of a caller's own class
+        return f"a {type(value).__name__} that cannot be written"
+    return text if len(text) <= 500 else f"{text[:500]} ..."
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line."""
+    try:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    except Exception:  # of a stranger's class
+        lines = []
+    return one_line(lines[0]) if lines else type(error).__name__
 
 
 def one_line(text: str) -> str:
     """An untrusted text; blanks replace characters that could start a line or control a terminal."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def harmless(text: str) -> str:
+    """An untrusted text for a terminal, its lines and tabs kept; blanks replace what could control it."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)
 
 
 def failure(error: BaseException, longest: int = 800) -> str:
@@ -57,5 +111,7 @@ def fault(error: Mapping[str, Any], allowed: Iterable[str], expected: str | None
     if error["type"] == "missing":
         return "this key is missing"
     expected = expected or error["msg"].removeprefix("Value error, ")
-    found = "" if error["type"] == "value_error" and "found" in expected else f"found {error['input']!r}; "
+    found = (
+        "" if error["type"] == "value_error" and "found" in expected else f"found {quoted(error['input'])}; "
+    )
     return f"{found}{expected[0].lower()}{expected[1:]}"

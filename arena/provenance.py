@@ -20,6 +20,8 @@ from typing import Any
 
 import torch
 
+from arena.inputs.names import NameRefused, import_named
+
 _SUFFIXES = (*EXTENSION_SUFFIXES, *SOURCE_SUFFIXES, *BYTECODE_SUFFIXES)
 _SITES = ("site-packages", "dist-packages")
 _Listed = Callable[[Path], frozenset[str]]
@@ -54,11 +56,11 @@ def code_of(written: Mapping[str, Any]) -> dict[str, str]:
 
 
 def module_of(network: str) -> dict[str, Any]:
-    """The module that a network's name ("module:factory") begins with, by its own name, if there is one."""
+    """The module that a network's name ("module:Class") begins with, by its own name, if there is one."""
     name, colon, _ = network.partition(":")
     try:
-        return {name: importlib.import_module(name)} if colon else {}
-    except Exception:  # whoever builds the network says so
+        return {name: import_named(name)} if colon else {}
+    except NameRefused:  # whoever builds the network says so
         return {}
 
 

@@ -14,6 +14,7 @@ FLOORS = (
     "draws",
     "statistics",
     "messages",
+    "inputs",
     "modes",
     "interruptions",
     "surroundings",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.files import find_below
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.networks import NETWORKS
 from arena.classifiers.programs import PROGRAMS, is_program, read_program
 from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.zoos import ZOOS
-from arena.messages import near
+from arena.datasets.dataset import MOST_CLASSES
+from arena.inputs.names import NameRefused, import_attribute
+from arena.messages import first_line, near, quoted
 
 _ADVICE = "put the file there, or give its whole path"
 
@@ -49,12 +50,19 @@ class Built:
     remarks: tuple[str, ...] = ()
 
 
-def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
+def build(
+    spec: ClassifierSpec, device: torch.device, folders: Iterable[Path], trusted: Collection[str] = ()
+) -> Built:
     """The network that `spec.network` names.
+
+    Of what "module:attribute" leads to, a class of modules is called, a module is taken as it is, and
+    anything else, a function say, is called only if `trusted` holds that name: whoever wrote it may mean any
+    function of any package.
 
     Raises ClassifierError if it cannot be made, FileNotFoundError where its file is missing.
     """
     if known := NETWORKS.get(spec.network):
+        _check_classes(spec)
         module = _made(spec, known.factory)
         return Built(module, spec.network, (known.mean, known.std), complete=False)
     if is_program(spec.network):
@@ -63,8 +71,7 @@ def build(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -
     if package in ZOOS and name:
         zoo = ZOOS[package](name, spec.params)
         return Built(zoo.module, spec.network, zoo.normalisation, complete=zoo.pretrained)
-    found = _attribute(spec.network)
-    module = found if isinstance(found, nn.Module) and not spec.params else _made(spec, found)
+    module = _named(spec, trusted)
     if isinstance(module, FromNumpy):
         return Built(module, spec.network, fixed="is a numpy function, which holds its own", in_torch=False)
     return Built(module, spec.network)
@@ -75,6 +82,16 @@ def packages_of(networks: Collection[str]) -> set[str]:
     tops = {network.partition(":")[0] for network in networks}
     program = any(network.lower().endswith(".onnx") for network in networks)
     return (tops & set(ZOOS)) | ({"onnxruntime"} if program else set())
+
+
+def _check_classes(spec: ClassifierSpec) -> None:
+    """ClassifierError for a number of classes with which no network of the table can be made."""
+    classes = spec.params.get("classes", 2)
+    if not (type(classes) is int and 2 <= classes <= MOST_CLASSES):
+        allowed = f"it must be a whole number from 2 to {MOST_CLASSES:,}"
+        raise ClassifierError(
+            f'network "{spec.network}", params: classes: found {quoted(classes)}; {allowed}'
+        )
 
 
 def _program(spec: ClassifierSpec, device: torch.device, folders: Iterable[Path]) -> Built:
@@ -108,7 +125,9 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
         pass  # written in C, without a signature: the call itself reports wrong arguments
     try:
         module = factory(**spec.params)
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         reason = first_line(error)
         raise ClassifierError(f'network "{spec.network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
@@ -119,19 +138,31 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
     return module
 
 
-def _attribute(name: str) -> Callable[..., Any]:
-    module_name, colon, attribute = name.partition(":")
-    if not (colon and module_name and attribute):
-        others = f"module:factory, {', '.join(f'{zoo}:NAME' for zoo in ZOOS)}, a file ({', '.join(PROGRAMS)})"
+def _named(spec: ClassifierSpec, trusted: Collection[str]) -> nn.Module:
+    """The module that "module:attribute" names, or makes."""
+    name = spec.network
+    if ":" not in name.strip(":"):
+        others = f"module:Class, {', '.join(f'{zoo}:NAME' for zoo in ZOOS)}, a file ({', '.join(PROGRAMS)})"
         raise ClassifierError(f'there is no network "{name}"; {near(name, NETWORKS)}, or {others}')
     try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ClassifierError(f'network "{name}": {module_name} cannot be imported: {error}') from error
-    found: Callable[..., Any] | None = getattr(module, attribute, None)
+        found = import_attribute(name)
+    except NameRefused as error:
+        raise ClassifierError(f'network "{name}": {error}') from error
+    if isinstance(found, nn.Module):
+        if spec.params:
+            raise ClassifierError(f'network "{name}" is made already: it takes no params')
+        return found
+    if isinstance(found, type) and issubclass(found, nn.Module):
+        return _made(spec, found)
     if not callable(found):
-        allowed = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise ClassifierError(
-            f'network "{name}": no such callable in {module_name}; {near(attribute, allowed)}'
+            f'network "{name}" must be a torch.nn.Module, a class of such, or a numpy function in a '
+            f"FromNumpy, not a {type(found).__name__}"
         )
-    return found
+    if name not in trusted:
+        raise ClassifierError(
+            f'network "{name}" is a function, which is called only where you trust it: add --trust {name} '
+            f"(in Python, pass what it returns), or name a torch.nn.Module, a class of such or a function "
+            f"marked @FromNumpy"
+        )
+    return _made(spec, found)

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from arena.classifiers.errors import ClassifierError, ServiceError, first_line
+from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.function import Function
 from arena.classifiers.reading import Reading
 from arena.classifiers.served import AnswerMemory, remembered, served_in
 from arena.classifiers.soundness import flaw_of_answers, network_in_training
 from arena.classifiers.threads import computing_threads
+from arena.messages import first_line
 from arena.modes import own_modes
 
 

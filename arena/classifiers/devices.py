@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from arena.messages import UserError
+
 if TYPE_CHECKING:
     from arena.classifiers import Classifier
 
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,4})?|mps(:0)?")
+"""The devices that can play; torch knows others, some of which hold no numbers."""
 _BATCH = {"cpu": 64, "cuda": 1024, "mps": 512}
 CUDA_ROWS = 4096
 """The most rows of one forward pass on a GPU: the longest volley of a match."""
@@ -23,7 +28,7 @@ it, layers write to memory what would have fitted into a cache, and get their bu
 time."""
 
 
-class DeviceError(ValueError):
+class DeviceError(UserError, ValueError):
     """A device that does not exist here: one sentence on what was found and what is allowed."""
 
 
@@ -37,10 +42,12 @@ def resolve_device(name: str = "auto") -> torch.device:
         found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(found)
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        allowed = '"auto", "cpu", "cuda", "cuda:N" or "mps", where this machine has it'
-        raise DeviceError(f'there is no device "{name}" here; allowed: {allowed}') from error
+        if _DEVICE.fullmatch(name):
+            return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):
+        pass
+    allowed = '"auto", "cpu", "cuda", "cuda:N" or "mps", where this machine has it'
+    raise DeviceError(f'there is no device "{name}" here; allowed: {allowed}')
 
 
 def device_in_words(device: torch.device) -> str:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from arena.messages import one_line
-
-_LONGEST = 2000
+from arena.messages import UserError, one_line
 
 
-class ClassifierError(ValueError):
-    """A classifier that cannot be built or run: one sentence on what was wrong, where, what is allowed.
-
-    A sentence may quote an untrusted file: it is kept to one line of printable characters.
-    """
-
-    def __init__(self, sentence: str) -> None:
-        line = one_line(sentence)
-        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
+class ClassifierError(UserError, ValueError):
+    """A classifier that cannot be built or run: one sentence on what was wrong, where, what is allowed."""
 
 
 class ServiceError(ClassifierError):
@@ -31,9 +22,3 @@ def no_address(network: object) -> str | None:
         f'of yours that asks it, such as "my_module:ask", from arrays of images to arrays of logits, marked '
         f"@arena.classifiers.FromNumpy"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """What an exception says, in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

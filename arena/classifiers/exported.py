@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.files import read_archive
+from arena.messages import first_line
 
 DENIED = re.compile("from_file|save|load|.*sparse.*")
 """Operators of torch that access files, and all operators on sparse tensors: some of those take indices

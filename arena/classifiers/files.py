@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.datasets.folders import find
+from arena.inputs.machine import memory
+from arena.messages import first_line
 
 _SLACK = 64 * 2**20  # bytes that an archive's text may unpack to besides a few times the file's own size
 
@@ -24,9 +26,15 @@ def find_below(what: str, name: str, folders: Iterable[Path], advice: str) -> Pa
 
 
 def check_content(path: Path, what: str) -> None:
-    """ClassifierError if `path` is a folder, is empty, or holds what a failed download leaves behind."""
+    """ClassifierError if `path` is a folder, is empty, is too large for this machine, or holds what a failed
+    download leaves behind."""
     if path.is_dir():
         raise ClassifierError(f"{what} {path} is a folder; it must be a file")
+    size, room = path.stat().st_size, memory()
+    if room is not None and size > room:
+        raise ClassifierError(
+            f"{what} {path} has {size:,} bytes, more than this machine's memory of {room:,}"
+        )
     with path.open("rb") as file:
         head = file.read(512).lstrip().lower()
     if not head and path.stat().st_size == 0:

@@ -16,8 +16,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from arena.classifiers.errors import first_line
 from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
+from arena.messages import first_line
 from arena.modes import own_modes
 
 Precision = Literal["float32", "tf32", "bf16"]

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from arena.classifiers.errors import ClassifierError, ServiceError, first_line
+from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.classifiers.served import Served
+from arena.messages import first_line
 
 NumpyFunction = Callable[[NDArray[np.float32]], Any]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,16 +32,19 @@ def load_classifier(
     device: str | torch.device = "cpu",
     batch: int = 256,
     data_dirs: Iterable[Path] = (),
+    trusted: Collection[str] = (),
 ) -> Classifier:
     """The classifier of `spec` on images like those of `dataset`; named after the network.
 
     Its `card` holds the metadata of the file it came from, its `remarks` what a user should know about that
     file. `data_dirs` (a scenario's folder, `--data`) come first in the search path for weights and programs.
+    `trusted` are the functions, as "module:function", that may be called to make a network (`--trust`): the
+    spec may be a stranger's. Who writes a spec in Python can as well call the function and use what it gives.
     Raises ClassifierError if the network is unknown or fails, if weights, network and data do not fit, or if
     the SHA is not the spec's; and FileNotFoundError, which names the places searched, if a file is missing.
     """
     data_dirs = list(data_dirs)
-    built = _weighted(spec, build(spec, torch.empty(0, device=device).device, data_dirs), data_dirs)
+    built = _weighted(spec, build(spec, torch.empty(0, device=device).device, data_dirs, trusted), data_dirs)
     _check_fit(spec, built, dataset)
     module = _normalised(spec, built, dataset.shape)
     try:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.threads import UNCOUNTED
+from arena.messages import first_line
 
 _DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(double)": np.float64}
 _EXTERNAL = b"\x0a\x08location\x12"  # as every writer puts a tensor's `external_data` entry (onnx.proto)

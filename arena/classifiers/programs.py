@@ -12,10 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.exported import DENIED, read_exported
 from arena.classifiers.files import check_content, read_archive
 from arena.classifiers.onnx import OnnxSession
+from arena.messages import first_line
 
 TORCHSCRIPT = (".pt", ".ts", ".torchscript")
 PROGRAMS = (*TORCHSCRIPT, ".pt2", ".onnx")

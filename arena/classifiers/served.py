@@ -14,9 +14,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor, nn
 
-from arena.classifiers.errors import ServiceError, first_line
+from arena.classifiers.errors import ServiceError
 from arena.classifiers.outages import is_outage
 from arena.interruptions import raise_pending
+from arena.messages import first_line
 from arena.progress import remark
 
 Cause = Literal[

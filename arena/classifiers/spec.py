@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from arena.classifiers.errors import no_address
 from arena.classifiers.forward import Precision
 from arena.datasets.source import Pin
+from arena.messages import quoted
 
 
 def _channels(value: Any) -> Any:
@@ -18,7 +19,9 @@ def _channels(value: Any) -> Any:
     if not values or not all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values
     ):
-        raise ValueError(f"found {value!r}; it must be a finite number, or a list with one for each channel")
+        raise ValueError(
+            f"found {quoted(value)}; it must be a finite number, or a list with one for each channel"
+        )
     return tuple(map(float, values))
 
 
@@ -29,10 +32,11 @@ class ClassifierSpec(BaseModel):
     """Which network, with which weights, and how it is run.
 
     Attributes:
-        network: one of `NETWORKS`; "timm:NAME" or "torchvision:NAME"; "module:factory" for anything callable
-            that returns a torch module or a `FromNumpy`, or for one of these itself; or a program file
-            (TorchScript .pt, .ts or .torchscript; torch.export .pt2; ONNX .onnx), absolute or within the
-            search path (in its folders themselves or in `weights` below them), which brings its own weights.
+        network: one of `NETWORKS`; "timm:NAME" or "torchvision:NAME"; "module:attribute" for a torch module,
+            a class of such, a `FromNumpy`, or, if it is trusted, a function that returns one of these; or a
+            program file (TorchScript .pt, .ts or .torchscript; torch.export .pt2; ONNX .onnx), absolute or
+            within the search path (in its folders themselves or in `weights` below them), which brings its
+            own weights.
         weights: a file, found in the same way, of tensors only: safetensors, or a pickle (.pt, .pth, .th,
             .bin, .ckpt, .model) of which nothing is run; or the name of a packaged file. A network of the
             table needs one, a factory may load its own.

@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from arena.classifiers.errors import ClassifierError, first_line
+from arena.classifiers.errors import ClassifierError
 from arena.classifiers.files import broken, check_content, check_members
+from arena.messages import first_line
 
 PICKLES = (".pt", ".pth", ".th", ".bin", ".ckpt", ".model")
 SUFFIXES = (".safetensors", *PICKLES)

@@ -13,9 +13,11 @@ from typing import Any
 
 from torch import nn
 
-from arena.classifiers.errors import ClassifierError, first_line
-from arena.messages import near
+from arena.classifiers.errors import ClassifierError
+from arena.messages import first_line, near
 
+_PLACES = {"cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+"""Parameters with which timm would read a file or an address that a stranger chose."""
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 _UNFORCED = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
@@ -32,6 +34,11 @@ class ZooNetwork:
 
 def build_timm(name: str, params: Mapping[str, Any]) -> ZooNetwork:
     """timm's `name`; `params` are those of its create_model, `pretrained = true` among them."""
+    if places := sorted(_PLACES & params.keys()):
+        raise ClassifierError(
+            f'network "timm:{name}", params: "{places[0]}" says where weights come from; give the classifier '
+            f"the key weights, or pretrained = true"
+        )
     timm = _package("timm", name)
     if not timm.is_model(name.partition(".")[0]):
         raise _unknown("timm", name, timm.list_models())

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
-import tomllib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from arena.cli.console import CommandError
+from arena.inputs.texts import TextError, read_json, read_toml
+from arena.messages import quoted
 from arena.scenario.lineups import Changes
 
 _WITH_PARAMETERS = re.compile(r"(?P<name>[^={\[]+?):\s*(?P<rest>\w+\s*=.*)", re.S)
@@ -29,13 +30,15 @@ def agent_of(option: str, text: str) -> Any:
         return _table(option, text)
     if (found := _WITH_PARAMETERS.fullmatch(text)) is None:
         if not text or "=" in text:
-            raise CommandError(f"{option}: found {text!r}; it must be {_FORMS}")
+            raise CommandError(f"{option}: found {quoted(text)}; it must be {_FORMS}")
         return text
     table: dict[str, Any] = {"name": found["name"].strip()}
     for part in _parts(found["rest"]):
         key, equals, value = (word.strip() for word in part.partition("="))
         if not (re.fullmatch(r"\w+", key) and equals and value) or key in table:
-            raise CommandError(f"{option}: found {part.strip()!r} in {text!r}; it must be {_FORMS}")
+            raise CommandError(
+                f"{option}: found {quoted(part.strip())} in {quoted(text)}; it must be {_FORMS}"
+            )
         table[key] = _value(value)
     return table
 
@@ -58,13 +61,14 @@ def changes(
 def _table(option: str, text: str) -> Any:
     """A table or list in JSON or, on one line, in TOML."""
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return read_json(text)
+    except TextError:
         pass
     try:
-        return tomllib.loads(f"agent = {text}")["agent"]
-    except tomllib.TOMLDecodeError as error:
-        raise CommandError(f"{option}: {text!r} is neither valid TOML nor valid JSON: {error}") from error
+        return read_toml(f"agent = {text}")["agent"]
+    except TextError as error:
+        why = str(error).removeprefix("is not valid TOML: ")
+        raise CommandError(f"{option}: {quoted(text)} is neither valid TOML nor valid JSON: {why}") from error
 
 
 def _parts(text: str) -> Iterator[str]:
@@ -87,11 +91,8 @@ def _parts(text: str) -> Iterator[str]:
 
 def _value(text: str) -> Any:
     """A value in TOML or JSON, or else a word: `loss=margin`, `of=square`."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        pass
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+    with suppress(TextError):
+        return read_toml(f"value = {text}")["value"]
+    with suppress(TextError):
+        return read_json(text)
+    return text

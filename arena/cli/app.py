@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from arena.cli.console import err
 from arena.cli.ending import Commands
 from arena.interruptions import end_quietly
-from arena.messages import one_line
+from arena.messages import UserError, brief
 
 app = typer.Typer(
     cls=Commands,
@@ -32,10 +32,11 @@ app.add_typer(data_app, name="data")
 
 LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
 Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-
-out = Console()
-err = Console(stderr=True)
 
 
 def main() -> None:
@@ -50,27 +51,10 @@ def plain_errors() -> Iterator[None]:
     """Bad input ends the command with one sentence; anything else keeps its traceback."""
     try:
         yield
-    except Exception as error:
-        if not isinstance(error, _user_errors()):
-            raise
-        sentence = "\n".join(map(one_line, str(error).split("\n")))  # it may quote an untrusted file
-        err.print(f"[red]error:[/] {escape(sentence)}", highlight=False, soft_wrap=True)
+    except (UserError, FileNotFoundError, PermissionError) as error:
+        sentences = str(error) if isinstance(error, UserError) else brief(str(error))
+        err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
-
-
-def _user_errors() -> tuple[type[Exception], ...]:
-    """The errors whose sentence is enough for a user. Imported late: they load torch and SQL."""
-    from arena.classifiers import ClassifierError
-    from arena.classifiers.devices import DeviceError
-    from arena.cli.console import CommandError
-    from arena.datasets import DatasetError
-    from arena.log import LogError
-    from arena.players.registry import AgentError
-    from arena.scenario.errors import ScenarioError
-    from arena.training import TrainingError
-
-    own = (AgentError, ScenarioError, DatasetError, ClassifierError, DeviceError, LogError, CommandError)
-    return (*own, TrainingError, FileNotFoundError, PermissionError)
 
 
 def _say_version(wanted: bool) -> None:
@@ -103,7 +87,9 @@ def play(
     size: Annotated[
         str | None, typer.Option(help="One of the file's sizes; without it, the one it names as its default.")
     ] = None,
-    games: Annotated[int | None, typer.Option(min=1, help="Games a match, in place of the file's.")] = None,
+    games: Annotated[
+        int | None, typer.Option(min=1, max=2**24, help="Games a match, in place of the file's.")
+    ] = None,
     attacker: Annotated[
         list[str] | None,
         typer.Option(help="In place of the file's attackers: NAME, NAME:KEY=VALUE,..., a table, or all."),
@@ -115,6 +101,7 @@ def play(
         list[str] | None, typer.Option(help="Beside the attackers; may be repeated, as all of these.")
     ] = None,
     add_defender: Annotated[list[str] | None, typer.Option(help="Beside the defenders.")] = None,
+    trust: Trust = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
@@ -133,10 +120,10 @@ def play(
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
-        run = ready(file, data or [], device, games, size, lists)
+        run = ready(file, data or [], device, games, size, lists, trust or [])
         where = where_to_log(log, run)
         if dry_run:
-            say_plan(run, where) if as_json else expect(run)
+            say_plan(run, where) if as_json else expect(run, where)
             return
     raise typer.Exit(play_command(run, where, fresh=fresh))
 
@@ -252,7 +239,7 @@ def export(
 
 @app.command()
 def train(
-    network: Annotated[str, typer.Argument(help='A network by name, or "module:factory".')],
+    network: Annotated[str, typer.Argument(help='A network by name, or "module:Class".')],
     dataset: Annotated[str, typer.Argument(help="A data set by name.")],
     out: Annotated[
         Path | None, typer.Option(help="The weights file; weights/NETWORK_DATASET.safetensors by default.")
@@ -267,8 +254,10 @@ def train(
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets lie.")] = None,
     path: Annotated[str | None, typer.Option(help="The data set's file or folder.")] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Height and width to bring images to.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="For torch to compute in.")] = None,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=4096, help="Height and width to bring images to.")
+    ] = None,
+    threads: Annotated[int | None, typer.Option(min=1, max=1024, help="For torch to compute in.")] = None,
     every: Annotated[float, typer.Option(min=0, help="Seconds between two checkpoints.")] = 60.0,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, and replace what there is.")] = False,
 ) -> None:
@@ -296,7 +285,7 @@ def evaluate(
     file: Annotated[str | None, typer.Argument(help="A scenario; without one, the options say what.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A name, or JSON as in a scenario.")] = None,
     network: Annotated[
-        str | None, typer.Option(help='A name, "module:factory", or JSON as a scenario\'s classifier.')
+        str | None, typer.Option(help='A name, "module:Class", or JSON as a scenario\'s classifier.')
     ] = None,
     weights: Annotated[str | None, typer.Option(help="A file of weights.")] = None,
     precision: Annotated[str | None, typer.Option(help="float32, tf32 or bf16.")] = None,
@@ -307,16 +296,17 @@ def evaluate(
         str, typer.Option(help="games, calibration, train, resources, or several with + between.")
     ] = "games",
     images: Annotated[int | None, typer.Option(min=1, help="How many, drawn evenly; all by default.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Rows per forward pass.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=4096, help="Rows per forward pass.")] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    trust: Trust = None,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
     from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
 
     with plain_errors():
-        options = Options(device, data or [], split, images, batch, as_json)
+        options = Options(device, data or [], split, images, batch, as_json, trust or [])
         named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
             worlds, folders = [world_of_words(named, defender or [])], list[Path]()

@@ -9,17 +9,27 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
+from arena.messages import UserError, harmless
 from arena.progress import Work
 
-out = Console()
-err = Console(stderr=True)
+
+class Terminal(Console):
+    """A console on which no text of a file, a log or an agent can control the terminal."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(harmless(text), **options)
+
+
+out = Terminal()
+err = Terminal(stderr=True)
 
 FAILED = 3
 """The exit status of a run that was played, but in which agents failed."""
 
 
-class CommandError(Exception):
+class CommandError(UserError):
     """A command that cannot be carried out: one sentence on what was wrong and what is allowed."""
 
 

@@ -13,6 +13,7 @@ from arena.datasets import DATASETS
 from arena.datasets.download import DOWNLOADS, fetch
 from arena.datasets.folders import cache, find, search_path
 from arena.datasets.loading import SOURCES
+from arena.inputs.places import expanded, kind_of, unwritable
 from arena.interruptions import promise
 from arena.messages import near
 
@@ -62,11 +63,13 @@ def get_command(name: str, to: Path | None) -> int:
         source = SOURCES.get(name)
         advice = f"; once you have it, in {cache()}: {source.advice}" if source and source.places else ""
         raise CommandError(NOTHING_TO_GET[name] + advice)
-    folder = (to or cache()).expanduser().absolute()
+    folder = expanded(to or cache()).absolute()
     place = folder / DOWNLOADS[name].folder
-    if place.exists():
+    if kind_of(place) != "nothing":
         say(f"{name} is in {place} already; remove it to fetch it again")
         return 0
+    if (why := unwritable(place)) is not None:
+        raise CommandError(f"--to: {place} {why}")
     promise(lambda: "nothing was kept")
     with _progress() as progress:
         fetch(name, folder, lambda file: _Bar(progress, file))

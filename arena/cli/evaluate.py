@@ -21,14 +21,15 @@ from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
 from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
-from arena.cli.scenarios import read_scenario
+from arena.cli.scenarios import check_trusted, read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.blame import DefenderError
 from arena.game.stack import facts_of, prepare
-from arena.messages import fault, near, one_line
+from arena.inputs.texts import TextError, read_json
+from arena.messages import fault, near, one_line, quoted, told
 from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
@@ -52,6 +53,8 @@ class Options:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the most that fit.
+        trusted: functions of a scenario that may be called to make its networks; one that the command line
+            itself names needs no such word.
     """
 
     device: str = "auto"
@@ -60,6 +63,7 @@ class Options:
     images: int | None = None
     batch: int | None = None
     json: bool = False
+    trusted: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class EvaluatedWorld:
     stacks: tuple[tuple[str, tuple[Defender, ...]], ...]
     seed: int = 0
     batch: int | None = None
+    trusted: Sequence[str] = ()
 
 
 def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[EvaluatedWorld], list[Path]]:
@@ -106,17 +111,16 @@ def world_of_words(options: Mapping[str, str | None], defenders: Sequence[str]) 
     classifier = _table("network", "network", network or "digits-cnn")
     classifier |= {key: options[key] for key in ("weights", "precision") if options[key] is not None}
     stacks = {text: build_stack(agent_of("--defender", text)) for text in defenders}
+    spec = _checked(ClassifierSpec, classifier, "classifier")
     return EvaluatedWorld(
-        _checked(DatasetSpec, dataset, "dataset"),
-        _checked(ClassifierSpec, classifier, "classifier"),
-        _in_order(stacks),
+        _checked(DatasetSpec, dataset, "dataset"), spec, _in_order(stacks), trusted=(spec.network,)
     )
 
 
 def _table(option: str, key: str, text: str) -> dict[str, Any]:
     found = _parsed(option, text)
     if not isinstance(found, str | dict):
-        raise CommandError(f"--{option}: found {text!r}; it must be a name or a JSON table")
+        raise CommandError(f"--{option}: found {quoted(text)}; it must be a name or a JSON table")
     return {key: found} if isinstance(found, str) else found
 
 
@@ -125,19 +129,21 @@ def _parsed(option: str, text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return text
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CommandError(f"--{option}: {text!r} is not valid JSON: {error}") from error
+        return read_json(text)
+    except TextError as error:
+        raise CommandError(f"--{option}: {quoted(text)} {error}") from error
 
 
 def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
     try:
         return model.model_validate(table)
     except ValidationError as error:
-        faults = ((".".join(map(str, e["loc"])), fault(e, model.model_fields)) for e in error.errors())
-        raise CommandError(
-            "\n".join(f"{name}: {f'{key}: ' * bool(key)}{why}" for key, why in faults)
-        ) from error
+
+        def sentence(e: Any) -> str:
+            key = ".".join(map(str, e["loc"]))
+            return f"{name}: {f'{key}: ' * bool(key)}{fault(e, model.model_fields)}"
+
+        raise CommandError(*told(error.errors(), sentence)) from error
 
 
 @own_modes()
@@ -151,6 +157,7 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             )
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
+    check_trusted(options.trusted, [world.classifier.network for world in worlds])
     device = resolve_device(options.device)
     with hearing(Remarks()):
         failed = _evaluate_all(worlds, folders, options, device)
@@ -166,7 +173,8 @@ def _evaluate_all(
     for world in worlds:
         dirs = [*folders, *options.data]
         dataset = load_dataset(world.dataset, dirs)
-        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs)
+        trusted = [*options.trusted, *world.trusted]
+        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
         classifier = sized(loaded, options.batch or world.batch)
         rows = _evaluated(world, dataset, classifier, options, failed)
         if options.json:

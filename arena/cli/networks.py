@@ -31,7 +31,7 @@ def networks_command(as_json: bool) -> int:
         table.add_row(escape(row["name"] + own), shape, f"{row['weights']:,}", escape(taken), row["recipe"])
     out.print(table)
     say(
-        "a network may also be module:factory, timm:NAME, torchvision:NAME, or a file: TorchScript (.pt, "
+        "a network may also be module:Class, timm:NAME, torchvision:NAME, or a file: TorchScript (.pt, "
         ".ts, .torchscript), torch.export (.pt2) or ONNX (.onnx)"
     )
     out.print("\n[bold]recipes[/]")

@@ -28,24 +28,26 @@ from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
 from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
-from arena.cli.scenarios import read_scenario
+from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
+from arena.inputs.places import unwritable
 from arena.interruptions import promise
 from arena.log import LogError, open_log
+from arena.log.database import parse_address
+from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
 from arena.report.groups import labels_apart
 from arena.running.call_plan import preparing, served
+from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import Run
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
 
-BYTES_PER_ROW = 64
-"""Bytes per query in a SQLite log, index included (measured with `make bench`)."""
 TOLD = 5.0
 """Seconds from which on it is told how long preparing or measuring took."""
 
@@ -57,15 +59,18 @@ def ready(
     games: int | None,
     size: str | None,
     changes: Changes = UNCHANGED,
+    trusted: Sequence[str] = (),
 ) -> Run:
-    """A scenario ready to be played, in its default or another size, with its lists of agents changed."""
+    """A scenario ready to be played, in its default or another size, with its lists of agents changed;
+    `trusted` functions may be called to make its networks."""
     scenario = read_scenario(file, size, changes)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
+    check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])
     if games is not None:
         scenario = scenario.with_games(games)
     with hearing(terminal := Remarks()):
-        run = Run(scenario, device=device, data_dirs=data)
+        run = Run(scenario, device=device, data_dirs=data, trusted=trusted)
     for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         terminal.remark(remark)
     return run
@@ -74,13 +79,29 @@ def ready(
 def where_to_log(log: str | None, run: Run) -> str:
     """The path or URL of a run's log."""
     if log is not None and not log.strip():
-        raise CommandError(f"--log: found {log!r}; it must be a path or a database URL")
-    return log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
+        raise CommandError(f"--log: found {quoted(log)}; it must be a path or a database URL")
+    where = log or f"runs/{'-'.join(filter(None, (run.scenario.name, run.scenario.size)))}.db"
+    path = parse_address(where).path
+    if path is not None and (why := unwritable(path)) is not None:
+        raise LogError(f"log {path} {why}")
+    return where
+
+
+def machine_of(run: Run, where: str) -> Machine:
+    """What this machine has for a run that is logged at `where`."""
+    return Machine.here(run.device, parse_address(where).path)
+
+
+def tell_room(run: Run, machine: Machine) -> None:
+    """Print what may not fit."""
+    for remark in remarks(run.rows, machine):
+        Remarks().remark(remark)
 
 
 def play_command(run: Run, where: str, *, fresh: bool) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
+    tell_room(run, machine_of(run, where))
     promise(lambda: _safe(name, fresh))
     try:
         _make_folder(where)
@@ -222,8 +243,8 @@ class _Bar(Remarks):
         self.progress.update(self.task, rate=self.queries / max(1e-9, playing), **changes)
 
 
-def expect(run: Run) -> None:
-    """Print the size of a run: matches, queries, rows, bytes and time."""
+def expect(run: Run, where: str) -> None:
+    """Print the size of a run: matches, queries, rows, bytes and time, and what the machine has."""
     table = Table(title=escape(run.scenario.title))
     for name in ("match", "games", "shards", "queries at most", "time at least"):
         table.add_column(name, justify="left" if name == "match" else "right")
@@ -244,12 +265,15 @@ def expect(run: Run) -> None:
         )
     out.print(table)
     queries = run.expected_queries
-    rows = 0 if run.level == "games" else queries
     logged = {"queries": "every query", "changes": "what changes a game", "games": "no queries"}[run.level]
     say(
         f"{len(run.scenario.matches)} matches, {queries:,} queries at most; logged: {logged}"
-        f" ({rows:,} rows, about {rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
+        f" ({run.rows:,} rows, about {run.rows * BYTES_PER_ROW / 1e6:,.0f} MB at most)"
     )
+    machine = machine_of(run, where)
+    has = {"of memory": machine.memory, "free on the disk of the log": machine.disk}
+    say("this machine has " + ", ".join(f"{in_words(n)} {what}" for what, n in has.items() if n is not None))
+    tell_room(run, machine)
     if rates:
         say(
             f"time at least {_duration(seconds)} on {run.device} if every query is used:"
@@ -273,7 +297,7 @@ def labels(run: Run) -> list[str]:
             "defenders": [parameters(d) for d in match.defenders],
         }
         known.append((match.name, own))
-    return labels_apart(known)
+    return [one_line(label) for label in labels_apart(known)]
 
 
 def _to_prepare(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arena.cli.console import CommandError, say
+from arena.inputs.places import file_name
 from arena.log import open_log
 from arena.report import read_run, write_report
 
@@ -16,7 +17,9 @@ def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Pa
     with open_log(log, create=False) as book, book.snapshot():
         found = read_run(book, run)
         path = book.database.address.path
-        file = to or (Path(f"{found.info.scenario}.html") if path is None else path.with_suffix(".html"))
+        file = to or (
+            Path(f"{file_name(found.info.scenario)}.html") if path is None else path.with_suffix(".html")
+        )
         try:
             write_report(book, file, found.id, data)
         except ValueError as error:

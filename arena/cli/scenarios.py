@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 
 from rich.markup import escape
 
-from arena.cli.console import err, out, say_json
+from arena.cli.console import CommandError, err, out, say_json
+from arena.messages import near, quoted
 from arena.scenario.files import Scenario, find_scenario, load_scenario, packaged_scenarios
 from arena.scenario.lineups import UNCHANGED, Changes
 
@@ -16,6 +18,14 @@ def read_scenario(file: str, size: str | None = None, changes: Changes = UNCHANG
     agents and networks; installed modules win over them."""
     sys.path.append(str(find_scenario(file).absolute().parent))
     return load_scenario(file, size, changes)
+
+
+def check_trusted(trusted: Sequence[str], networks: Iterable[str]) -> None:
+    """CommandError for a function that is trusted and that no classifier names: a misspelt one, say."""
+    named = {network for network in networks if ":" in network}
+    for name in trusted:
+        if name not in named:
+            raise CommandError(f"--trust: no classifier here is {quoted(name)}; {near(name, named)}")
 
 
 def scenarios_command(as_json: bool) -> int:

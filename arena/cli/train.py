@@ -17,7 +17,10 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from arena.classifiers.devices import resolve_device
 from arena.cli.console import CommandError, err, say
 from arena.datasets import DatasetSpec, load_dataset
+from arena.inputs.places import unwritable
+from arena.inputs.texts import TextError, read_json
 from arena.interruptions import caught, noting, promise, raise_pending
+from arena.messages import quoted
 from arena.modes import own_modes
 from arena.training import (
     RECIPES,
@@ -45,10 +48,10 @@ def assignments(option: str, given: Sequence[str]) -> dict[str, Any]:
     for item in given:
         key, equals, value = item.partition("=")
         if not (key and equals):
-            raise CommandError(f"{option}: found {item!r}; it must be KEY=VALUE")
+            raise CommandError(f"{option}: found {quoted(item)}; it must be KEY=VALUE")
         try:
-            found[key] = json.loads(value)
-        except json.JSONDecodeError:
+            found[key] = read_json(value)
+        except TextError:
             found[key] = value
     return found
 
@@ -83,7 +86,7 @@ def make_job(
     name, named = find_recipe(recipe, network)
     rules = named.recipe.changed(changes) if changes else named.recipe
     whole = named.params_for(network) | dict(params)
-    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where)
+    job = TrainingJob(network, load_dataset(dataset, data), rules, seed, whole, where, (network,))
     return (f"{name}, changed" if rules != named.recipe else name), job
 
 
@@ -93,6 +96,8 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
     out = out or _default_out(job)
     _check_place(out)
     checkpoint = Checkpoint(out.with_name(f"{out.name}.checkpoint"), job.identity, every)
+    _check_place(part_of(out))
+    _check_place(checkpoint.path)
     if fresh:
         checkpoint.remove()
     elif out.exists():
@@ -105,6 +110,7 @@ def train_command(job: TrainingJob, recipe: str, out: Path | None, *, every: flo
         return 0
     if out.suffix.lower() != WEIGHTS:
         raise CommandError(f"--out: the name of a weights file must end in {WEIGHTS}; found {out}")
+    job.build()  # once before anything is written: a network that cannot be made leaves nothing behind
     _check_writable(out)
     _tell(job, recipe)
     promise(lambda: _safe(checkpoint))
@@ -150,6 +156,10 @@ def _check_writable(out: Path) -> None:
     """Raises before the training rather than after it."""
     beside = part_of(out)
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--out: the folder {out.parent} cannot be made: {error.strerror}") from error
+    try:
         with beside.open("ab"):
             pass
         beside.unlink()
@@ -157,13 +167,9 @@ def _check_writable(out: Path) -> None:
         raise CommandError(f"--out: {out} cannot be written: {error.strerror or error}") from error
 
 
-def _check_place(out: Path) -> None:
-    if out.is_dir():
-        raise CommandError(f"--out: {out} is a folder; it must be a file to write")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CommandError(f"--out: the folder {out.parent} cannot be made: {error.strerror}") from error
+def _check_place(path: Path) -> None:
+    if (why := unwritable(path)) is not None:
+        raise CommandError(f"--out: {path} {why}")
 
 
 def _safe(checkpoint: Checkpoint) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 import typing
 from collections.abc import Collection, Mapping
 from dataclasses import is_dataclass
 from typing import Any
 
 from arena.conformance.stand_in_agents import NoisyInput, Steps
+from arena.inputs.names import NameRefused, import_attribute
 from arena.messages import near
 from arena.players import Attacker, Defender
 from arena.players.registry import (
@@ -82,9 +82,9 @@ def _kind_of_class(name: str) -> Kind:
     if ":" not in name:
         raise AgentError(f'there is no agent "{name}"; {near(name, [n for k in _KINDS for n in names(k)])}')
     try:
-        found = pkgutil.resolve_name(name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise AgentError(f'agent "{name}" cannot be imported: {error}') from error
+        found = import_attribute(name)
+    except NameRefused as error:
+        raise AgentError(f'agent "{name}": {error}') from error
     for kind, base in zip(_KINDS, (Attacker, Defender), strict=True):
         if isinstance(found, type) and issubclass(found, base):
             return kind

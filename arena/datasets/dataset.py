@@ -11,6 +11,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from arena.messages import UserError
+
 SPLITS = ("train", "calibration", "resources", "games")
 # The word that a split had when the weights in use wrote down the SHA of their data, which is to stay.
 _HASHED_AS = {"resources": "attackers"}
@@ -21,7 +23,7 @@ MOST_CLASSES = 100_000
 memory."""
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError, ValueError):
     """A data set that cannot be used: one sentence on what was wrong, where, and what is allowed."""
 
 

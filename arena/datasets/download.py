@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from arena.datasets.dataset import DatasetError
+from arena.inputs.places import expanded
 
 TIMEOUT = 30
 """Seconds without a byte after which a download is abandoned."""
@@ -118,7 +119,7 @@ def fetch(name: str, to: Path, bar: Callable[[str], Any] = lambda file: False) -
         DatasetError: if no server gives a file with the right checksum, an archive holds paths that lead out
             of it, the folder is there already, or cannot be written.
     """
-    download, to = DOWNLOADS[name], to.expanduser().absolute()
+    download, to = DOWNLOADS[name], expanded(to).absolute()
     place = to / download.folder
     if place.exists():
         raise DatasetError(f"{place} is there already; remove it to fetch it again")

@@ -18,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from arena.datasets.dataset import DatasetError
+from arena.inputs.places import ODD, kind_of
 
 MOST_PIXELS = 89_000_000
 """The most pixels of an image file; decoding a larger one could fill the memory."""
@@ -98,6 +99,8 @@ def read_together(read: Callable[[int], NDArray[np.uint8]], n: int, size: int) -
 
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """The image [3,size,size] in a file, decoded as `ImageFiles` describes; DatasetError if there is none."""
+    if kind_of(path) == "other":
+        raise DatasetError(f"{path}: {ODD}")
     too_large = f"{path}: claims more than {MOST_PIXELS:,} pixels, too many to be decoded safely"
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -154,6 +157,8 @@ def _shorter(size: int) -> int:
 
 
 def _digest(path: Path) -> bytes:
+    if kind_of(path) == "other":
+        raise DatasetError(f"{path}: {ODD}")
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()

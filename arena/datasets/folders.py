@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from arena.inputs.places import ODD, expanded, kind_of
+
 
 def cache() -> Path:
     """The user's cache: $XDG_CACHE_HOME/arena or ~/.cache/arena."""
@@ -17,7 +19,7 @@ def search_path(folders: Iterable[Path] = ()) -> list[Path]:
     environment's ARENA_DATA, and the user's cache."""
     named = [Path(os.environ["ARENA_DATA"])] if os.environ.get("ARENA_DATA") else []
     every = [*map(Path, folders), Path.cwd(), *named, cache()]
-    return list(dict.fromkeys(folder.expanduser().absolute() for folder in every))
+    return list(dict.fromkeys(expanded(folder).absolute() for folder in every))
 
 
 def find(what: str, names: Sequence[str], folders: Iterable[Path], advice: str) -> Path:
@@ -29,10 +31,12 @@ def find(what: str, names: Sequence[str], folders: Iterable[Path], advice: str) 
     places = search_path(folders)
     for place in places:
         for name in names:
-            path = place / Path(name).expanduser()
-            if path.exists():
+            path = place / expanded(name)
+            if (kind := kind_of(path)) == "other":
+                raise FileNotFoundError(f"{what}: {path} {ODD}")
+            if kind != "nothing":
                 return path
-    if Path(names[0]).expanduser().is_absolute():
+    if expanded(names[0]).is_absolute():
         raise FileNotFoundError(f"{what}: there is no {names[0]}; {advice}")
     raise FileNotFoundError(
         f"{what}: no {' or '.join(names)} in any of {', '.join(map(str, places))}; {advice}"

@@ -17,6 +17,7 @@ from arena.datasets.npz import npz
 from arena.datasets.order import from_tracks
 from arena.datasets.source import Source
 from arena.datasets.tables import read_table
+from arena.inputs.places import ODD, kind_of
 
 FOLDER = "GTSRB"
 SIZE = 32
@@ -144,6 +145,8 @@ def _picture(row: dict[str, str], folder: Path, where: str, label: int | None) -
 
 
 def _pixels(picture: _Picture, size: int) -> NDArray[np.uint8]:
+    if kind_of(picture.path) == "other":
+        raise DatasetError(f"{picture.path}: {ODD}")
     try:
         with Image.open(picture.path, formats=["PPM"]) as image:
             if image.mode != "RGB" or image.size != (picture.width, picture.height):

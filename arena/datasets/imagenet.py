@@ -31,6 +31,8 @@ from arena.datasets.files import ImageFiles
 from arena.datasets.order import from_one, from_two, shuffled
 from arena.datasets.source import Source
 from arena.datasets.tables import read_table
+from arena.inputs.places import kind_of
+from arena.messages import quoted
 
 FOLDER = "imagenet"
 SIZE = 224
@@ -119,7 +121,7 @@ def _listing(folder: Path) -> tuple[list[str], list[str]]:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
+            if kind_of(folder / entry.name) == "folder":
                 below.append(entry.name)
             elif Path(entry.name).suffix.lower() in SUFFIXES:
                 images.append(entry.name)
@@ -131,10 +133,12 @@ def _labelled(folder: Path) -> _Part:
     table, part, seen = folder / LABELS, _Part(folder), set[str]()
     for where, row in read_table(table, ("file", "label")):
         file, label = row["file"].strip(), row["label"].strip()
-        if not label.isascii() or not label.isdigit() or int(label) >= MOST_CLASSES:
-            raise DatasetError(f"{where}: found label {label!r}; it must be the number of a class, from 0")
+        if not re.fullmatch("[0-9]{1,9}", label) or int(label) >= MOST_CLASSES:
+            raise DatasetError(
+                f"{where}: found label {quoted(label)}; it must be the number of a class, from 0"
+            )
         if not file or Path(file).is_absolute() or ".." in Path(file).parts:
-            raise DatasetError(f"{where}: found file {file!r}; it must lie in {folder}")
+            raise DatasetError(f"{where}: found file {quoted(file)}; it must lie in {folder}")
         if file in seen:
             raise DatasetError(f"{where}: {file} is listed twice")
         if not (folder / file).is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,8 @@ from torch import Tensor
 from arena.datasets.dataset import MOST_CLASSES, Dataset, DatasetError
 from arena.datasets.order import from_one, from_two
 from arena.datasets.source import Layout, Source
+from arena.inputs.machine import memory
+from arena.messages import first_line
 
 
 def npz(path: Path, layout: Layout | None = None) -> Dataset:
@@ -49,10 +50,24 @@ def _read(path: Path) -> dict[str, NDArray[np.generic]]:
     if not zipfile.is_zipfile(path):
         raise DatasetError(f"{path}: is no .npz file, or cut short")
     try:
+        with zipfile.ZipFile(path) as archive:
+            _check_room(path, sum(member.file_size for member in archive.infolist()))
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, EOFError, ValueError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DatasetError(f"{path}: cannot be read as an .npz file of plain arrays: {error}") from error
+    except DatasetError:
+        raise
+    except Exception as error:  # an untrusted file: any exception may come
+        reason = first_line(error)
+        raise DatasetError(f"{path}: cannot be read as an .npz file of plain arrays: {reason}") from error
+
+
+def _check_room(path: Path, size: int) -> None:
+    """DatasetError if arrays of `size` bytes cannot be held."""
+    if (room := memory()) is not None and size > room:
+        raise DatasetError(
+            f"{path}: holds arrays of {size / 2**30:,.1f} GiB, more than this machine's memory of "
+            f"{room / 2**30:,.1f} GiB"
+        )
 
 
 def _images(x: NDArray[np.generic], where: str, layout: Layout | None) -> Tensor:

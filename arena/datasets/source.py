@@ -11,13 +11,16 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from arena.datasets.dataset import Dataset
+from arena.messages import quoted
 
+LARGEST_SIDE = 4096
+"""The most pixels of a side that images are brought to."""
 Layout = Literal["nchw", "nhwc"]
 
 
 def _pin(sha: str) -> str:
     if not re.fullmatch("[0-9a-fA-F]{12,64}", sha):
-        raise ValueError(f"must be 12 to 64 hexadecimal digits, the first of a SHA-256; found {sha!r}")
+        raise ValueError(f"must be 12 to 64 hexadecimal digits, the first of a SHA-256; found {quoted(sha)}")
     return sha.lower()
 
 
@@ -41,7 +44,7 @@ class DatasetSpec(BaseModel):
     name: str
     path: str | None = None
     layout: Layout | None = None
-    size: int | None = Field(default=None, strict=True, ge=8)
+    size: int | None = Field(default=None, strict=True, ge=8, le=LARGEST_SIDE)
     sha: Pin | None = None
 
 

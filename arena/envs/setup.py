@@ -35,7 +35,8 @@ class EnvOptions(TypedDict, total=False):
 
     Attributes:
         classifier: a Classifier, or a module or function of images [n,C,H,W] -> logits [n,K], or what a
-            scenario file says of one. Default: the digits network that comes with the arena.
+            scenario file says of one; as there, no function that a text names is called. Default: the digits
+            network that comes with the arena.
         defender: a Defender or its class, its name, a table with name and parameters, or a sequence of these:
             a stack, outermost first. Default: no defense.
         dataset: a Dataset, or what a scenario file says of one: its `games` are played, its `train` and

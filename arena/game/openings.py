@@ -72,6 +72,15 @@ class ResourcePool:
         return torch.cat([labels_of(self.classifier(split.take(piece).to(device))) for piece in rows])
 
 
+def check_resources(threat: Threat, pool: ResourcePool) -> None:
+    """Raises ValueError if the pool holds too few images for the threat's resources."""
+    wanted = threat.resources
+    if (wanted.images or wanted.starts) and len(pool) < max(1, wanted.images):
+        raise ValueError(
+            f"resources grant the attacker {wanted.images:,} images; its split holds {len(pool):,}"
+        )
+
+
 def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed: int) -> Resources:
     """What the threat's resources grant the attacker. No other images of the pool are held than these.
 
@@ -81,9 +90,8 @@ def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed:
     wanted, device = threat.resources, openings.x0.device
     if not wanted.images and not wanted.starts:
         return Resources()
-    if pool.split is None or len(pool) < max(1, wanted.images):
-        found = len(pool)
-        raise ValueError(f"resources grant the attacker {wanted.images} images; its split holds {found}")
+    check_resources(threat, pool)
+    assert pool.split is not None
     granted = slice(0, wanted.images)
     images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device, copy=True)
     return Resources(images, labels, _starts(pool, openings, seed) if wanted.starts else None)

@@ -19,10 +19,12 @@ from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, ins
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.pool import NullPool
 
+from arena.inputs.places import kind_of, unwritable
 from arena.log.errors import LogError, told
 from arena.log.files import Displaced, LogFile, beside, remove_leftovers, tidy
 from arena.log.processes import Presence, alone, somebody_lives
 from arena.log.schema import to_json
+from arena.messages import quoted
 
 VERSION_TABLE = "arena_log_version"
 LOCK_WAIT = 60.0
@@ -54,14 +56,14 @@ def parse_address(where: str | Path) -> Address:
     allowed = "a path such as runs/x.db, sqlite:///PATH, or postgresql+psycopg://USER@HOST/DATABASE"
     if isinstance(where, Path) or "://" not in where:
         if str(where) in ("", ".", ":memory:"):
-            raise LogError(f"a log must be {allowed}; found {str(where)!r}")
+            raise LogError(f"a log must be {allowed}; found {quoted(str(where))}")
         path = Path(where)
         return Address(URL.create("sqlite", database=str(path)), path)
     try:
         url = make_url(where)
     except (ArgumentError, ValueError):
-        raise LogError(f"a log must be {allowed}; found {where!r}") from None
-    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        raise LogError(f"a log must be {allowed}; found {quoted(where)}") from None
+    if url.drivername == "sqlite" and url.database not in (None, "", ":memory:") and not url.query:
         return Address(url, Path(str(url.database)))
     if url.drivername in ("postgresql", "postgres", "postgresql+psycopg"):
         if importlib.util.find_spec("psycopg") is None:
@@ -69,7 +71,7 @@ def parse_address(where: str | Path) -> Address:
                 'a PostgreSQL log needs psycopg 3; install it with pip install "blackbox-arena[postgresql]"'
             )
         return Address(url.set(drivername="postgresql+psycopg"), None)
-    raise LogError(f"a log must be {allowed}; found {url.render_as_string(hide_password=True)!r}")
+    raise LogError(f"a log must be {allowed}; found {quoted(url.render_as_string(hide_password=True))}")
 
 
 class Database:
@@ -194,10 +196,10 @@ def _is_new(path: Path, create: bool) -> bool:
     Raises:
         LogError: if there can be no log.
     """
-    if path.is_dir():
-        raise LogError(f"{path} is a folder; name a file for the log")
-    if path.exists():
+    if kind_of(path) == "file":
         return False
+    if (why := unwritable(path)) is not None:
+        raise LogError(f"log {path} {why}")
     if not create:
         raise LogError(f"there is no log at {path}")
     if not path.absolute().parent.is_dir():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from arena.messages import UserError
 from arena.records.pieces import ShardLost
 
 SAFE = "the finished shards in it are safe, and the same command goes on from them"
@@ -21,7 +22,7 @@ _UNREACHED = ("08", "57P")
 """How the SQL states begin with which a server that goes away ends a connection."""
 
 
-class LogError(Exception):
+class LogError(UserError):
     """The log could not be opened, written or queried; the message is one sentence for people."""
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from arena.datasets.own_arrays import read_labels
 from arena.game.blame import DefenderError
-from arena.game.openings import Openings, draw_targets
+from arena.game.openings import Openings, check_resources, draw_targets
 from arena.game.stack import Stack, facts_of, prepare
 from arena.notebook.ground import Ground, is_whole
 from arena.notebook.image_sets import image_set
@@ -80,6 +80,7 @@ def fixtures(
         _check(player, rules, stacks)
     if (rules.resources.images or rules.resources.starts) and on.pool.split is None:
         raise ValueError("the threat's resources grant the attacker images: pass resources=(images, labels)")
+    check_resources(rules, on.pool)
     goal = draw_targets(rules, on.label, on.key, on.base.classes, on.seed)
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
     prepared = [_prepared(on, entrant, alone=len(stacks) == 1) for entrant in stacks]

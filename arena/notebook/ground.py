@@ -15,8 +15,10 @@ from arena.classifiers.devices import resolve_device, sized
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.game.openings import ResourcePool
+from arena.messages import quoted
 from arena.notebook.warning import warn_caller
 
+MOST = 2**24
 Pair = tuple[Any, Any]
 Model: TypeAlias = nn.Module | Classifier | Callable[[Tensor], Tensor]
 
@@ -106,10 +108,12 @@ def data_of(**given: Pair | None) -> Data:
 
 
 def check_counts(**counts: Any) -> None:
-    """Raises ValueError for one that is no whole number, at least 1."""
+    """Raises ValueError for one that is no whole number from 1 to `MOST`."""
     for name, count in counts.items():
         if not (is_whole(count) and count >= 1):
             raise ValueError(f"{name} must be a whole number, at least 1; found {count!r}")
+        if count > MOST:
+            raise ValueError(f"{name} must be at most {MOST:,}; found {quoted(count)}")
 
 
 def is_whole(count: Any) -> bool:

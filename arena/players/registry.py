@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import operator
 import types
 import typing
@@ -14,7 +13,8 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from arena.messages import near
+from arena.inputs.names import NameRefused, import_attribute
+from arena.messages import UserError, first_line, near, quoted
 from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
 
@@ -28,7 +28,7 @@ _STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 _BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
 
 
-class AgentError(ValueError):
+class AgentError(UserError, ValueError):
     """An agent that cannot be found or built: one sentence on what was wrong and what is allowed."""
 
 
@@ -62,13 +62,14 @@ def agent_class(kind: Kind, name: str) -> type:
     if name in (clashes := _clashes(kind)):
         both = " and ".join(clashes[name])
         raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
-    module, _, attribute = name.partition(":")
     try:
-        found = (
-            entries[name].load() if name in entries else getattr(importlib.import_module(module), attribute)
-        )
-    except Exception as error:  # importing runs a plug-in's code, which may raise anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        found = entries[name].load() if name in entries else import_attribute(name)
+    except NameRefused as error:
+        raise AgentError(f'{kind} "{name}": {error}') from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # importing runs a plug-in's code, which may raise anything
+        reason = f"{type(error).__name__}: {first_line(error)}"
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
 
@@ -149,7 +150,7 @@ def _build(kind: Kind, spec: Any) -> Attacker | Defender:
     if isinstance(spec, str):
         spec = {"name": spec}
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise AgentError(f"{kind} must be a name or a table with a name; found {spec!r}")
+        raise AgentError(f"{kind} must be a name or a table with a name; found {quoted(spec)}")
     name = spec["name"]
     found = agent_class(kind, name)
     given = {key: value for key, value in spec.items() if key != "name"}
@@ -206,8 +207,13 @@ def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attac
     values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
     try:
         return typing.cast("Attacker | Defender", found(**values))
-    except ValueError as error:
-        raise AgentError(f'{kind} "{name}": {error}') from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a plug-in's __post_init__ may raise anything
+        reason = (
+            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
+        )
+        raise AgentError(f'{kind} "{name}": {reason}') from error
 
 
 def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
@@ -217,7 +223,9 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
             return _build(inner, value)
         if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
             if not _is_list(value):
-                raise AgentError(f'{kind} "{name}", parameter "{key}": found {value!r}; it must be a list')
+                raise AgentError(
+                    f'{kind} "{name}", parameter "{key}": found {quoted(value)}; it must be a list'
+                )
             return tuple(_build(inner, one) for one in value)
     if isinstance(value, list):
         value = tuple(value)
@@ -226,7 +234,7 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     except ValidationError as error:
         expected = error.errors()[0]["msg"]
         raise AgentError(
-            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {value!r}; '
+            f'{kind} "{name}", parameter "{key}" ({_type_name(hint)}): found {quoted(value)}; '
             f"{expected[0].lower()}{expected[1:]}"
         ) from error
 

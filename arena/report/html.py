@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
+from arena.inputs.places import unwritable
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import words
@@ -97,6 +99,8 @@ def write_report(log: Log, to: Path, run_id: int | None = None, data_dirs: Seque
     """
     page = render(log, run_id, data_dirs)
     try:
+        if (why := unwritable(to)) is not None:
+            raise OSError(errno.EINVAL, why)
         to.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"the report cannot be written to {to}: {error.strerror}") from error

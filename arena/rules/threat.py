@@ -18,7 +18,7 @@ from pydantic import (
     model_validator,
 )
 
-from arena.messages import fault
+from arena.messages import fault, quoted
 
 Norm = Literal["l2", "linf"]
 Goal = Literal["untargeted", "targeted"]
@@ -39,13 +39,13 @@ def parse_epsilon(value: Any, name: str = "epsilon") -> float:
     """
     allowed = 'a positive number, a fraction such as "8/255", or "inf"'
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
-        raise ValueError(f"{name} must be {allowed}; found {value!r}")
+        raise ValueError(f"{name} must be {allowed}; found {quoted(value)}")
     try:
         radius = float(Fraction(value)) if isinstance(value, str) and "/" in value else float(value)
     except (ValueError, ZeroDivisionError, OverflowError):
-        raise ValueError(f"{name} must be {allowed}; found {value!r}") from None
+        raise ValueError(f"{name} must be {allowed}; found {quoted(value)}") from None
     if not radius > 0:
-        raise ValueError(f"{name} must be {allowed}; found {value!r}")
+        raise ValueError(f"{name} must be {allowed}; found {quoted(value)}")
     return radius
 
 
@@ -54,7 +54,7 @@ def parse_feedback(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch(r"logits|probabilities|label|topk:[1-9]\d*", value):
         return value
     raise ValueError(
-        f'feedback must be "logits", "probabilities", "topk:K" (K from 1) or "label"; found {value!r}'
+        f'feedback must be "logits", "probabilities", "topk:K" (K from 1) or "label"; found {quoted(value)}'
     )
 
 
@@ -146,7 +146,7 @@ def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:
     if isinstance(given, Threat):
         return given
     if not isinstance(given, Mapping):
-        raise ValueError(f"threat must be a Threat or a table of its keys; found {given!r}")
+        raise ValueError(f"threat must be a Threat or a table of its keys; found {quoted(given)}")
     try:
         return Threat.model_validate(dict(given), strict=True)
     except ValidationError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
@@ -27,6 +27,7 @@ from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
 from arena.running.call_plan import plan_calls, served, utility_images
+from arena.running.room import Machine, check_memory
 from arena.running.run_log import RunLog
 from arena.running.shared_play import ProgressListener, SharedPlay
 from arena.scenario.files import Scenario
@@ -45,12 +46,13 @@ class Run:
 
     Args:
         prepared: the folder of prepared defenders; None for the user's cache.
+        trusted: the functions that may be called to make a network (`load_classifier`).
 
     Attributes:
         calls: of functions of the user's, counted by cause; plans: what these will be asked.
 
     Raises:
-        ScenarioError: if a world cannot be loaded, or its games cannot be drawn.
+        ScenarioError: if a world cannot be loaded, its games cannot be drawn, or the memory cannot hold them.
     """
 
     @own_modes()
@@ -61,12 +63,14 @@ class Run:
         device: str = "auto",
         data_dirs: Sequence[Path] = (),
         prepared: Path | None = None,
+        trusted: Collection[str] = (),
     ) -> None:
         self.scenario = scenario
         self.device = resolve_device(device)
-        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device), Calls()
+        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device, trusted), Calls()
         with self.calls.counting():
             self.worlds = [worlds.of(match) for match in scenario.matches]
+        check_memory(scenario.matches, self.worlds, Machine.here(self.device))
         self.stacks = PreparedStacks(prepared)
         self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared)
         self.level = self._level()
@@ -75,6 +79,11 @@ class Run:
     def expected_queries(self) -> int:
         """The queries of all matches if every game uses up its budget."""
         return sum(m.settings.games * m.settings.repeats * m.threat.budget for m in self.scenario.matches)
+
+    @property
+    def rows(self) -> int:
+        """The rows of queries that are logged at most."""
+        return 0 if self.level == "games" else self.expected_queries
 
     @own_modes()
     @computing_threads(1)

@@ -15,14 +15,19 @@ from pydantic import (
 )
 
 from arena.classifiers import ClassifierSpec
+from arena.classifiers.devices import CUDA_ROWS
 from arena.datasets import DATASETS, DatasetSpec
+from arena.messages import quoted
 from arena.records.pieces import LogLevel
 from arena.rules.limits import USUAL, Limits
 from arena.rules.outcome import Verdict
 from arena.rules.threat import Threat, parse_epsilon
 from arena.scenario.lineups import ALL
 
-Count = Annotated[int, Field(strict=True, ge=1)]
+Count = Annotated[int, Field(strict=True, ge=1, le=2**24)]
+Votes = Annotated[int, Field(strict=True, ge=1, le=2**16)]
+Rows = Annotated[int, Field(strict=True, ge=1, le=CUDA_ROWS)]
+LONGEST_TITLE = 200
 
 
 class World(BaseModel):
@@ -67,6 +72,18 @@ def _radius(value: Any) -> float:
     return parse_epsilon(value, "a radius")
 
 
+def check_title(value: Any) -> None:
+    """Raises ValueError, the end of a sentence, unless `value` is a text that can be shown on one line."""
+    if not (isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TITLE):
+        allowed = f"text of at most {LONGEST_TITLE} printable characters, on one line"
+        raise ValueError(f"found {quoted(value)}; it must be {allowed}")
+
+
+def _title(value: Any) -> Any:
+    check_title(value)
+    return value
+
+
 class Block(BaseModel):
     """The keys of a block, with the top level's as defaults.
 
@@ -89,7 +106,7 @@ class Block(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    title: str = ""
+    title: Annotated[str, BeforeValidator(_title)] = ""
     worlds: tuple[World, ...] = Field(min_length=1)
     threats: tuple[Annotated[Threat, BeforeValidator(_as_written)], ...] = Field(min_length=1)
     attackers: Agents
@@ -100,12 +117,12 @@ class Block(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
     at: tuple[StrictInt, ...] = ()
     radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
-    votes: Count = 25
+    votes: Votes = 25
     verdict: Verdict | None = None
     limits: Limits = USUAL
     log: LogLevel | None = None
-    batch: Count | None = None
-    utility: int = Field(default=1000, ge=0, strict=True)
+    batch: Rows | None = None
+    utility: int = Field(default=1000, ge=0, le=2**24, strict=True)
 
     @field_validator("at")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +13,20 @@ from pydantic import (
     ValidationError,
 )
 
-from arena.messages import fault, near
-from arena.scenario.blocks import Block
+from arena.inputs.places import ODD, kind_of
+from arena.inputs.texts import TextError, read_toml
+from arena.messages import fault, near, one_line, told
+from arena.scenario.blocks import Block, check_title
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
 from arena.scenario.matches import Match, matches_of
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
 _PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user may have one, too
+LARGEST = 2**20
+"""Bytes of a scenario file."""
+MOST_BLOCKS = 1000
+MOST_MATCHES = 10_000
 _EXPECTED = {
     "tuple_type": "it must be a list",
     "too_short": "it must hold at least one",
@@ -80,18 +86,24 @@ def packaged_scenarios() -> dict[str, str]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ScenarioError(f"{file} is larger than a scenario may be, {LARGEST:,} bytes")
+        return read_toml(content.decode())
+    except TextError as error:
+        raise ScenarioError(f"{file} {error}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ScenarioError(f"{file} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ScenarioError(f"{file} is not valid TOML: {error}") from error
 
 
 def find_scenario(path: str | Path) -> Path:
     """The file at `path`, else the packaged scenario of that name."""
     file = Path(path)
-    if file.exists() and not file.is_dir():
+    if (kind := kind_of(file)) == "file":
         return file
+    if kind == "other":
+        raise ScenarioError(f"{file} {ODD}; a scenario is a file")
     packaged = {f.stem: f for f in _PACKAGED.glob("*.toml")}
     if str(path) in packaged:
         return packaged[str(path)]
@@ -113,6 +125,8 @@ def parse_scenario(
     blocks = top.pop("block", None)
     if blocks is not None and not (isinstance(blocks, list) and all(isinstance(b, dict) for b in blocks)):
         raise ScenarioError(f"{source}: block: must be written [[block]]")
+    if blocks is not None and len(blocks) > MOST_BLOCKS:
+        raise ScenarioError(f"{source}: block: found {len(blocks):,} of them; {MOST_BLOCKS:,} are allowed")
     if blocks == []:
         raise ScenarioError(f"{source}: block: found []; write at least one [[block]], or none of them")
     try:
@@ -137,9 +151,11 @@ def _in_one_size(
 ) -> Scenario:
     words, suffix = in_size(top, size), f" (size {size})" if size else ""
     source += suffix
-    title = words.pop("title", name)
-    if not isinstance(title, str):
-        raise ScenarioError(f"{source}: title: found {title!r}; it must be text")
+    title = words.pop("title", one_line(name))
+    try:
+        check_title(title)
+    except ValueError as error:
+        raise ScenarioError(f"{source}: title: {error}") from error
     title += suffix + f" ({changes.words})" * bool(changes.words)
     matches: list[Match] = []
     left_out: list[LeftOut] = []
@@ -149,8 +165,17 @@ def _in_one_size(
         own_matches, own_left_out = matches_of(block, len(matches), source, where, changes)
         matches += own_matches
         left_out += own_left_out
+        if len(matches) > MOST_MATCHES:
+            raise ScenarioError(f"{source}: {where}there are more than {MOST_MATCHES:,} matches")
     _check_somebody_plays(matches, left_out, source)
     return Scenario(name, title, folder, tuple(matches), left_out=tuple(left_out))
+
+
+def _check_crossed(table: Mapping[str, Any], where: str) -> None:
+    """Raises before a block's lists are looked into if they would make too many matches."""
+    lists = (table.get(key) for key in ("worlds", "threats", *_AGENTS))
+    if (crossed := math.prod(len(found) for found in lists if isinstance(found, list))) > MOST_MATCHES:
+        raise ScenarioError(f"{where}found {crossed:,} matches; {MOST_MATCHES:,} are allowed")
 
 
 def _check_somebody_plays(matches: list[Match], left_out: list[LeftOut], source: str) -> None:
@@ -163,10 +188,11 @@ def _check_somebody_plays(matches: list[Match], left_out: list[LeftOut], source:
 def _block(table: dict[str, Any], source: str, where: str) -> Block:
     table = dict(table)
     _listed(table, source, where)
+    _check_crossed(table, f"{source}: {where}")
     try:
         return Block.model_validate(table)
     except ValidationError as error:
-        raise ScenarioError("\n".join(_sentence(e, source, where) for e in _causes(error))) from error
+        raise ScenarioError(*told(_causes(error), lambda e: _sentence(e, source, where))) from error
 
 
 def _listed(table: dict[str, Any], source: str, where: str) -> None:

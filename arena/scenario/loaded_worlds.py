@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from arena.classifiers import Classifier, ClassifierError, load_classifier
 from arena.classifiers.devices import sized
 from arena.classifiers.served import asking, served_in
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
-from arena.game.openings import Openings, ResourcePool, draw_targets
+from arena.game.openings import Openings, ResourcePool, check_resources, draw_targets
 from arena.rules.outcome import Ints, labels_of
 from arena.scenario.blocks import World
 from arena.scenario.errors import ScenarioError
@@ -55,7 +55,10 @@ class LoadedWorld:
 class LoadedWorlds:
     """The worlds of matches, each loaded once and its images drawn once."""
 
-    def __init__(self, folder: Path, data_dirs: Sequence[Path], device: torch.device) -> None:
+    def __init__(
+        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, trusted: Collection[str] = ()
+    ) -> None:
+        self.trusted = trusted
         self.dirs = [folder, *data_dirs]
         self.device = device
         self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
@@ -72,6 +75,10 @@ class LoadedWorlds:
         if match.attacker.needs.knowledge == "weights":
             with _placed(f"{match.where}{match.attacker_name}: "):
                 classifier.require_gradients()
+        try:
+            check_resources(match.threat, pool)
+        except ValueError as error:
+            raise ScenarioError(f"{match.where}threat: {error}") from error
         key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
@@ -83,7 +90,9 @@ class LoadedWorlds:
             with _placed(f"{match.where}dataset: "):
                 dataset = load_dataset(world.dataset, self.dirs)
             with _placed(f"{match.where}classifier: "):
-                loaded = load_classifier(world.classifier, dataset, self.device, data_dirs=self.dirs)
+                loaded = load_classifier(
+                    world.classifier, dataset, self.device, data_dirs=self.dirs, trusted=self.trusted
+                )
             classifier = sized(loaded, batch)
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]

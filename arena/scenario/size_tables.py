@@ -3,12 +3,16 @@ GPU."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from arena.messages import near
+from arena.messages import near, quoted
 
 TomlTable: TypeAlias = Mapping[str, Any]
+MOST_SIZES = 20
+_NAME = re.compile(r"\w[\w.+-]{0,49}")
+_NAMED = "allowed are at most 50 letters, digits and _, and behind the first also . + and -"
 _OUTSIDE = {
     "block": "a size holds no blocks; write [block.sizes.NAME] for a size of a block",
     "size": "a size names no other",
@@ -31,6 +35,8 @@ def read_sizes(top: TomlTable, blocks: Sequence[TomlTable]) -> tuple[str, ...]:
             the top level does not, or if `size` is missing or names none.
     """
     names = list(_tables(top, ""))
+    if len(names) > MOST_SIZES:
+        raise SizeError(f"sizes: found {len(names):,} of them; {MOST_SIZES} are allowed")
     for place, block in enumerate(blocks, 1):
         if "size" in block:
             raise SizeError(f"block {place}: size: it is for the top level alone, where it names the default")
@@ -41,13 +47,15 @@ def read_sizes(top: TomlTable, blocks: Sequence[TomlTable]) -> tuple[str, ...]:
                 )
     if not names:
         if "size" in top:
-            raise SizeError(f"size: found {top['size']!r}; there are no sizes, write them as [sizes.NAME]")
+            raise SizeError(
+                f"size: found {quoted(top['size'])}; there are no sizes, write them as [sizes.NAME]"
+            )
         return ()
     default = top.get("size")
     if default is None:
         raise SizeError(f"size: this key is missing; it names the default of: {', '.join(names)}")
     if default not in names:
-        raise SizeError(f"size: there is no size {default!r}; {near(str(default), names)}")
+        raise SizeError(f"size: there is no size {quoted(default)}; {near(quoted(default), names)}")
     return default, *(name for name in names if name != default)
 
 
@@ -89,10 +97,12 @@ def _tables(table: TomlTable, where: str) -> dict[str, TomlTable]:
     """The sizes of a top level or block by name."""
     sizes = table.get("sizes", {})
     if not isinstance(sizes, dict):
-        raise SizeError(f"{where}sizes: found {sizes!r}; write each size as [sizes.NAME]")
+        raise SizeError(f"{where}sizes: found {quoted(sizes)}; write each size as [sizes.NAME]")
     for name, size in sizes.items():
+        if not _NAME.fullmatch(name):
+            raise SizeError(f"{where}sizes: found the name {quoted(name)}; {_NAMED}")
         if not isinstance(size, dict):
-            raise SizeError(f"{where}sizes.{name}: found {size!r}; write it as [sizes.{name}]")
+            raise SizeError(f"{where}sizes.{name}: found {quoted(size)}; write it as [sizes.{name}]")
         for key, sentence in _OUTSIDE.items():
             if key in size:
                 raise SizeError(f"{where}sizes.{name}.{key}: {sentence}")

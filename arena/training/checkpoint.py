@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from arena.inputs.places import ODD, kind_of
 from arena.training.errors import TrainingError
 from arena.training.files import part_of, write_whole
 
@@ -57,8 +58,10 @@ class Checkpoint:
 
         Raises TrainingError if the file is damaged, no checkpoint or another training's.
         """
-        if not self.path.exists():
+        if (kind := kind_of(self.path)) == "nothing":
             return None
+        if kind == "other":
+            raise self.unusable(f"it {ODD}")
         found = self._unpacked(self._payload())
         try:
             theirs, state = json.loads(found["identity"]), found["state"]

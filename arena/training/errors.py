@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from arena.messages import UserError
 
-class TrainingError(ValueError):
+
+class TrainingError(UserError, ValueError):
     """A training that cannot start or continue: one sentence on what was wrong and what is allowed."""
 
 

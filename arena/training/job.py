@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers.building import build
-from arena.classifiers.errors import first_line
 from arena.classifiers.networks import NETWORKS
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import Dataset, Split
+from arena.messages import first_line
 from arena.provenance import code_of, module_of
 from arena.training.errors import TrainingError
 from arena.training.recipe import Recipe
@@ -28,6 +28,7 @@ class TrainingJob:
     """A network by name, a data set, a recipe and a seed.
 
     `params` are keyword arguments of the network; a network of the table also gets the data set's `classes`.
+    `trusted` are the functions that may be called to make a network (`load_classifier`).
     """
 
     network: str
@@ -36,6 +37,7 @@ class TrainingJob:
     seed: int = 0
     params: Mapping[str, Any] = field(default_factory=dict)
     device: torch.device = HOST
+    trusted: Collection[str] = ()
 
     def __post_init__(self) -> None:
         if self.recipe.precision != "float32" and self.device.type != "cuda":
@@ -71,7 +73,7 @@ class TrainingJob:
         ClassifierError if it or one of its parameters is unknown, TrainingError if it cannot be trained,
         cannot take the data set's images or answers with another number of classes.
         """
-        built = build(ClassifierSpec(network=self.network, params=self.whole_params), HOST, ())
+        built = build(ClassifierSpec(network=self.network, params=self.whole_params), HOST, (), self.trusted)
         if built.fixed:
             raise TrainingError(f'network "{self.network}" cannot be trained: it {built.fixed}')
         network = copy.deepcopy(built.module).requires_grad_(True).to(self.device)

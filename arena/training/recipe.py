@@ -45,9 +45,9 @@ class Recipe(BaseModel):
     momentum: float = Field(default=0.0, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=0.0, ge=0)
-    batch: int = Field(default=128, ge=1)
-    epochs: int | None = Field(default=None, ge=1)
-    iterations: int | None = Field(default=None, ge=1)
+    batch: int = Field(default=128, ge=1, le=2**20)
+    epochs: int | None = Field(default=None, ge=1, le=10**6)
+    iterations: int | None = Field(default=None, ge=1, le=10**9)
     schedule: Literal["constant", "step", "cosine", "one-cycle"] = "constant"
     milestones: tuple[Share, ...] = ()
     factor: Share = 0.1

@@ -157,6 +157,7 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"threat": {**RULES, "quantization": "round"}}, 'did you mean "quantisation"'),
         ({"threat": {**RULES, "resources": {"starts": True}}}, "pass resources="),
         ({"votes": 0}, "votes must be a whole number"),
+        ({"votes": 10**12}, "votes must be at most 16,777,216; found 1000000000000"),
         ({"shard": 0}, "shard must be a whole number"),
         ({"device": "nowhere"}, 'there is no device "nowhere"'),
     ],

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 
 from arena.classifiers import ClassifierError
-from arena.classifiers.errors import first_line
+from arena.messages import first_line
 
 
 def test_what_strangers_wrote_stays_in_the_line() -> None:

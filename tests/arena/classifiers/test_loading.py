@@ -45,8 +45,9 @@ def factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def load(data: Dataset, network: str = "digits-cnn", **given: Any) -> Classifier:
-    dirs = given.pop("dirs", ())
-    return load_classifier(ClassifierSpec(network=network, **given), data, batch=256, data_dirs=dirs)
+    dirs, trusted = given.pop("dirs", ()), given.pop("trusted", ())
+    spec = ClassifierSpec(network=network, **given)
+    return load_classifier(spec, data, batch=256, data_dirs=dirs, trusted=trusted)
 
 
 def test_packaged_weights_give_the_accuracy_they_record(data: Dataset, packaged: Classifier) -> None:
@@ -140,19 +141,19 @@ def test_own_keys_that_look_like_a_prefix_are_kept(data: Dataset, tmp_path: Path
             "digit-cnn",
             {},
             'no network "digit-cnn"; did you mean "digits-cnn"\\? allowed: .*digits-cnn, .*, or '
-            "module:factory, timm:NAME, torchvision:NAME, a file ",
+            "module:Class, timm:NAME, torchvision:NAME, a file ",
         ),
         ("resnet20", {}, 'network "resnet20" needs weights'),
-        ("no_such_module:f", {}, "no_such_module cannot be imported: No module named"),
-        ("my_networks:Narrov", {}, 'no such callable in my_networks; did you mean "Narrow"'),
+        ("no_such_module:f", {}, "no_such_module cannot be imported: ModuleNotFoundError: No module named"),
+        ("my_networks:Narrov", {}, 'my_networks has no "Narrov"; did you mean "Narrow"'),
         ("my_networks:Narrow", {"params": {"clases": 3}}, 'did you mean "classes"\\? allowed: bias, classes'),
         ("my_networks:Narrow", {}, "missing a required argument: 'classes'; allowed: bias, classes"),
         (
             "my_networks:number",
-            {},
+            {"trusted": ["my_networks:number"]},
             "must return a torch\\.nn\\.Module, or a numpy function in a FromNumpy, not a int",
         ),
-        ("my_networks:broken", {}, "cannot be built: out of order"),
+        ("my_networks:broken", {"trusted": ["my_networks:broken"]}, "cannot be built: out of order"),
         ("my_networks:Narrow", {"params": {"classes": 9}}, 'too few for data set "digits" with 10'),
         ("my_networks:Narrow", {"params": {"classes": "x"}}, "cannot be built: "),
         ("torch.nn:Identity", {}, r"must answer images .* not with float32 \[1, 1, 8, 8\]"),
@@ -443,7 +444,9 @@ def numpy_module(tmp_path: Path) -> None:
 def test_a_numpy_function_in_a_scenario(data: Dataset) -> None:
     x = data.games.take(slice(0, 7))
     assert torch.allclose(load(data, "my_numpy:decorated")(x), sums(x), atol=1e-4)
-    made = load(data, "my_numpy:factory", params={"shift": 2.0}, mean=0.5, std=2)
+    made = load(
+        data, "my_numpy:factory", params={"shift": 2.0}, mean=0.5, std=2, trusted=["my_numpy:factory"]
+    )
     assert torch.allclose(made(x), sums(x, 0.5, 2.0) + 2, atol=1e-4)
     with pytest.raises(ClassifierError, match="gives no gradients"):
         made.differentiable(x.requires_grad_())
@@ -467,7 +470,7 @@ def test_a_numpy_function_has_no_weights_or_precision(
     data: Dataset, network: str, given: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(ClassifierError, match=told):
-        load(data, f"my_numpy:{network}", **given)
+        load(data, f"my_numpy:{network}", trusted=[f"my_numpy:{network}"], **given)
 
 
 def test_precision_and_compilation_are_handed_on(data: Dataset) -> None:

@@ -180,7 +180,7 @@ def test_check_puts_an_agent_through_the_checks() -> None:
         (("play", "small.toml", "--log", ""), "--log: found ''; it must be a path or a database URL"),
         (
             ("play", "small.toml", "--log", "small.toml/x.db"),
-            "the folder small.toml for the log cannot be made",
+            "small.toml is no folder",
         ),
         (("play", "aaa-table-6"), "cifar-10-batches-bin"),
         (("report", "nowhere.db"), "nowhere.db"),

@@ -105,3 +105,11 @@ def test_a_dataset_as_a_scenario_says_it(tmp_path):
         dataset={"name": "npz", "path": str(tmp_path / "own.npz")}, classifier={"network": "digits-cnn"}
     )
     assert env.setup.shape == (1, 8, 8) and len(env.setup.split) == 16
+
+
+def test_a_function_that_a_text_names_is_not_called(tmp_path, monkeypatch):
+    (tmp_path / "named_factory.py").write_text("def net():\n    raise AssertionError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for classifier in ("named_factory:net", {"network": "named_factory:net"}):
+        with pytest.raises(ValueError, match="is a function, which is called only where you trust it"):
+            BlackBoxVectorEnv(dataset="digits", classifier=classifier)

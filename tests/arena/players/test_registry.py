@@ -118,7 +118,10 @@ def test_parameters_are_given_by_name_and_wrappers_take_agents():
     ("spec", "said"),
     [
         ("sqare", 'there is no attacker "sqare"; did you mean "square"? allowed: bi-square'),
-        ("no.such.module:Attack", 'attacker "no.such.module:Attack" cannot be imported'),
+        (
+            "no.such.module:Attack",
+            'attacker "no.such.module:Attack": no.such.module cannot be imported: ModuleNotFoundError',
+        ),
         ("arena.players.registry:near", '"arena.players.registry:near" must be a subclass of Attacker'),
         ({"name": "square", "rescal": True}, 'has no parameter "rescal"; did you mean "rescale"?'),
         ({"name": "square", "p": "much"}, 'attacker "square", parameter "p" (float): found \'much\''),

@@ -1,0 +1,1 @@
+"""What files and command lines may hold and name, checked before anything uses it."""
