@@ -39,6 +39,9 @@ class Unwatched:
     def ended(self, games: int, skipped: bool) -> None:
         pass
 
+    def ended_elsewhere(self, games: int) -> None:
+        pass
+
 
 @dataclass(frozen=True)
 class Played:
