@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.inputs.names import NameRefused, import_attribute
+from arena.interruptions import is_the_users
 from arena.messages import UserError, first_line, near, quoted
 from arena.players import Attacker, Defender
 from arena.players.parameters import parameters
@@ -66,9 +67,9 @@ def agent_class(kind: Kind, name: str) -> type:
         found = entries[name].load() if name in entries else import_attribute(name)
     except NameRefused as error:
         raise AgentError(f'{kind} "{name}": {error}') from error
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # importing runs a plug-in's code, which may raise anything
+        if is_the_users(error):
+            raise
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
@@ -207,9 +208,9 @@ def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attac
     values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
     try:
         return typing.cast("Attacker | Defender", found(**values))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plug-in's __post_init__ may raise anything
+        if is_the_users(error):
+            raise
         reason = (
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
         )
