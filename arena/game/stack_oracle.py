@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +41,9 @@ class StackOracle:
     def __init__(
         self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
     ) -> None:
-        self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
+        # What a defender sets on itself while it answers is not to reach another shard.
+        self.stack = replace(stack, defenders=tuple(map(copy.copy, stack.defenders)))
+        self.base, self.classes = stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self.paid = served_in(stack.base.module) is not None
