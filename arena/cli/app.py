@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,9 +53,15 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (UserError, FileNotFoundError, PermissionError) as error:
-        sentences = str(error) if isinstance(error, UserError) else brief(str(error))
+        sentences = str(error) if isinstance(error, UserError) else brief(_of_a_file(error))
         err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
         raise typer.Exit(2) from error
+
+
+def _of_a_file(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)} cannot be opened: {error.strerror}"
 
 
 def _say_version(wanted: bool) -> None:

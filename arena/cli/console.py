@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -15,8 +18,31 @@ from arena.messages import UserError, harmless
 from arena.progress import Work
 
 
+class OutputLost(Exception):
+    """What a command says cannot be written, as to a file on a full disk; the message is the reason."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """An error of writing to the standard output within is an `OutputLost`; a closed pipe stays itself."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        with suppress(OSError), open(os.devnull, "wb") as nowhere:  # or Python tries again as it ends
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        raise OutputLost(error.strerror) from error
+
+
 class Terminal(Console):
     """A console on which no text of a file, a log or an agent can control the terminal."""
+
+    def __exit__(self, *raised: Any) -> None:
+        """All that is printed or shown is written here: to the standard output as in `writing`. The standard
+        error's own errors end nothing; nowhere is left to say them."""
+        with suppress(OSError) if self.stderr else writing():
+            super().__exit__(*raised)
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(harmless(text), **options)
@@ -35,7 +61,8 @@ class CommandError(UserError):
 
 def say_json(value: Any) -> None:
     """JSON for programs. It has no NaN (null here), and no infinity (a text)."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    with writing():
+        print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def _plain(value: Any) -> Any:

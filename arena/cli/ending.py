@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from arena.cli.console import err
+from arena.cli.console import OutputLost, err, writing
 from arena.interruptions import Interrupted, caught, heeding, promise, promised
 
 
@@ -34,7 +34,8 @@ class Commands(TyperGroup):
         """Run a command, and let none of the code that it runs decide how it ends."""
         with _plain_end():
             result = super().invoke(ctx)
-            sys.stdout.flush()  # here a closed pipe can still be told from an error
+            with writing():
+                sys.stdout.flush()  # here a closed pipe can still be told from an error
             return result
 
 
@@ -48,9 +49,10 @@ def _plain_end() -> Iterator[None]:
         if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):
             raise  # rich's way to end once nobody reads any more
         _end_if_interrupted()
-        if not isinstance(error, SystemExit | KeyboardInterrupt):
+        if not isinstance(error, SystemExit | KeyboardInterrupt | OutputLost):
             raise
-        err.print(f"[red]error:[/] {escape(_foreign(error))}", highlight=False, soft_wrap=True)
+        said = _lost(error) if isinstance(error, OutputLost) else _foreign(error)
+        err.print(f"[red]error:[/] {escape(said)}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
 
 
@@ -62,6 +64,10 @@ def _end_if_interrupted() -> None:
     by = "" if interrupted.status == 130 else f" ({interrupted})"
     err.print(f"[yellow]interrupted[/]{by}: {escape(promised())}", highlight=False, soft_wrap=True)
     raise typer.Exit(interrupted.status) from None
+
+
+def _lost(error: OutputLost) -> str:
+    return f"what this command says cannot be written ({error}); {promised()}"
 
 
 def _foreign(error: BaseException) -> str:

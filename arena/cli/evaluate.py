@@ -20,7 +20,7 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
-from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, writing
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
@@ -182,7 +182,8 @@ def _evaluate_all(
         else:
             _print(dataset, classifier, options, list(rows))
     if options.json:
-        print(json.dumps(found, indent=2))
+        with writing():
+            print(json.dumps(found, indent=2), flush=True)
     return failed
 
 

@@ -27,7 +27,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from arena.classifiers import Classifier, ClassifierError
-from arena.cli.console import FAILED, CommandError, Remarks, err, out, say
+from arena.cli.console import FAILED, CommandError, OutputLost, Remarks, err, out, say
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
 from arena.datasets import DatasetError
@@ -124,6 +124,8 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
             err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)
         return 1
+    except OutputLost:
+        raise
     except Exception:
         err.print(f"[red]the run failed[/]: {escape(_safe(name, fresh))}", highlight=False, soft_wrap=True)
         raise
@@ -197,6 +199,8 @@ class _Bar(Remarks):
     def __exit__(self, *_: object) -> None:
         self.working(None)
         self.live.stop()
+        if not err.is_terminal:  # there it leaves its last line open
+            err.print()
 
     def match(self, match: Match, games: int) -> None:
         self.count += 1

@@ -97,7 +97,7 @@ class Database:
                 version can read.
         """
         path = self.address.path
-        with told(self.name):
+        with told(self.name, opening=True):
             # Asked first through the reader, which leaves a database that is not a log as it was.
             if (path is not None and _is_new(path, create)) or self._revision(self.reader, create) != head():
                 with alone(path):
@@ -186,8 +186,8 @@ class Database:
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
-        if self.address.path is not None:
-            tidy(self.address.path)
+        if self.file is not None and self.file.is_here():
+            tidy(self.file.path)
 
 
 def _is_new(path: Path, create: bool) -> bool:
@@ -270,7 +270,8 @@ def _sqlite_engine(path: Path, mode: str) -> Engine:
 
 def _frozen(path: Path) -> str:
     """The settings SQLite needs to read a log in a folder where it cannot create files beside it."""
-    return "" if os.access(path.parent, os.W_OK) or beside(path, "-wal").exists() else "&immutable=1"
+    wal = beside(path, "-wal")
+    return "" if os.access(wal.parent, os.W_OK) or wal.exists() else "&immutable=1"
 
 
 def scripts_config() -> Config:

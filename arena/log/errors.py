@@ -18,6 +18,8 @@ LOCKED = f"another process holds it locked: {SAFE} when that process lets go"
 
 _NOT_OPENED = "it cannot be opened; its folder must exist and be readable and writable"
 
+_NO_CONNECTION = "the server must run, and know the database, the user and the password"
+
 _UNREACHED = ("08", "57P")
 """How the SQL states begin with which a server that goes away ends a connection."""
 
@@ -35,16 +37,16 @@ class ShardLostInLog(ShardLost, LogError):
 
 
 @contextmanager
-def told(name: str) -> Iterator[None]:
+def told(name: str, opening: bool = False) -> Iterator[None]:
     """Turns what drivers raise into a `LogError` about the log called `name`: an `Unreachable` where no
-    server answers."""
+    server answers. `opening`: nothing is under way in it yet."""
     try:
         yield
     except Exception as error:
         if not _of_a_driver(error):
             raise
         kind = Unreachable if _is_unreached(error) else LogError
-        raise kind(sentence(error, name)) from error
+        raise kind(sentence(error, name, opening)) from error
 
 
 def _of_a_driver(error: Exception) -> bool:
@@ -63,8 +65,8 @@ def _is_unreached(error: BaseException) -> bool:
     return cause.sqlstate is None or cause.sqlstate.startswith(_UNREACHED)
 
 
-def sentence(error: BaseException, name: str) -> str:
-    """One sentence for what a driver raised about the log called `name`."""
+def sentence(error: BaseException, name: str, opening: bool = False) -> str:
+    """One sentence for what a driver raised about the log called `name`. `opening`: as it was opened."""
     cause = _cause(error)
     text = " ".join(str(cause).split()) or type(cause).__name__
     if isinstance(cause, sqlite3.Error):
@@ -72,6 +74,8 @@ def sentence(error: BaseException, name: str) -> str:
     if isinstance(cause, OSError):
         return f"log {name}: {_NOT_OPENED} ({cause.strerror or text})"
     if _is_unreached(error):
+        if opening:
+            return f"log {name}: there is no connection to its server ({text}); {_NO_CONNECTION}"
         return f"log {name}: the connection to the server was lost or cannot be made ({text}): {SAFE}"
     return f"log {name}: {_of_postgresql(getattr(cause, 'sqlstate', None) or '', text)}"
 

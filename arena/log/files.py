@@ -68,24 +68,42 @@ class LogFile:
         connection: to what was opened, outside of a transaction. What SQLite had not brought from the `-wal`
         into the log's file yet, it does here, where nobody else can be at work on either.
         """
-        if identity(self.path) == self._own:
+        if self.is_here():
             return self._fate_of_wal(connection)
         links, now = _open_file(self._own)
-        there = "replaced by another file" if os.path.lexists(self.path) else "deleted"
         if links == 0:
+            self._remove_wal()
+            if os.path.lexists(self.path):
+                return (
+                    "it was replaced by another file while it was written: what it held is lost; the same "
+                    "command begins anew where that is a log, else name another"
+                )
             return (
-                f"it was {there} while it was written: what it held is lost, and the same command begins anew"
+                "it was deleted while it was written: what it held is lost, and the same command begins anew"
             )
         if links is None or not _save(connection):
             return (
                 "it was moved, deleted or replaced while it was written: the finished shards are in the file "
                 f"that lay there and in its {self.wal.name}, if these still exist"
             )
+        self._remove_wal()
         where = "the moved file" if now is None else now
         return (
             f"it was moved while it was written: all finished shards are safe in {where}; move it back, and "
             f"the same command goes on from them"
         )
+
+    def is_here(self) -> bool:
+        """Whether the log's file is still the one that was opened."""
+        return self._own is not None and identity(self.path) == self._own
+
+    def _remove_wal(self) -> None:
+        """Remove a `-wal` of which nothing is needed: whatever file was, or will be, put in the log's place,
+        SQLite would write its contents into that."""
+        if self._own_wal is not None and identity(self.wal) == self._own_wal:
+            for file in (self.wal, beside(self.path, "-shm")):
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     def _fate_of_wal(self, connection: sqlite3.Connection | None) -> str:
         lost = f"{self.wal.name} was moved, deleted or replaced while the log was written"

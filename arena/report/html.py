@@ -100,7 +100,7 @@ def write_report(log: Log, to: Path, run_id: int | None = None, data_dirs: Seque
     page = render(log, run_id, data_dirs)
     try:
         if (why := unwritable(to)) is not None:
-            raise OSError(errno.EINVAL, why)
+            raise OSError(errno.EINVAL, f"it {why}")
         to.write_text(page, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"the report cannot be written to {to}: {error.strerror}") from error

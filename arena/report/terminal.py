@@ -73,7 +73,7 @@ def wide_enough(console: Console) -> Console:
     """The console, or one of `PIPED_WIDTH` columns if the output is no terminal and narrower."""
     if console.is_terminal or console.width >= PIPED_WIDTH:
         return console
-    return Console(file=console.file, width=PIPED_WIDTH)
+    return type(console)(file=console.file, width=PIPED_WIDTH)
 
 
 def _matrix_caption(group: Group) -> str:

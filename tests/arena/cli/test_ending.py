@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from arena.cli.app import app
+from arena.log import open_log
 
 ROOT = Path(__file__).parents[3]
 MAIN = "from arena.cli.app import main; main()"
@@ -209,6 +210,30 @@ def test_a_pipe_that_nobody_reads_is_no_error_at_the_end_of_a_process_either() -
     command = [sys.executable, "-c", CLOSED + MAIN, "scenarios", "--json"]
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert (done.returncode, done.stderr) == (1, "")
+
+
+FULL = "import os; w = os.open('/dev/full', os.O_WRONLY); os.dup2(w, {}); os.close(w)\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+@pytest.mark.parametrize("words", ["scenarios", "networks --json", "runs x.db", "play small.toml --log x.db"])
+def test_output_that_cannot_be_written_ends_in_a_sentence(children: Any, words: str) -> None:
+    scenario()
+    open_log("x.db").close()
+    child = children.start(FULL.format(1) + MAIN + "\n", *words.split())
+    assert child.wait(60) == 1
+    safe = "finished shards are safe in x.db; the same command goes on from them"
+    how = safe if words.startswith("play") else "the same command starts over"
+    said = f"error: what this command says cannot be written (No space left on device); {how}\n"
+    assert child.errors.endswith(said)
+    assert "Traceback" not in child.errors and "the run failed" not in child.errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a disk that is always full")
+def test_progress_that_cannot_be_written_ends_no_run(children: Any) -> None:
+    scenario()
+    child = children.start(FULL.format(2) + MAIN + "\n", "play", "small.toml", "--log", "x.db")
+    assert child.wait(60) == 0
 
 
 def test_within_python_a_command_leaves_the_handlers_as_they_were() -> None:

@@ -225,6 +225,29 @@ def without_rights() -> Iterator[None]:
         os.setresuid(0, 0, 0)
 
 
+def test_a_log_is_read_through_a_link_from_a_folder_that_may_be_written(closed_folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        link = Path(name) / "link.db"
+        link.symlink_to(closed_folder / "log.db")
+        with without_rights(), open_log(link, create=False) as log:
+            assert questions.runs(log) == []
+
+
+def test_a_log_is_written_through_a_link_from_a_folder_that_may_not(
+    closed_folder: Path, run_info: RunInfo
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        log = Path(name) / "log.db"
+        open_log(log).close()
+        for path in (log, log.parent):
+            path.chmod(0o777)
+        link = closed_folder / "link.db"
+        link.symlink_to(log)
+        with without_rights(), open_log(link) as opened:
+            assert opened.begin_run(run_info) == 1
+
+
 def test_a_folder_that_cannot_be_written_is_refused(closed_folder: Path) -> None:
     with without_rights():
         with pytest.raises(LogError, match="it cannot be opened; its folder must exist and be readable and"):

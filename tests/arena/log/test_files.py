@@ -42,10 +42,10 @@ def lose_wal(path: Path) -> Path:
     return path
 
 
-LOST = "what it held is lost, and the same command begins anew"
+LOST = "what it held is lost"
 FATES: dict[Moved, str] = {
-    delete: f"it was deleted while it was written: {LOST}",
-    replace: f"it was replaced by another file while it was written: {LOST}",
+    delete: f"it was deleted while it was written: {LOST}, and the same command begins anew",
+    replace: f"it was replaced by another file while it was written: {LOST}; .* where that is a log, else name",
     move: "all finished shards are safe in .*moved.db; move it back, and the same command goes on",
     move_its_folder: r"all finished shards are safe in .*/moved/log\.db; move it back",
     lose_wal: rf"log\.db-wal was moved, .* and what it held was saved in the log: {SAVED}",
@@ -80,6 +80,10 @@ def test_a_log_that_goes_away_is_noticed_and_told_as_it_is(
             now = fate(path)
             with pytest.raises(LogError, match=said):
                 finish(log, match, 1, made)
+    assert not beside(path, "-wal").exists() and not beside(path, "-shm").exists()
+    if fate is replace:  # SQLite writes a -wal that it finds into whatever lies there
+        with open_log(path, create=False) as log:
+            assert questions.runs(log) == []
     if now is not None:
         with open_log(now, create=False) as log:
             assert log.finished_shards(match) == {(0, 0): "f"}
