@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from arena.cli.console import Terminal
+from arena.report.terminal import wide_enough
 
 TEXT = "a\x1b[31mb\x9b2Jc\x07d\re [bold]f[/]"
 
@@ -23,6 +24,12 @@ def test_escapes_are_blanks_and_markup_is_text(in_a_table: bool) -> None:
     said = written.getvalue()
     assert "a [31mb 2Jc d e [bold]f[/]" in said
     assert said.replace("\n", "").isprintable()
+
+
+def test_a_console_made_wide_for_a_pipe_shows_no_escapes_either() -> None:
+    written = io.StringIO()
+    wide_enough(Terminal(file=written, width=20, force_terminal=False)).print(escape(TEXT), highlight=False)
+    assert written.getvalue() == "a [31mb 2Jc d e [bold]f[/]\n"
 
 
 def test_lines_and_tabs_are_kept() -> None:

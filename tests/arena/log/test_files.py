@@ -45,7 +45,7 @@ def lose_wal(path: Path) -> Path:
 LOST = "what it held is lost"
 FATES: dict[Moved, str] = {
     delete: f"it was deleted while it was written: {LOST}, and the same command begins anew",
-    replace: f"it was replaced by another file while it was written: {LOST}; .* where that is a log, else name",
+    replace: f"it was replaced by another file while it was written: {LOST}; .* where that is a log",
     move: "all finished shards are safe in .*moved.db; move it back, and the same command goes on",
     move_its_folder: r"all finished shards are safe in .*/moved/log\.db; move it back",
     lose_wal: rf"log\.db-wal was moved, .* and what it held was saved in the log: {SAVED}",

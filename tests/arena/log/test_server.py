@@ -142,7 +142,7 @@ def test_a_transaction_of_whose_end_nobody_heard_is_looked_up_and_done_once(
 
 
 def test_a_server_that_never_answered_is_told_without_a_promise(postgresql: str) -> None:
-    nowhere = postgresql.rpartition("/")[0] + "/no_such_database"
+    nowhere = postgresql.replace("/postgres?", "/no_such_database?")
     with pytest.raises(LogError, match=r'there is no connection to its server .*"no_such_database"') as told:
         open_log(nowhere)
     assert "safe" not in str(told.value) and "must run, and know the database" in str(told.value)

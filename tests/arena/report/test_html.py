@@ -331,6 +331,8 @@ def test_a_file_that_cannot_be_written(hand, tmp_path):
     hand.run()
     with pytest.raises(ValueError, match=r"cannot be written to .*nowhere.*: No such file"):
         write_report(hand.log, tmp_path / "nowhere" / "x.html")
+    with pytest.raises(ValueError, match=r"cannot be written to .*: it is a folder"):
+        write_report(hand.log, tmp_path)
 
 
 def test_the_command(play, tmp_path):
