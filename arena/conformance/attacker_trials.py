@@ -17,7 +17,7 @@ from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
 from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, difference, watch
 from arena.players import Attacker, Needs
 from arena.players.declared import flaw_of_declared
-from arena.rules.threat import GrantedResources, Norm, Quantisation, Threat
+from arena.rules.threat import Goal, GrantedResources, Norm, Objective, Quantisation, Threat
 
 FATAL: tuple[FaultKind, ...] = ("crash", "hang", "stalled", "form", "range")
 """Faults with which a play is not worth comparing to another."""
