@@ -15,6 +15,7 @@ that first played it. Which matches a run consists of, and how its scenario show
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -284,6 +285,11 @@ def to_json(value: Any) -> str:
 def storable(text: str) -> str:
     """Text that every database takes: without NUL and lone surrogates."""
     return str(text).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def storable_row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row, with texts that every database takes."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import types
 import typing
@@ -14,7 +15,8 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.inputs.names import NameRefused, import_attribute
-from arena.messages import UserError, first_line, near, quoted
+from arena.interruptions import of_the_user
+from arena.messages import UserError, first_line, near, one_line, quoted
 from arena.players import Attacker, Defender
 from arena.players.declared import flaw_of_declared
 from arena.players.parameters import parameters
@@ -144,9 +146,21 @@ def _class_of(kind: Kind, name: str, found: object) -> type:
 
 
 def _sound(kind: Kind, agent: Attacker | Defender) -> Attacker | Defender:
-    if (flaw := flaw_of_declared(agent)) is not None:
+    if (flaw := flaw_of_declared(agent) or _flaw_of_parameters(agent)) is not None:
         raise AgentError(f'{kind} "{name_of(agent)}": {flaw}')
     return agent
+
+
+def _flaw_of_parameters(agent: Attacker | Defender) -> str | None:
+    """One sentence if the log cannot hold an agent's parameters, not even as their texts."""
+    try:
+        json.dumps(parameters(agent), sort_keys=True, default=str)
+    except BaseException as error:  # a parameter of a stranger's class, which may raise anything
+        if of_the_user(error):
+            raise
+        why = f"{one_line(type(error).__name__)}: {first_line(error)}"
+        return f"its parameters cannot be written to the log as JSON: {why}"
+    return None
 
 
 def build_agent(kind: Kind, spec: Any) -> Attacker | Defender:
