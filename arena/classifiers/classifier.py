@@ -337,6 +337,7 @@ class Classifier:
             self.remarks += (f"classifier {self.name!r}: {reading.remark}",)
 
     def _first_answers(self, sample: Tensor) -> Tensor:
+        logits: Tensor
         given = sample.clone()
         try:
             with torch.inference_mode():
