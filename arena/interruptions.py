@@ -139,6 +139,18 @@ def of_the_user(error: BaseException) -> bool:
     return isinstance(error, KeyboardInterrupt) and _watch.caught is not None
 
 
+def is_the_users(error: BaseException) -> bool:
+    """Whether what came out of foreign code is the user's wish to stop: that alone ends more than a match.
+
+    Raises:
+        Interrupted: if a signal asked to stop, and the foreign code made something else of it.
+    """
+    if of_the_user(error):
+        return True
+    raise_pending()
+    return False
+
+
 def promise(words: Callable[[], str]) -> None:
     """From here on, `words` say what is safe and how to go on if a signal ends this command."""
     if _watch is not None:

@@ -20,6 +20,7 @@ NAMES = (
     "env",
     "forward",
     "fuzz",
+    "guards",
     "haste",
     "kills",
     "linear",
@@ -37,7 +38,7 @@ def every() -> None:
     data = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     real = ["--world", "resnet20", "--data", str(data), "--data", str(data / "weights")]
     commands = [["square"], ["attackers"]]
-    commands += [["env"], ["forward"], ["log"], ["rewriting"], ["draws"], ["threads"]]
+    commands += [["env"], ["forward"], ["log"], ["rewriting"], ["draws"], ["threads"], ["guards"]]
     if (data / "cifar-10-batches-bin").is_dir():
         commands[1:1] = [["square", *real, "--games", "100", "--budget", "50"], ["attackers", *real]]
     else:

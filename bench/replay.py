@@ -33,7 +33,13 @@ class Unwatched:
     def played(self, queries: int) -> None:
         pass
 
+    def failed(self, match: Any, games: int, said: str) -> None:
+        pass
+
     def ended(self, games: int, skipped: bool) -> None:
+        pass
+
+    def ended_elsewhere(self, games: int) -> None:
         pass
 
 

@@ -20,7 +20,8 @@ from arena.classifiers.spec import ClassifierSpec
 from arena.classifiers.zoos import ZOOS
 from arena.datasets.dataset import MOST_CLASSES
 from arena.inputs.names import NameRefused, import_attribute
-from arena.messages import first_line, near, quoted
+from arena.interruptions import is_the_users
+from arena.messages import failure, first_line, near, quoted
 
 _ADVICE = "put the file there, or give its whole path"
 
@@ -125,10 +126,10 @@ def _made(spec: ClassifierSpec, factory: Callable[..., Any]) -> nn.Module:
         pass  # written in C, without a signature: the call itself reports wrong arguments
     try:
         module = factory(**spec.params)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
-        reason = first_line(error)
+        if is_the_users(error):
+            raise
+        reason = first_line(error) if isinstance(error, Exception) else failure(error)
         raise ClassifierError(f'network "{spec.network}" cannot be built: {reason}') from error
     if not isinstance(module, nn.Module):
         raise ClassifierError(

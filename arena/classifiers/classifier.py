@@ -21,7 +21,7 @@ from arena.classifiers.reading import Reading
 from arena.classifiers.served import AnswerMemory, remembered, served_in
 from arena.classifiers.soundness import flaw_of_answers, network_in_training, no_logits, odd_form
 from arena.classifiers.threads import computing_threads
-from arena.interruptions import of_the_user, raise_pending
+from arena.interruptions import is_the_users
 from arena.messages import first_line
 from arena.modes import own_modes
 
@@ -345,9 +345,8 @@ class Classifier:
         except ServiceError:
             raise
         except BaseException as error:  # a user's own code
-            if of_the_user(error):
+            if is_the_users(error):
                 raise
-            raise_pending()
             reason = first_line(error)
             raise ValueError(
                 f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {reason}"

@@ -25,7 +25,7 @@ _LONG = 16
 
 def compare_command(log: str, first: int, second: int, as_json: bool) -> int:
     """Compare two runs of a log; returns the exit status."""
-    with open_log(log, create=False) as book:
+    with open_log(log, create=False) as book, book.snapshot():
         found = compare(book, read_run(book, first), read_run(book, second))
     if as_json:
         say_json(_as_json(found))

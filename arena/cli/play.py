@@ -114,6 +114,8 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
             elif bar.found:
                 say(f"{name} held {bar.found} of the {bar.total} games already")
+            if bar.elsewhere_played:
+                say(f"other processes played {bar.elsewhere_played} of the {bar.total} games")
             failed = print_results(out, book, run_id)
         if played:
             report(run)
@@ -168,7 +170,7 @@ class _Bar(Remarks):
         matches = zip(run.scenario.matches, run.worlds, strict=True)
         self.total = sum(len(world) * match.settings.repeats for match, world in matches)
         self.names = labels(run)
-        self.count = self.queries = self.found = 0
+        self.count = self.queries = self.found = self.elsewhere_played = 0
         self.told: set[tuple[int, str]] = set()
         self.progress = Progress(
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -212,6 +214,10 @@ class _Bar(Remarks):
 
     def ended(self, games: int, skipped: bool) -> None:
         self.found += games * skipped
+        self._update(advance=games)
+
+    def ended_elsewhere(self, games: int) -> None:
+        self.elsewhere_played += games
         self._update(advance=games)
 
     def working(self, work: Work | None) -> None:

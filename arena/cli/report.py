@@ -14,7 +14,7 @@ from arena.report import read_run, write_report
 def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:
     """Write a run's report; returns the exit status. Without `to`, it lies beside the log's file, else
     here."""
-    with open_log(log, create=False) as book:
+    with open_log(log, create=False) as book, book.snapshot():
         found = read_run(book, run)
         path = book.database.address.path
         file = to or (

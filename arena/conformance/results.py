@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from arena.game.blame import is_the_users
+from arena.interruptions import is_the_users
 from arena.messages import failure
 
 Subject = TypeVar("Subject")

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from arena.classifiers.errors import ClassifierError, ServiceError
-from arena.interruptions import of_the_user, raise_pending
-from arena.messages import failure
+from arena.interruptions import is_the_users, raise_pending
+from arena.messages import UserError, failure
 from arena.modes import own_modes
 
 
-class AttackerError(Exception):
+class AttackerError(UserError):
     """An attacker's own code failed, or met a limit: one line.
 
     Attributes:
@@ -24,24 +24,12 @@ class AttackerError(Exception):
         self.error = error
 
 
-class DefenderError(Exception):
+class DefenderError(UserError):
     """A defender failed, met a limit, or gave back something else than it must: one line."""
 
 
 class LimitError(Exception):
     """A limit of the match was met: one sentence."""
-
-
-def is_the_users(error: BaseException) -> bool:
-    """Whether what came out of foreign code is the user's wish to stop: that alone ends more than a match.
-
-    Raises:
-        Interrupted: if a signal asked to stop, and the foreign code made something else of it.
-    """
-    if of_the_user(error):
-        return True
-    raise_pending()
-    return False
 
 
 def _never(error: BaseException) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from arena.game.blame import AttackerError, LimitError, is_the_users
+from arena.game.blame import AttackerError, LimitError
 from arena.game.checks import Checks, Remark, word
 from arena.game.limits import Meter
-from arena.interruptions import raise_pending
+from arena.interruptions import is_the_users, raise_pending
 from arena.modes import back_in, modes, own_modes
 from arena.players.attacker import Attacker, generator_only
 from arena.players.seat import Games

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -41,7 +42,9 @@ class StackOracle:
     def __init__(
         self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
     ) -> None:
-        self.stack, self.base, self.classes = stack, stack.base, stack.base.classes
+        # What a defender sets on itself while it answers is not to reach another shard.
+        self.stack = replace(stack, defenders=tuple(map(_copy_of, stack.defenders)))
+        self.base, self.classes = stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self.paid = served_in(stack.base.module) is not None
@@ -224,6 +227,11 @@ class StackOracle:
     def _is_the_base(self, error: BaseException) -> bool:
         """Whether `error` is the classifier's own failure, on its way through defenders."""
         return error is self._failed
+
+
+def _copy_of(defender: Defender) -> Defender:
+    with blaming(defender, "__copy__"):
+        return copy.copy(defender)
 
 
 def _is_fair(x: Tensor, base: Classifier) -> bool:

@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from arena.interruptions import is_the_users
 from arena.messages import first_line, near
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -33,9 +34,9 @@ def import_named(module: str) -> ModuleType:
         raise NameRefused(f"{module} is not imported: commands and Python's own modules are no plug-ins")
     try:
         return importlib.import_module(module)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:
+        if is_the_users(error):
+            raise
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise NameRefused(f"{module} cannot be imported: {reason}") from error
 

@@ -21,6 +21,8 @@ from sqlalchemy.pool import NullPool
 
 from arena.inputs.places import kind_of, unwritable
 from arena.log.errors import LogError, told
+from arena.log.files import Displaced, LogFile, beside, remove_leftovers, tidy
+from arena.log.processes import Presence, alone, somebody_lives
 from arena.log.schema import storable_row, to_json
 from arena.messages import quoted
 
@@ -28,7 +30,7 @@ VERSION_TABLE = "arena_log_version"
 LOCK_WAIT = 60.0
 """Seconds to wait for another process's transaction."""
 
-_MIGRATION_LOCK = 0x61726E61
+_LOCK = 0x61726E61
 _WRITER_PRAGMAS = ("journal_mode=WAL", "cache_size=-65536", "wal_autocheckpoint=16384")
 
 
@@ -81,6 +83,7 @@ class Database:
         self.name = address.name
         self.writer = _writer(address)
         self.reader = _reader(address)
+        self.file = None if address.path is None else LogFile(address.path)
 
     @property
     def is_sqlite(self) -> bool:
@@ -93,16 +96,19 @@ class Database:
             LogError: if there is none and none may be made, or if what is there is not a log that this
                 version can read.
         """
+        path = self.address.path
         with told(self.name):
-            new = self.address.path is not None and _is_new(self.address.path, create)
             # Asked first through the reader, which leaves a database that is not a log as it was.
-            if not new and self._revision(self.reader, create) == head():
-                return
-            with self.writer.begin() as connection:
-                if not self.is_sqlite:
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                if self._revision(connection, create) != head():
-                    migrate(connection)
+            if (path is not None and _is_new(path, create)) or self._revision(self.reader, create) != head():
+                with alone(path):
+                    if path is not None and _is_new(path, create):
+                        _make_room(path)
+                    with self.writer.begin() as connection:
+                        exclude_others(connection)
+                        if self._revision(connection, create) != head():
+                            migrate(connection)
+            if self.file is not None:
+                self.file.opened()
 
     def _revision(self, through: Engine | Connection, create: bool) -> str | None:
         """The layout's revision; None for an empty database."""
@@ -127,25 +133,61 @@ class Database:
             )
         return str(revision)
 
+    def connect(self, presence: Presence) -> Connection:
+        """A connection for `transaction`, which holds the lock of this process if that plays into the log.
+
+        Raises:
+            LogError: if the log's file is not the one that was opened.
+        """
+        if self.file is not None:
+            self.file.connected()
+            with self._displaced(None):
+                self.file.check()
+        connection = self.writer.connect()
+        if presence.entered:
+            with connection.begin():
+                presence.hold(connection)
+        return connection
+
     @contextmanager
     def transaction(self, connection: Connection, durable: bool) -> Iterator[None]:
-        """A transaction on a connection of `writer`.
+        """A transaction on a connection from `connect`.
 
         durable: whether it survives a power cut as soon as it ends; else it survives the end of this process,
         but a power cut only after the end of the next durable one.
+
+        Raises:
+            LogError: if the log's file was moved, deleted or replaced, or its `-wal` was. The transaction
+                leaves nothing then.
         """
-        if self.is_sqlite:
-            raw: Any = connection.connection.driver_connection
-            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
-        with connection.begin():
-            if not self.is_sqlite:
+        if self.file is None:
+            with connection.begin():
                 connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_WAIT}s'"))
                 connection.execute(text(f"SET LOCAL synchronous_commit = {'on' if durable else 'off'}"))
+                yield
+            return
+        raw: Any = connection.connection.driver_connection
+        with self._displaced(raw):
+            self.file.check()
+            raw.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+            with connection.begin():
+                self.file.check(begun=True)
+                yield
+                self.file.check(begun=True)
+
+    @contextmanager
+    def _displaced(self, connection: sqlite3.Connection | None) -> Iterator[None]:
+        try:
             yield
+        except Displaced:
+            assert self.file is not None
+            raise LogError(f"log {self.name}: {self.file.fate(connection)}") from None
 
     def close(self) -> None:
         self.writer.dispose()
         self.reader.dispose()
+        if self.address.path is not None:
+            tidy(self.address.path)
 
 
 def _is_new(path: Path, create: bool) -> bool:
@@ -165,9 +207,26 @@ def _is_new(path: Path, create: bool) -> bool:
     return True
 
 
+def _make_room(path: Path) -> None:
+    """Removes what an earlier log left beside `path`.
+
+    Raises:
+        LogError: if somebody still plays into that.
+    """
+    if somebody_lives(path):
+        raise LogError(
+            f"log {path} was moved or deleted while another process plays into it; wait until that has "
+            "ended, or name another log"
+        )
+    remove_leftovers(path)
+
+
 def _writer(address: Address) -> Engine:
     if address.path is None:
-        return create_engine(address.url, poolclass=NullPool, json_serializer=to_json)
+        # A host that is gone without a word is noticed within a minute.
+        alive = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+        arguments = {name: value for name, value in alive.items() if name not in address.url.query}
+        return create_engine(address.url, poolclass=NullPool, json_serializer=to_json, connect_args=arguments)
     engine = _sqlite_engine(address.path, "mode=rwc")
 
     @event.listens_for(engine, "connect")
@@ -187,6 +246,7 @@ def _reader(address: Address) -> Engine:
         return create_engine(
             address.url,
             poolclass=NullPool,
+            isolation_level="REPEATABLE READ",
             execution_options={"postgresql_readonly": True},
         )
     engine = _sqlite_engine(address.path, "mode=ro")
@@ -210,8 +270,7 @@ def _sqlite_engine(path: Path, mode: str) -> Engine:
 
 def _frozen(path: Path) -> str:
     """The settings SQLite needs to read a log in a folder where it cannot create files beside it."""
-    beside = path.with_name(path.name + "-wal")
-    return "" if os.access(path.parent, os.W_OK) or beside.exists() else "&immutable=1"
+    return "" if os.access(path.parent, os.W_OK) or beside(path, "-wal").exists() else "&immutable=1"
 
 
 def scripts_config() -> Config:
@@ -236,6 +295,13 @@ def migrate(connection: Connection, revision: str = "head") -> None:
     config = scripts_config()
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
+
+
+def exclude_others(connection: Connection) -> None:
+    """Let nobody else find, begin or claim anything in the log until the transaction of `writer` ends; on
+    SQLite, it alone may write anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
 def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from arena.log import schema
-from arena.log.database import insert_row
+from arena.log.database import exclude_others, insert_row
 from arena.log.errors import LogError
 from arena.records.runs import MatchInfo
 
@@ -16,6 +16,7 @@ entries, matches, shards = schema.entries, schema.matches, schema.shards
 
 def begin_match(connection: Connection, run_id: int, info: MatchInfo, fresh: bool) -> int:
     """Makes a match one of the run's, as `Log.begin_match` says; its id."""
+    exclude_others(connection)
     place = {"run_id": run_id, "number": info.number}
     earlier = connection.execute(
         select(matches).join(entries, entries.c.match_id == matches.c.id).filter(*_at(place))
@@ -49,19 +50,15 @@ def _begun_fresh(connection: Connection, run_id: int) -> bool:
 
 
 def _same(connection: Connection, fingerprint: str, run_id: int, own: bool) -> int | None:
-    """The match with this fingerprint that is furthest; of those that this run began alone if `own`.
-
-    A match of another run with a shard that is not finished is left alone: somebody may be playing it.
-    """
+    """The match with this fingerprint that is furthest; of those that this run began alone if `own`."""
     finished = (
         select(func.count())
         .where(shards.c.match_id == matches.c.id, shards.c.state == schema.FINISHED)
         .scalar_subquery()
     )
     wanted = select(matches.c.id).where(matches.c.fingerprint == fingerprint)
-    mine = matches.c.run_id == run_id
-    in_play = select(shards.c.id).where(shards.c.match_id == matches.c.id, shards.c.state != schema.FINISHED)
-    wanted = wanted.where(mine if own else mine | ~in_play.exists())
+    if own:
+        wanted = wanted.where(matches.c.run_id == run_id)
     return connection.execute(wanted.order_by(finished.desc(), matches.c.id.desc()).limit(1)).scalar()
 
 

@@ -23,7 +23,9 @@ ROWS = 10_000
 """Rows in memory at a time."""
 _PIXELS = 2**24
 
-TABLES: dict[str, Table] = {table.name: table for table in schema.metadata.sorted_tables}
+TABLES: dict[str, Table] = {
+    table.name: table for table in schema.metadata.sorted_tables if table is not schema.processes
+}
 
 
 def columns_of(table: Table) -> list[Column[Any]]:
@@ -151,15 +153,10 @@ def snapshot(log: Log, run_id: int | None = None) -> Iterator[Snapshot]:
     Raises:
         LogError: if the log has no such run.
     """
-    with told(log.name):
-        connection = log.database.reader.connect()
-        transaction = connection.begin()
-    try:
-        ids = connection.execute(select(schema.runs.c.id).order_by(schema.runs.c.id)).scalars().all()
+    with log.snapshot() as connection:
+        with told(log.name):
+            ids = connection.execute(select(schema.runs.c.id).order_by(schema.runs.c.id)).scalars().all()
         if run_id is not None and run_id not in ids:
             held = ", ".join(map(str, ids)) or "none"
             raise LogError(f"log {log.name} has no run {run_id}; it holds {held}")
         yield Snapshot(log, connection, run_id)
-    finally:
-        transaction.close()
-        connection.close()

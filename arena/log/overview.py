@@ -36,7 +36,12 @@ class RunOverview:
 
 
 def overview(log: Log) -> list[RunOverview]:
-    """All runs, oldest first."""
+    """All runs, oldest first, as they are at one moment."""
+    with log.snapshot():
+        return _overview(log)
+
+
+def _overview(log: Log) -> list[RunOverview]:
     shards, games, entries = schema.shards.c, schema.finished_games.c, schema.entries.c
     finished = (
         select(shards.match_id, func.count()).where(shards.state == schema.FINISHED).group_by(shards.match_id)

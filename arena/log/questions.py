@@ -187,8 +187,8 @@ def sql(log: Log, statement: str) -> Found:
 
 
 def ask(log: Log, wanted: Executable) -> Sequence[Any]:
-    """The rows of a query, read in its own transaction."""
-    with told(log.name), log.database.reader.begin() as connection:
+    """The rows of a query, within a `Log.snapshot` from what that sees."""
+    with log.snapshot() as connection, told(log.name):
         return connection.execute(wanted).all()
 
 

@@ -142,9 +142,21 @@ shards = Table(
     _column("level", Text),
     _column("started", DateTime),
     _column("ended", DateTime, null=True),
+    _column("process", BigInteger, null=True),
     UniqueConstraint("match_id", "number", "repeat"),
     sqlite_autoincrement=True,
 )
+"""`process`: of a shard that is in play, the id in `processes` of who plays it."""
+
+processes = Table(
+    "processes",
+    metadata,
+    _column("id", BigInteger, primary_key=True, autoincrement=False),
+    _column("host", Text),
+    _column("pid", Integer),
+)
+"""Those that are playing into the log, and those that died while they did, until somebody notices
+(`arena.log.processes`)."""
 
 games = Table(
     "games",

@@ -7,16 +7,18 @@ from concurrent.futures import Future
 from functools import partial
 from threading import BoundedSemaphore
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, select, update
 
 from arena.log import rows as as_columns
 from arena.log import schema
 from arena.log.bulk import append
-from arena.log.database import insert_row, now
-from arena.log.errors import LogError
+from arena.log.claims import claim
+from arena.log.database import now
+from arena.log.errors import SAFE, ShardLostInLog, Unreachable
+from arena.log.processes import Presence
 from arena.records.pieces import LogLevel, Piece
 from arena.records.reports import GameRows
 from arena.rules.outcome import Ints
@@ -24,7 +26,7 @@ from arena.rules.outcome import Ints
 WAITING = 4
 """Pieces that may wait for the writing thread before the playing thread waits for it."""
 
-_BEGIN_LOCK = 0x61726E62
+T = TypeVar("T")
 
 
 class Writing(Protocol):
@@ -33,7 +35,12 @@ class Writing(Protocol):
     @property
     def name(self) -> str: ...
 
-    def submit(self, job: Callable[[Connection], None], durable: bool = True) -> Future[None]: ...
+    @property
+    def presence(self) -> Presence: ...
+
+    def submit(
+        self, job: Callable[[Connection], T], durable: bool = True, again: bool = True
+    ) -> Future[T]: ...
 
 
 class ShardWriter:
@@ -62,12 +69,14 @@ class ShardWriter:
         self._last: Piece | None = None
         self._room = BoundedSemaphore(WAITING)
         self._error: BaseException | None = None
+        self._begun_on: Connection | None = None
 
     def record(self, piece: Piece) -> None:
         """Have a piece written; the one with the games closes the shard once the `with` statement ends.
 
         Raises:
-            LogError: if an earlier one could not be written.
+            LogError: if an earlier one could not be written; a `ShardLost`, too, if that was because another
+                process plays the shard now, or because the server went away.
             ValueError: if the shard was closed already, or closes with other games than it began with.
         """
         if self._error is not None:
@@ -80,7 +89,7 @@ class ShardWriter:
         elif piece.queries or piece.marks or piece.notes:
             self._room.acquire()
             job = partial(self._write, piece)
-            self._log.submit(job, durable=False).add_done_callback(self._written)
+            self._log.submit(job, durable=False, again=False).add_done_callback(self._written)
 
     def _check(self, rows: GameRows) -> None:
         whole = np.array_equal(np.sort(rows.game), np.arange(len(self._keys)))
@@ -88,8 +97,16 @@ class ShardWriter:
             raise ValueError("a shard must end with the games that it began with, all of them")
 
     def _written(self, chunk: Future[None]) -> None:
-        self._error = self._error or chunk.exception()
+        error = chunk.exception()
+        if isinstance(error, Unreachable):
+            error = self._lost(error)
+        self._error = self._error or error
         self._room.release()
+
+    def _lost(self, error: Unreachable) -> ShardLostInLog:
+        lost = ShardLostInLog(str(error))
+        lost.__cause__ = error
+        return lost
 
     def _write(self, piece: Piece, connection: Connection) -> None:
         if self._error is not None:
@@ -106,36 +123,37 @@ class ShardWriter:
 
     def _claim(self, connection: Connection) -> None:
         """Holds the shard's row for this transaction, so that nobody discards the shard meanwhile."""
+        if connection is not self._begun_on:
+            raise Unreachable(
+                f"log {self._log.name}: the connection to the server was lost while {self._what} was played, "
+                f"and with it perhaps a part of that: {SAFE}"
+            )
         row = select(schema.shards.c.id).filter_by(id=self._id).with_for_update(read=True)
         if connection.execute(row).first() is None:
-            raise LogError(
-                f"log {self._log.name}: another process discarded shard {self._number} of match "
-                f"{self._match_id} while it was played here; let one command at a time play a match"
+            raise ShardLostInLog(
+                f"log {self._log.name}: another process discarded {self._what} while it was played here: "
+                f"{SAFE}"
             )
 
-    def _begin(self, connection: Connection) -> None:
-        if connection.dialect.name == "postgresql":
-            # Others wait before they begin a shard; on SQLite, before any transaction that writes.
-            connection.execute(text(f"SELECT pg_advisory_xact_lock({_BEGIN_LOCK})"))
+    @property
+    def _what(self) -> str:
+        return f"shard {self._number} (repeat {self._repeat}) of match {self._match_id}"
+
+    def _begin(self, connection: Connection) -> str | None:
+        """Why the shard cannot be had; None where it now is this process's."""
+        self._begun_on = connection
         place = {"match_id": self._match_id, "number": self._number, "repeat": self._repeat}
-        earlier = connection.execute(select(schema.shards).filter_by(**place)).first()
-        if earlier is not None and earlier.state == schema.FINISHED:
-            raise LogError(
-                f"log {self._log.name}: shard {self._number} (repeat {self._repeat}) of match "
-                f"{self._match_id} is already finished"
-            )
-        if earlier is not None:
-            discard(connection, earlier.id)
-        self._first_game = _next_game(connection)
-        values = place | {
-            "state": schema.PLAYING,
+        values = {
             "fingerprint": self._fingerprint,
-            "first_game": self._first_game,
             "games": len(self._keys),
             "level": self._level,
             "started": now(),
         }
-        self._id = insert_row(connection, schema.shards, values)
+        found = claim(connection, self._log.presence, place, values)
+        if isinstance(found, str):
+            return found
+        self._id, self._first_game = found
+        return None
 
     def _finish(self, last: Piece, connection: Connection) -> None:
         if self._error is not None:
@@ -146,11 +164,30 @@ class ShardWriter:
         append(connection, schema.games, as_columns.game_columns(last.games, *place))
         if last.purposes:
             append(connection, schema.purposes, as_columns.purpose_columns(last.purposes, self._id))
-        finished = {"state": schema.FINISHED, "ended": now()}
+        finished = {"state": schema.FINISHED, "ended": now(), "process": None}
         connection.execute(update(schema.shards).filter_by(id=self._id).values(finished))
 
+    def _is_finished(self, connection: Connection) -> bool:
+        """Locked, so that it waits for a connection that was cut amid the last transaction."""
+        row = select(schema.shards.c.state).filter_by(id=self._id).with_for_update()
+        return connection.execute(row).scalar() == schema.FINISHED
+
+    def _close(self, last: Piece) -> None:
+        try:
+            self._log.submit(partial(self._finish, last), again=False).result()
+        except Unreachable as error:  # nobody heard whether it was the end of the transaction that was lost
+            if not self._log.submit(self._is_finished).result():
+                raise self._lost(error) from error
+
+    def _release(self, connection: Connection) -> None:
+        """Lets others play the shard, while this process lives on."""
+        mine = {"id": self._id, "state": schema.PLAYING}
+        connection.execute(update(schema.shards).filter_by(**mine).values(process=None))
+
     def __enter__(self) -> ShardWriter:
-        self._log.submit(self._begin, durable=False).result()
+        taken = self._log.submit(self._begin, durable=False).result()
+        if taken is not None:
+            raise ShardLostInLog(f"log {self._log.name}: {self._what} {taken}")
         return self
 
     def __exit__(
@@ -158,27 +195,8 @@ class ShardWriter:
     ) -> None:
         if error is not None:
             self._error = self._error or error
+            self._log.submit(self._release, durable=False, again=False)
         elif self._last is None:
             raise ValueError("a shard must end with its games; none were recorded")
         else:
-            self._log.submit(partial(self._finish, self._last)).result()
-
-
-def _next_game(connection: Connection) -> int:
-    """The first id that no shard holds."""
-    shards = schema.shards.c
-    last = select(shards.first_game + shards.games).order_by(shards.first_game.desc()).limit(1)
-    return connection.execute(last).scalar() or 1
-
-
-def discard(connection: Connection, shard_id: int) -> None:
-    """Removes an unfinished shard and all its rows."""
-    row = select(schema.shards).filter_by(id=shard_id).with_for_update()
-    shard = connection.execute(row).first()
-    if shard is None or shard.state == schema.FINISHED:
-        return
-    for table in (schema.queries, schema.marks, schema.notes):
-        ids = table.c.game_id
-        theirs = (ids >= shard.first_game) & (ids < shard.first_game + shard.games)
-        connection.execute(delete(table).where(theirs))
-    connection.execute(delete(schema.shards).filter_by(id=shard_id))
+            self._close(self._last)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import copy_context
+from functools import partial
 from pathlib import Path
+from threading import Event, local
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,11 +19,15 @@ from sqlalchemy import Connection, select, update
 from arena.evaluation.clean_utility import Utility
 from arena.interruptions import noting
 from arena.log import schema
-from arena.log.database import Database, insert_row, now, parse_address
+from arena.log.claims import discard_unfinished, in_play
+from arena.log.database import Database, now, parse_address
 from arena.log.entries import begin_match
-from arena.log.errors import told
+from arena.log.errors import LogError, Unreachable, told
+from arena.log.processes import Presence
 from arena.log.rows import utility_of
-from arena.log.shard_writer import ShardWriter, discard
+from arena.log.runs import begin_run, find_or_begin_run, record_utility
+from arena.log.shard_writer import ShardWriter
+from arena.log.waiting import Waiting
 from arena.records.pieces import LogLevel
 from arena.records.runs import MatchInfo, RunInfo
 
@@ -37,6 +45,9 @@ class Log:
         self.database = database
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="log")
         self._connection: Connection | None = None
+        self.presence = Presence(database.address.path)
+        self._closing = Event()
+        self._reading = local()
 
     @property
     def name(self) -> str:
@@ -45,29 +56,23 @@ class Log:
 
     def begin_run(self, info: RunInfo) -> int:
         """Records a new run; returns its id."""
-        values = {**vars(info), "versions": dict(info.versions), "resolved": dict(info.resolved)}
-        return self._do(lambda c: insert_row(c, schema.runs, values | {"started": now()}))
+        return self._do(partial(begin_run, info=info, started=now()))
 
-    def find_run(self, fingerprint: str) -> tuple[int, bool] | None:
-        """The newest run with this fingerprint: its id, and whether it has ended."""
-        asked = (
-            select(schema.runs.c.id, schema.runs.c.ended)
-            .where(schema.runs.c.fingerprint == fingerprint)
-            .order_by(schema.runs.c.id.desc())
-            .limit(1)
-        )
-        row = self._do(lambda c: c.execute(asked).first())
-        return None if row is None else (row.id, row.ended is not None)
+    def find_or_begin_run(self, info: RunInfo) -> tuple[int, bool]:
+        """The newest run with the same fingerprint, or a new one, in one step that no other process takes
+        meanwhile: its id, and whether it has ended."""
+        return self._do(partial(find_or_begin_run, info=info, started=now()))
 
     def end_run(self, run_id: int) -> None:
-        """Records that the run has ended."""
-        self._do(lambda c: c.execute(update(schema.runs).filter_by(id=run_id).values(ended=now())))
+        """Records that the run has ended, unless another process did."""
+        unended = (schema.runs.c.id == run_id, schema.runs.c.ended.is_(None))
+        self._do(lambda c: c.execute(update(schema.runs).where(*unended).values(ended=now())))
 
     def begin_match(self, run_id: int, info: MatchInfo, fresh: bool = False) -> int:
         """Makes a match one of the run's; returns its id.
 
-        A match with the same fingerprint is used again wherever it is in this log, finished or not: of
-        several the one with most finished shards, the newest of these. Else a new one begins.
+        A match with the same fingerprint is used again wherever it is in this log, finished or not, in play
+        or not: of several the one with most finished shards, the newest of these. Else a new one begins.
 
         Args:
             fresh: use matches that this run itself began, and no others.
@@ -83,13 +88,9 @@ class Log:
         self._do(lambda c: c.execute(entry))
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
-        """Records the utility of the match's defended classifier on clean images.
-
-        Raises:
-            LogError: if the match has a utility on as many images already.
-        """
-        values = {name: None if value != value else value for name, value in vars(utility).items()}
-        self._do(lambda c: insert_row(c, schema.utilities, values | {"match_id": match_id}))
+        """Records the utility of the match's defended classifier on clean images, unless one is recorded on
+        as many, as by another process."""
+        self._do(partial(record_utility, match_id=match_id, utility=utility))
 
     def find_utility(self, match_id: int, images: int) -> Utility | None:
         """What `record_utility` recorded of so many images; None if nothing yet."""
@@ -123,39 +124,64 @@ class Log:
             keys: the numbers of the games' images, [G], in the order of the shard.
 
         Raises:
-            LogError: on entering, if the shard is already finished; while playing and on leaving, if its rows
-                cannot be written.
+            LogError: on entering, if the shard is finished or another process plays it (a `ShardLost`); while
+                playing and on leaving, if its rows cannot be written.
         """
         return ShardWriter(self, match_id, number, repeat, fingerprint, np.asarray(keys, np.int64), level)
 
+    def in_play(self, match_id: int) -> dict[tuple[int, int], str]:
+        """Which shards of the match other processes play, by (number, repeat): who does, in words."""
+        return self._do(lambda c: in_play(c, self.presence, match_id))
+
     def discard_unfinished(self, match_id: int) -> int:
-        """Removes what unfinished shards of the match left behind; returns how many there were.
+        """Removes what is left of unfinished shards of the match that no living process plays; returns how
+        many there were."""
+        return self._do(lambda c: discard_unfinished(c, self.presence, match_id))
 
-        A process that still plays one of them gets a `LogError`.
-        """
-        shards = schema.shards.c
-        unfinished = select(shards.id).where(shards.match_id == match_id, shards.state != schema.FINISHED)
-        ids = self._do(lambda c: c.execute(unfinished).scalars().all())
-        for shard_id in ids:
-            self._do(lambda c, shard_id=shard_id: discard(c, shard_id))  # type: ignore[misc]
-        return len(ids)
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """Within it, this thread's questions are answered from the log as it was at one moment, whatever is
+        written meanwhile. One within another is part of it."""
+        if (seen := getattr(self._reading, "seen", None)) is not None:
+            yield seen
+            return
+        with ExitStack() as stack:
+            with told(self.name):
+                connection = stack.enter_context(self.database.reader.connect())
+                stack.enter_context(connection.begin())
+            self._reading.seen = connection
+            stack.callback(setattr, self._reading, "seen", None)
+            yield connection
 
-    def submit(self, job: Callable[[Connection], T], durable: bool = True) -> Future[T]:
+    def submit(self, job: Callable[[Connection], T], durable: bool = True, again: bool = True) -> Future[T]:
         """Has the writing thread do a job in a transaction of its own.
 
-        durable: whether it survives a power cut as soon as the future is done; else it survives the end of
-        this process, but a power cut only after a later durable one.
+        Args:
+            durable: whether it survives a power cut as soon as the future is done; else it survives the end
+                of this process, but a power cut only after a later durable one.
+            again: whether a server that goes away is waited for, and the job done again, for which it must
+                not matter whether it was done before; else the future raises `Unreachable`.
         """
-        return self._thread.submit(self._transact, job, durable)
+        return self._thread.submit(copy_context().run, self._transact, job, durable, again)
 
     def _do(self, job: Callable[[Connection], T]) -> T:
         # A finished shard is durable, and with it everything written before it.
         return self.submit(job, durable=False).result()
 
-    def _transact(self, job: Callable[[Connection], T], durable: bool) -> T:
+    def _transact(self, job: Callable[[Connection], T], durable: bool, again: bool) -> T:
+        waiting = Waiting(self.name, self._closing)
+        while True:
+            try:
+                return self._once(job, durable)
+            except Unreachable as error:
+                if not again:
+                    raise
+                waiting.wait(error)
+
+    def _once(self, job: Callable[[Connection], T], durable: bool) -> T:
         with told(self.name):
             try:
-                connection = self._connection = self._connection or self.database.writer.connect()
+                connection = self._connection = self._connection or self.database.connect(self.presence)
                 with self.database.transaction(connection, durable):
                     return job(connection)
             except BaseException:
@@ -167,11 +193,22 @@ class Log:
         if connection is not None:
             connection.close()
 
+    def _leave(self) -> None:
+        """What the writing thread does last."""
+        try:
+            if self.presence.entered:
+                with suppress(LogError):
+                    self._once(self.presence.leave, durable=False)
+        finally:
+            self._disconnect()
+
     def close(self) -> None:
         """Waits for pending writes, and closes the database; a first signal meanwhile is only noted."""
         with noting():
-            self._thread.submit(self._disconnect)
+            self._closing.set()
+            self._thread.submit(self._leave)
             self._thread.shutdown()
+            self.presence.release()
             self.database.close()
 
     def __enter__(self) -> Log:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias, get_args
 
-from arena.interruptions import of_the_user, raise_pending
+from arena.interruptions import is_the_users
 from arena.messages import first_line, one_line, quoted
 from arena.players.attacker import Attacker, Needs
 from arena.players.defender import Defender
@@ -50,9 +50,8 @@ def flaw_of_declared(agent: Attacker | Defender) -> str | None:
         try:
             sentence = flaw(name, getattr(agent, name))
         except BaseException as error:  # an agent's own code, which may raise anything
-            if of_the_user(error):
+            if is_the_users(error):
                 raise
-            raise_pending()
             return f"{name} failed with {one_line(type(error).__name__)}: {first_line(error)}"
         if sentence is not None:
             return sentence

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.inputs.names import NameRefused, import_attribute
-from arena.interruptions import of_the_user
+from arena.interruptions import is_the_users
 from arena.messages import UserError, first_line, near, one_line, quoted
 from arena.players import Attacker, Defender
 from arena.players.declared import flaw_of_declared
@@ -69,9 +69,9 @@ def agent_class(kind: Kind, name: str) -> type:
         found = entries[name].load() if name in entries else import_attribute(name)
     except NameRefused as error:
         raise AgentError(f'{kind} "{name}": {error}') from error
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # importing runs a plug-in's code, which may raise anything
+        if is_the_users(error):
+            raise
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
@@ -156,7 +156,7 @@ def _flaw_of_parameters(agent: Attacker | Defender) -> str | None:
     try:
         json.dumps(parameters(agent), sort_keys=True, default=str)
     except BaseException as error:  # a parameter of a stranger's class, which may raise anything
-        if of_the_user(error):
+        if is_the_users(error):
             raise
         why = f"{one_line(type(error).__name__)}: {first_line(error)}"
         return f"its parameters cannot be written to the log as JSON: {why}"
@@ -229,9 +229,9 @@ def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attac
     values = {key: _value(kind, name, key, hints[key], value) for key, value in given.items()}
     try:
         return typing.cast("Attacker | Defender", found(**values))
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a plug-in's __post_init__ may raise anything
+        if is_the_users(error):
+            raise
         reason = (
             str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
         )

@@ -42,8 +42,16 @@ class Piece:
     purposes: Mapping[str, Ints] = field(default_factory=dict)
 
 
+class ShardLost(Exception):
+    """A shard is not, or no longer, to be played here: another process plays or played it, or what was kept
+    of it is gone. Who looks again later finds it finished, in play, or free."""
+
+
 class Recorder(Protocol):
-    """Keeps a shard's record: receives its pieces in order. The piece with `games` is the last."""
+    """Keeps a shard's record: receives its pieces in order. The piece with `games` is the last.
+
+    It may raise `ShardLost`.
+    """
 
     def record(self, piece: Piece) -> None: ...
 

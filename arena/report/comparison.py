@@ -100,9 +100,10 @@ class Comparison:
 
 def compare(log: Log, one: LoggedRun, other: LoggedRun) -> Comparison:
     """Compare two runs of a log."""
-    mine, yours = (questions.matches(log, run.id) for run in (one, other))
-    couples, only_one, only_other = matched(mine, yours)
-    pairs = [_pair(log, a, b, _differing(_settings(one, a), _settings(other, b))) for a, b in couples]
+    with log.snapshot():
+        mine, yours = (questions.matches(log, run.id) for run in (one, other))
+        couples, only_one, only_other = matched(mine, yours)
+        pairs = [_pair(log, a, b, _differing(_settings(one, a), _settings(other, b))) for a, b in couples]
     played = [pair for pair in pairs if not pair.same]
     common = _common([pair.differs for pair in played])
     adjusted = iter(holm([d.p for pair in pairs for d in pair.differences]))

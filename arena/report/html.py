@@ -107,7 +107,13 @@ def write_report(log: Log, to: Path, run_id: int | None = None, data_dirs: Seque
 
 
 def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) -> str:
-    """A run's report as the text of an HTML file. Arguments and errors as in `write_report`."""
+    """A run's report, as it is at one moment, as the text of an HTML file. Arguments and errors as in
+    `write_report`."""
+    with log.snapshot():
+        return _render(log, run_id, data_dirs)
+
+
+def _render(log: Log, run_id: int | None, data_dirs: Sequence[Path]) -> str:
     run = read_run(log, run_id)
     rows = read_rows(log, run.id)
     chosen, originals = choose(rows), Originals(run, data_dirs)

@@ -196,7 +196,12 @@ def read_run(log: Log, run_id: int | None = None) -> LoggedRun:
 
 
 def read_rows(log: Log, run_id: int) -> list[Row]:
-    """A run's matches in the order of its scenario."""
+    """A run's matches in the order of its scenario, as they are at one moment."""
+    with log.snapshot():
+        return _read_rows(log, run_id)
+
+
+def _read_rows(log: Log, run_id: int) -> list[Row]:
     rows = []
     for match in questions.matches(log, run_id):
         outcomes, marks = questions.outcomes(log, match.id), questions.verdicts(log, match.id)

@@ -39,7 +39,8 @@ def print_results(console: Console, log: Log, run_id: int) -> int:
     Raises:
         LogError: if the log has no such run.
     """
-    run, rows = read_run(log, run_id), read_rows(log, run_id)
+    with log.snapshot():
+        run, rows = read_run(log, run_id), read_rows(log, run_id)
     console = wide_enough(console)
     _print(console, f"[bold]{escape(run.info.title or run.info.scenario)}[/]")
     if notice := unfinished(run, progress(run, rows)):

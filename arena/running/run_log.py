@@ -15,14 +15,15 @@ from arena.rules.outcome import Ints
 class RunLog(Protocol):
     """Keeps runs, the matches that they consist of, and the shards of these. `arena.log.Log` is one."""
 
-    def find_run(self, fingerprint: str) -> tuple[int, bool] | None:
-        """The newest run with this fingerprint: its id, and whether it has ended."""
+    def find_or_begin_run(self, info: RunInfo) -> tuple[int, bool]:
+        """The newest run with the same fingerprint, or a new one, in one step that no other process takes
+        meanwhile: its id, and whether it has ended."""
 
     def begin_run(self, info: RunInfo) -> int:
         """Record a new run; its id."""
 
     def end_run(self, run_id: int) -> None:
-        """Record that the run has ended."""
+        """Record that the run has ended, unless another process did."""
 
     def begin_match(self, run_id: int, info: MatchInfo, fresh: bool = False) -> int:
         """Make a match one of the run's, found by its fingerprint unless `fresh`, or begun; its id."""
@@ -34,13 +35,17 @@ class RunLog(Protocol):
         """What the match's stack is worth on so many clean images; None if nobody recorded it."""
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
-        """Record it."""
+        """Record it, unless one on as many images is recorded."""
 
     def finished_shards(self, match_id: int) -> Mapping[tuple[int, int], str]:
         """The fingerprints of the match's finished shards by (number, repeat)."""
 
+    def in_play(self, match_id: int) -> Mapping[tuple[int, int], str]:
+        """Which shards of the match other processes play, by (number, repeat): who does, in words."""
+
     def discard_unfinished(self, match_id: int) -> int:
-        """Remove what unfinished shards of the match left behind; how many there were."""
+        """Remove what is left of unfinished shards of the match that no living process plays; how many there
+        were."""
 
     def shard(
         self,
@@ -51,4 +56,5 @@ class RunLog(Protocol):
         keys: Ints,
         level: LogLevel = "queries",
     ) -> AbstractContextManager[Recorder]:
-        """A recorder for a shard: finished, all at once, when the `with` statement ends well."""
+        """A recorder for a shard, which belongs to this process within the `with` statement, and is finished,
+        all at once, when that ends well. Entering it, and all within, may raise `ShardLost`."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, resolve_device
@@ -29,31 +29,16 @@ from arena.rules.outcome import Verdict
 from arena.running.call_plan import plan_calls, served, utility_images
 from arena.running.room import Machine, check_memory
 from arena.running.run_log import RunLog
+from arena.running.shared_play import ProgressListener, SharedPlay
 from arena.scenario.files import Scenario
 from arena.scenario.identity import fingerprint, match_identity
-from arena.scenario.jobs import tasks
+from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import Prepared, PreparedStacks
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
-
-
-class ProgressListener(Protocol):
-    """Hears how far a run is."""
-
-    def match(self, match: Match, games: int) -> None:
-        """A match of `games` games, repeats counted, begins."""
-
-    def played(self, queries: int) -> None:
-        """Queries were answered."""
-
-    def failed(self, match: Match, games: int, said: str) -> None:
-        """So many games of a match ended in `error`: an agent failed."""
-
-    def ended(self, games: int, skipped: bool) -> None:
-        """A shard of `games` games ended, or lay finished in the log."""
 
 
 class Run:
@@ -118,18 +103,23 @@ class Run:
 
     def _play(self, log: RunLog, watcher: ProgressListener, fresh: bool) -> tuple[int, bool]:
         info = self.info()
-        run_id, ended = (None if fresh else log.find_run(info.fingerprint)) or (None, False)
-        if run_id is not None:  # words decide nothing that is played, so that they may have changed since
-            for match in self.scenario.matches:
+        info = replace(info, resolved={**info.resolved, "fresh": fresh})
+        run_id, ended = (log.begin_run(info), False) if fresh else log.find_or_begin_run(info)
+        if ended:
+            for match in self.scenario.matches:  # words decide nothing that is played
                 log.record_words(run_id, match.number, words(match))
-        if run_id is not None and ended:
             return run_id, False
-        if run_id is None:
-            run_id = log.begin_run(replace(info, resolved={**info.resolved, "fresh": fresh}))
-        utilities = _Utilities(log)
+        utilities, shared = _Utilities(log), SharedPlay(log, watcher, partial(self._play_shard, log, watcher))
         for match, world in zip(self.scenario.matches, self.worlds, strict=True):
             match_id = log.begin_match(run_id, self._match_info(match, world), fresh)
-            self._play_match(log, match_id, match, world, utilities, watcher)
+            log.discard_unfinished(match_id)
+            watcher.match(match, len(world) * match.settings.repeats)
+            prepared = self._prepared[match.number]
+            if prepared.failed is None:
+                with suppress(DefenderError):  # its games, which are played next, say so
+                    utilities.record(match_id, match, world, prepared.stack)
+            shared.play(match_id, world, list(tasks(match, world, prepared.sha, self.level)))
+        shared.play_what_is_left()
         log.end_run(run_id)
         return run_id, True
 
@@ -200,31 +190,13 @@ class Run:
                 return level
         return level_for(self.expected_queries)
 
-    def _play_match(
-        self,
-        log: RunLog,
-        match_id: int,
-        match: Match,
-        world: LoadedWorld,
-        utilities: _Utilities,
-        watcher: ProgressListener,
+    def _play_shard(
+        self, log: RunLog, watcher: ProgressListener, match_id: int, task: ShardTask, world: LoadedWorld
     ) -> None:
-        log.discard_unfinished(match_id)
-        watcher.match(match, len(world) * match.settings.repeats)
-        prepared = self._prepared[match.number]
-        if prepared.failed is None:
-            with suppress(DefenderError):  # its games, which are played next, say so
-                utilities.record(match_id, match, world, prepared.stack)
-        finished = log.finished_shards(match_id)
-        for task in tasks(match, world, prepared.sha, self.level):
-            games = task.rows.stop - task.rows.start
-            skipped = (task.number, task.repeat) in finished
-            if not skipped:
-                own = fingerprint([self._fingerprints[match.number], task.number, task.repeat])
-                keys = world.keys(task.rows)
-                with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
-                    task.play(world, self.stacks, prepared.failed, _Progress(recorder, watcher, match))
-            watcher.ended(games, skipped)
+        own = fingerprint([self._fingerprints[task.match.number], task.number, task.repeat])
+        keys, failed = world.keys(task.rows), self._prepared[task.match.number].failed
+        with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
+            task.play(world, self.stacks, failed, _Progress(recorder, watcher, task.match))
 
     def _match_info(self, match: Match, world: LoadedWorld) -> MatchInfo:
         prepared = self._prepared[match.number]

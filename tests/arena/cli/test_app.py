@@ -201,7 +201,7 @@ def test_a_mistake_gets_a_sentence_and_no_traceback(
 
 
 @pytest.mark.slow
-def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(
+def test_a_bug_in_a_users_defender_ends_its_matches_in_a_line_and_has_a_status_of_its_own(
     scenario: Path, start: Callable[..., Any]
 ) -> None:
     (scenario.parent / "my_agents.py").write_text(
@@ -214,11 +214,19 @@ def test_a_bug_in_a_users_defender_keeps_its_traceback_and_the_finished_shards(
     )
     scenario.write_text(SMALL.replace('{ name = "snd", sigma = 0.05 }', '"my_agents:Buggy"'))
     child = start()
-    assert child.wait() == 1
+    assert child.wait() == 3
     errors = child.errors
-    assert "Traceback" in errors and "my own bug" in errors
-    assert "the run failed: finished shards are safe in x.db; the same command goes on" in errors
-    assert _finished(Path("x.db")) >= 1
+    assert "Traceback" not in errors
+    told = [line for line in errors.splitlines() if line.startswith("failed: ")]
+    assert len(told) == 2, errors
+    assert told[0].endswith(
+        "my_agents:Buggy: Buggy.respond failed with ValueError: my own bug (my_agents.py:6)"
+    )
+    assert "2 of 4 matches failed: games ended with error" in errors
+    assert _finished(Path("x.db")) >= 2
+    again = start()
+    assert again.wait() == 3
+    assert "holds this run already" in again.out.read_text()
 
 
 def test_the_bar_keeps_its_numbers_on_a_narrow_terminal(scenario: Path) -> None:

@@ -318,6 +318,19 @@ def test_an_attacker_cannot_write_into_what_a_defender_remembers(worlds: ModuleT
     assert rows.reason == ["resigned"] * 2
 
 
+def test_what_a_defender_sets_on_itself_ends_with_the_shard(worlds: ModuleType) -> None:
+    @dataclass(frozen=True)
+    class Counting(Defender):
+        def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
+            seen = getattr(self, "_seen", 0) + 1
+            object.__setattr__(self, "_seen", seen)
+            return scores + seen * torch.arange(scores.shape[1])
+
+    own = Counting()
+    first, second = shard(worlds, Setting(), own), shard(worlds, Setting(), own)
+    assert first.margins == second.margins and len(set(first.margins)) > 1
+
+
 WRONG: dict[str, Callable[[Response], Any]] = {
     "none": lambda r: None,
     "few classes": lambda r: replace(r, scores=r.scores[:, :2]),

@@ -178,8 +178,7 @@ def begun() -> Callable[[Log], int]:
     """Begins a run with one match, numbered after those there are."""
 
     def begin(log: Log, number: int = 0) -> int:
-        found = log.find_run(RUN.fingerprint)
-        run_id = found[0] if found else log.begin_run(RUN)
+        run_id, _ = log.find_or_begin_run(RUN)
         return log.begin_match(run_id, replace(MATCH, number=number, fingerprint=f"match {number}"))
 
     return begin
@@ -205,37 +204,53 @@ def log(where: str) -> Iterator[Log]:
 
 
 @pytest.fixture
-def postgresql(_server: Callable[[], str]) -> str:
-    return _server()
+def postgresql(server: Server) -> str:
+    return server.create()
 
 
 @pytest.fixture(scope="session")
-def _server() -> Iterator[Callable[[], str]]:
-    """A PostgreSQL server for the session, which makes an empty schema at each call and gives a URL of it."""
-    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
-    tools = _tools()
-    folder = Path(tempfile.mkdtemp(prefix="arena-pg-"))
-    user = _user(folder)
-    data, running = str(folder / "data"), {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **user}
-    subprocess.run(
-        [tools / "initdb", "-D", data, "-A", "trust", "-U", "arena", "-N", "-E", "UTF8"], **running
-    )
-    options = f"-k {folder} -h '' -c fsync=off -c shared_buffers=16MB"
-    start = [tools / "pg_ctl", "-D", data, "-w", "-l", str(folder / "messages"), "-o", options, "start"]
-    subprocess.run(start, **running)
-    count = iter(range(10**6))
-
-    def create() -> str:
-        name = f"log{next(count)}"
-        with psycopg.connect(host=str(folder), user="arena", dbname="postgres", autocommit=True) as server:
-            server.execute(f"CREATE SCHEMA {name}")
-        return f"postgresql+psycopg://arena@/postgres?host={folder}&options=-csearch_path%3D{name}"
-
+def server() -> Iterator[Server]:
+    """A PostgreSQL server for the session."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    server = Server()
     try:
-        yield create
+        server.start()
+        yield server
     finally:
-        subprocess.run([tools / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **running)
-        shutil.rmtree(folder, ignore_errors=True)
+        server.stop("immediate")
+        shutil.rmtree(server.folder, ignore_errors=True)
+
+
+class Server:
+    """A PostgreSQL server that can be stopped and started again."""
+
+    def __init__(self) -> None:
+        self.tools, self.folder = _tools(), Path(tempfile.mkdtemp(prefix="arena-pg-"))
+        self.user, self.count = _user(self.folder), iter(range(10**6))
+        self._do("initdb", "-A", "trust", "-U", "arena", "-N", "-E", "UTF8")
+
+    def start(self) -> None:
+        options = f"-k {self.folder} -h '' -c fsync=off -c shared_buffers=16MB"
+        self._do("pg_ctl", "-w", "-l", str(self.folder / "messages"), "-o", options, "start")
+
+    def stop(self, mode: str) -> None:
+        self._do("pg_ctl", "-w", "-m", mode, "stop")
+
+    def create(self) -> str:
+        """A URL of an empty schema."""
+        import psycopg
+
+        name = f"log{next(self.count)}"
+        with psycopg.connect(
+            host=str(self.folder), user="arena", dbname="postgres", autocommit=True
+        ) as server:
+            server.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql+psycopg://arena@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
+
+    def _do(self, tool: str, *words: str) -> None:
+        command = [self.tools / tool, "-D", str(self.folder / "data"), *words]
+        running = {"check": True, "stdout": subprocess.DEVNULL, "cwd": self.folder}
+        subprocess.run(command, **running, **self.user)
 
 
 def _tools() -> Path:

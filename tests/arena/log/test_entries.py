@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arena.log import Log, questions
+from arena.log import Log, open_log, questions
 from arena.records.runs import MatchInfo, RunInfo
 
 
@@ -74,20 +74,17 @@ def test_unfinished_shards_are_discarded_by_match(log: Log, begun: Any, made: Ca
     assert log.discard_unfinished(other) == 1
 
 
-def test_a_match_that_another_run_is_playing_is_left_alone(
-    log: Log, run_info: RunInfo, match_info: MatchInfo, made: Callable[..., Any]
+def test_a_match_that_another_run_is_playing_is_shared(
+    where: str, run_info: RunInfo, match_info: MatchInfo, made: Callable[..., Any]
 ) -> None:
-    first, second = log.begin_run(run_info), log.begin_run(replace(run_info, fingerprint="second"))
-    match = log.begin_match(first, match_info)
-    with log.shard(match, 0, 0, "f", made().keys) as playing:
-        other = log.begin_match(second, match_info)
-        assert other != match
-        log.discard_unfinished(other)
-        made().tell(playing)
-    assert log.finished_shards(match) == {(0, 0): "f"}
-    third = log.begin_run(replace(run_info, fingerprint="third"))
-    assert log.begin_match(third, match_info) == match, "nobody plays it any more, and it is further"
-    assert log.begin_match(first, match_info) == match
+    with open_log(where) as log, open_log(where) as other:
+        first, second = log.begin_run(run_info), other.begin_run(replace(run_info, fingerprint="second"))
+        match = log.begin_match(first, match_info)
+        with log.shard(match, 0, 0, "f", made().keys) as playing:
+            assert other.begin_match(second, match_info) == match
+            assert other.discard_unfinished(match) == 0, "who plays it lives"
+            made().tell(playing)
+        assert other.finished_shards(match) == {(0, 0): "f"}
 
 
 def test_a_run_that_was_begun_afresh_goes_on_so(log: Log, run_info: RunInfo, match_info: MatchInfo) -> None:

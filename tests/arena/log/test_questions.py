@@ -197,8 +197,8 @@ def test_a_utility_comes_back_as_it_was(
     assert repr(questions.utility(log, match, 7)) == repr(told), "NaN too, which no comparison finds equal"
     assert questions.utility(log, other, 7) is log.find_utility(other, 7) is None
     assert questions.utility(log, match, 8) is log.find_utility(match, 8) is None
-    with pytest.raises(LogError):
-        log.record_utility(match, told)
+    log.record_utility(match, replace(told, accuracy=0.5))
+    assert questions.utility(log, match, 7).accuracy == told.accuracy, "the first that was measured is kept"
     log.record_utility(match, replace(told, images=8, accuracy=0.25))
     assert [questions.utility(log, match, images).accuracy for images in (7, 8)] == [told.accuracy, 0.25]
 

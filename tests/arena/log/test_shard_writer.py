@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -270,32 +271,55 @@ def test_shards_side_by_side_share_no_game(where: str, begun: Begun, made: Any) 
             assert asked == expected_queries(played, first, lambda *_: True)
 
 
-def test_a_shard_that_another_process_discards_says_so(
+def test_a_shard_in_play_belongs_to_its_process_while_that_lives(where: str, begun: Begun, made: Any) -> None:
+    played = made()
+    with open_log(where) as one:
+        match = begun(one)
+        with open_log(where) as two:
+            with one.shard(match, 0, 0, "f", played.keys) as recorder:
+                assert one.in_play(match) == {}
+                assert two.in_play(match) == {(0, 0): f"process {os.getpid()}"}
+                assert two.discard_unfinished(match) == 0
+                said = rf"shard 0 \(repeat 0\) of match 1 is played by process {os.getpid()}$"
+                with pytest.raises(LogError, match=said) as told, two.shard(match, 0, 0, "f", played.keys):
+                    pass
+                assert isinstance(told.value, pieces.ShardLost)
+                played.tell(recorder)
+            assert two.in_play(match) == {}
+            taken = two.shard(match, 0, 0, "f", played.keys)
+            with pytest.raises(pieces.ShardLost, match="is already finished"), taken:
+                pass
+            left = two.shard(match, 1, 0, "f", played.keys)
+            with pytest.raises(ZeroDivisionError), left:
+                raise ZeroDivisionError
+            two.submit(lambda _: None).result()
+            assert one.in_play(match) == {}, "it is free though its process lives"
+            with one.shard(match, 1, 0, "f", played.keys) as recorder:
+                played.tell(recorder)
+            assert two.finished_shards(match) == {(0, 0): "f", (1, 0): "f"}
+        assert log_is_clean(one, match)
+
+
+def test_a_shard_that_was_taken_from_its_process_says_so(
     where: str, begun: Begun, made: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """As where a server took it for dead."""
     monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
     with open_log(where) as one, open_log(where) as two:
         match, played = begun(one), made(turns=3)
-        said = "another process discarded shard 0 of match 1"
-        with pytest.raises(LogError, match=said), one.shard(match, 0, 0, "f", played.keys) as recorder:
+        said = r"another process discarded shard 0 \(repeat 0\) of match 1 while it was played here"
+        with (
+            pytest.raises(LogError, match=said) as told,
+            one.shard(match, 0, 0, "f", played.keys) as recorder,
+            monkeypatch.context() as patched,
+        ):
             played.tell(recorder)
             one.submit(lambda connection: None).result()
-            assert two.discard_unfinished(match) == 1
-            with two.shard(match, 1, 0, "f", played.keys) as other:
-                played.tell(other)
-        assert log_is_clean(two, match)
-
-
-def test_of_two_that_play_one_shard_the_later_goes_on(where: str, begun: Begun, made: Any) -> None:
-    with open_log(where) as one, open_log(where) as two:
-        match, played = begun(one), made()
-        first = one.shard(match, 0, 0, "f", played.keys)
-        said = "another process discarded shard 0 of match 1"
-        with pytest.raises(LogError, match=said), first as recorder:
+            patched.setattr("arena.log.claims.lives", lambda *_: False)
             with two.shard(match, 0, 0, "f", played.keys) as other:
                 played.tell(other)
-            played.tell(recorder)
-        assert log_is_clean(one, match)
+        assert isinstance(told.value, pieces.ShardLost)
+        assert log_is_clean(two, match)
         assert len(questions.outcomes(one, match)) == 5
 
 

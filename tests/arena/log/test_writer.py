@@ -27,13 +27,15 @@ def test_runs_come_back(log: Log, run_info: RunInfo) -> None:
 
 
 def test_the_newest_run_with_a_fingerprint_is_found(log: Log, run_info: RunInfo) -> None:
-    assert log.find_run(run_info.fingerprint) is None
-    first = log.begin_run(run_info)
+    first, ended = log.find_or_begin_run(run_info)
+    assert not ended
+    assert log.find_or_begin_run(run_info) == (first, False)
     log.end_run(first)
     log.begin_run(replace(run_info, fingerprint="other"))
-    assert log.find_run(run_info.fingerprint) == (first, True)
+    assert log.find_or_begin_run(run_info) == (first, True)
     second = log.begin_run(run_info)
-    assert log.find_run(run_info.fingerprint) == (second, False)
+    assert log.find_or_begin_run(run_info) == (second, False)
+    assert [run.id for run in questions.runs(log)] == [1, 2, 3]
 
 
 def test_matches_come_back(log: Log, run_info: RunInfo, match_info: MatchInfo) -> None:
