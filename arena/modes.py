@@ -1,8 +1,10 @@
-"""Torch and numpy as games need them, whatever the caller has set and whatever an agent sets (docs/design.md,
-D7 and D11)."""
+"""Torch, numpy and Python as games need them, whatever the caller has set and whatever an agent sets
+(docs/design.md, D7 and D11)."""
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch._functorch import pyfunctorch
+from torch.nn.modules import module as modules
 from torch.utils._python_dispatch import _disable_current_modes, _pop_mode
 
 _C: Any = torch._C
 _transforms: Any = pyfunctorch
+_saved: Any = _C._autograd
 _ERRORS: Any = {"divide": "warn", "over": "warn", "under": "ignore", "invalid": "warn"}  # numpy's own
 _EXACT = ("ieee", "none")
 _SMALLEST, _ONE = 5e-324, 1.0  # variables, so that the product is taken when it is asked for
@@ -40,6 +44,48 @@ def _set_anomaly(on: bool) -> None:
     torch.set_anomaly_enabled(on)
 
 
+_HOOKS: tuple[dict[Any, Any], ...] = tuple(
+    found for name, found in vars(modules).items() if name.startswith("_global_") and isinstance(found, dict)
+)
+"""What torch calls around the forward and backward passes of every module there is, by kind."""
+_NO_HOOKS: tuple[dict[Any, Any], ...] = tuple({} for _ in _HOOKS)
+
+
+def _hooks() -> tuple[dict[Any, Any], ...]:
+    return tuple(map(dict, _HOOKS)) if any(_HOOKS) else _NO_HOOKS
+
+
+def _set_hooks(hooks: tuple[dict[Any, Any], ...]) -> None:
+    for kind, wanted in zip(_HOOKS, hooks, strict=True):
+        kind.clear()
+        kind.update(wanted)
+
+
+def _forbid_saving(why: str | None) -> None:
+    if why is None:
+        _saved._saved_tensors_hooks_enable()
+    else:
+        _saved._saved_tensors_hooks_disable(why)
+
+
+def _saves_plainly() -> bool:
+    """Whether autograd keeps the tensors of a forward pass as they are."""
+    return _saved._top_saved_tensors_default_hooks(True) is None
+
+
+def _pop_savers() -> list[Any]:
+    found = []
+    while not _saves_plainly():
+        found.append(_saved._top_saved_tensors_default_hooks(True))
+        _saved._pop_saved_tensors_default_hooks()
+    return found
+
+
+def _set_filters(filters: list[Any]) -> None:
+    warnings.filters[:] = filters  # type: ignore[index]
+    warnings._filters_mutated()  # type: ignore[attr-defined]
+
+
 def _autocast(kind: str) -> tuple[Callable[[], Any], Callable[[Any], Any], Any]:
     return partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind), False
 
@@ -57,6 +103,12 @@ _OWN: tuple[tuple[Callable[[], Any], Callable[[Any], Any], Any], ...] = (
     (_C._get_nnpack_enabled, _C._set_nnpack_enabled, True),
     (_C._get_cudnn_enabled, _C._set_cudnn_enabled, True),
     (_C._get_cudnn_benchmark, _C._set_cudnn_benchmark, False),
+    (torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled, True),
+    (_C._get_flash_sdp_enabled, _C._set_sdp_use_flash, True),
+    (_C._get_mem_efficient_sdp_enabled, _C._set_sdp_use_mem_efficient, True),
+    (_C._get_math_sdp_enabled, _C._set_sdp_use_math, True),
+    (_hooks, _set_hooks, _NO_HOOKS),
+    (_saved._saved_tensors_hooks_get_disabled_error_message, _forbid_saving, None),
 )
 """How to get and set what games need in one way, and that way."""
 
@@ -65,6 +117,8 @@ _KEPT: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (_C._get_cudnn_deterministic, _C._set_cudnn_deterministic),
     (_C._get_mkldnn_deterministic, _C._set_mkldnn_deterministic),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (lambda: list(warnings.filters), _set_filters),
 )
 """How to get and set what is the caller's to choose, and nobody's to change within."""
 
@@ -73,6 +127,7 @@ _SCOPES: tuple[tuple[Callable[[], Any], Any], ...] = (
     (_C._len_torch_function_stack, 0),
     (_C._len_torch_dispatch_stack, 0),
     (_C._functorch.maybe_current_level, None),
+    (_saves_plainly, True),
 )
 """What tells of `with` blocks of torch's that decide what an operation does, and what it tells where there is
 none."""
@@ -102,8 +157,9 @@ def own_modes() -> Iterator[None]:
 
     That is: gradients can be taken and tensors are no inference tensors; no autocast; new tensors are float32
     on the CPU; no TF32 or bfloat16 in products of float32, no autotuning; the usual kernels; subnormal
-    numbers are kept; nothing of torch's is overridden; numpy warns of faults. The number of threads and
-    deterministic kernels are left as the caller wants them. What changes within is undone, too. Also a
+    numbers are kept; nothing of torch's is overridden, nor called around every module; numpy warns of faults.
+    The number of threads, deterministic kernels, filters of warnings and the recursion limit are left as the
+    caller wants them. What changes within is undone, too. Also a
     decorator, but not of a generator function, which would carry the modes to whoever drives it.
     """
     before = modes()
@@ -157,6 +213,7 @@ def _enter(stack: ExitStack) -> None:
         stack.enter_context(_transforms.temporarily_clear_interpreter_stack())
         stack.enter_context(_disable_current_modes())
         stack.enter_context(_no_function_modes())
+        stack.enter_context(_no_savers())
         stack.enter_context(torch.inference_mode(False))
     for get, put, own in _OWN:
         if (now := get()) != own:
@@ -183,6 +240,7 @@ def _leave_scopes() -> None:
         _C._pop_torch_function_stack()
     while _C._len_torch_dispatch_stack():
         _pop_mode()
+    _pop_savers()
     if torch.is_inference_mode_enabled():
         _FOR_GOOD.append(_C._InferenceMode(False))
 
@@ -195,6 +253,16 @@ def _no_function_modes() -> Iterator[None]:
     finally:
         for mode in reversed(found):
             _C._push_on_torch_function_stack(mode)
+
+
+@contextmanager
+def _no_savers() -> Iterator[None]:
+    found = _pop_savers()
+    try:
+        yield
+    finally:
+        for pair in reversed(found):
+            _saved._push_saved_tensors_default_hooks(*pair)
 
 
 def _legacy() -> list[tuple[Callable[[Any], None], Any, Any]]:

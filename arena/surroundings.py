@@ -3,9 +3,12 @@ settings of Python's. Each shard begins with the same, and leaves all as it was.
 
 from __future__ import annotations
 
+import decimal
+import gc
 import os
 import random
 import signal
+import socket
 import sys
 import threading
 import warnings
@@ -18,9 +21,21 @@ import torch
 
 from arena.interruptions import HEEDED
 
+_printing: Any = torch._tensor_str.PRINT_OPTS
+_HANDLED = (*HEEDED, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (os.getcwd, os.chdir),
-    (sys.getrecursionlimit, sys.setrecursionlimit),
+    (lambda: _file_mask(), os.umask),
+    (gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
+    (sys.getswitchinterval, sys.setswitchinterval),
+    (sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    (socket.getdefaulttimeout, socket.setdefaulttimeout),
+    (lambda: decimal.getcontext().copy(), decimal.setcontext),
+    (np.get_printoptions, lambda options: np.set_printoptions(**options)),
+    (lambda: vars(_printing).copy(), lambda options: vars(_printing).update(options)),
+    (lambda: (sys.excepthook, sys.unraisablehook), lambda hooks: _set_excepthooks(*hooks)),
     (lambda: (sys.stdout, sys.stderr), lambda streams: _set_streams(*streams)),
     (lambda: dict(os.environ), lambda variables: _set_environment(variables)),
     (lambda: list(sys.path), lambda path: sys.path.__setitem__(slice(None), path)),
@@ -30,18 +45,31 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
 @contextmanager
 def own_surroundings(seed: int) -> Iterator[None]:
     """Within, the global random generators begin at `seed`; afterwards they, the current folder, the
-    environment, the handlers of signals that ask to stop, filters of warnings, standard output, the module
-    search path and the recursion limit are as before."""
+    environment, the handlers of signals that ask to stop and of timers, filters of warnings, standard output,
+    the module search path, and what else is set for all of Python are as before."""
     with ExitStack() as stack:
         stack.enter_context(global_generators(seed))
         stack.enter_context(warnings.catch_warnings())
         for get, put in _SETTINGS:
             stack.callback(_put_back, get, put, get())
         if threading.current_thread() is threading.main_thread():
-            for number in HEEDED:
+            for number in _HANDLED:
                 if (handler := signal.getsignal(number)) is not None:
                     stack.callback(signal.signal, number, handler)
+        stack.callback(stop_timers, timers())
         yield
+
+
+def timers() -> tuple[bool, ...]:
+    """Which of the system's timers run, of those that send a signal."""
+    return tuple(signal.getitimer(kind)[0] > 0 for kind in _TIMERS)
+
+
+def stop_timers(before: tuple[bool, ...]) -> None:
+    """Stop the timers that did not run `before`: their signals would come while others compute."""
+    for kind, was, runs in zip(_TIMERS, before, timers(), strict=True):
+        if runs and not was:
+            signal.setitimer(kind, 0)
 
 
 @contextmanager
@@ -89,6 +117,16 @@ def _put_back(get: Callable[[], Any], put: Callable[[Any], Any], before: Any) ->
         now = None
     if now != before:
         put(before)
+
+
+def _file_mask() -> int:
+    mask = os.umask(0o077)  # there is no way to look at it but to set it
+    os.umask(mask)
+    return mask
+
+
+def _set_excepthooks(exceptions: Any, unraisable: Any) -> None:
+    sys.excepthook, sys.unraisablehook = exceptions, unraisable
 
 
 def _set_streams(out: Any, err: Any) -> None:

@@ -19,8 +19,9 @@ from arena.classifiers.forward import Forward, Precision, check_precision, prepa
 from arena.classifiers.function import Function
 from arena.classifiers.reading import Reading
 from arena.classifiers.served import AnswerMemory, remembered, served_in
-from arena.classifiers.soundness import flaw_of_answers, network_in_training
+from arena.classifiers.soundness import flaw_of_answers, network_in_training, no_logits, odd_form
 from arena.classifiers.threads import computing_threads
+from arena.interruptions import is_the_users
 from arena.messages import first_line
 from arena.modes import own_modes
 
@@ -163,6 +164,9 @@ class Classifier:
         forward = self.forward
         pieces = torch.split(x, self.batch) if len(x) > self.batch else (x,)
         answers = [self._answer(forward, piece) for piece in pieces]
+        for answer in answers:
+            if (found := odd_form(answer)) is not None:
+                raise ValueError(f"classifier {self.name!r} must answer a plain tensor; found {found}")
         logits = answers[0].to(torch.float32, copy=True) if len(answers) == 1 else torch.cat(answers).float()
         if self.classes and logits.shape != (len(x), self.classes):
             found = f"found {list(logits.shape)} for {len(x)} images"
@@ -333,13 +337,16 @@ class Classifier:
             self.remarks += (f"classifier {self.name!r}: {reading.remark}",)
 
     def _first_answers(self, sample: Tensor) -> Tensor:
+        logits: Tensor
         given = sample.clone()
         try:
             with torch.inference_mode():
                 logits = self.module(given)
         except ServiceError:
             raise
-        except Exception as error:
+        except BaseException as error:  # a user's own code
+            if is_the_users(error):
+                raise
             reason = first_line(error)
             raise ValueError(
                 f"classifier {self.name!r} cannot take images of shape {list(self.shape)}: {reason}"
@@ -347,16 +354,8 @@ class Classifier:
         want = (
             f"classifier {self.name!r} must answer images [n,C,H,W] with floating-point logits [n,K], K > 1"
         )
-        if not isinstance(logits, Tensor):
-            raise ValueError(f"{want}, not with a {type(logits).__name__}")
-        if (
-            logits.dim() != 2
-            or len(logits) != len(sample)
-            or logits.shape[1] < 2
-            or not logits.is_floating_point()
-        ):
-            kind = str(logits.dtype).removeprefix("torch.")
-            raise ValueError(f"{want}, not with {kind} {list(logits.shape)} to {len(sample)} images")
+        if (found := no_logits(logits, len(sample))) is not None:
+            raise ValueError(f"{want}, not with {found}")
         if not torch.equal(given, sample):
             raise ValueError(f"classifier {self.name!r} changes its input in place; it must work on a copy")
         return logits

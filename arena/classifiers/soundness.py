@@ -139,3 +139,24 @@ def _names(code: CodeType) -> set[str]:
 def _is_own(kind: type) -> bool:
     """Whether a class is of a user's making, as far as its module tells."""
     return kind.__module__.partition(".")[0] not in _LIBRARIES
+
+
+def odd_form(logits: object) -> str | None:
+    """What a network answered in place of a plain dense tensor; None if that is what it is."""
+    if not isinstance(logits, Tensor) or type(logits) not in (Tensor, nn.Parameter):
+        return f"a {type(logits).__name__}"
+    if logits.layout is not torch.strided or logits.is_nested or logits.is_meta:
+        form = "nested" if logits.is_nested else str(logits.layout).removeprefix("torch.")
+        return f"a {form} tensor on {logits.device}"
+    return None
+
+
+def no_logits(logits: object, images: int) -> str | None:
+    """What a network answered to `images` images in place of floating-point logits [n,K], K > 1; None if that
+    is what it is."""
+    if (form := odd_form(logits)) is not None or not isinstance(logits, Tensor):
+        return form
+    right = logits.dim() == 2 and len(logits) == images and logits.shape[1] > 1
+    if right and logits.is_floating_point():
+        return None
+    return f"{str(logits.dtype).removeprefix('torch.')} {list(logits.shape)} to {images} images"

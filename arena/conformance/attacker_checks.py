@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import cast
 
-from arena.conformance.attacker_trials import BUDGET, FATAL, AttackerSubject, flaw_of_needs
+from arena.conformance.attacker_trials import BUDGET, FATAL, AttackerSubject
 from arena.conformance.examples import example
 from arena.conformance.parameters import check_parameters
 from arena.conformance.results import Check, CheckResult, ConformanceError, raise_first, results_of
@@ -19,6 +19,7 @@ from arena.conformance.watched_play import (
     difference_in_game,
 )
 from arena.players import Attacker
+from arena.players.declared import flaw_of_declared
 from arena.players.registry import name_of
 
 ENOUGH_HITS = 3
@@ -85,7 +86,7 @@ def _parameters(subject: AttackerSubject) -> None:
 
 
 def _needs(subject: AttackerSubject) -> None:
-    if (flaw := flaw_of_needs(subject.attacker)) is not None:
+    if (flaw := flaw_of_declared(subject.attacker)) is not None:
         raise ConformanceError(flaw)
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from arena.conformance.results import Skip
 from arena.conformance.stand_in_agents import Detector, Flips, Trouble
@@ -16,7 +16,8 @@ from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
 from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, difference, watch
 from arena.players import Attacker, Needs
-from arena.rules.threat import Goal, GrantedResources, Knowledge, Norm, Objective, Quantisation, Threat
+from arena.players.declared import flaw_of_declared
+from arena.rules.threat import Goal, GrantedResources, Norm, Objective, Quantisation, Threat
 
 FATAL: tuple[FaultKind, ...] = ("crash", "hang", "stalled", "form", "range")
 """Faults with which a play is not worth comparing to another."""
@@ -73,7 +74,7 @@ class AttackerSubject:
         Raises:
             Skip: if that makes no sense.
         """
-        if flaw_of_needs(self.attacker) is not None:
+        if flaw_of_declared(self.attacker) is not None:
             raise Skip("what it declares to need makes no sense")
         return self.attacker.needs
 
@@ -210,29 +211,3 @@ class AttackerSubject:
         for trial in self.variants:
             threat = trial.threat.with_budget(self.short * self.attacker.budget_factor)
             yield replace(trial, where=f"{what}; {trial.where}", threat=threat, **changes)
-
-
-def flaw_of_needs(attacker: Attacker) -> str | None:
-    """One sentence on what makes no sense in what an attacker declares."""
-    try:
-        needs, factor = attacker.needs, attacker.budget_factor
-    except Exception as error:
-        return f"asking for its needs fails with {type(error).__name__}: {error}"
-    if not isinstance(needs, Needs):
-        return f"its needs must be an arena.players.Needs; found {type(needs).__name__}"
-    for name, allowed in (("norms", Norm), ("goals", Goal), ("objectives", Objective)):
-        found, words = getattr(needs, name), get_args(allowed)
-        if not isinstance(found, tuple) or not found or not set(found) <= set(words):
-            return f"needs.{name} must be a tuple of one or more of {', '.join(words)}; found {found!r}"
-    allowed_words: dict[str, tuple[str, ...]] = {
-        "feedback": tuple(_FEEDBACK),
-        "knowledge": get_args(Knowledge),
-        "starts": ("never", "targeted", "always"),
-    }
-    for name, words in allowed_words.items():
-        if getattr(needs, name) not in words:
-            return f"needs.{name} must be one of {', '.join(words)}; found {getattr(needs, name)!r}"
-    for name, value, least in (("needs.images", needs.images, 0), ("budget_factor", factor, 1)):
-        if not isinstance(value, int) or value < least:
-            return f"{name} must be a whole number from {least}; found {value!r}"
-    return None

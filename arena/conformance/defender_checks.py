@@ -32,11 +32,11 @@ from arena.conformance.surroundings import AMBIENT
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Response, Rows
+from arena.players.declared import flaw_of_declared
 from arena.players.registry import name_of
 from arena.players.response import pick
 from arena.rules.outcome import labels_of
 
-_MEMORIES = ("none", "game", "account", "service")
 _ROWS = 7
 
 
@@ -92,10 +92,8 @@ def _parameters(subject: DefenderSubject) -> None:
 
 def _declares(subject: DefenderSubject) -> None:
     defender = subject.defender
-    if not isinstance(defender.random, bool):
-        raise ConformanceError(f"random must be True or False; found {defender.random!r}")
-    if defender.memory not in _MEMORIES:
-        raise ConformanceError(f"memory must be one of {', '.join(_MEMORIES)}; found {defender.memory!r}")
+    if (flaw := flaw_of_declared(defender)) is not None:
+        raise ConformanceError(flaw)
     remembers = type(defender).remember is not Defender.remember
     if remembers and defender.memory == "none":
         raise ConformanceError('it has a remember, which is never called, since its memory is "none"')

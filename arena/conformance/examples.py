@@ -16,8 +16,7 @@ from arena.players.registry import (
     Kind,
     Spec,
     agent_class,
-    build_attacker,
-    build_defender,
+    build_agent,
     names,
     parameters_of,
 )
@@ -52,15 +51,14 @@ def example(kind: Kind, spec: Spec) -> Attacker | Defender:
     Raises:
         AgentError: if it cannot be made.
     """
-    build = build_attacker if kind == "attacker" else build_defender
     if isinstance(spec, Attacker | Defender):
-        return build(spec)
+        return build_agent(kind, spec)
     if isinstance(spec, type):
         inside: dict[str, Any] = _standins(spec, ()) if is_dataclass(spec) else {}
         whole = inside and len(inside) == sum(p.default == "required" for p in parameters_of(spec))
-        return build(spec(**inside) if whole else spec)
+        return build_agent(kind, spec(**inside) if whole else spec)
     table: dict[str, Any] = {"name": spec} if isinstance(spec, str) else dict(spec)
-    return build(table | _standins(agent_class(kind, table["name"]), table))
+    return build_agent(kind, table | _standins(agent_class(kind, table["name"]), table))
 
 
 def _standins(found: type, given: Collection[str]) -> dict[str, Any]:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
+from arena.interruptions import is_the_users
+from arena.messages import failure
+
 Subject = TypeVar("Subject")
 
 
@@ -57,6 +60,10 @@ def results_of(checks: Sequence[Check[Subject]], subject: Subject) -> Iterator[C
             yield CheckResult(check.name, check.asks, "failed", str(error))
         except Skip as reason:
             yield CheckResult(check.name, check.asks, "skipped", str(reason))
+        except BaseException as error:  # out of the agent's own code, wherever a check looks at it
+            if is_the_users(error):
+                raise
+            yield CheckResult(check.name, check.asks, "failed", f"it failed with {failure(error)}")
         else:
             yield CheckResult(check.name, check.asks, "passed", remark or "")
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena.envs.perturbations import perturbed
 from arena.envs.spaces import ActionKind, action_parts
+from arena.game.tensors import flaw_of
 from arena.rules.moves import VolleyError
 from arena.rules.outcome import Bools
 from arena.rules.threat import Threat
@@ -88,10 +89,13 @@ class Actions:
             if pixels.dtype != np.float32:
                 raise VolleyError(f"{self.kind} must be float32; found {pixels.dtype}")
             pixels = torch.from_numpy(pixels.copy()).to(self.device)
-        if not isinstance(pixels, Tensor) or tuple(pixels.shape) != shape:
-            found = list(pixels.shape) if isinstance(pixels, Tensor) else type(pixels).__name__
+        if isinstance(pixels, nn.Parameter):
+            pixels = pixels.detach()
+        flaw = flaw_of(pixels)
+        if flaw or tuple(pixels.shape) != shape:
+            found = flaw or list(pixels.shape)
             raise VolleyError(f"{self.kind} must be an array or a tensor {list(shape)}; found {found}")
-        return pixels.detach()
+        return Tensor.detach(pixels)
 
     def _image(self, pixels: Tensor, send: Bools, x0: Tensor) -> Tensor:
         """The images of actions, both [N,C,H,W]."""
@@ -127,7 +131,9 @@ class Actions:
         self, name: str, values: Any, what: str = "whole numbers"
     ) -> np.ndarray[Any, np.dtype[np.int64]]:
         if isinstance(values, Tensor):
-            values = values.cpu().numpy()
+            if flaw := flaw_of(values):
+                raise VolleyError(f"{name} must be {what} [{self.games}]; found {flaw}")
+            values = values.detach().cpu().numpy()
         numbers = np.asarray(values)
         if numbers.shape != (self.games,) or numbers.dtype.kind not in "biu":
             raise VolleyError(

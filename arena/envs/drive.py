@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from arena.players.registry import Spec, build_attacker
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Floats, Ints
+from arena.surroundings import own_surroundings
 
 
 @own_modes()
@@ -57,7 +59,8 @@ def drive(
     host = EnvHost(env)
     if seed is None:
         seed = draws.derive(int(env.np_random_seed or 0), "attacker", 0)
-    run(player, host.seat(seed, defense, resources), host)
+    with own_surroundings(seed):
+        run(player, host.seat(seed, defense, resources), host)
     return host.returns
 
 
@@ -83,20 +86,20 @@ class EnvHost(Host):
         )
 
     def seat(self, seed: int, defense: dict[str, Any] | None, resources: Resources | None) -> Games:
-        """The attacker's seat."""
-        threat = self.env.threat
+        """The attacker's seat: what it holds is its own."""
+        threat = self.env.threat.model_copy(deep=True)
         return Games(
-            self.now["image"],
-            self.now["label"],
+            self.now["image"].clone(),
+            self.now["label"].clone(),
             threat,
             classes=self.env.setup.classes,
             state=self.state(),
-            target=self.now["target"] if threat.targeted else None,
-            key=self.key,
+            target=self.now["target"].clone() if threat.targeted else None,
+            key=self.key.clone(),
             seed=seed,
             max_rows=self.checks.max_rows,
-            defense=defense if threat.knowledge != "none" else None,
-            resources=resources,
+            defense=copy.deepcopy(defense) if threat.knowledge != "none" else None,
+            resources=None if resources is None else resources.copy(),
         )
 
     @property

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 
 from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.interruptions import is_the_users, raise_pending
-from arena.messages import failure
+from arena.messages import UserError, failure
 from arena.modes import own_modes
 
 
-class AttackerError(Exception):
+class AttackerError(UserError):
     """An attacker's own code failed, or met a limit: one line.
 
     Attributes:
@@ -24,7 +24,7 @@ class AttackerError(Exception):
         self.error = error
 
 
-class DefenderError(Exception):
+class DefenderError(UserError):
     """A defender failed, met a limit, or gave back something else than it must: one line."""
 
 

@@ -16,6 +16,11 @@ from arena.rules.limits import LONGEST_VALUE, LONGEST_WORD, PURPOSES
 from arena.rules.moves import Note, Volley, VolleyError
 from arena.rules.outcome import Ints
 
+_NUMBERS = {
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+}
+"""The dtypes of a note's tensor."""
 _FLAWS = (
     "images must be finite",
     "images must lie in [0,1]",
@@ -137,7 +142,7 @@ class Checks:
 
     def _numbers(self, value: Tensor, count: int) -> list[float]:
         flaw = flaw_of(value)
-        if flaw or value.shape != (count,) or value.device != self.device or value.dtype.is_complex:
+        if flaw or value.shape != (count,) or value.device != self.device or value.dtype not in _NUMBERS:
             where = "" if flaw else f" on {value.device}"
             raise VolleyError(
                 f"a note's tensor must hold one number for each game [{count}] on {self.device}; "

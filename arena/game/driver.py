@@ -20,6 +20,7 @@ from arena.players.seat import Games
 from arena.rules.limits import USUAL, Limits
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Reason
+from arena.surroundings import stop_timers, timers
 
 IDLE_VOLLEYS = 10
 """Volleys in a row without a granted row after which an attacker is stopped (`stalled`)."""
@@ -158,12 +159,12 @@ def drive(attacker: Attacker, seat: Games, host: Host, limits: Limits = USUAL) -
 def converse(play: Play, host: Host, meter: Meter) -> Reason:
     """Serve an attacker's moves until it ends; the reason for which its open games are to end.
 
-    What it sets in torch or numpy is its own: it is put aside while a move is served.
+    What it sets in torch or numpy is its own: it is put aside while a move is served. A timer is stopped.
 
     Raises:
         AttackerError: if the attacker's code fails or meets a limit.
     """
-    home = modes()
+    home, ticking = modes(), timers()
     step: Callable[[], Move] = partial(next, play)
     volleys = consults = moves = 0
     while True:
@@ -176,6 +177,8 @@ def converse(play: Play, host: Host, meter: Meter) -> Reason:
             if is_the_users(error):
                 raise
             raise AttackerError(error) from error
+        if timers() != ticking:
+            stop_timers(ticking)
         raise_pending()
         if (met := meter.moved(time.monotonic() - began)) is not None:
             raise AttackerError(LimitError(met))

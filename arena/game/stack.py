@@ -17,6 +17,7 @@ from arena.game.blame import DefenderError, blaming
 from arena.game.preparing import Lent, MissingPart, OwnSplits, overrides
 from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import own_modes
+from arena.players.declared import flaw_of_declared
 from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
 from arena.players.response import Response
@@ -109,6 +110,8 @@ def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
         found = type(fitted).__name__
         raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
     _check_lent(defender, "fit", lent)
+    if (flaw := flaw_of_declared(fitted)) is not None:
+        raise DefenderError(f"{type(defender).__name__}, as it was fitted: {flaw}")
     return fitted
 
 
@@ -133,8 +136,7 @@ def facts_of(defender: Defender) -> dict[str, Any]:
         DefenderError: if it fails to say it, or says it in other values.
     """
     with blaming(defender, "facts"):
-        found = dict(defender.facts())
-        json.dumps(found)
+        found: dict[str, Any] = json.loads(json.dumps(dict(defender.facts())))
         return found
 
 
@@ -147,11 +149,11 @@ def own_response(defender: Defender, response: object, n: int, base: Classifier)
     who = type(defender).__name__
     if not isinstance(response, Response) or type(response) is not Response:
         raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
-    flags = {}
+    held, flags = vars(response), {}  # a field may have been taken away
     for name in Response.FLAGS:
-        if (flag := response.given(name)) is not None:
+        if (flag := held.get(f"_{name}")) is not None:
             flags[name] = _own(who, name, flag, torch.bool, (n,), base)
-    scores = vars(response).get("scores")
+    scores = held.get("scores")
     return Response(_own(who, "scores", scores, torch.float32, (n, base.classes), base), **flags)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
+from arena.classifiers import Classifier
 from arena.classifiers.errors import ClassifierError
 from arena.classifiers.served import asking, served_in
 from arena.game.blame import DefenderError, blaming, blaming_classifier
@@ -42,11 +43,12 @@ class StackOracle:
         self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
     ) -> None:
         # What a defender sets on itself while it answers is not to reach another shard.
-        self.stack = replace(stack, defenders=tuple(map(copy.copy, stack.defenders)))
+        self.stack = replace(stack, defenders=tuple(map(_copy_of, stack.defenders)))
         self.base, self.classes = stack.base, stack.base.classes
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self.paid = served_in(stack.base.module) is not None
+        self._remembers = [d.memory != "none" for d in stack.defenders]
         self._home: Modes = modes()
         self._failed: BaseException | None = None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
@@ -183,12 +185,12 @@ class StackOracle:
         defender = self.stack.defenders[layer]
 
         def inner(z: Tensor, inside: Rows) -> Response:
-            return self._layer(layer + 1, self._passed_on(defender, z, inside), inside, seeds, record)
+            return self._layer(layer + 1, *self._passed_on(defender, z, inside, layer + 1), seeds, record)
 
         with blaming(defender, "respond", self._is_the_base):
             response = defender.respond(x, mine, inner)
         taken = own_response(defender, response, len(x), self.base)
-        if record and defender.memory != "none":
+        if record and self._remembers[layer]:
             self._heard.append((layer, x, mine, response))
         return taken
 
@@ -200,12 +202,12 @@ class StackOracle:
                 with back_in(self._home):  # a defender may ask within an autocast of its own
                     return Response(self.base(x))
         except BaseException as error:
-            if x.shape[1:] == self.base.shape:  # else the defender that asked should have known better
+            if _is_fair(x, self.base):  # else the defender that asked should have known better
                 self._failed = error
             raise
 
-    def _passed_on(self, defender: Defender, z: object, rows: object) -> Tensor:
-        """The images that a defender asks the rest of the stack about."""
+    def _passed_on(self, defender: Defender, z: object, rows: object, layer: int) -> tuple[Tensor, Rows]:
+        """The images and rows that a defender asks the rest of the stack about, which begins at `layer`."""
         who, base = type(defender).__name__, self.base
         if flaw_of(z) or not isinstance(z, Tensor) or len(z.shape) != 4:
             raise DefenderError(f"defender {who} must ask about images [n,C,H,W]; found {in_words(z)}")
@@ -217,16 +219,30 @@ class StackOracle:
         if not isinstance(rows, Rows) or len(rows) != len(z):
             found = len(rows) if isinstance(rows, Rows) else type(rows).__name__
             raise DefenderError(f"defender {who} must ask about one row for each image; found {found}")
-        return z
+        if layer < len(self.stack.defenders):
+            # One further in that works in place must not change what this one holds.
+            return z.clone(), _copied(rows)
+        return z, rows
 
     def _is_the_base(self, error: BaseException) -> bool:
         """Whether `error` is the classifier's own failure, on its way through defenders."""
         return error is self._failed
 
 
+def _copy_of(defender: Defender) -> Defender:
+    with blaming(defender, "__copy__"):
+        return copy.copy(defender)
+
+
+def _is_fair(x: Tensor, base: Classifier) -> bool:
+    """Whether a classifier has to answer images `x` [n,C,H,W]."""
+    return x.shape[1:] == base.shape and bool(x.isfinite().all())
+
+
 def _copied(rows: Rows) -> Rows:
     tensors = {name: getattr(rows, name).clone() for name in ("game", "key", "turn", "account", "place")}
-    return replace(rows, **tensors)
+    draw = rows.draw.clone() if isinstance(rows.draw, Tensor) else rows.draw
+    return replace(rows, draw=draw, **tensors)
 
 
 def _is_unwritten(error: BaseException) -> bool:

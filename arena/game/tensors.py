@@ -7,12 +7,14 @@ nothing is called on what an agent hands over but functions of torch's own.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 _wrapped: Any = torch._C._functorch.is_functorch_wrapped_tensor
+_keys: Any = torch._C._dispatch_keys
 
 
 def flaw_of(value: object) -> str | None:
@@ -24,6 +26,8 @@ def flaw_of(value: object) -> str | None:
         return f"a {'nested' if value.is_nested else str(value.layout).removeprefix('torch.')} tensor"
     if _wrapped(value):
         return "a tensor within a transform of torch.func"
+    if _keys(value).raw_repr() & ~_plain_keys(value.device.type):
+        return f"a tensor that torch computes with in another way ({_keys(value)})"
     if value.device.type != "meta" and Tensor.untyped_storage(value).nbytes() < _needed(value):
         return "a tensor whose memory was taken away"
     return None
@@ -40,6 +44,15 @@ def in_words(value: object) -> str:
     if (flaw := flaw_of(value)) is not None or not isinstance(value, Tensor):
         return str(flaw)
     return f"{value.dtype} {list(value.shape)}"
+
+
+@cache
+def _plain_keys(device: str) -> int:
+    """What torch may go by when it computes with a plain dense tensor, a bit each: where it lies, autograd,
+    autocast, and that it is to be read with another sign. Quantised and functional tensors have others."""
+    plain = torch.empty(0, device=device)
+    keys: int = _keys(plain).raw_repr() | _keys(torch._neg_view(plain)).raw_repr()
+    return keys
 
 
 def _needed(value: Tensor) -> int:

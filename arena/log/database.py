@@ -23,7 +23,7 @@ from arena.inputs.places import kind_of, unwritable
 from arena.log.errors import LogError, told
 from arena.log.files import Displaced, LogFile, beside, remove_leftovers, tidy
 from arena.log.processes import Presence, alone, somebody_lives
-from arena.log.schema import to_json
+from arena.log.schema import storable_row, to_json
 from arena.messages import quoted
 
 VERSION_TABLE = "arena_log_version"
@@ -307,7 +307,7 @@ def exclude_others(connection: Connection) -> None:
 
 def insert_row(connection: Connection, table: Table, values: Mapping[str, Any]) -> int:
     """Inserts a row; returns its id."""
-    key = connection.execute(insert(table).values(values)).inserted_primary_key
+    key = connection.execute(insert(table).values(storable_row(values))).inserted_primary_key
     return int(key[0])  # type: ignore[index]
 
 

@@ -64,7 +64,7 @@ def _same(connection: Connection, fingerprint: str, run_id: int, own: bool) -> i
 
 def _shown(info: MatchInfo) -> dict[str, Any]:
     """How the run's scenario shows the match."""
-    return {
+    shown = {
         "block": info.block,
         "title": info.title,
         "attacker_title": info.attacker_title or info.attacker,
@@ -73,6 +73,7 @@ def _shown(info: MatchInfo) -> dict[str, Any]:
         "radii": list(info.radii),
         "utility": info.utility,
     }
+    return schema.storable_row(shown)
 
 
 def _values(info: MatchInfo) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from arena.evaluation.clean_utility import Utility
 from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
+from arena.log.schema import storable
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.rules.outcome import Floats, Ints
 
@@ -21,7 +22,7 @@ def query_columns(pieces: list[QueryRows], first_game: int) -> TableColumns:
     """Columns of `queries`, ordered by game and turn, as the table keeps them."""
     game = _joined(pieces, "game")
     order = np.argsort(game, kind="stable")
-    purposes = np.array([_text(piece.purpose) for piece in pieces], dtype=object)
+    purposes = np.array([storable(piece.purpose) for piece in pieces], dtype=object)
     purpose = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
 
     def column(name: str) -> NDArray[Any]:
@@ -65,8 +66,8 @@ def note_columns(pieces: list[NoteRows], first_game: int, place: int) -> TableCo
         "game_id": _joined(pieces, "game") + first_game,
         "place": np.arange(place, place + len(values)),
         "turn": _joined(pieces, "turn"),
-        "key": [_text(piece.key) for piece in pieces for _ in piece.value],
-        "value": [_text(str(value)) for value in values],
+        "key": [storable(piece.key) for piece in pieces for _ in piece.value],
+        "value": [storable(str(value)) for value in values],
         "number": np.array([np.nan if isinstance(value, str) else value for value in values], np.float64),
     }
 
@@ -75,7 +76,7 @@ def purpose_columns(counts: Mapping[str, Ints], shard_id: int) -> TableColumns:
     """Columns of `purposes`, from the numbers [5] of `Piece.purposes`."""
     told: dict[str, Ints] = {}
     for purpose, numbers in counts.items():
-        told[_text(purpose)] = told.get(_text(purpose), 0) + numbers
+        told[storable(purpose)] = told.get(storable(purpose), 0) + numbers
     queries, refused, flagged, hits, outside = np.array(list(told.values()), np.int64).reshape(-1, 5).T
     return {
         "shard_id": np.full(len(told), shard_id),
@@ -133,11 +134,6 @@ def _again(again: Floats) -> TableColumns:
 
 def _joined(pieces: list[Any], name: str) -> NDArray[Any]:
     return np.concatenate([getattr(piece, name) for piece in pieces])
-
-
-def _text(value: str) -> str:
-    """Text that every database takes: without NUL and lone surrogates."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def utility_of(row: Any) -> Utility:

@@ -15,6 +15,7 @@ that first played it. Which matches a run consists of, and how its scenario show
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -293,15 +294,27 @@ def to_json(value: Any) -> str:
     return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False, allow_nan=False)
 
 
+def storable(text: str) -> str:
+    """Text that every database takes: without NUL and lone surrogates."""
+    return str(text).replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def storable_row(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a row, with texts that every database takes."""
+    return {name: storable(value) if isinstance(value, str) else value for name, value in values.items()}
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, str | bool | int):
+    if isinstance(value, str):
+        return storable(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
-    return str(value)
+    return storable(str(value))

@@ -107,4 +107,4 @@ def _flatten(values: Mapping[str, Any], prefix: str, found: dict[str, str]) -> N
         if isinstance(value, Mapping):
             _flatten(value, f"{prefix}{key}.", found)
         else:
-            found[prefix + key] = value if isinstance(value, str) else json.dumps(value, default=repr)
+            found[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, default=repr)

@@ -91,7 +91,10 @@ def fixtures(
     common = _common(on, originals, fingerprint)
     found: list[Fixture] = []
     for entrant, player in zip(attackers, players, strict=True):
-        runs = runs_of(player, rules, [int(count) for count in at])
+        try:
+            runs = runs_of(player, rules, [int(count) for count in at])
+        except ValueError as error:
+            raise ValueError(f"attacker {name_of(player)}: {error}") from error
         for side, (stack, failed) in zip(stacks, prepared, strict=True):
             for own, counts in runs:
                 info = MatchInfo(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from arena.players.seat import Games
 from arena.rules.moves import Asking, Move, Play, VolleyError
-from arena.rules.threat import Goal, Knowledge, Norm, Objective, Threat
+from arena.rules.threat import MOST_QUERIES, Goal, Knowledge, Norm, Objective, Threat
 
 if TYPE_CHECKING:
     from arena.players.defender import Defender
@@ -95,8 +95,17 @@ def runs_of(attacker: Attacker, threat: Threat, at: Sequence[int]) -> list[tuple
     Each is a threat and the counts reported in it, ascending, all of them multiplied by the attacker's
     `budget_factor`. There is one run, unless the first queries of a run are not as good as a run with a
     smaller budget (`Needs.prefix`): such an attacker plays once for each count.
+
+    Raises:
+        ValueError: if no threat may have so large a budget.
     """
-    counts = [count * attacker.budget_factor for count in sorted({*at, threat.budget})]
+    factor = attacker.budget_factor
+    if threat.budget * factor > MOST_QUERIES:
+        raise ValueError(
+            f"its budget_factor {factor} makes {threat.budget * factor:,} queries of the budget "
+            f"{threat.budget:,}; {MOST_QUERIES:,} are the most"
+        )
+    counts = [count * factor for count in sorted({*at, threat.budget})]
     if attacker.needs.prefix:
         return [(threat.with_budget(counts[-1]), tuple(counts))]
     return [(threat.with_budget(count), (count,)) for count in counts]

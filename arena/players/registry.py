@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import types
 import typing
@@ -15,8 +16,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.inputs.names import NameRefused, import_attribute
 from arena.interruptions import is_the_users
-from arena.messages import UserError, first_line, near, quoted
+from arena.messages import UserError, first_line, near, one_line, quoted
 from arena.players import Attacker, Defender
+from arena.players.declared import flaw_of_declared
 from arena.players.parameters import parameters
 
 Kind = Literal["attacker", "defender"]
@@ -98,13 +100,13 @@ def name_of_class(kind: Kind, found: type) -> str:
 
 
 def build_attacker(spec: Spec) -> Attacker:
-    """The attacker that `spec` describes. Raises AgentError."""
-    return typing.cast(Attacker, _build("attacker", spec))
+    """The attacker that `spec` describes. Raises AgentError, for what it says of itself (`declared`), too."""
+    return typing.cast(Attacker, _sound("attacker", build_agent("attacker", spec)))
 
 
 def build_defender(spec: Spec) -> Defender:
-    """The defender that `spec` describes. Raises AgentError."""
-    return typing.cast(Defender, _build("defender", spec))
+    """The defender that `spec` describes. Raises AgentError, as `build_attacker` does."""
+    return typing.cast(Defender, _sound("defender", build_agent("defender", spec)))
 
 
 def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
@@ -143,7 +145,26 @@ def _class_of(kind: Kind, name: str, found: object) -> type:
     return found
 
 
-def _build(kind: Kind, spec: Any) -> Attacker | Defender:
+def _sound(kind: Kind, agent: Attacker | Defender) -> Attacker | Defender:
+    if (flaw := flaw_of_declared(agent) or _flaw_of_parameters(agent)) is not None:
+        raise AgentError(f'{kind} "{name_of(agent)}": {flaw}')
+    return agent
+
+
+def _flaw_of_parameters(agent: Attacker | Defender) -> str | None:
+    """One sentence if the log cannot hold an agent's parameters, not even as their texts."""
+    try:
+        json.dumps(parameters(agent), sort_keys=True, default=str)
+    except BaseException as error:  # a parameter of a stranger's class, which may raise anything
+        if is_the_users(error):
+            raise
+        why = f"{one_line(type(error).__name__)}: {first_line(error)}"
+        return f"its parameters cannot be written to the log as JSON: {why}"
+    return None
+
+
+def build_agent(kind: Kind, spec: Any) -> Attacker | Defender:
+    """The agent that `spec` describes, whatever it says of itself. Raises AgentError."""
     if isinstance(spec, _BASES[kind]):
         return _with_instances(kind, typing.cast("Attacker | Defender", spec))
     if isinstance(spec, type):
@@ -221,13 +242,13 @@ def _value(kind: Kind, name: str, key: str, hint: Any, value: Any) -> Any:
     for inner, base in _BASES.items():
         optional = isinstance(hint, types.UnionType) and base in typing.get_args(hint) and value is not None
         if hint is base or optional:
-            return _build(inner, value)
+            return build_agent(inner, value)
         if typing.get_origin(hint) is tuple and typing.get_args(hint)[:1] == (base,):
             if not _is_list(value):
                 raise AgentError(
                     f'{kind} "{name}", parameter "{key}": found {quoted(value)}; it must be a list'
                 )
-            return tuple(_build(inner, one) for one in value)
+            return tuple(build_agent(inner, one) for one in value)
     if isinstance(value, list):
         value = tuple(value)
     try:

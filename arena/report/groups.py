@@ -236,7 +236,7 @@ def flat(value: Any) -> Iterator[tuple[str, str]]:
             yield key, f"{leaf:.6g}"
         elif leaf is None:
             yield key, "none"
-        elif leaf or not isinstance(leaf, Mapping | list | tuple):
+        elif not isinstance(leaf, Mapping | list | tuple) or leaf:  # a tensor may say neither yes nor no
             yield key, leaf if isinstance(leaf, str) else to_json(leaf)
 
 

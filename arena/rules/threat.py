@@ -27,6 +27,8 @@ Objective = Literal["first", "submit", "minimum"]
 Quantisation = Literal["none", "round", "floor"]
 Knowledge = Literal["none", "defense", "detector", "weights"]
 
+MOST_QUERIES = 2**24
+"""The largest budget of a game."""
 TOLERANCE = 1e-6
 """Slack of the ball: a distance up to epsilon + TOLERANCE is inside (docs/design.md, D3)."""
 
@@ -105,7 +107,7 @@ class Threat(BaseModel):
 
     norm: Norm = "linf"
     epsilon: Epsilon
-    budget: int = Field(ge=1, le=2**24)
+    budget: int = Field(ge=1, le=MOST_QUERIES)
     feedback: Feedback = "logits"
     goal: Goal = "untargeted"
     targets: Targets = "random"

@@ -9,7 +9,9 @@ from arena.classifiers import Classifier
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.served import CAUSES, Calls, Cause, capacity, served_in
 from arena.datasets import draw
+from arena.game.blame import DefenderError, blaming
 from arena.game.preparing import OwnSplits, overrides
+from arena.players.declared import MOST
 from arena.players.defender import Defender
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
@@ -202,4 +204,14 @@ def _preparing(played: Sequence[Played], is_prepared: Callable[[Match, LoadedWor
 
 def preparing(match: Match, world: LoadedWorld) -> list[int | None]:
     """About how many images each of a match's defenders asks the classifier as it is prepared."""
-    return [d.preparing(OwnSplits.of(world.dataset)) for d in match.defenders]
+    return [_announced(d, world) for d in match.defenders]
+
+
+def _announced(defender: Defender, world: LoadedWorld) -> int | None:
+    """What a defender says of preparing itself; None where that is no number of images, or it fails."""
+    try:
+        with blaming(defender, "preparing"):
+            images = defender.preparing(OwnSplits.of(world.dataset))
+    except DefenderError:
+        return None
+    return images if type(images) is int and 0 <= images <= MOST else None

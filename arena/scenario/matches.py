@@ -100,7 +100,7 @@ def matches_of(
             for attacker in sides.attackers:
                 if not _fits(attacker, threat, where, spot, left_out):
                     continue
-                for own, at, title in _rules(threat, block, attacker.agent):
+                for own, at, title in _rules(threat, block, attacker.agent, where):
                     for stack in sides.stacks:
                         if _fit(attacker, stack, where, spot, left_out):
                             pair = attacker.agent, stack.agent
@@ -116,13 +116,18 @@ def _check_counts(threat: Threat, block: Block, where: str) -> None:
     _check_radii(threat, block, where)
 
 
-def _rules(threat: Threat, block: Block, attacker: Attacker) -> list[tuple[Threat, tuple[int, ...], str]]:
+def _rules(
+    threat: Threat, block: Block, attacker: Attacker, where: str
+) -> list[tuple[Threat, tuple[int, ...], str]]:
     """The threats and reported counts according to the attacker's budget convention, each with a title.
 
     An attacker whose first queries are not as good as a run with a smaller budget gets a threat for each
     count.
     """
-    runs = runs_of(attacker, threat, block.at)
+    try:
+        runs = runs_of(attacker, threat, block.at)
+    except ValueError as error:
+        raise ScenarioError(f"{where}attacker {agent_name(attacker)}: {error}") from error
     if len(runs) == 1:
         return [(*runs[0], "")]
     return [(own, at, f"{at[-1]:,} {'query' if at == (1,) else 'queries'}") for own, at in runs]
