@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +31,7 @@ def writing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        with suppress(OSError), open(os.devnull, "wb") as nowhere:  # or Python tries again as it ends
+        with suppress(OSError), Path(os.devnull).open("wb") as nowhere:  # or Python tries again as it ends
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         raise OutputLost(error.strerror) from error
 
