@@ -117,7 +117,8 @@ class Estimation(Attacker):
 
 def cosines(d: int, probes: int, rate: float, games: int) -> Floats:
     """The cosine of the estimate from `probes` probes with the plane's normal, [G]."""
-    plane, attacker = Plane(d, 0.0), Estimation(probes)
+    # Grey lies this near to the plane: on it both classes are equal, which is no label.
+    plane, attacker = Plane(d, 1e-6), Estimation(probes)
     play(
         attacker,
         Flips(rate),

@@ -18,6 +18,7 @@ import arena
 from arena.classifiers import Classifier, ClassifierError, FromNumpy
 from arena.classifiers.reading import MASKED
 from arena.evaluation.clean_images import log_probabilities
+from arena.game.blame import DefenderError
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.running.runner import Run
@@ -322,7 +323,9 @@ def test_defenders_without_one_finite_row_say_so(defender: str, says: str) -> No
     model = SometimesMasked()
     y = model(X).argmax(dim=1)
     classifier = Classifier.of(model, sample=X * 0)
-    with pytest.raises(ValueError, match=f"{says}.*finite logits; those of all 12 .* hold infinities or NaN"):
+    with pytest.raises(
+        DefenderError, match=f"{says}.*finite logits; those of all 12 .* hold infinities or NaN"
+    ):
         arena.evaluate(
             classifier, defender, images=X, labels=y, train=(X, y), calibration=(X, y), device="cpu"
         )

@@ -107,8 +107,8 @@ def test_required_agents_are_filled_with_standins_unless_given() -> None:
     ("spec", "sentence"),
     [
         ("sqare", r'there is no agent "sqare"; did you mean "square"\? allowed: .*none'),
-        ("no.such.module:Attack", r'agent "no.such.module:Attack" cannot be imported'),
-        ("arena.conformance.stand_in_agents:Nothing", r"cannot be imported"),
+        ("no.such.module:Attack", r'agent "no.such.module:Attack": no.such.module cannot be imported'),
+        ("arena.conformance.stand_in_agents:Nothing", r'stand_in_agents has no "Nothing"'),
         (f"{HERE}:NoAgent", r"is no agent: it must be a subclass of Attacker or of Defender"),
         (f"{HERE}:Needy", r'needs parameter "sigma" \(float\)'),
         ({"mu": 1}, r"must be a name or a table with a name; found \{'mu': 1\}"),

@@ -16,6 +16,11 @@ def agg():
     pyplot.switch_backend(was)
 
 
+@pytest.fixture(autouse=True)
+def no_figures():
+    pyplot.close("all")  # what other tests drew
+
+
 def test_where_no_display_is_it_says_so_once_and_plays_on(ground):
     env = BlackBoxEnv(render_mode="human", **ground.options())
     message = r'render_mode="human" shows nothing: matplotlib finds no display here \(its backend is agg\)'

@@ -198,7 +198,8 @@ def test_a_label_without_probability_is_infinitely_unlikely():
     classifier, split = world([[0.0, -math.inf], [0.0, 0.0]], [1, 1])
     found = Evaluation(classifier, split).of(Stack(classifier), cost=False)
     assert found.nll == math.inf
-    assert found.ece == pytest.approx((1 + 0.5) / 2)
+    assert found.ece == pytest.approx(1)  # of the one image that has a label: all classes equal are none
+    assert found.declined == 0.5
 
 
 def test_infinite_logits_are_limits_of_large_ones():
@@ -216,7 +217,7 @@ def test_labels_are_read_as_the_referee_reads_them():
     scores = torch.tensor([[1.0, 1.0], [math.nan, 1.0], [0.0, 1.0], [0.0, 1.0]])
     declined = torch.tensor([False, False, True, False])
     label, refused, *_ = read(Response(scores, declined=declined), torch.zeros(4, dtype=torch.int64))
-    assert label.tolist() == [0, -1, -1, 1]
+    assert label.tolist() == [-1, -1, -1, 1]
     assert not refused.any()
 
 

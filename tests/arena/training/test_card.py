@@ -57,7 +57,10 @@ def test_another_code_of_the_network_is_another_job(
     source = "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     (tmp_path / "edited.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    job, path = TrainingJob("edited:net", data, RECIPES["quick"].recipe), tmp_path / "w.safetensors"
+    job, path = (
+        TrainingJob("edited:net", data, RECIPES["quick"].recipe, trusted=("edited:net",)),
+        tmp_path / "w.safetensors",
+    )
     network, mean, std = job.build()
     write_weights(path, network, card(job, "quick", Trained(network, mean, std, 10, 1), {}))
     assert is_of(path, job)

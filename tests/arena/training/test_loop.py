@@ -120,7 +120,8 @@ def test_dropout_goes_on_too(data: Dataset, tmp_path: Path, monkeypatch: pytest.
         " nn.Linear(32, 10))\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    job = TrainingJob("dropping:net", data, RECIPES["quick"].recipe.changed({"epochs": 1, "ema": 0.5}))
+    recipe = RECIPES["quick"].recipe.changed({"epochs": 1, "ema": 0.5})
+    job = TrainingJob("dropping:net", data, recipe, trusted=("dropping:net",))
     steps = Steps(5)
     with pytest.raises(Stopped):
         train(job, Checkpoint(tmp_path / "c", job.identity), steps, steps.stop)

@@ -23,6 +23,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.calibration import ece, temperature_grid
 from arena.conformance.defender_checks import check_defender
 from arena.datasets import Split
+from arena.game.blame import DefenderError
 from arena.players import Defender, Response, Rows
 from arena.players.parameters import parameters
 from arena.rules.losses import margin
@@ -242,7 +243,7 @@ def test_fit_leaves_out_images_whose_logits_are_not_finite(pixels: Classifier) -
 @BOTH
 def test_without_temperature_or_fit_it_says_so(kind: type[AAA], service, ask_as, images: Tensor) -> None:
     with pytest.raises(
-        ValueError, match=f"^{kind.__name__} must be fitted first, or be given a temperature$"
+        DefenderError, match=f"ValueError: {kind.__name__} must be fitted first, or be given a temperature "
     ):
         service(kind()).respond(images, ask_as(range(150)))
 
