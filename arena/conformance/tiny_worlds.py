@@ -130,9 +130,9 @@ def tiny_world(number: int, device: str) -> TinyWorld:
 
 def constant_world(device: str) -> TinyWorld:
     """A world whose classifier answers all images alike."""
-    shape, classes = WORLDS[0]
+    shape, classes = WORLDS[1]  # of more than two classes: of two equal ones neither is the label
     classifier = Classifier(Constant(classes), shape=shape, classes=classes, device=device)
-    return TinyWorld(shape, classes, classifier, 0)
+    return TinyWorld(shape, classes, classifier, 1)
 
 
 def _padded(rows: Tensor) -> Tensor:
