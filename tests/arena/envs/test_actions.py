@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from arena.envs import BlackBoxEnv
+from arena.envs.actions import Actions
 from arena.rules.moves import VolleyError
+from arena.rules.threat import Threat
 
 FIRST = np.float32([1, 0, 0, 0]).reshape(4, 1, 1, 1)
 
@@ -104,3 +106,31 @@ def test_read_only_arrays_are_accepted(ground):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env.step(np.broadcast_to(obs["image"][:1], (4, 1, 8, 8)))
+
+
+class Near(torch.Tensor):
+    """A subclass, which may override any arithmetic."""
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda x: x.as_subclass(Near),
+        lambda x: x.to_sparse(),
+        lambda x: torch._to_functional_tensor(x),
+        lambda x: torch.nested.nested_tensor(list(x)),
+    ],
+    ids=["subclass", "sparse", "functional", "nested"],
+)
+@pytest.mark.parametrize("kind", ["image", "perturbation"])
+def test_pixels_and_numbers_are_plain_tensors(made, kind):
+    threat = Threat(epsilon=0.1, budget=3, accounts=2)
+    actions = Actions(threat, 2, (1, 2, 2), torch.device("cpu"), kind)
+    x0, plain = torch.zeros(2, 1, 2, 2), torch.ones(2, 1, 2, 2)
+    with pytest.raises(VolleyError, match=f"{kind} must be an array or a tensor") as told:
+        actions.several(made(plain), x0)
+    assert "\n" not in str(told.value)
+    assert actions.several(torch.nn.Parameter(plain), x0).image.shape == plain.shape
+    account = torch.ones(2, requires_grad=True)
+    with pytest.raises(VolleyError, match=r"account must be whole numbers \[2\]; found float32 \[2\]"):
+        actions.several({kind: plain, "account": account}, x0)

@@ -190,3 +190,31 @@ def test_refusals_are_told(ground, defenders):
     defense = defenders["patience"](2)
     env = BlackBoxVectorEnv(num_envs=4, autoreset_mode="Disabled", defender=defense, **ground.options())
     assert drive(Refused(), env).tolist() == [0] * 4
+
+
+def test_what_a_seat_holds_is_the_attackers_own(ground):
+    """Labels, images and the threat that it changes change neither the games nor the environment."""
+
+    @dataclass(frozen=True)
+    class Writes(Attacker):
+        def play(self, games):
+            games.label.add_(1).remainder_(10)
+            games.x0.fill_(0.5)
+            games.key.fill_(3)
+            games.threat.__dict__["budget"] = 60
+            x = torch.rand(len(games), *games.x0.shape[1:])
+            while len(i := games.open):
+                yield from games.ask(x[i], i)
+
+    threat = Threat(norm="linf", epsilon=0.1, budget=3)
+    for arrays in ("torch", "numpy"):
+        data = {"classifier": ground.model, "images": ground.images, "labels": ground.labels}
+        env = BlackBoxVectorEnv(
+            num_envs=4, threat=threat, autoreset_mode="Disabled", arrays=arrays, **data, device="cpu"
+        )
+        state = torch.get_rng_state()
+        drive(Writes(), env, seed=0)
+        board = env._rolling.board
+        assert env.threat.budget == 3 and board.ledger.queries.tolist() == [3] * 4
+        assert torch.equal(board.label, ground.labels[board.key])
+        assert torch.equal(torch.get_rng_state(), state)

@@ -92,3 +92,16 @@ def test_a_run_that_was_begun_afresh_goes_on_so(log: Log, run_info: RunInfo, mat
     run = log.begin_run(replace(run_info, resolved={"fresh": True}))
     assert log.begin_match(run, match_info) != old
     assert [m[1] for m in shown(log, run)] == [run]
+
+
+def test_texts_that_no_database_takes_are_written_as_near_as_can_be(
+    log: Log, run_info: RunInfo, match_info: MatchInfo
+) -> None:
+    odd = "a\0b \ud800"
+    run = log.begin_run(replace(run_info, title=odd))
+    facts = {"defenders": [{odd: [odd, float("nan"), {"deep": odd}]}]}
+    params = {"text": odd}
+    log.begin_match(run, replace(match_info, attacker_title=odd, facts=facts, attacker_params=params))
+    ((_, _, info),) = shown(log, run)
+    assert info.attacker_title == info.attacker_params["text"] == "a\ufffdb ?"
+    assert info.facts == {"defenders": [{"a\ufffdb ?": ["a\ufffdb ?", "nan", {"deep": "a\ufffdb ?"}]}]}
