@@ -28,7 +28,7 @@ from typing import Any
 
 from arena.interruptions import heeding
 from bench.logs import Book, Seen
-from bench.servers import Server
+from bench.servers import NoServer, Server
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "from arena.cli.app import main; main()"
@@ -243,7 +243,7 @@ class Rounds:
         if process.poll() is None and mode in ("server", "connections"):
             assert self.server is not None
             if mode == "server":
-                self.server.kill()
+                self.server.stop()
                 time.sleep(self.chance.uniform(0, 1))
                 self.server.start()
             else:
@@ -349,7 +349,10 @@ def main() -> None:
     for name in ("sqlite", "postgresql"):
         if options.where in (name, "both"):
             with heeding(), ExitStack() as stack:
-                server = stack.enter_context(Server()) if name == "postgresql" else None
+                try:
+                    server = stack.enter_context(Server()) if name == "postgresql" else None
+                except NoServer as reason:
+                    sys.exit(str(reason))
                 tally = kill_runs(options.kills, server, options.seed, kill_server=options.kill_server)
             show(name, tally)
             clean = clean and tally.clean

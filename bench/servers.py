@@ -6,14 +6,21 @@ import os
 import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 
+class NoServer(Exception):
+    """No server can be started here: one sentence."""
+
+
 class Server:
-    """A running server. Use it in a `with` statement; it and its folder are gone afterwards."""
+    """A running server. Use it in a `with` statement; it and its folder are gone afterwards.
+
+    Raises:
+        NoServer: if there are no programs to start one, or nobody to run them as.
+    """
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="arena-pg-"))
@@ -29,9 +36,9 @@ class Server:
         options = f"-k {self.folder} -h '' -c fsync=off -c shared_buffers=16MB"
         self._control("-w", "-l", str(self.folder / "messages"), "-o", options, "start")
 
-    def kill(self) -> None:
-        """End it and all its connections at once, in the middle of whatever they do."""
-        self._control("-m", "immediate", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """End it and all its connections: at once, in the middle of whatever they do, or as `mode` says."""
+        self._control("-w", "-m", mode, "stop")
 
     def cut(self) -> None:
         """End all connections to it."""
@@ -62,7 +69,7 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.kill()
+            self.stop()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -75,7 +82,7 @@ def _tools() -> Path:
         folder = subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip()
         if (Path(folder) / "initdb").exists():
             return Path(folder)
-    sys.exit("no PostgreSQL server is installed: neither initdb nor pg_config leads to one")
+    raise NoServer("no PostgreSQL server is installed: neither initdb nor pg_config leads to one")
 
 
 def _user(folder: Path) -> dict[str, Any]:
@@ -90,4 +97,4 @@ def _user(folder: Path) -> dict[str, Any]:
             continue
         os.chown(folder, other.pw_uid, other.pw_gid)
         return {"env": environment, "user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
-    sys.exit("PostgreSQL refuses to run as root, and there is no other user")
+    raise NoServer("PostgreSQL refuses to run as root, and there is no other user")

@@ -17,6 +17,7 @@ from arena.game.stack_oracle import StackOracle
 from arena.players import Attacker, Defender, Games, Needs, Play, Rows
 from arena.records.reports import GameRows, MemoryListener
 from arena.rules.threat import Threat
+from bench.books.both import QUERIES
 from bench.books.world import BIAS, SHAPE, WEIGHT, Exact, Warden, classifier, deal, images, index, warden
 
 __all__ = ["SHAPE", "Exact", "Warden", "classifier", "deal", "images", "index", "warden"]
@@ -102,20 +103,7 @@ def played(script: Callable[[Games], Any], **settings: Any) -> tuple[GameRows, M
 
 def log_of(record: MemoryListener) -> Iterator[dict[str, Any]]:
     """The logged queries, one by one."""
-    columns = (
-        "game",
-        "turn",
-        "account",
-        "label",
-        "refused",
-        "flagged",
-        "margin",
-        "l2",
-        "linf",
-        "hit",
-        "outside",
-        "better",
-    )
+    columns = ("game", *QUERIES)
     for rows in record.query_rows:
         for row in range(len(rows)):
             yield {"purpose": rows.purpose} | {name: getattr(rows, name)[row].item() for name in columns}

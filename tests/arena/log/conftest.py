@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +16,7 @@ from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import REASONS
 from arena.rules.threat import Threat
+from bench.servers import NoServer, Server
 
 RUN = RunInfo(
     scenario="trial.toml",
@@ -205,79 +202,16 @@ def log(where: str) -> Iterator[Log]:
 
 @pytest.fixture
 def postgresql(server: Server) -> str:
-    return server.create()
+    return server.url()
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """A PostgreSQL server for the session."""
+    """A PostgreSQL server for the session, which can be stopped and started again."""
     pytest.importorskip("psycopg", reason="psycopg is not installed")
-    server = Server()
     try:
-        server.start()
-        yield server
-    finally:
-        server.stop("immediate")
-        shutil.rmtree(server.folder, ignore_errors=True)
-
-
-class Server:
-    """A PostgreSQL server that can be stopped and started again."""
-
-    def __init__(self) -> None:
-        self.tools, self.folder = _tools(), Path(tempfile.mkdtemp(prefix="arena-pg-"))
-        self.user, self.count = _user(self.folder), iter(range(10**6))
-        self._do("initdb", "-A", "trust", "-U", "arena", "-N", "-E", "UTF8")
-
-    def start(self) -> None:
-        options = f"-k {self.folder} -h '' -c fsync=off -c shared_buffers=16MB"
-        self._do("pg_ctl", "-w", "-l", str(self.folder / "messages"), "-o", options, "start")
-
-    def stop(self, mode: str) -> None:
-        self._do("pg_ctl", "-w", "-m", mode, "stop")
-
-    def create(self) -> str:
-        """A URL of an empty schema."""
-        import psycopg
-
-        name = f"log{next(self.count)}"
-        with psycopg.connect(
-            host=str(self.folder), user="arena", dbname="postgres", autocommit=True
-        ) as server:
-            server.execute(f"CREATE SCHEMA {name}")
-        return f"postgresql+psycopg://arena@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
-
-    def _do(self, tool: str, *words: str) -> None:
-        command = [self.tools / tool, "-D", str(self.folder / "data"), *words]
-        running = {"check": True, "stdout": subprocess.DEVNULL, "cwd": self.folder}
-        subprocess.run(command, **running, **self.user)
-
-
-def _tools() -> Path:
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).parent
-    if shutil.which("pg_config") is not None:
-        folder = Path(
-            subprocess.run(["pg_config", "--bindir"], capture_output=True, text=True).stdout.strip()
-        )
-        if (folder / "initdb").exists():
-            return folder
-    pytest.skip("no PostgreSQL server is installed: neither initdb nor pg_config leads to one")
-
-
-def _user(folder: Path) -> dict[str, Any]:
-    """Whom the server runs as: it refuses to run as root."""
-    import pwd  # not on Windows, where the server may run as anybody
-
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C"}
-    if os.geteuid() != 0:
-        return {"env": environment}
-    for name in ("postgres", "nobody"):
-        try:
-            other = pwd.getpwnam(name)
-        except KeyError:
-            continue
-        os.chown(folder, other.pw_uid, other.pw_gid)
-        return {"env": environment, "user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
-    pytest.skip("PostgreSQL refuses to run as root, and there is no other user")
+        running = Server()
+    except NoServer as reason:
+        pytest.skip(str(reason))
+    with running:
+        yield running

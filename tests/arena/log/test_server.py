@@ -59,7 +59,7 @@ def play(log: Log, match: int, number: int, made: Any) -> None:
 def test_a_server_that_is_stopped_is_waited_for(
     server: Any, begun: Any, made: Any, heard: Heard, mode: str
 ) -> None:
-    with open_log(server.create()) as log:
+    with open_log(server.url()) as log:
         match = begun(log)
         play(log, match, 0, made)
         with pytest.raises(ShardLost), log.shard(match, 1, 0, "f", made().keys) as recorder:
@@ -81,7 +81,7 @@ def test_a_server_that_stays_away_ends_the_run_with_one_sentence(
     server: Any, begun: Any, made: Any, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arena.log.waiting.SERVER_WAIT", 0.6)
-    where = server.create()
+    where = server.url()
     log = open_log(where)
     match = begun(log)
     play(log, match, 0, made)
