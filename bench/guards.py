@@ -46,6 +46,7 @@ def unguarded() -> Iterator[None]:
     with ExitStack() as stack:
         for owner, name, instead in (
             (driver, "modes", lambda: None),
+            (driver, "timers", lambda: ()),
             (driver, "raise_pending", lambda: None),
             (Meter, "moved", lambda self, seconds: None),
             (Meter, "served", lambda self, idle: None),
@@ -54,7 +55,7 @@ def unguarded() -> Iterator[None]:
             (stack_oracle, "blaming_classifier", lambda name: nullcontext()),
             (stack_oracle, "own_response", lambda defender, response, n, base: response),
             (stack_oracle, "_copied", lambda rows: rows),
-            (stack_oracle.StackOracle, "_passed_on", lambda self, defender, z, rows: z),
+            (stack_oracle.StackOracle, "_passed_on", lambda self, defender, z, rows, layer: (z, rows)),
             (shard, "own_surroundings", lambda seed: nullcontext()),
         ):
             stack.enter_context(patch.object(owner, name, instead))
