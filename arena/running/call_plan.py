@@ -211,7 +211,9 @@ def _announced(defender: Defender, world: LoadedWorld) -> int | None:
     """What a defender says of preparing itself; None where that is no number of images, or it fails."""
     try:
         with blaming(defender, "preparing"):
-            images = defender.preparing(OwnSplits.of(world.dataset))
+            # Only a method of its own could change what it is given, and copies of images take long.
+            own = overrides(defender, "preparing")
+            images = defender.preparing(OwnSplits.of(world.dataset) if own else world.dataset)
     except DefenderError:
         return None
     return images if type(images) is int and 0 <= images <= MOST else None
