@@ -159,8 +159,8 @@ def own_modes() -> Iterator[None]:
     on the CPU; no TF32 or bfloat16 in products of float32, no autotuning; the usual kernels; subnormal
     numbers are kept; nothing of torch's is overridden, nor called around every module; numpy warns of faults.
     The number of threads, deterministic kernels, filters of warnings and the recursion limit are left as the
-    caller wants them. What changes within is undone, too. Also a
-    decorator, but not of a generator function, which would carry the modes to whoever drives it.
+    caller wants them. What changes within is undone, too. Also a decorator, but not of a generator function,
+    which would carry the modes to whoever drives it.
     """
     before = modes()
     if _are_own(before):

@@ -78,6 +78,11 @@ def blaming_classifier(name: str) -> Iterator[None]:
         raise ClassifierError(f"classifier {name!r} failed with {failure(error)}") from error
 
 
+def is_unwritten(error: BaseException) -> bool:
+    """Whether `error` is how `Defender` says that an optional method is not written."""
+    return isinstance(error, NotImplementedError)
+
+
 def _of_a_service(error: BaseException) -> bool:
     """Whether a user's function that asks a service gave up: no agent's failure, whoever asked."""
     if not isinstance(error, ServiceError) or error.__traceback__ is None:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
-from arena.game.blame import DefenderError, blaming
+from arena.game.blame import DefenderError, blaming, is_unwritten
 from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack
 from arena.players.defender import Defender
@@ -300,7 +300,7 @@ def _rebuilt(
 def _blaming(defender: Defender, method: str) -> Iterator[None]:
     """Errors of a defender's method as DefenderError; one that is not written says itself what is missing."""
     try:
-        with blaming(defender, method, lambda error: isinstance(error, NotImplementedError)):
+        with blaming(defender, method, is_unwritten):
             yield
     except NotImplementedError as error:
         raise DefenderError(str(error)) from error

@@ -21,7 +21,7 @@ from arena.game.ledger import RowScalars, Ruling
 from arena.game.limits import overtime
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle, respond_to
-from arena.game.verdicts import Judge
+from arena.game.verdicts import Judge, marks_of
 from arena.game.waves import Queue, Wave, rank_within
 from arena.players.defender import Rows
 from arena.players.response import Response
@@ -79,7 +79,7 @@ class Referee(Host):
         self.oracle, self.threat, self.listener = oracle, threat, listener or SilentListener()
         self.limits = limits
         self.max_rows = max_rows or longest_volley(openings.x0.shape[1:])
-        marks = sorted({a for a in at if 0 < a <= threat.budget})
+        marks = marks_of(at, threat)
         self.board = Board(openings, threat, marks)
         self.in_turns = oracle.stateful or threat.accounts > 1
         self.checks = Checks(self.board.x0, threat.accounts, self.max_rows)

@@ -13,7 +13,7 @@ from arena import draws
 from arena.classifiers import Classifier
 from arena.classifiers.errors import ClassifierError
 from arena.classifiers.served import asking, served_in
-from arena.game.blame import DefenderError, blaming, blaming_classifier
+from arena.game.blame import DefenderError, blaming, blaming_classifier, is_unwritten
 from arena.game.stack import Stack, own_response
 from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import Modes, back_in, modes
@@ -98,7 +98,7 @@ class StackOracle:
         """Let the defenders forget `games` [m], where new ones are dealt."""
         for defender, memory in zip(self.stack.defenders, self._memories, strict=True):
             if defender.memory in ("game", "account"):
-                with blaming(defender, "forget", _is_unwritten):
+                with blaming(defender, "forget", is_unwritten):
                     defender.forget(memory, games.clone())
 
     @asking("verdicts")
@@ -243,7 +243,3 @@ def _copied(rows: Rows) -> Rows:
     tensors = {name: getattr(rows, name).clone() for name in ("game", "key", "turn", "account", "place")}
     draw = rows.draw.clone() if isinstance(rows.draw, Tensor) else rows.draw
     return replace(rows, draw=draw, **tensors)
-
-
-def _is_unwritten(error: BaseException) -> bool:
-    return isinstance(error, NotImplementedError)

@@ -212,6 +212,11 @@ class Judge:
         self.rows += len(games)
 
 
+def marks_of(at: Sequence[int], threat: Threat) -> list[int]:
+    """The query counts to report that a game can reach, ascending, without 0."""
+    return sorted({count for count in at if 0 < count <= threat.budget})
+
+
 def end_unplayed(
     openings: Openings, threat: Threat, at: Sequence[int], said: str, listener: Listener
 ) -> None:
@@ -220,7 +225,7 @@ def end_unplayed(
     Args:
         said: why, for the log.
     """
-    marks = sorted({a for a in at if 0 < a <= threat.budget})
+    marks = marks_of(at, threat)
     board = Board(openings, threat, marks)
     judge = Judge(board, cast(Oracle, None), marks, 1, listener, 1)  # it is not asked after `abandon`
     games = judge.abandon()

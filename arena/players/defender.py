@@ -208,8 +208,8 @@ class Defender:
         return x
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
-        """The logits to answer in place of `scores` [n,K]; rows that are not
-        finite, or give no label, stay unchanged."""
+        """The logits to answer in place of `scores` [n,K]; rows that are not finite, or give no label, stay
+        unchanged."""
         return scores
 
     def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
