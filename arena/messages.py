@@ -78,11 +78,12 @@ def failure(error: BaseException, longest: int = 800) -> str:
         said = str(error)[:longest]
     except BaseException as second:  # whatever it is, it is foreign code's
         said = f"what it says cannot be shown ({one_line(type(second).__name__)[:100]})"
-    return " ".join(f"{kind}: {one_line(said)}".split()) + _raised_in(error)
+    return " ".join(f"{kind}: {one_line(said)}".split()) + raised_in(error)
 
 
-def _raised_in(error: BaseException) -> str:
-    """The last line of the traceback, of the code outside installed packages if there is any."""
+def raised_in(error: BaseException) -> str:
+    """The last line of the traceback, of the code outside installed packages if there is any, as the end of a
+    sentence: " (FILE:LINE)", or nothing."""
     places = [(f.f_code.co_filename, line) for f, line in traceback.walk_tb(error.__traceback__)]
     own = [place for place in places if "site-packages" not in place[0]]
     if not places:

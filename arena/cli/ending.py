@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +13,7 @@ from typer.core import TyperGroup
 
 from arena.cli.console import OutputLost, err, writing
 from arena.interruptions import Interrupted, caught, heeding, promise, promised
+from arena.messages import brief, quoted, raised_in
 
 
 class Commands(TyperGroup):
@@ -71,8 +71,7 @@ def _lost(error: OutputLost) -> str:
 
 
 def _foreign(error: BaseException) -> str:
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{place.filename.rpartition('/')[2]}:{place.lineno}"
     if isinstance(error, SystemExit):
-        return f"code that this command ran called sys.exit({error.code!r}) ({where}), which ends no command"
-    return f"code that this command ran raised KeyboardInterrupt ({where}), and no signal came"
+        called = f"sys.exit({brief(quoted(error.code))}){raised_in(error)}"
+        return f"code that this command ran called {called}, which ends no command"
+    return f"code that this command ran raised KeyboardInterrupt{raised_in(error)}, and no signal came"
