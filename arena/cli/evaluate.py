@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
-from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, writing
+from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, say_json
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
@@ -182,8 +181,7 @@ def _evaluate_all(
         else:
             _print(dataset, classifier, options, list(rows))
     if options.json:
-        with writing():
-            print(json.dumps(found, indent=2), flush=True)
+        say_json(found)
     return failed
 
 
@@ -303,16 +301,9 @@ def _as_json(
         "remarks": list(classifier.remarks),
         "device": str(classifier.device),
         "defender": title,
-        **{name: _number(value) for name, value in vars(utility).items()},
+        **vars(utility),
         "facts": facts,
     }
-
-
-def _number(value: float | None) -> float | str | None:
-    """A number for JSON, which has neither NaN (null here) nor infinity (a text)."""
-    if value is None or math.isnan(value):
-        return None
-    return str(value) if math.isinf(value) else value
 
 
 def _remarks(classifier: Classifier, dataset: Dataset, split: str) -> list[str]:

@@ -111,7 +111,7 @@ def check_counts(**counts: Any) -> None:
     """Raises ValueError for one that is no whole number from 1 to `MOST`."""
     for name, count in counts.items():
         if not (is_whole(count) and count >= 1):
-            raise ValueError(f"{name} must be a whole number, at least 1; found {count!r}")
+            raise ValueError(f"{name} must be a whole number, at least 1; found {quoted(count)}")
         if count > MOST:
             raise ValueError(f"{name} must be at most {MOST:,}; found {quoted(count)}")
 
