@@ -85,7 +85,7 @@ def fixtures(
     openings = Openings(on.x, on.label, on.key, goal if targets is None else _targets(targets, rules, on))
     prepared = [_prepared(on, entrant, alone=len(stacks) == 1) for entrant in stacks]
     if any(player.needs.knowledge == "weights" for player in players):
-        for stack, _ in prepared:
+        for stack, *_ in prepared:
             stack.base.require_gradients()
     originals = quantise(on.x, rules.quantisation).cpu().numpy()
     common = _common(on, originals, fingerprint)
@@ -95,7 +95,7 @@ def fixtures(
             runs = runs_of(player, rules, [int(count) for count in at])
         except ValueError as error:
             raise ValueError(f"attacker {name_of(player)}: {error}") from error
-        for side, (stack, failed) in zip(stacks, prepared, strict=True):
+        for side, (stack, facts, failed) in zip(stacks, prepared, strict=True):
             for own, counts in runs:
                 info = MatchInfo(
                     number=len(found),
@@ -105,7 +105,7 @@ def fixtures(
                     threat=own,
                     at=counts,
                     title="" if len(runs) == 1 else f"{own.budget:,} queries",
-                    **_sides(side, stack, failed),
+                    **_sides(side, stack, facts),
                     **common,
                 )
                 last = own is runs[-1][0]
@@ -113,18 +113,17 @@ def fixtures(
     return found
 
 
-def _prepared(on: Ground, entrant: Entrant, *, alone: bool) -> tuple[Stack, str | None]:
-    """The stack of an entrant, and how it failed; then it is the unprepared one, for its names."""
+def _prepared(on: Ground, entrant: Entrant, *, alone: bool) -> tuple[Stack, list[dict[str, Any]], str | None]:
+    """The stack of an entrant, what its defenders found, and how they failed: then it is the unprepared one,
+    for its names."""
     defenders = _defenders(entrant)
     try:
         stack = prepare(on.base, defenders, on.data)
-        for defender in stack.defenders:
-            facts_of(defender)  # one that cannot say what it found fails here
-        return stack, None
+        return stack, [{"name": name_of(d), **facts_of(d)} for d in stack.defenders], None
     except DefenderError as error:
         if alone:
             raise
-        return Stack(on.base, tuple(defenders)), str(error)
+        return Stack(on.base, tuple(defenders)), [], str(error)
 
 
 def _check(player: Attacker, rules: Threat, stacks: Sequence[Entrant]) -> None:
@@ -175,17 +174,16 @@ def _common(on: Ground, originals: NDArray[np.float32], fingerprint: str) -> dic
     }
 
 
-def _sides(side: Entrant, stack: Stack, failed: str | None) -> dict[str, Any]:
+def _sides(side: Entrant, stack: Stack, facts: list[dict[str, Any]]) -> dict[str, Any]:
     """What a stack says of itself, by fields of `MatchInfo`."""
     named = [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
-    found = [{"name": name_of(d), **facts_of(d)} for d in stack.defenders] if failed is None else []
     return {
         "defender": "+".join(name_of(d) for d in stack.defenders),
         "defender_params": _json({"defenders": named}),
         "defender_title": side.title,
         "verdict": "answered" if stack.answers_are_facts else "vote",
         "answers_are_facts": stack.answers_are_facts,
-        "facts": _json({"hardened_sha": stack.base.sha, "defenders": found}),
+        "facts": _json({"hardened_sha": stack.base.sha, "defenders": facts}),
     }
 
 
