@@ -97,10 +97,15 @@ def read_together(read: Callable[[int], NDArray[np.uint8]], n: int, size: int) -
     return images
 
 
+def check_kind(path: Path) -> None:
+    """DatasetError if what lies at `path` is a pipe or the like: opening it would wait for ever."""
+    if kind_of(path) == "other":
+        raise DatasetError(f"{path} {ODD}")
+
+
 def read_image(path: Path, size: int) -> NDArray[np.uint8]:
     """The image [3,size,size] in a file, decoded as `ImageFiles` describes; DatasetError if there is none."""
-    if kind_of(path) == "other":
-        raise DatasetError(f"{path}: {ODD}")
+    check_kind(path)
     too_large = f"{path}: claims more than {MOST_PIXELS:,} pixels, too many to be decoded safely"
     try:
         with Image.open(path, formats=FORMATS) as image:
@@ -157,8 +162,7 @@ def _shorter(size: int) -> int:
 
 
 def _digest(path: Path) -> bytes:
-    if kind_of(path) == "other":
-        raise DatasetError(f"{path}: {ODD}")
+    check_kind(path)
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()

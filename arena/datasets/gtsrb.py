@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from arena.datasets.dataset import Dataset, DatasetError
-from arena.datasets.files import read_together
+from arena.datasets.files import check_kind, read_together
 from arena.datasets.npz import npz
 from arena.datasets.order import from_tracks
 from arena.datasets.source import Source
 from arena.datasets.tables import read_table
-from arena.inputs.places import ODD, kind_of
 
 FOLDER = "GTSRB"
 SIZE = 32
@@ -145,8 +144,7 @@ def _picture(row: dict[str, str], folder: Path, where: str, label: int | None) -
 
 
 def _pixels(picture: _Picture, size: int) -> NDArray[np.uint8]:
-    if kind_of(picture.path) == "other":
-        raise DatasetError(f"{picture.path}: {ODD}")
+    check_kind(picture.path)
     try:
         with Image.open(picture.path, formats=["PPM"]) as image:
             if image.mode != "RGB" or image.size != (picture.width, picture.height):

@@ -365,7 +365,7 @@ def test_nor_is_it_among_images(here: Path, make: Callable[[Path], None]) -> Non
             make(here / "images" / name / f"{n}.png")
     network = ["--network", "odd_networks:made", "--device", "cpu"]
     said = told("evaluate", *network, "--dataset", '{"name": "imagenet", "path": "images", "size": 16}')
-    assert ".png: is neither a file nor a folder" in said
+    assert ".png is neither a file nor a folder" in said
 
 
 @pytest.mark.parametrize(
