@@ -53,9 +53,15 @@ def first_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     try:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    except Exception:  # of a stranger's class
+    except BaseException:  # whatever it is, it is foreign code's
         lines = []
-    return one_line(lines[0]) if lines else type(error).__name__
+    return one_line(lines[0] if lines else type(error).__name__)
+
+
+def in_short(error: BaseException) -> str:
+    """The class of an exception and what it says, in one line."""
+    kind, said = one_line(type(error).__name__), first_line(error)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def one_line(text: str) -> str:

@@ -22,7 +22,7 @@ from torch import Tensor, fx, nn
 
 from arena.classifiers.errors import ClassifierError
 from arena.classifiers.files import read_archive
-from arena.messages import first_line
+from arena.messages import in_short
 
 DENIED = re.compile("from_file|save|load|.*sparse.*")
 """Operators of torch that access files, and all operators on sparse tensors: some of those take indices
@@ -108,7 +108,7 @@ def read_exported(path: Path) -> Exported:
     except ClassifierError:
         raise
     except Exception as error:  # an untrusted file: any exception may come
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = in_short(error)
         raise ClassifierError(f"{what} cannot be read as a program of torch.export: {reason}") from error
 
 

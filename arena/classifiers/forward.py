@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
-from arena.messages import first_line
+from arena.messages import in_short
 from arena.modes import own_modes
 
 Precision = Literal["float32", "tf32", "bf16"]
@@ -157,7 +157,7 @@ def _best(plain: Forward, steps: dict[str, PreparationStep], x: Tensor, referenc
             candidate = step(best)
             flaw = None if candidate is best else _difference(candidate(x), reference, candidate.precision)
         except Exception as error:
-            flaw = f"{type(error).__name__}: {first_line(error)}"
+            flaw = in_short(error)
         best = candidate if flaw is None else replace(best, remarks=(*best.remarks, f"not {name}: {flaw}"))
     return best
 

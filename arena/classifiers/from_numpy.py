@@ -16,7 +16,7 @@ from torch import Tensor
 
 from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.classifiers.served import Served
-from arena.messages import first_line
+from arena.messages import in_short
 
 NumpyFunction = Callable[[NDArray[np.float32]], Any]
 
@@ -67,7 +67,7 @@ class FromNumpy(Served):
         except ServiceError:
             raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {first_line(error)}"
+            reason = in_short(error)
             raise ClassifierError(
                 f"classifier {self.name} failed on images {list(x.shape)}: {reason}"
             ) from error

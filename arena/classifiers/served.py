@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from arena.classifiers.errors import ServiceError
 from arena.classifiers.outages import is_outage
 from arena.interruptions import raise_pending
-from arena.messages import first_line
+from arena.messages import in_short
 from arena.progress import remark
 
 Cause = Literal[
@@ -116,7 +116,7 @@ class Served(nn.Module):
             except Exception as error:
                 if not is_outage(error):
                     raise
-                said = f"{type(error).__name__}: {first_line(error)}"
+                said = in_short(error)
                 if delay is None:
                     break
             else:

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from arena.interruptions import is_the_users
-from arena.messages import first_line, near
+from arena.messages import in_short, near
 
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 _MOST = 200
@@ -37,7 +37,7 @@ def import_named(module: str) -> ModuleType:
     except BaseException as error:
         if is_the_users(error):
             raise
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = in_short(error)
         raise NameRefused(f"{module} cannot be imported: {reason}") from error
 
 

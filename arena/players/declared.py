@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, get_args
 
 from arena.interruptions import is_the_users
-from arena.messages import first_line, one_line, quoted
+from arena.messages import in_short, one_line, quoted
 from arena.players.attacker import Attacker, Needs
 from arena.players.defender import Defender
 from arena.rules.threat import Goal, Knowledge, Norm, Objective
@@ -52,7 +52,7 @@ def flaw_of_declared(agent: Attacker | Defender) -> str | None:
         except BaseException as error:  # an agent's own code, which may raise anything
             if is_the_users(error):
                 raise
-            return f"{name} failed with {one_line(type(error).__name__)}: {first_line(error)}"
+            return f"{name} failed with {in_short(error)}"
         if sentence is not None:
             return sentence
     return None

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from arena.inputs.names import NameRefused, import_attribute
 from arena.interruptions import is_the_users
-from arena.messages import UserError, first_line, near, one_line, quoted
+from arena.messages import UserError, in_short, near, quoted
 from arena.players import Attacker, Defender
 from arena.players.declared import flaw_of_declared
 from arena.players.parameters import parameters
@@ -72,7 +72,7 @@ def agent_class(kind: Kind, name: str) -> type:
     except BaseException as error:  # importing runs a plug-in's code, which may raise anything
         if is_the_users(error):
             raise
-        reason = f"{type(error).__name__}: {first_line(error)}"
+        reason = in_short(error)
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
 
@@ -158,7 +158,7 @@ def _flaw_of_parameters(agent: Attacker | Defender) -> str | None:
     except BaseException as error:  # a parameter of a stranger's class, which may raise anything
         if is_the_users(error):
             raise
-        why = f"{one_line(type(error).__name__)}: {first_line(error)}"
+        why = in_short(error)
         return f"its parameters cannot be written to the log as JSON: {why}"
     return None
 
@@ -232,9 +232,7 @@ def _made(kind: Kind, name: str, found: type, given: Mapping[str, Any]) -> Attac
     except BaseException as error:  # a plug-in's __post_init__ may raise anything
         if is_the_users(error):
             raise
-        reason = (
-            str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {first_line(error)}"
-        )
+        reason = str(error) if isinstance(error, ValueError) else in_short(error)
         raise AgentError(f'{kind} "{name}": {reason}') from error
 
 

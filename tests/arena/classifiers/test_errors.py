@@ -3,7 +3,7 @@ from __future__ import annotations
 import pickle
 
 from arena.classifiers import ClassifierError
-from arena.messages import first_line
+from arena.messages import first_line, in_short
 
 
 def test_what_strangers_wrote_stays_in_the_line() -> None:
@@ -18,3 +18,14 @@ def test_it_crosses_processes() -> None:
 def test_first_line() -> None:
     assert first_line(ValueError("\n  no \n way")) == "no"
     assert first_line(KeyError()) == "KeyError"
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+def test_an_exception_in_short() -> None:
+    assert in_short(ValueError("no \x1b[2J\nway")) == "ValueError: no  [2J"
+    assert in_short(RuntimeError()) == "RuntimeError"
+    assert in_short(Silent()) == "Silent"

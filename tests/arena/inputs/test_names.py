@@ -34,7 +34,7 @@ def test_a_thing_is_found_and_not_called() -> None:
     [
         ("named_things:thong", 'named_things has no "thong"; did you mean "thing"? allowed: other, thing'),
         ("named_exit:x", "named_exit cannot be imported: SystemExit: 0"),
-        ("named_odd:x", "named_odd cannot be imported: Odd: Odd"),
+        ("named_odd:x", "named_odd cannot be imported: Odd"),
         ("named_nowhere:x", "named_nowhere cannot be imported: ModuleNotFoundError: No module named"),
         ("os:system", "os is not imported: commands and Python's own modules are no plug-ins"),
         ("os.path:join", "os.path is not imported"),

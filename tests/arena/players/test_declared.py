@@ -66,7 +66,7 @@ def test_what_an_agent_must_not_say_of_itself_is_one_sentence(base: type, name: 
 )
 def test_a_property_that_fails_is_one_sentence(base: type, name: str, error: BaseException) -> None:
     build: Callable[[Any], Any] = build_attacker if base is Attacker else build_stack
-    with pytest.raises(AgentError, match=f"{name} failed with {type(error).__name__}: ") as told:
+    with pytest.raises(AgentError, match=f"{name} failed with {type(error).__name__}") as told:
         build(_agent(base, name, _raising(error)))
     assert "\n" not in str(told.value)
 
