@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 DEEPEST = 50
@@ -19,20 +19,20 @@ class TextError(ValueError):
 
 def read_toml(text: str) -> dict[str, Any]:
     """The table that a text in TOML holds; TextError for any other text, and beyond the limits above."""
-    try:
-        found = tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise TextError(f"is not valid TOML: {_reason(error)}") from error
-    _check(found)
+    found: dict[str, Any] = _read(text, "TOML", tomllib.loads)
     return found
 
 
 def read_json(text: str) -> Any:
     """The value that a text in JSON holds; TextError for any other text, and beyond the limits above."""
+    return _read(text, "JSON", json.loads)
+
+
+def _read(text: str, language: str, parse: Callable[[str], Any]) -> Any:
     try:
-        found = json.loads(text)
+        found = parse(text)
     except (ValueError, RecursionError) as error:
-        raise TextError(f"is not valid JSON: {_reason(error)}") from error
+        raise TextError(f"is not valid {language}: {_reason(error)}") from error
     _check(found)
     return found
 
