@@ -84,8 +84,8 @@ class Log:
 
     def record_words(self, run_id: int, number: int, words: Mapping[str, Any]) -> None:
         """Records how a run shows a match that it has begun: columns of `entries`, in place of what was."""
-        entry = update(schema.entries).filter_by(run_id=run_id, number=number).values(**words)
-        self._do(lambda c: c.execute(entry))
+        entry = update(schema.entries).filter_by(run_id=run_id, number=number)
+        self._do(lambda c: c.execute(entry.values(schema.storable_row(words))))
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
         """Records the utility of the match's defended classifier on clean images, unless one is recorded on
