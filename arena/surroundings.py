@@ -22,6 +22,7 @@ import torch
 from arena.interruptions import HEEDED
 
 _printing: Any = torch._tensor_str.PRINT_OPTS
+_cuda: Any = torch.cuda
 _HANDLED = (*HEEDED, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF)
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 
@@ -80,10 +81,12 @@ def global_generators(seed: int) -> Iterator[list[str]]:
     """
     python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002
     cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    cuda = torch.cuda.get_rng_state_all() if _cuda.is_initialized() else []
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which writes down who called it
+    if _cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     before = _states()
     used: list[str] = []
     try:
@@ -105,7 +108,7 @@ def _states() -> dict[str, object]:
         "numpy": (name, np.asarray(keys).tobytes(), place, has_gauss, gauss),
         "random": random.getstate(),
     }
-    if torch.cuda.is_available():
+    if _cuda.is_initialized():
         states["torch.cuda"] = [s.numpy().tobytes() for s in torch.cuda.get_rng_state_all()]
     return states
 

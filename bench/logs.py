@@ -126,18 +126,18 @@ def _digest(connection: Connection, shard: Any) -> str:
     first, count = shard["first_game"], shard["games"]
     games = f"BETWEEN {first} AND {first + count - 1}"
     asked = {
-        "games": f"SELECT g.id AS place, g.* FROM finished_games g WHERE g.id {games}",
+        "games": f"SELECT g.id AS game_place, g.* FROM finished_games g WHERE g.id {games}",
         **{
-            table: f"SELECT t.game_id AS place, t.* FROM finished_{table} t WHERE t.game_id {games}"
+            table: f"SELECT t.game_id AS game_place, t.* FROM finished_{table} t WHERE t.game_id {games}"
             for table in ("queries", "marks", "notes")
         },
-        "purposes": f"SELECT {first} AS place, t.* FROM purposes t WHERE t.shard_id = {shard['id']}",
+        "purposes": f"SELECT {first} AS game_place, t.* FROM purposes t WHERE t.shard_id = {shard['id']}",
     }
     return _hashed(
         [
             table,
             sorted(
-                _plain({**row, "place": row["place"] - first})
+                _plain({**row, "game_place": row["game_place"] - first})
                 for row in connection.execute(text(statement)).mappings()
             ),
         ]

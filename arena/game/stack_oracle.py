@@ -53,6 +53,8 @@ class StackOracle:
         self._failed: BaseException | None = None
         self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
+        # "none" and its like cost nothing: what only passes rows on is not asked.
+        self._acting = [n for n, d in enumerate(stack.defenders) if d.acts or self._remembers[n]]
         self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
@@ -167,7 +169,7 @@ class StackOracle:
         size = self.rows
         if not len(x):
             return Response(x.new_zeros((0, self.base.classes)))
-        if self.stack.defenders:
+        if self._acting:
             # A defender that works in place must not change what the Referee holds.
             x, rows = x.clone(), _copied(rows)
         if len(x) <= size:
@@ -178,14 +180,16 @@ class StackOracle:
         ]
         return concatenated(parts)
 
-    def _layer(self, layer: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
-        if layer == len(self.stack.defenders):
+    def _layer(self, place: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
+        """The answer of the acting defenders from `place` on."""
+        if place == len(self._acting):
             return self._base_response(x)
+        layer = self._acting[place]
         mine = replace(rows, seed=seeds[layer], memory=self._memories[layer])
         defender = self.stack.defenders[layer]
 
         def inner(z: Tensor, inside: Rows) -> Response:
-            return self._layer(layer + 1, *self._passed_on(defender, z, inside, layer + 1), seeds, record)
+            return self._layer(place + 1, *self._passed_on(defender, z, inside, place + 1), seeds, record)
 
         with blaming(defender, "respond", self._is_the_base):
             response = defender.respond(x, mine, inner)
@@ -206,8 +210,8 @@ class StackOracle:
                 self._failed = error
             raise
 
-    def _passed_on(self, defender: Defender, z: object, rows: object, layer: int) -> tuple[Tensor, Rows]:
-        """The images and rows that a defender asks the rest of the stack about, which begins at `layer`."""
+    def _passed_on(self, defender: Defender, z: object, rows: object, place: int) -> tuple[Tensor, Rows]:
+        """The images and rows that a defender asks the rest of the stack about, which begins at `place`."""
         who, base = type(defender).__name__, self.base
         if flaw_of(z) or not isinstance(z, Tensor) or len(z.shape) != 4:
             raise DefenderError(f"defender {who} must ask about images [n,C,H,W]; found {in_words(z)}")
@@ -219,7 +223,7 @@ class StackOracle:
         if not isinstance(rows, Rows) or len(rows) != len(z):
             found = len(rows) if isinstance(rows, Rows) else type(rows).__name__
             raise DefenderError(f"defender {who} must ask about one row for each image; found {found}")
-        if layer < len(self.stack.defenders):
+        if place < len(self._acting):
             # One further in that works in place must not change what this one holds.
             return z.clone(), _copied(rows)
         return z, rows
