@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,8 @@ from arena.players.defender import Defender, Splits
 from arena.players.registry import name_of
 from arena.players.response import Response
 from arena.progress import telling
+
+Made = TypeVar("Made", Classifier, Defender)
 
 
 @dataclass(frozen=True)
@@ -90,43 +92,39 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
     """What `defender` makes of a classifier; None where that is the one that it was given."""
     if not overrides(defender, "harden"):
         return None
-    given, parts = lent.lend(), OwnSplits.of(splits)
-    with blaming(defender, "harden", _callers(parts)):
-        made: object = defender.harden(given, parts)
-    if not isinstance(made, Classifier):
-        found = type(made).__name__
-        raise DefenderError(f"{type(defender).__name__}.harden must return a Classifier; found {found}")
-    _check_lent(defender, "harden", lent)
-    return None if made is given else made
+    made = _made(defender, "harden", Classifier, lent, splits)
+    return None if made is lent.copy else made
 
 
 def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
     if not overrides(defender, "fit"):
         return defender
-    given, parts = lent.lend(), OwnSplits.of(splits)
-    with blaming(defender, "fit", _callers(parts)):
-        fitted: object = defender.fit(given, parts)
-    if not isinstance(fitted, Defender):
-        found = type(fitted).__name__
-        raise DefenderError(f"{type(defender).__name__}.fit must return a Defender; found {found}")
-    _check_lent(defender, "fit", lent)
+    fitted = _made(defender, "fit", Defender, lent, splits)
     if (flaw := flaw_of_declared(fitted)) is not None:
         raise DefenderError(f"{type(defender).__name__}, as it was fitted: {flaw}")
     return fitted
+
+
+def _made(defender: Defender, method: str, kind: type[Made], lent: Lent, splits: Splits) -> Made:
+    """What a defender's own `harden` or `fit` gives back, on copies."""
+    given, parts = lent.lend(), OwnSplits.of(splits)
+    with blaming(defender, method, _callers(parts)):
+        made: object = getattr(defender, method)(given, parts)
+    who = f"{type(defender).__name__}.{method}"
+    if not isinstance(made, kind):
+        raise DefenderError(f"{who} must return a {kind.__name__}; found {type(made).__name__}")
+    if lent.changed:
+        raise DefenderError(
+            f"{who} changed the weights of the classifier that it was given; it must work on a copy of them, "
+            f"and harden return another (Classifier.with_tensors)"
+        )
+    return made
 
 
 def _callers(parts: OwnSplits) -> Callable[[BaseException], bool]:
     """Tells what is the caller's fault: that a part was asked for which is not among `parts`."""
     lacking = bool(parts.missing)
     return lambda error: lacking and isinstance(error, MissingPart)
-
-
-def _check_lent(defender: Defender, method: str, lent: Lent) -> None:
-    if lent.changed:
-        raise DefenderError(
-            f"{type(defender).__name__}.{method} changed the weights of the classifier that it was given; it "
-            f"must work on a copy of them, and harden return another (Classifier.with_tensors)"
-        )
 
 
 def facts_of(defender: Defender) -> dict[str, Any]:

@@ -201,7 +201,8 @@ class StackOracle:
     def _base_response(self, x: Tensor) -> Response:
         try:
             with blaming_classifier(self.base.name):
-                if modes() == self._home:
+                # Whoever serves a move has looked at the modes; since then only defenders may have set any.
+                if not self._acting or modes() == self._home:
                     return Response(self.base(x))
                 with back_in(self._home):  # a defender may ask within an autocast of its own
                     return Response(self.base(x))
