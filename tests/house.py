@@ -31,6 +31,7 @@ FLOORS = (
     "log",
     "scenario",
     "running",
+    "league",
     "report",
     "notebook",
     "envs",

@@ -33,13 +33,13 @@ from arena.cli.served import announce, report
 from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
 from arena.interruptions import promise
+from arena.league.labels import labels_apart
 from arena.log import LogError, open_log
 from arena.log.database import parse_address
 from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
-from arena.report.groups import labels_apart
 from arena.running.call_plan import preparing, served
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import Run

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
 from arena.inputs.places import unwritable
+from arena.league.labels import flat
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import words
@@ -23,7 +24,7 @@ from arena.report.detection import ESTIMATION
 from arena.report.distance_charts import distance_curves, success_curves
 from arena.report.distances import Distances
 from arena.report.findings import findings, headline_of, notices
-from arena.report.groups import Group, Side, flat, grouped
+from arena.report.groups import Group, Side, grouped
 from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.sheets import (
     Cell,
