@@ -72,9 +72,7 @@ class Pieces:
         counts = [len(rows), *(np.count_nonzero(column) for column in told)]
         self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(counts, np.int64)
         self._answered += len(rows)
-        if self.level == "changes":
-            rows = _changes(rows)
-        if self.level != "games" and len(rows):
+        if len(rows := at_level(rows, self.level)):
             self._piece.queries.append(rows)
             self._rows += len(rows)
         self._cut()
@@ -120,8 +118,13 @@ class Pieces:
         self.recorder.record(piece)
 
 
-def _changes(rows: QueryRows) -> QueryRows:
-    """The rows recorded at level `changes`."""
-    kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
+def at_level(rows: QueryRows, level: LogLevel) -> QueryRows:
+    """Those of the rows that are recorded at a level."""
+    if level == "queries":
+        return rows
+    if level == "games":
+        kept = np.zeros(0, np.int64)
+    else:
+        kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
     columns = {f.name: getattr(rows, f.name)[kept] for f in fields(rows) if f.name != "purpose"}
     return replace(rows, **columns)
