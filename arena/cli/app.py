@@ -249,6 +249,49 @@ def export(
 
 
 @app.command()
+def replay(
+    log: LogPlace,
+    game: Annotated[int | None, typer.Argument(help="A game's id in the log.")] = None,
+    match: Annotated[int | None, typer.Option(help="In place of the id: a match's id, with --image.")] = None,
+    image: Annotated[int | None, typer.Option(help="The number of the game's image.")] = None,
+    repeat: Annotated[int, typer.Option(min=0, help="Which replay of the match.")] = 0,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, ...; the kind that played, if it is here, by default.")
+    ] = None,
+    scenario: Annotated[
+        str | None, typer.Option(help="The scenario, for agents and places that the log does not name.")
+    ] = None,
+    trust: Trust = None,
+    picture: Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")] = None,
+    animation: Annotated[Path | None, typer.Option(help="Write an animation: .gif, or .mp4.")] = None,
+) -> None:
+    """Play one game of a log again from its seeds, show how it went, and check it against the log."""
+    from arena.cli.replay import Wanted, replay_command
+
+    with plain_errors():
+        wanted = Wanted(
+            game, match, image, repeat, data or [], device, scenario, trust or [], picture, animation
+        )
+        raise typer.Exit(replay_command(log, wanted))
+
+
+@app.command()
+def sql(
+    log: LogPlace,
+    statement: Annotated[str, typer.Argument(metavar="STATEMENT", help="One statement that only reads.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="As CSV, all rows.")] = False,
+    as_json: Json = False,
+    rows: Annotated[int, typer.Option(min=1, help="So many rows are shown on the terminal.")] = 100,
+) -> None:
+    """Ask a log a question of your own, in SQL; nothing can be changed by it."""
+    from arena.cli.sql import sql_command
+
+    with plain_errors():
+        raise typer.Exit(sql_command(log, statement, as_csv=as_csv, as_json=as_json, most=rows))
+
+
+@app.command()
 def train(
     network: Annotated[str, typer.Argument(help='A network by name, or "module:Class".')],
     dataset: Annotated[str, typer.Argument(help="A data set by name.")],

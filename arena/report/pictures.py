@@ -113,7 +113,7 @@ def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | 
     original, difference, factor = None, None, 0
     if here is not None:
         clean = _clean(here, game.image)
-        factor = _factor(game.final - clean)
+        factor = amplification(game.final - clean)
         original, difference = data_url(clean), data_url(0.5 + factor * (game.final - clean))
     return Picture(
         game=game,
@@ -142,7 +142,7 @@ def _clean(dataset: Dataset, image: int) -> Pixels:
     return np.asarray(pixels.numpy(), np.float32)
 
 
-def _factor(difference: Pixels) -> int:
+def amplification(difference: Pixels) -> int:
     """The largest of a few round factors that keeps every pixel of the difference within black and white."""
     most = float(np.abs(difference).max())
     fits = [factor for factor in FACTORS if factor * most <= 0.5 + 1e-6]
