@@ -226,6 +226,7 @@ class Run:
                 "hardened_sha": stack.base.sha,
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
+                "roles": match.roles(),
             },
         )
 
