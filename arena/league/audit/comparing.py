@@ -11,6 +11,7 @@ from arena.league.audit.figures import percent
 from arena.league.cells import Cell
 from arena.records.evidence import distance_by
 from arena.rules.outcome import Floats
+from arena.rules.threat import Threat
 from arena.statistics import paired_difference, sign_test
 
 
@@ -38,9 +39,12 @@ class Comparison:
 def compared(own: Cell, other: Cell) -> Comparison | None:
     """The attacker of `own` beside that of `other`; None if they played no image in common."""
     mine, yours = together(own, other)
-    if not len(mine):
-        return None
-    return _distances(mine, yours) if own.threat.objective == "minimum" else _successes(mine, yours)
+    return compare(mine, yours, own.threat) if len(mine) else None
+
+
+def compare(mine: Floats, yours: Floats, threat: Threat) -> Comparison:
+    """What two attackers did on the same images [n], n > 0, as `together` gives it under `threat`."""
+    return _distances(mine, yours) if threat.objective == "minimum" else _successes(mine, yours)
 
 
 def together(own: Cell, other: Cell, drawn: bool = False) -> tuple[Floats, Floats]:

@@ -19,7 +19,7 @@ def _judge(cell: Cell) -> Said | None:
     outside = sum(one.outside or 0 for one in counts)
     wrong = outside + sum(one.hits or 0 for one in counts)
     played = ~cell.games.clean
-    if not wrong:
+    if not wrong or not played.any():
         return Said("clear", "no answer was wrong outside the ball")
     hit = float(cell.games.answered[played].mean())
     said = f"{counted(outside, wrong, 'wrong answers')} lay outside the ball"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -36,7 +37,7 @@ def _judge(subject: Subject) -> Iterator[Said]:
         yield Said("unchecked", "fewer than two defenders are there to be ranked")
         return
     ordered = sorted(strongest, key=lambda cell: float(cell.games.lost(cell.verdict).mean()))
-    for better, worse in zip(ordered, ordered[1:], strict=False):
+    for better, worse in itertools.pairwise(ordered):
         yield _between(better, worse)
 
 
