@@ -67,18 +67,6 @@ class Match:
             "limits": s.limits.model_dump(mode="json"),
         }
 
-    def roles(self) -> dict[str, Any]:
-        """What the sides are to each other and to others, for the audit, as JSON values: whether they are
-        controls, and the attacker's plain twin by the name and parameters that its own matches log."""
-        twin = self.attacker.twin
-        return {
-            "twin": twin and {"attacker": agent_name(twin), "params": parameters(twin)},
-            "controls": {
-                "attacker": self.attacker.control,
-                "defender": all(d.control for d in self.defenders),
-            },
-        }
-
 
 def agent_name(attacker: Attacker) -> str:
     """An attacker's name with those of the attackers inside it, such as "eot(square)"."""

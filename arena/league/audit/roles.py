@@ -15,7 +15,7 @@ def told(cell: Cell) -> bool:
 
 
 def twin_of(cell: Cell) -> Mapping[str, Any] | None:
-    """The plain attacker that a cell's attacker adapts: `attacker`, its title, and `params`."""
+    """The plain attacker that a cell's attacker adapts: its name as `attacker`, and `params`."""
     twin: Mapping[str, Any] | None = _roles(cell).get("twin")
     return twin
 

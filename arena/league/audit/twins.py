@@ -40,7 +40,7 @@ def _played(cell: Cell, twin: Mapping[str, Any], matrix: Matrix) -> tuple[Cell |
     best: tuple[Cell | None, list[str]] = (None, [])
     for other in matrix.against(cell.defender):
         info = other.sources[0].match.info
-        if (info.attacker_title or info.attacker) != twin["attacker"]:
+        if info.attacker != twin["attacker"]:
             continue
         keys = dict.fromkeys([*twin["params"], *info.attacker_params])
         differing = [key for key in keys if twin["params"].get(key) != info.attacker_params.get(key)]

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from arena.league.audit.auditing import findings_of
 from arena.league.audit.still_improving import late_shares
 from arena.league.audit.unstable import undecided
+from arena.league.matrices import matrices
 from arena.log.answers import PurposeCounts
 from arena.rules.threat import Threat
-from tests.arena.league.audit.hand import THREAT, N, said, source
+from tests.arena.league.audit.hand import THREAT, N, renamed, said, source
 
 FIRST, LABELS, MINIMUM = (
     THREAT.model_copy(update=change)
@@ -148,18 +150,13 @@ def test_distances_still_falling() -> None:
 
 
 def test_how_it_went_is_not_told_of_earlier_counts() -> None:
-    one = source(margin_late=np.full(N, 3.0))
-    early = source("other", threat=THREAT.with_budget(50))
-    statuses = {(f.attacker, f.status) for f in said_at(50, one, early)}
-    assert statuses == {("other", "clear")}  # `square` reports nothing at 50
-
-
-def said_at(at: int, *sources: Any) -> Any:
-    from arena.league.audit.auditing import findings_of
-    from arena.league.matrices import matrices
-
-    (matrix,) = matrices(sources, [at])
-    return [one for one in findings_of(sources)(matrix) if one.indicator == "still-improving"]
+    whole = source(margin_late=np.full(N, 3.0))
+    early = renamed(whole, at=(50,))
+    played = [early, source("other", threat=THREAT.with_budget(50))]
+    (at_50,) = matrices(played, [50])
+    findings = findings_of(played)(at_50)
+    statuses = {(f.attacker, f.status) for f in findings if f.indicator == "still-improving"}
+    assert statuses == {("square", "unchecked"), ("other", "clear")}
 
 
 def test_duplicates() -> None:
@@ -191,8 +188,5 @@ def test_a_hit_at_the_alarm_is_not_before_it() -> None:
 @pytest.mark.parametrize("threat", [THREAT, FIRST, LABELS, MINIMUM, Threat(epsilon=0.1, budget=1)])
 def test_games_lost_before_they_began_accuse_nobody(threat: Threat) -> None:
     clean = source(won=N, reason=["clean"] * N, queries=np.zeros(N, np.int64), threat=threat, facts=False)
-    from arena.league.audit.auditing import findings_of
-    from arena.league.matrices import matrices
-
     (matrix,) = matrices([clean])
     assert all(one.status != "found" for one in findings_of([clean])(matrix))

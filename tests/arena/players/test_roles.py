@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from arena.players.parameters import parameters
+from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.scenario.files import parse_scenario
 from arena.scenario.matches import Match
 
@@ -20,14 +23,18 @@ def match(attacker: Any, *defenders: Any) -> Match:
     return found
 
 
+def roles_of(one: Match) -> dict[str, Any]:
+    return roles(one.attacker, one.defenders)
+
+
 def test_the_twin_is_told_by_the_name_and_parameters_that_its_own_matches_log() -> None:
     adaptive = match({"name": "eot", "of": {"name": "eot", "of": {"name": "square", "p": 0.3}}}, "none")
     plain = match({"name": "eot", "of": {"name": "square", "p": 0.3}}, "none")
-    logged = plain.describe()["attacker"]
-    assert adaptive.roles()["twin"] == {"attacker": logged.pop("name"), "params": logged}
-    assert plain.roles()["twin"]["attacker"] == "square"
-    assert match("square", "none").roles()["twin"] is None
-    json.dumps(adaptive.roles())
+    said = roles_of(adaptive)
+    assert said["twin"] == {"attacker": name_of(plain.attacker), "params": parameters(plain.attacker)}
+    assert roles_of(plain)["twin"]["attacker"] == "square"
+    assert roles_of(match("square", "none"))["twin"] is None
+    json.dumps(said)
 
 
 @pytest.mark.parametrize(
@@ -40,4 +47,4 @@ def test_the_twin_is_told_by_the_name_and_parameters_that_its_own_matches_log() 
     ],
 )
 def test_controls(attacker: Any, defenders: list[Any], controls: dict[str, bool]) -> None:
-    assert match(attacker, *defenders).roles()["controls"] == controls
+    assert roles_of(match(attacker, *defenders))["controls"] == controls
