@@ -12,10 +12,11 @@ from arena.players.registry import name_of
 
 
 def roles(attacker: Attacker, defenders: Sequence[Defender]) -> dict[str, Any]:
-    """Whether an attacker and a stack are controls, and the attacker's plain twin by the name and parameters
-    that its own matches log; JSON values, but for parameters that are none."""
+    """Whether an attacker and a stack are controls, the attacker's plain twin by the name and parameters that
+    its own matches log, and the least feedback it needs; JSON values, but for parameters that are none."""
     twin = attacker.twin
     return {
         "twin": twin and {"attacker": name_of(twin), "params": parameters(twin)},
+        "feedback": attacker.needs.feedback,
         "controls": {"attacker": attacker.control, "defender": all(d.control for d in defenders)},
     }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from arena.league.audit.figures import counted
+from arena.league.audit.roles import is_control
 from arena.league.audit.said import Indicator, Said, Subject, of_cell, whole
 from arena.league.cells import Cell
 from arena.rules.outcome import Bools
@@ -26,6 +27,8 @@ def _judge(subject: Subject) -> Iterator[Said]:
         own = subject.matrix.against(defender)
         detects = any(_alarmed(cell).any() for cell in own)
         for cell in own:
+            if is_control(cell, "attacker"):
+                continue
             if np.isnan(cell.games.flagged).any():
                 yield of_cell(Said("unchecked", "the log does not tell when the first alarm came"), cell)
             elif detects and whole(cell):

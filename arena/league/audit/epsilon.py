@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from arena.league.audit.comparing import compared
+from arena.league.audit.roles import is_control
 from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
 from arena.league.cells import Cell
 from arena.log.schema import to_json
@@ -13,6 +14,8 @@ from arena.log.schema import to_json
 def _judge(subject: Subject) -> Iterator[Said]:
     smaller = [other for other in subject.siblings if other.threat.epsilon < subject.matrix.threat.epsilon]
     for cell in cells(subject.matrix):
+        if is_control(cell, "attacker"):
+            continue
         played = [same for other in smaller for same in cells(other) if _agents(same) == _agents(cell)]
         if not played:
             yield of_cell(Said("unchecked", "no smaller epsilon was played"), cell)

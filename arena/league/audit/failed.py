@@ -30,4 +30,4 @@ def _judge(cell: Cell) -> Said | None:
     )
 
 
-FAILED_GAMES = Indicator("failed-games", True, by_cell(_judge))
+FAILED_GAMES = Indicator("failed-games", True, by_cell(_judge, controls=True))

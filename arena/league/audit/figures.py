@@ -8,7 +8,8 @@ from arena.statistics import wilson
 
 def percent(share: float) -> str:
     """A share as a whole percentage; one decimal below 10 %."""
-    return f"{100 * share:.0f} %" if share >= 0.0995 or share == 0 else f"{100 * share:.1f} %"
+    text = f"{100 * share:.0f}" if share >= 0.0995 else f"{100 * share:.1f}".removesuffix(".0")
+    return f"{text} %"
 
 
 def spanned(rate: Rate) -> str:

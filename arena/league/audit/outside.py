@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from arena.league.audit.figures import counted
+from arena.league.audit.roles import decides_by_labels
 from arena.league.audit.said import Indicator, Said, by_cell, whole
 from arena.league.cells import Cell
 from arena.records.evidence import misses_ball
@@ -23,7 +24,8 @@ def _judge(cell: Cell) -> Said | None:
         return Said("clear", "no answer was wrong outside the ball")
     hit = float(cell.games.answered[played].mean())
     said = f"{counted(outside, wrong, 'wrong answers')} lay outside the ball"
-    if not misses_ball(cell.threat, outside, wrong, hit):
+    labels = cell.threat.model_copy(update={"feedback": "label"}) if decides_by_labels(cell) else cell.threat
+    if not misses_ball(labels, outside, wrong, hit):
         return Said("clear", said, nearness=outside / wrong)
     return Said("found", said, "Project what the attack sends into the ball of this threat, and play again.")
 

@@ -54,14 +54,13 @@ def _strongest(matrix: Matrix) -> list[Cell]:
 
 def _between(better: Cell, worse: Cell) -> Said:
     kept, lost = together(better, worse, drawn=True)
-    pair = f"{better.defender} above {worse.defender}"
     if not len(kept):
-        return Said("unchecked", f"{pair}: no image was played by both", defender=better.defender)
+        return Said("unchecked", f"it and {worse.defender} share no image", defender=better.defender)
     low, high = paired_difference(kept, lost)
     mean = float((lost - kept).mean())
     said = (
-        f"{pair} by {100 * mean:.1f} points [{100 * low:.0f}, {100 * high:.0f}] of accuracy left by the "
-        f"strongest attack ({percent(1 - kept.mean())}, {percent(1 - lost.mean())}) over {len(kept)} images"
+        f"above {worse.defender} by {100 * mean:.1f} points [{100 * low:.0f}, {100 * high:.0f}] of accuracy "
+        f"left by the strongest attack ({percent(1 - kept.mean())}, {percent(1 - lost.mean())}) over {len(kept)} images"
     )
     if low > 0 or high < 0:
         return Said("clear", said, defender=better.defender, nearness=-abs(mean))

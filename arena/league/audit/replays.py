@@ -13,6 +13,7 @@ from arena.game.shard import Job
 from arena.league.audit.comparing import compare
 from arena.league.audit.figures import counted, percent
 from arena.league.audit.frozen import freeze
+from arena.league.audit.roles import is_control
 from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
 from arena.league.audit.sampling import GAMES, Sample, sample
 from arena.league.audit.transfers import transferred
@@ -72,6 +73,8 @@ class Replays:
     ) -> Callable[[Subject], Iterator[Said]]:
         def judged(subject: Subject) -> Iterator[Said]:
             for cell in cells(subject.matrix):
+                if is_control(cell, "attacker"):
+                    continue
                 self.tell(f"{name}: {cell.attacker} against {cell.defender}")
                 own = self.sample(cell)
                 said = Said("unchecked", own) if isinstance(own, str) else _of(cell, own, judge)
@@ -83,6 +86,8 @@ class Replays:
     def _transfers(self, subject: Subject) -> Iterator[Said]:
         """Each attacker's final images before the other defenders."""
         for cell in cells(subject.matrix):
+            if is_control(cell, "attacker"):
+                continue
             self.tell(f"transfer: {cell.attacker} against {cell.defender}")
             own = self.sample(cell)
             others = [one for one in subject.matrix.of(cell.attacker) if one is not cell]

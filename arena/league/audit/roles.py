@@ -20,6 +20,11 @@ def twin_of(cell: Cell) -> Mapping[str, Any] | None:
     return twin
 
 
+def decides_by_labels(cell: Cell) -> bool:
+    """Whether the cell's attacker needs no more than labels; where the log does not tell, by the threat."""
+    return str(_roles(cell).get("feedback", cell.threat.feedback)) == "label"
+
+
 def is_control(cell: Cell, side: str) -> bool:
     """Whether the cell's attacker or defender is a control."""
     return bool(_roles(cell).get("controls", {}).get(side))

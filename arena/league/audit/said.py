@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from arena.league.audit.roles import is_control
 from arena.league.board import Finding, Status
 from arena.league.cells import Cell
 from arena.league.matrices import Matrix
@@ -69,11 +70,19 @@ class Indicator:
         )
 
 
-def by_cell(judge: Callable[[Cell], Said | None]) -> Callable[[Subject], Iterator[Said]]:
-    """An indicator's `judge` from one that looks at a cell; None where it cannot apply."""
+def by_cell(
+    judge: Callable[[Cell], Said | None], *, controls: bool = False
+) -> Callable[[Subject], Iterator[Said]]:
+    """An indicator's `judge` from one that looks at a cell; None where it cannot apply.
+
+    Args:
+        controls: look at attackers that are controls, too: they are there to do badly.
+    """
 
     def judged(subject: Subject) -> Iterator[Said]:
         for cell in cells(subject.matrix):
+            if not controls and is_control(cell, "attacker"):
+                continue
             if (said := judge(cell)) is not None:
                 yield of_cell(said, cell)
 
@@ -96,26 +105,25 @@ def whole(cell: Cell) -> bool:
     return all(source.threat.budget == cell.at for source in cell.sources)
 
 
-def _folded(said: Sequence[Said]) -> Iterator[Said]:
-    yield from (one for one in said if one.status == "found")
-    clear = [one for one in said if one.status == "clear"]
+def _folded(every: Sequence[Said]) -> Iterator[Said]:
+    yield from (one for one in every if one.status == "found")
+    clear = [one for one in every if one.status == "clear"]
     if len(clear) == 1:
         yield clear[0]
     elif clear:
         nearest = max(clear, key=lambda one: one.nearness)
         where = f"{nearest.subject}: " if nearest.subject else ""
-        yield Said(
-            "clear", f"not found, looked for {len(clear)} times; nearest to it: {where}{nearest.evidence}"
-        )
+        said = f"in none of {len(clear)} cases; nearest to it: {where}{nearest.evidence}"
+        yield Said("clear", said)
     missing: dict[str, list[Said]] = defaultdict(list)
-    for one in said:
+    for one in every:
         if one.status == "unchecked":
             missing[one.evidence].append(one)
     for evidence, of in missing.items():
         if len(of) == 1:
             yield of[0]
         else:
-            yield Said("unchecked", evidence if len(of) == len(said) else f"{evidence}: {_named(of)}")
+            yield Said("unchecked", evidence if len(of) == len(every) else f"{evidence}: {_named(of)}")
 
 
 def _named(said: Sequence[Said]) -> str:

@@ -18,7 +18,10 @@ def _judge(cell: Cell) -> Said | None:
         return None
     silent = played & games.answered & (games.vote <= 0.5) & ~games.base
     count = int(silent.sum())
-    said = f"{counted(count, total, 'games')} had a hit on the way, but the final image fools neither side"
+    said = (
+        f"{counted(count, total, 'games')} had a hit on the way, but the final image fools neither the "
+        f"defense nor the classifier"
+    )
     if count <= MOST * total:
         return Said("clear", said, nearness=count / total)
     advice = (

@@ -84,7 +84,7 @@ def _beats(log: Log, cell: Cell, own: Sample, other: Source, rows: Ints, places:
 
 
 def _votes(job: Job, places: Ints, images: NDArray[np.float32]) -> Floats:
-    """[n] the share of fresh answers to `images` [n,C,H,W] that are wrong in a job's games at `places` [n]."""
+    """[n] the share of wrong fresh answers to `images` [n,C,H,W] in a job's games at `places` [n]."""
     index = torch.as_tensor(places, device=job.openings.x0.device)
     attacker = HandIn(torch.as_tensor(images, dtype=torch.float32, device=index.device))
     threat = job.threat.model_copy(update={"objective": "submit"})

@@ -49,4 +49,4 @@ def _played(cell: Cell, twin: Mapping[str, Any], matrix: Matrix) -> tuple[Cell |
     return best
 
 
-BELOW_TWIN = Indicator("below-twin", True, _judge)
+BELOW_TWIN = Indicator("below-twin", False, _judge)

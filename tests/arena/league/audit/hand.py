@@ -39,6 +39,7 @@ def source(
     controls: tuple[bool, bool] | None = None,
     asked: Sequence[PurposeCounts] = (PurposeCounts("search", 100, 0, 0, 10, 0),),
     roles: bool = True,
+    needs: str = "scores",
     **columns: Any,
 ) -> Source:
     """A match of N games on images 0 to N - 1 that went on to the last query.
@@ -83,6 +84,11 @@ def source(
     unset = {name: np.zeros(N, np.int64) for name in names if name not in sound}
     games = LoggedGames(**{k: v for k, v in (unset | sound | columns).items() if k in names})
     told = controls or (attacker == "noise", defender in ("none", "weak"))
+    said = {
+        "twin": twin,
+        "feedback": needs,
+        "controls": {"attacker": told[0], "defender": told[1]},
+    }
     info = MatchInfo(
         number=0,
         fingerprint=f"{attacker} {defender} {threat.epsilon}",
@@ -99,9 +105,7 @@ def source(
         image_shape=(1, 2, 2),
         verdict="answered" if facts else "vote",
         answers_are_facts=facts,
-        facts={"roles": {"twin": twin, "controls": {"attacker": told[0], "defender": told[1]}}}
-        if roles
-        else {},
+        facts={"roles": said} if roles else {},
     )
     marks = LoggedMarks(**{f.name: np.zeros(0) for f in fields(LoggedMarks)})
     return Source("log", RUN, LoggedMatch(1, 1, info), "0", games, marks, tuple(asked), (1, 1))

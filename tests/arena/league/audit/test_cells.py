@@ -61,8 +61,12 @@ def test_wrong_answers_outside_the_ball() -> None:
 
 def test_labels_walk_in_from_outside() -> None:
     stray = (PurposeCounts("search", 1000, 0, 0, 100, 300),)
-    assert only("outside-ball", asked=stray, threat=LABELS, won=1).status == "clear"
-    assert only("outside-ball", asked=stray, threat=LABELS).status == "found"
+    assert only("outside-ball", asked=stray, threat=LABELS, won=1, needs="label").status == "clear"
+    needed = {"asked": stray, "needs": "label"}
+    assert only("outside-ball", threat=LABELS, **needed).status == "found"
+    # An attack that needs no more than labels does so under any feedback.
+    assert only("outside-ball", won=1, **needed).status == "clear"
+    assert only("outside-ball", asked=stray, won=1).status == "found"
     assert said("outside-ball", source(asked=stray, threat=MINIMUM)) == []
 
 
@@ -190,3 +194,10 @@ def test_games_lost_before_they_began_accuse_nobody(threat: Threat) -> None:
     clean = source(won=N, reason=["clean"] * N, queries=np.zeros(N, np.int64), threat=threat, facts=False)
     (matrix,) = matrices([clean])
     assert all(one.status != "found" for one in findings_of([clean])(matrix))
+
+
+def test_an_attacker_that_is_a_control_may_do_badly() -> None:
+    own = {"attacker": "noise", "answered": np.arange(N) < 8, "duplicates": np.full(N, 60.0)}
+    assert said("silent-success", source(**own)) == []
+    assert said("duplicates", source(**own)) == []
+    assert [f.status for f in said("failed-games", source(**own, reason=["error"] * N))] == ["found"]
