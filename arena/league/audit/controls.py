@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
-from arena.league.audit.comparing import compared, together
+from arena.league.audit.comparing import Comparison, compared, together
 from arena.league.audit.figures import counted
 from arena.league.audit.roles import control_attackers, control_defenders, is_control
 from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
@@ -23,7 +25,7 @@ def _attackers(matrix: Matrix) -> list[str]:
 
 
 def _beats_noise(subject: Subject) -> Iterator[Said]:
-    """Against each control defender, is the attack better than noise?"""
+    """Against each control defender, is the attack better than noise? It speaks of all of its cells."""
     matrix = subject.matrix
     noises, defenders = control_attackers(matrix), control_defenders(matrix)
     missing = NO_NOISE if not noises else NO_CONTROL if not defenders else ""
@@ -31,20 +33,23 @@ def _beats_noise(subject: Subject) -> Iterator[Said]:
         if missing:
             yield Said("unchecked", missing, attacker=name)
             continue
-        for defender in defenders:
-            for noise in noises:
-                own, other = matrix.cells.get((name, defender)), matrix.cells.get((noise, defender))
-                if own is None or other is None or (pair := compared(own, other)) is None:
-                    yield Said("unchecked", f"it and {noise} share no image here", "", name, defender)
-                    continue
-                said = f"beside {noise}: {pair.text}"
-                if pair.level:
-                    yield Said("found", said, _STRONGER, name, defender)
-                elif not pair.ahead:
-                    few = f"too few games to tell whether it beats {noise}: {pair.text}"
-                    yield Said("unchecked", few, "", name, defender)
-                else:
-                    yield Said("clear", said, "", name, defender, -abs(pair.own - pair.other))
+        for defender, noise in itertools.product(defenders, noises):
+            own, other = matrix.cells.get((name, defender)), matrix.cells.get((noise, defender))
+            pair = None if own is None or other is None else compared(own, other)
+            said = (
+                Said("unchecked", f"against {defender} it and {noise} share no image")
+                if pair is None
+                else _beside_noise(pair, f"against {defender} beside {noise}: {pair.text}")
+            )
+            yield replace(said, attacker=name)
+
+
+def _beside_noise(pair: Comparison, text: str) -> Said:
+    if pair.level:
+        return Said("found", text, _STRONGER)
+    if pair.ahead:
+        return Said("clear", text, nearness=-abs(pair.own - pair.other))
+    return Said("unchecked", f"too few games to tell: {text}")
 
 
 _STRONGER = (
@@ -54,7 +59,8 @@ _STRONGER = (
 
 
 def _beats_weak(subject: Subject) -> Iterator[Said]:
-    """Does the attack keep its success on no defense where that defends nothing, but differently?"""
+    """Does the attack keep its success on no defense where that defends nothing, but differently? If not, it
+    speaks of all of its cells in which the same image may get other answers."""
     matrix = subject.matrix
     for name in _attackers(matrix):
         controls = [cell for cell in matrix.of(name) if is_control(cell, "defender")]
@@ -63,8 +69,14 @@ def _beats_weak(subject: Subject) -> Iterator[Said]:
             continue
         reference = next((cell for cell in controls if cell.facts), controls[0])
         for cell in controls:
-            if cell is not reference:
-                yield of_cell(_weakened(cell, reference), cell)
+            if cell is reference:
+                continue
+            said = _weakened(cell, reference)
+            yield of_cell(said, cell)
+            if said.status == "found":
+                others = [one for one in matrix.of(name) if not one.facts and one not in controls]
+                why = f"{cell.defender}, which changes nothing, stops it: {said.evidence}"
+                yield from (of_cell(replace(said, evidence=why), one) for one in others)
 
 
 def _weakened(cell: Cell, reference: Cell) -> Said:

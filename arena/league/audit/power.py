@@ -60,7 +60,8 @@ def _between(better: Cell, worse: Cell) -> Said:
     mean = float((lost - kept).mean())
     said = (
         f"above {worse.defender} by {100 * mean:.1f} points [{100 * low:.0f}, {100 * high:.0f}] of accuracy "
-        f"left by the strongest attack ({percent(1 - kept.mean())}, {percent(1 - lost.mean())}) over {len(kept)} images"
+        f"left by the strongest attack ({percent(1 - kept.mean())}, {percent(1 - lost.mean())}) "
+        f"over {len(kept)} images"
     )
     if low > 0 or high < 0:
         return Said("clear", said, defender=better.defender, nearness=-abs(mean))

@@ -79,7 +79,8 @@ def controlled(square: int, noise: int, weak: int | None = None, **match: Any) -
 def test_an_attack_no_better_than_noise() -> None:
     found = the(said("beats-noise", *controlled(5, 5)), status="found")
     assert found.grave
-    assert (found.attacker, found.defender) == ("square", "none")
+    assert (found.attacker, found.defender) == ("square", "")  # of all of its cells
+    assert "against none beside noise: 12 % against 12 % of 40 images" in found.evidence
     assert the(said("beats-noise", *controlled(30, 5))).status == "clear"
     assert the(said("beats-noise", *controlled(30, 30))).status == "found"  # noise wins: a ball too large
     assert the(said("beats-noise", *controlled(6, 5))).status == "unchecked"  # too few games to tell
@@ -106,6 +107,13 @@ def test_an_attack_stopped_by_a_defense_that_changes_nothing() -> None:
     assert (found.attacker, found.defender) == ("square", "weak")
     assert "20 % against 75 % of 40 images" in found.evidence
     assert the(said("beats-weak", *controlled(30, 5, weak=28))).status == "clear"
+
+
+def test_what_stops_it_there_stops_it_at_every_random_defense() -> None:
+    played = [*controlled(30, 5, weak=8), source(defender="rnd", facts=False)]
+    found = [f for f in said("beats-weak", *played) if f.status == "found"]
+    assert [f.defender for f in found] == ["weak", "rnd"]  # not `snd`, whose answers are facts here
+    assert "weak, which changes nothing, stops it" in found[1].evidence
 
 
 def test_noise_fools_where_the_attack_does_not() -> None:
