@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,44 +25,25 @@ from arena.log.shard_rows import LoggedShard
 from arena.players import Rows
 from arena.running.rebuilding import ReplayError
 from arena.running.replaying import Replayer
-from arena.running.runner import Run
-from arena.scenario.files import parse_scenario
 
 GAMES = 16
 PLANTED = "tests.arena.league.audit.planted"
 FLAT, STUCK, WEAK = f"{PLANTED}:Flat", f"{PLANTED}:Stuck", "agents.defenders.weak:Weak"
-THREAT = {"epsilon": 0.25, "budget": 60, "objective": "submit"}
+THREAT = {"epsilon": 0.25, "budget": 40, "objective": "submit"}
 SCENARIO: dict[str, Any] = {
-    "title": "Planted",
-    "dataset": "digits",
-    "classifier": "digits-cnn",
     "games": GAMES,
     "shard": 6,
-    "utility": 0,
+    "at": [],
     "attackers": [{"name": "square", "p": 0.3}, STUCK],
     "defenders": ["none", FLAT, {"name": "snd", "sigma": 0.3}, WEAK],
     "threat": THREAT,
 }
 
 
-class Quiet:
-    """Hears of a run and says nothing."""
-
-    def __getattr__(self, name: str) -> object:
-        return lambda *given, **named: None
-
-
-@contextmanager
-def played(table: dict[str, Any], folder: Path) -> Iterator[Log]:
-    scenario = parse_scenario(table, "planted", Path.cwd(), "planted")
-    with open_log(folder / "planted.db") as log:
-        Run(scenario, device="cpu").play(log, Quiet())
-        yield log
-
-
 @pytest.fixture(scope="module")
-def book(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
-    with played(SCENARIO, tmp_path_factory.mktemp("audit")) as log:
+def book(replays, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    path = replays.play(tmp_path_factory.mktemp("audit") / "planted.db", **SCENARIO)
+    with open_log(path, create=False) as log:
         yield log
 
 
@@ -125,14 +105,15 @@ def rows(turn: int) -> Rows:
     return Rows(index, index, torch.full((4,), turn), torch.zeros_like(index), index)
 
 
-def test_an_attack_that_is_not_converged(findings: list[Finding], tmp_path: Path) -> None:
+def test_an_attack_that_is_not_converged(replays, findings: list[Finding], tmp_path: Path) -> None:
     short = {"attackers": SCENARIO["attackers"][:1], "defenders": ["none"], "threat": THREAT | {"budget": 4}}
-    with played(SCENARIO | short, tmp_path) as book, Replayer(book) as replayer:
+    path = replays.play(tmp_path / "short.db", **SCENARIO | short)
+    with open_log(path, create=False) as book, Replayer(book) as replayer:
         (own,) = matrices(read_sources(book))
         (found,) = [f for f in Replays(replayer, GAMES).findings(own) if f.indicator == "doubled-budget"]
     assert found.status == "found"
     assert "at 8 queries beside 4" in found.evidence
-    assert of(findings, "doubled-budget", "square", "none") == []  # with 60 it is, like others
+    assert of(findings, "doubled-budget", "square", "none") == []  # with 40 it is, like others
 
 
 def test_a_ball_that_holds_every_image(findings: list[Finding]) -> None:
