@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from arena.league.audit.courses import courses
 from arena.league.audit.figures import percent
 from arena.league.audit.said import Indicator, Said, by_cell, whole
 from arena.league.cells import Cell
@@ -18,11 +19,12 @@ def _judge(cell: Cell) -> Said | None:
     if not whole(cell):
         return Said("unchecked", "repeated queries are counted over whole games only")
     games = cell.games
-    known = ~games.clean & ~np.isnan(games.duplicates)
+    repeated = courses(cell).duplicates
+    known = ~games.clean & ~np.isnan(repeated)
     asked = int(games.queries[known].sum())
     if not asked:
         return Said("unchecked", "the log does not tell which queries repeat earlier ones")
-    share = float(games.duplicates[known].sum()) / asked
+    share = float(repeated[known].sum()) / asked
     said = (
         f"{percent(share)} of {asked:,} queries repeat an earlier one of their game, whose answer is a fact"
     )

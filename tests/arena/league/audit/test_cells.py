@@ -127,9 +127,10 @@ def test_undecided_is_the_exact_interval() -> None:
 
 
 def test_late_shares() -> None:
-    first, late, best = (np.array(v) for v in ([10, 10, 5, 5, np.nan], [4, 2, 5, 7, 1], [2, 2, 5, 1, 1]))
+    columns = [10, 10, 5, 5, np.nan, -3], [4, 2, 5, 7, 1, 4], [2, 2, 5, 1, 1, 4]
+    first, late, best = (np.array(column) for column in columns)
     assert late_shares(first, late, best).tolist()[:4] == [0.25, 0.0, 0.0, 1.0]
-    assert np.isnan(late_shares(first, late, best)[4])
+    assert np.isnan(late_shares(first, late, best)[4:]).all()
 
 
 def test_still_improving() -> None:
@@ -143,6 +144,12 @@ def test_still_improving() -> None:
     unknown = only("still-improving", margin_first=np.full(N, np.nan))
     assert unknown.status == "unchecked"
     assert only("still-improving", won=N).status == "clear"
+
+
+def test_margins_of_an_attack_from_outside_tell_nothing() -> None:
+    stray = (PurposeCounts("search", 1000, 0, 0, 100, 300),)
+    assert only("still-improving", asked=stray, needs="label").status == "unchecked"
+    assert only("still-improving", needs="label").status == "clear"
 
 
 def test_distances_still_falling() -> None:
