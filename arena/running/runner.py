@@ -21,6 +21,7 @@ from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.progress import telling
 from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
@@ -228,6 +229,7 @@ class Run:
                 "hardened_sha": stack.base.sha,
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
+                "roles": roles(match.attacker, match.defenders),
             },
         )
 
