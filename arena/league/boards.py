@@ -18,8 +18,8 @@ from arena.league.ratings import ratings
 from arena.league.sentences import sentences
 from arena.league.standing import rankable, withheld
 
-Findings = Callable[[Matrix, Sequence[Matrix]], Sequence[Finding]]
-"""The findings of a matrix, among all matrices at hand."""
+Findings = Callable[[Matrix], Sequence[Finding]]
+"""What the audit says of a matrix."""
 Curves = Mapping[tuple[str, str], Sequence[tuple[int, float]]]
 
 
@@ -51,7 +51,7 @@ def board_of(
         curves, utilities = _curves(group), _utilities(group)
         for matrix in group:
             if chosen is None or matrix.at in chosen:
-                found = list(findings(matrix, whole)) if findings else []
+                found = list(findings(matrix)) if findings else []
                 boards.append(_judged(matrix, curves, utilities, limits, found))
     return Board(title, sentences(boards), _logs(wanted), boards)
 

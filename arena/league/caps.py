@@ -14,8 +14,8 @@ from arena.league.equilibrium import Cap
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that a mixture may cost: lost clean accuracy in percentage points, and seconds per query at one
-    row relative to the undefended classifier; None: whatever it costs."""
+    """The most that a mixture may cost: lost clean accuracy in percentage points, and seconds per query at
+    one row relative to the undefended classifier; None: whatever it costs."""
 
     accuracy: float | None = None
     delay: float | None = None

@@ -10,8 +10,8 @@ from arena.rules.outcome import Bools
 
 
 def complete(there: Bools) -> tuple[Bools, Bools]:
-    """The attackers and defenders to keep, as masks, so that all pairs of them are there and the fewest agents
-    are dropped; of as few, rather defenders, since an attacker less flatters all that are left.
+    """The attackers and defenders to keep, as masks, so that all pairs of them are there and the fewest
+    agents are dropped; of as few, rather defenders, since an attacker less flatters all that are left.
 
     The fewest agents that meet all missing pairs are a smallest vertex cover of a bipartite graph, which its
     largest matching gives (Koenig 1931). Each pair that is there is kept once by force, so that both sides
@@ -44,13 +44,13 @@ def _cover(edges: Bools) -> tuple[Bools, Bools]:
     a, d = edges.shape
     partner = np.full(d, -1)
     partner[match[match >= 0]] = np.flatnonzero(match >= 0)
-    # From free columns along alternating paths: rows reached stand in the cover, and so do columns not reached.
+    # Along alternating paths from free columns: the cover is the rows reached and the columns not reached.
     row, column = np.zeros(a, np.bool_), partner < 0
-    waiting = list(np.flatnonzero(column))
+    waiting: list[int] = np.flatnonzero(column).tolist()
     while waiting:
-        for i in np.flatnonzero(edges[:, waiting.pop()] & ~row):
+        for i in np.flatnonzero(edges[:, waiting.pop()] & ~row).tolist():
             row[i] = True
             if match[i] >= 0 and not column[match[i]]:
                 column[match[i]] = True
-                waiting.append(match[i])
+                waiting.append(int(match[i]))
     return row, ~column

@@ -16,6 +16,7 @@ from arena.league.grid import Grid
 from arena.league.matrices import Matrix
 from arena.league.standing import reasons
 from arena.messages import UserError
+from arena.rules.outcome import Bools
 
 
 def deployed(
@@ -69,11 +70,11 @@ def _dropped(
     matrix: Matrix,
     why: Mapping[tuple[str, str], str],
     grid: Grid,
-    attackers: np.ndarray,
-    defenders: np.ndarray,
+    attackers: Bools,
+    defenders: Bools,
     known: Mapping[str, str],
 ) -> dict[str, str]:
-    """By agent that takes no part the first of its pairs that cannot be ranked, among those with agents that do,
+    """By agent that takes no part why: of its pairs that cannot be ranked the first with an agent that does,
     or with any."""
     cannot = reasons(matrix, why)
     kept = {name for name, k in zip(grid.attackers, attackers, strict=True) if k}

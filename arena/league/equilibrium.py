@@ -1,7 +1,7 @@
 """The zero-sum game of a matrix: mixtures of defenders and of attackers (von Neumann 1928).
 
-A defender is drawn from the mixture for each client, and plays its whole game. Of payoffs M [D,A], the accuracy left
-of each pair, the defenders' mixture x solves (Dantzig 1951)
+A defender is drawn from the mixture for each client, and plays its whole game. Of payoffs M [D,A], the
+accuracy left of each pair, the defenders' mixture x solves (Dantzig 1951)
 
     maximise v   with  sum_d x_d M[d,a] >= v for every attacker a,  x >= 0,  sum x = 1,
                        sum_d x_d price_d <= cap for each cap,
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linprog
@@ -83,7 +84,7 @@ def solve(payoffs: Floats, caps: Sequence[Cap] = ()) -> Solution:
     return Solution(_mixture(primal.x[:d]), _mixture(dual.x[:a]), value, gap, str(primal.message))
 
 
-def _optimum(cost: Floats, upper: Floats, bound: Floats, ones: Floats, positive: int) -> object:
+def _optimum(cost: Floats, upper: Floats, bound: Floats, ones: Floats, positive: int) -> Any:
     bounds = [(0, None)] * positive + [(None, None)]
     found = linprog(cost, upper, bound, ones[None], [1.0], bounds, method="highs")
     if found.status == 2:
@@ -158,8 +159,8 @@ def _valued(left: Floats, caps: Sequence[Cap], random: np.random.Generator) -> t
 
 
 def _best_pure(means: Floats, caps: Sequence[Cap]) -> int:
-    """The defender that keeps most against its best attacker, of those that keep to the caps alone; -1 if none
-    does."""
+    """The defender that keeps most against its best attacker, of those that keep to the caps alone; -1 if
+    none does."""
     allowed = np.ones(len(means), np.bool_)
     for cap in caps:
         allowed &= cap.price <= cap.most + 1e-9
@@ -173,7 +174,8 @@ def _support(
     n, d, a = left.shape
     means = (weights(n, resamples, random) @ left.reshape(n, -1) / n).reshape(resamples, d, a)
     found = [solve(own, caps) for own in means]
-    return tuple(np.mean([getattr(s, side) > IN_SUPPORT for s in found], axis=0) for side in "xy")  # type: ignore[return-value]
+    in_x, in_y = (np.mean([getattr(s, side) > IN_SUPPORT for s in found], axis=0) for side in "xy")
+    return in_x, in_y
 
 
 def _members(names: Sequence[str], mixture: Floats, support: Floats) -> list[Member]:

@@ -1,10 +1,10 @@
 """Figures of a cell with their 95 % intervals. Images are the units.
 
-A game's verdict depends on the image, on what attacker and defender drew in play, and on the draws of the fresh
-answers; replays and further draws of games share the image. The mean over an image's games holds all of these
-parts, and images are drawn independently, so the spread of the images' means is that of the whole: the
-"ultimate cluster" of two-stage sampling (Cochran, Sampling Techniques, 1977, section 11.2; Hansen, Hurwitz and Madow 1953).
-The noise of a vote's k answers needs no term of its own.
+A game's verdict depends on the image, on what attacker and defender drew in play, and on the draws of the
+fresh answers; replays and further draws of games share the image. The mean over an image's games holds all of
+these parts, and images are drawn independently, so the spread of the images' means is that of the whole: the
+"ultimate cluster" of sampling in stages (Hansen, Hurwitz and Madow 1953; Cochran, Sampling Techniques, 1977,
+chapter 11). The noise of a vote's k answers needs no term of its own.
 """
 
 from __future__ import annotations
@@ -49,14 +49,14 @@ def share(means: Floats) -> Rate:
     spread = ((x - centre) ** 2).sum() + added * (centre**2 + (1 - centre) ** 2)
     half = Z * math.sqrt(spread) / units
     low, high = wilson(min(value * n, n), n)
-    return Rate(value, min(value, max(low, centre - half)), max(value, min(high, centre + half)))
+    return _rate(value, max(low, centre - half), min(high, centre + half))
 
 
 def difference(changes: Floats) -> Rate:
     """The mean of paired differences [n] in [-1,1], with its 95 % interval.
 
-    Bonett and Price (2012) add one pair that rose by 1 and one that fell by 1, and take the normal interval of
-    the n + 2; here the pairs keep their own values. For yes or no it is theirs.
+    Bonett and Price (2012) add one pair that rose by 1 and one that fell by 1, and take the normal interval
+    of the n + 2; here the pairs keep their own values. For yes or no it is theirs.
     """
     n = len(changes)
     if not n:
@@ -64,7 +64,12 @@ def difference(changes: Floats) -> Rate:
     centre = float(changes.sum()) / (n + 2)
     half = Z * math.sqrt((changes**2).sum() + 2 - (n + 2) * centre**2) / (n + 2)
     value = float(changes.mean())
-    return Rate(value, min(value, max(-1.0, centre - half)), max(value, min(1.0, centre + half)))
+    return _rate(value, max(-1.0, centre - half), min(1.0, centre + half))
+
+
+def _rate(value: float, low: float, high: float) -> Rate:
+    """Its interval holds a figure even where rounding says otherwise."""
+    return Rate(value, float(min(value, low)), float(max(value, high)))
 
 
 def exact(wrong: Ints, asked: Ints, confidence: float = 0.95) -> tuple[Floats, Floats]:
@@ -171,4 +176,4 @@ def _answered_otherwise(cell: Cell) -> tuple[float | None, float | None]:
         return None, None
     counts = [purpose for source in cell.sources for purpose in source.asked]
     queries = max(sum(purpose.queries for purpose in counts), 1)
-    return tuple(sum(getattr(p, name) for p in counts) / queries for name in ("refused", "flagged"))  # type: ignore[return-value]
+    return sum(p.refused for p in counts) / queries, sum(p.flagged for p in counts) / queries

@@ -40,8 +40,8 @@ def image_means(values: Floats, place: Ints, images: int) -> Floats:
 
 
 def image_medians(values: Floats, place: Ints, images: int) -> Floats:
-    """[images] the median over each image's games of values [n], which may be infinite; NaN where it has none.
-    Arguments as of `image_means`."""
+    """[images] the median over each image's games of values [n], which may be infinite; NaN where it has
+    none. Arguments as of `image_means`."""
     known = ~np.isnan(values)
     values, place = values[known], place[known]
     found = np.full(images, np.nan)
@@ -65,8 +65,8 @@ class Grid:
             hold the game or there is no cell.
         halves: [2,G,A,D] the same by each half of the votes.
         played: [G,A,D] the game was played.
-        distance: [G,A,D] of the hit that stands by the ruling verdict, infinite without one; NaN as `lost`, and
-            where the game was not played. nearest: [2,G,A,D] the same by each half of the votes.
+        distance: [G,A,D] of the hit that stands by the ruling verdict, infinite without one; NaN as `lost`,
+            and where the game was not played. nearest: [2,G,A,D] the same by each half of the votes.
     """
 
     attackers: tuple[str, ...]
@@ -113,7 +113,7 @@ class Grid:
     @property
     def there(self) -> Bools:
         """[A,D] whether the pair has a game."""
-        return ~np.isnan(self.lost).all(axis=0)
+        return np.asarray(~np.isnan(self.lost).all(axis=0))
 
 
 def grid(attackers: Sequence[str], defenders: Sequence[str], cells: Sequence[Cell]) -> Grid:

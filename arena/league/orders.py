@@ -1,9 +1,9 @@
 """Defenders and attackers of a matrix in order.
 
 Defenders stand by their worst case; against one attacker, by what each keeps. An attacker stands by what the
-defender that is hardest for it keeps, never by a mean over defenders: which one that is, is chosen on one half of the
-images and valued on the other, both ways. Who met fewer of the other side is settled as better than nobody who
-met an agent that it did not.
+defender that is hardest for it keeps, never by a mean over defenders: which one that is, is chosen on one
+half of the images and valued on the other, both ways. Nobody is settled as better than one who met an agent
+that it did not meet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from arena.league.board import Order, PairTest, Rank, WorstCase
+from arena.league.board import Order, PairTest, Rank, Side, WorstCase
 from arena.league.estimates import median_distance, share
 from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
@@ -92,7 +92,7 @@ def _attackers(
 ) -> tuple[list[Rank], list[PairTest]]:
     values, met = {}, {}
     for a, name in enumerate(grid.attackers):
-        own = np.flatnonzero(grid.there[a])
+        own = np.flatnonzero(grid.there[a]).tolist()
         if len(own):
             values[name] = _hardest(np.stack([_values(grid, a, d, nearest) for d in own]), nearest)
             met[name] = {grid.defenders[d] for d in own}
@@ -103,8 +103,8 @@ def _attackers(
 
 
 def _hardest(values: Floats, nearest: bool, seed: int = 0) -> Floats:
-    """[n], or [1,n] of distances: what each image keeps by the defender that keeps most on the other half of the
-    images.
+    """[n], or [1,n] of distances: what each image keeps by the defender that keeps most on the other half of
+    the images.
 
     Args:
         values: [D,n] of images, NaN where a defender has no game.
@@ -127,36 +127,38 @@ def _middle(values: Floats, nearest: bool) -> float:
 
 def _orders(grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool) -> list[Order]:
     """All orders against single agents; their tests are adjusted together."""
-    found = []
-    for side, against in (("defender", grid.attackers), ("attacker", grid.defenders)):
-        for i, name in enumerate(against):
-            names = grid.defenders if side == "defender" else grid.attackers
-            places = [(i, j) if side == "defender" else (j, i) for j in range(len(names))]
-            values = {
-                own: _values(grid, *place, nearest)[None] if nearest else _values(grid, *place, nearest)
-                for own, place in zip(names, places, strict=True)
-                if grid.there[place]
-            }
+    drafts = []
+    sides: list[tuple[Side, tuple[str, ...]]] = [("defender", grid.attackers), ("attacker", grid.defenders)]
+    for side, others in sides:
+        for against in others:
+            values = _against(grid, side, against, nearest)
             if len(values) > 1:
-                found.append((side, name, values, tests_of(values, nearest)))
-    adjusted = iter(holm([test.p for *_, tests in found for test in tests]))
+                drafts.append((side, against, values, tests_of(values, nearest)))
+    adjusted = iter(holm([test.p for *_, tests in drafts for test in tests]))
     orders = []
-    for side, name, values, tests in found:
+    for side, against, values, tests in drafts:
         tests = [replace(test, adjusted=next(adjusted)) for test in tests]
-        figures = {own: _figure(v, nearest) for own, v in values.items()}
-        pair = (
-            (lambda own, name=name: (name, own))
-            if side == "defender"
-            else (lambda own, name=name: (own, name))
-        )
+        figures = {name: _figure(own, nearest) for name, own in values.items()}
         lacking = {
-            own: cannot.get(pair(own), "")
-            for own in (grid.defenders if side == "defender" else grid.attackers)
-            if own not in values
+            pair[side == "defender"]: said
+            for pair, said in cannot.items()
+            if pair[side == "attacker"] == against and pair[side == "defender"] not in values
         }
         ranks = ranked(figures, tests, high_is_best=side == "defender", withheld=lacking)
-        orders.append(Order(side, name, ranks, tests))
+        orders.append(Order(side, against, ranks, tests))
     return orders
+
+
+def _against(grid: Grid, side: Side, against: str, nearest: bool) -> dict[str, Floats]:
+    """By agent of a side with a cell against one of the other side, what each image keeps there."""
+    found = {}
+    for name in grid.defenders if side == "defender" else grid.attackers:
+        attacker, defender = (against, name) if side == "defender" else (name, against)
+        a, d = grid.attackers.index(attacker), grid.defenders.index(defender)
+        if grid.there[a, d]:
+            values = _values(grid, a, d, nearest)
+            found[name] = values[None] if nearest else values
+    return found
 
 
 def _values(grid: Grid, a: int, d: int, nearest: bool) -> Floats:

@@ -1,9 +1,9 @@
 """Agents in order, with the ranks that tests on the same images leave open.
 
-The test of two agents is the sign-flip permutation test of the mean difference (Fisher 1935; Good, Permutation, Parametric
-and Bootstrap Tests, 2005, 3.2): if neither is better, each image's difference could as well have had the other
-sign. It compares the means that stand in the table, as a sign test of shares would not, and where all
-differences are 0 or 1 it is McNemar's exact test.
+The test of two agents is the sign-flip permutation test of the mean difference (Fisher 1935; Good,
+Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005): if neither is better, each image's
+difference could as well have had the other sign. It compares the means that stand in the table, as a sign
+test of shares would not, and where all differences are 0 or 1 it is McNemar's exact test.
 """
 
 from __future__ import annotations

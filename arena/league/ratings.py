@@ -1,13 +1,14 @@
 """Strengths of agents from the whole matrix, on Elo's scale.
 
-Bradley and Terry (1952): attacker a wins an image of defender d with probability 1 / (1 + exp(s_d - s_a)). Each image
-played in each cell is a bout, won in as far as it is lost by the ruling verdict. The likelihood is maximised by
-Newton's method; one unit of s is 400 / ln 10 Elo points; the mean of all agents is 0.
+Bradley and Terry (1952): attacker a wins an image of defender d with probability 1 / (1 + exp(s_d - s_a)).
+Each image played in each cell is a bout, won in as far as it is lost by the ruling verdict. The likelihood
+is maximised by Newton's method; one unit of s is 400 / ln 10 Elo points; the mean of all agents is 0.
 
-Two images are added, one on which every attacker wins and one on which none does, and a normal prior of s with a
-standard deviation of `SPREAD`: without them an agent that always wins or never has no finite strength. The
-intervals are of a bootstrap over images, the two among them: where a resample lacks one, a perfect record is held by
-the prior alone, so that its interval stays wide on the side on which nothing is known.
+Two images are added, one on which every attacker wins and one on which none does, and a normal prior of s
+with a standard deviation of `SPREAD`: without them an agent that always wins or never has no finite
+strength. The intervals are of a bootstrap over images, the two among them: where a resample lacks one, a
+perfect record is held by the prior alone, so that its interval stays wide on the side on which nothing is
+known.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from arena.league.board import Rating
+from arena.league.board import Rating, Side
 from arena.league.grid import Grid, image_means
 from arena.league.rates import Rate
 from arena.rules.outcome import Bools, Floats
@@ -46,14 +47,12 @@ def ratings(grid: Grid, seed: int = 0) -> tuple[list[Rating], dict[str, str]]:
     bouts = image_means(np.where(played, lost, np.nan), grid.place, len(grid.images))
     strength = elo(bouts, np.random.default_rng(seed))
     value, low, high = strength[0], *np.quantile(strength[1:], (0.025, 0.975), axis=0)
-    names = [n for n, k in zip(grid.attackers, attackers, strict=True) if k]
-    sides = ["attacker"] * len(names)
-    names += [n for n, k in zip(grid.defenders, defenders, strict=True) if k]
-    sides += ["defender"] * (len(names) - len(sides))
-    found = [
-        Rating(name, side, Rate(float(value[i]), float(min(value[i], low[i])), float(max(value[i], high[i]))))  # type: ignore[arg-type]
-        for i, (name, side) in enumerate(zip(names, sides, strict=True))
+    sides: list[tuple[Side, str]] = [
+        *(("attacker", n) for n, kept in zip(grid.attackers, attackers, strict=True) if kept),
+        *(("defender", n) for n, kept in zip(grid.defenders, defenders, strict=True) if kept),
     ]
+    ends = zip(value.tolist(), np.minimum(value, low).tolist(), np.maximum(value, high).tolist(), strict=True)
+    found = [Rating(name, side, Rate(*own)) for (side, name), own in zip(sides, ends, strict=True)]
     if np.isnan(bouts).all(axis=0).any():
         left_out[""] = "cells are missing: agents that did not meet are compared through those that met both"
     return sorted(found, key=lambda rating: -rating.rating.value), left_out
@@ -72,13 +71,14 @@ def elo(bouts: Floats, random: np.random.Generator, resamples: int = RESAMPLES) 
     count = np.concatenate([known.reshape(n, -1).astype(np.float64), [met.ravel()] * 2])
     weight = np.concatenate([np.ones((1, n + 2)), weights(n + 2, resamples, random)])
     strength = _fit((weight @ won).reshape(-1, a, d), (weight @ count).reshape(-1, a, d))
-    return ELO * (strength - strength.mean(axis=1, keepdims=True))
+    return np.asarray(ELO * (strength - strength.mean(axis=1, keepdims=True)))
 
 
 def weights(units: int, resamples: int, random: np.random.Generator) -> Floats:
     """[resamples, units] how often each unit is in each resample with replacement of all units."""
     drawn = random.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
-    return np.bincount(drawn.ravel(), minlength=resamples * units).reshape(resamples, units) * 1.0
+    counts = np.bincount(drawn.ravel(), minlength=resamples * units)
+    return counts.reshape(resamples, units).astype(np.float64)
 
 
 def _fit(won: Floats, count: Floats) -> Floats:

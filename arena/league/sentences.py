@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from arena.league.board import MatrixBoard, Rank
+from arena.league.board import MatrixBoard
 from arena.league.rates import Median, Rate
 
 
@@ -35,7 +35,8 @@ def _defenders(board: MatrixBoard) -> str:
     first = ranks[0]
     worst = next(w for w in board.worst if w.defender == first.agent)
     if len(ranks) == 1:
-        return f"{first.agent}, the only defender that can be ranked, keeps {_said(first.figure)} in its worst case"
+        only = f"{first.agent}, the only defender that can be ranked,"
+        return f"{only} keeps {_said(first.figure)} in its worst case"
     ties = [rank.agent for rank in ranks[1:] if rank.low == 1]
     settled = _also(ties, "is not settled as better than", "is settled as better than all others")
     if first.low == first.high == 1:
@@ -57,7 +58,8 @@ def _attackers(board: MatrixBoard) -> str:
     settled = _also(ties, "it is not settled as stronger than", "it is settled as stronger than all others")
     if first.low == first.high == 1:
         settled = "it is settled as stronger than all others"
-    return f"Of the attackers {first.agent} leaves least to the defender hardest for it, {_said(first.figure)}; {settled}"
+    leaves = f"Of the attackers {first.agent} leaves least to the defender hardest for it"
+    return f"{leaves}, {_said(first.figure)}; {settled}"
 
 
 def _mixture(board: MatrixBoard) -> list[str]:

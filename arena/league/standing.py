@@ -26,7 +26,7 @@ def withheld(cell: Cell, findings: Sequence[Finding]) -> str:
     if cell.hollow:
         return "every game failed, so that what is left says nothing of the defense"
     if cell.two_ends:
-        return "under objective first, against answers that are not facts, the verdicts are but two ends of what is left"
+        return "answers are not facts, and objective first leaves but two ends of what is left"
     for finding in findings:
         if finding.grave and finding.status == "found" and _speaks_of(finding, cell):
             return f"audit, {finding.indicator}: {finding.evidence}"

@@ -1,10 +1,11 @@
 """What defenders keep against the strongest of their attackers, image by image.
 
-Where answers are facts, an image is lost if any attacker found a hit: the maximum over attackers is exact. Where they are
-not, the largest of many noisy votes is the luckiest one, and its expectation lies above every attacker's true
-share. There the attacker is chosen by one half of an image's fresh answers and valued by the other, and the
-other way round, and both are averaged (cross-fitting): whatever the choice, the half that did not make it is
-unbiased for the attacker chosen. The choice may miss the strongest attacker of an image, never overstate it.
+Where answers are facts, an image is lost if any attacker found a hit: the maximum over attackers is exact.
+Where they are not, the largest of many noisy votes is the luckiest one, and its expectation lies above
+every attacker's true share. There the attacker is chosen by one half of an image's fresh answers and valued
+by the other, and the other way round, and both are averaged (cross-fitting): whatever the choice, the half
+that did not make it is unbiased for the attacker chosen. The choice may miss the strongest attacker of an
+image, never overstate it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ class Worst:
 
     Attributes:
         left: [I] of the grid's images; NaN where not all of its attackers have a game.
-        distance: [L,I] the nearest distance that stands, over attackers; NaN likewise and where not played. L is
-            1 where answers are facts; else 2: the nearest by one half of the votes, infinite unless it stands
-            by the other, each way.
+        distance: [L,I] the nearest distance that stands, over attackers; NaN likewise and where not played. L
+            is 1 where answers are facts; else 2: the nearest by one half of the votes, infinite unless it
+            stands by the other, each way.
     """
 
     figures: WorstCase
@@ -89,8 +90,8 @@ def worst_case(
 
 
 def chosen_by(half: Floats) -> Ints:
-    """[n] the attacker of each game by one half of its votes [n,A]. Equal ones are told apart by how much they
-    take from all games by the same half."""
+    """[n] the attacker of each game by one half of its votes [n,A]. Equal ones are told apart by how much
+    they take from all games by the same half."""
     return np.asarray((half + 1e-6 * half.mean(axis=0)).argmax(axis=1))
 
 
