@@ -123,7 +123,7 @@ def compare_distances(one: Floats, other: Floats) -> tuple[Rate | Median, int, f
     return found, images, sign_test(int((signs > 0).sum()), int((signs < 0).sum()))
 
 
-def tests_of(
+def pair_tests(
     values: Mapping[str, Floats],
     distances: bool = False,
     pairs: Sequence[tuple[str, str]] | None = None,
