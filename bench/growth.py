@@ -25,11 +25,8 @@ from typing import Any
 from bench.tables import table
 
 ROWS = (100_000, 1_000_000, 10_000_000)
-ASKED = {
-    "nothing": "open_log(where, create=False).close()",
-    "matrices": "with open_log(where, create=False) as log: matrices(read_sources(log))",
-}
-"""What is asked from Python, by name."""
+ASKED = ("nothing", "matrices")
+"""What is asked from Python: `nothing` opens the log and closes it."""
 COMMANDS = {
     "runs": ["runs", "LOG"],
     "report": ["report", "LOG", "--out", "FOLDER/report.html"],
@@ -46,7 +43,10 @@ def ask(name: str, where: str) -> None:
     from arena.league.matrices import matrices, read_sources
     from arena.log import open_log
 
-    exec(ASKED[name], {"open_log": open_log, "matrices": matrices, "read_sources": read_sources, "where": where})
+    exec(
+        ASKED[name],
+        {"open_log": open_log, "matrices": matrices, "read_sources": read_sources, "where": where},
+    )
 
 
 def write(where: str, rows: int) -> None:
@@ -135,25 +135,32 @@ def main() -> None:
     parser.add_argument("--ask", nargs=2, metavar=("NAME", "LOG"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.write:
-        return write(given.write[0], int(given.write[1]))
-    if given.ask:
-        return ask(*given.ask)
+        write(given.write[0], int(given.write[1]))
+    elif given.ask:
+        ask(*given.ask)
+    else:
+        grow(given.rows, given.server, given.times, given.folder, given.only)
+
+
+def grow(sizes: list[int], server: bool, times: int, place: Path | None, only: list[str]) -> None:
+    """Measures all, and prints each figure as it is known, and a table at the end."""
+    found = []
     with ExitStack() as stack:
-        folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = place or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        server = None
-        if given.server:
+        places = {"SQLite": lambda rows: str(folder / f"{rows}.db")}
+        if server:
             from bench.servers import Server
 
-            server = stack.enter_context(Server())
-        found = []
-        for rows in given.rows:
-            for kind in ("SQLite", "PostgreSQL")[: 1 + (server is not None)]:
-                where = str(folder / f"{rows}.db") if server is None or kind == "SQLite" else server.url()
-                for line in measure(where, rows, folder, given.times, given.only):
-                    found.append({"database": kind, **line})
+            running = stack.enter_context(Server())
+            places["PostgreSQL"] = lambda _: running.url()
+        for rows in sizes:
+            for database, where in places.items():
+                for line in measure(where(rows), rows, folder, times, only):
+                    found.append({"database": database, **line})
                     print(json.dumps(found[-1]), flush=True)
-    print(table(sorted(found, key=lambda line: (line["database"], every.index(line["what"]) if line["what"] in every else -1, line["rows"]))))
+    order = ["write", *ASKED, *COMMANDS]
+    print(table(sorted(found, key=lambda line: (line["database"], order.index(line["what"])))))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ PURPOSES = ("gradient", "boundary-search", "step", "start")
 
 @dataclass(frozen=True)
 class MadeShard:
-    """What a Referee would report of a shard: volleys of one query a game, the marks after them, the games."""
+    """What a Referee would report of a shard: volleys of one query a game, marks, the games."""
 
     volleys: list[QueryRows]
     marks: dict[int, MarkRows]
@@ -155,10 +155,9 @@ class _Story:
         ]
 
     def marks(self, at: int, rng: np.random.Generator) -> MarkRows:
-        """At 0 on all images drawn, later on those played."""
-        game = np.arange(len(self.images)) if at == 0 else np.flatnonzero(~self.clean)
+        """At 0 on the clean images."""
         turn, said = self.standing(at, rng)
-        return MarkRows(at=at, game=game, turn=turn[game], **{k: v[game] for k, v in said.items()})
+        return MarkRows(at=at, game=np.arange(len(self.images)), turn=turn, **said)
 
     def standing(self, at: int, rng: np.random.Generator) -> tuple[Ints, dict[str, NDArray[Any]]]:
         """The turn of the nearest hit by a count, 0 for none, and the verdicts on it; at 0 on the clean
@@ -167,9 +166,9 @@ class _Story:
         near = np.where(self.hit[:, :at], self.l2[:, :at], np.inf)
         place = near.argmin(axis=1) if at else np.zeros_like(games)
         held = np.isfinite(near[games, place]) if at else np.zeros(len(games), np.bool_)
-        lost = self.clean if at == 0 else held
+        lost = held | self.clean
         share = np.where(held, 1 / (1 + np.exp(4 * self.true[games, place])), self.clean * 1.0)
-        asked = np.where((held | (at == 0))[:, None], self.asked, 0)
+        asked = np.where((lost | (at == 0))[:, None], self.asked, 0)
         fresh = rng.binomial(asked, share[:, None]) if self.asked[1] else asked * lost[:, None]
         l2 = np.where(held, self.l2[games, place], np.nan)
         return np.where(held, place + 1, 0), {
@@ -199,7 +198,7 @@ class _Story:
             hit_at=first,
             accepted_at=never,
             final=pixels.clip(0, 1).astype(np.float32),
-            **said | {"answered": said["answered"] | self.clean},
+            **said,
         )
 
 
