@@ -51,7 +51,7 @@ class CellFigures:
             games with one.
         refused, flagged: shares of all queries; None where the log does not tell.
         curve: (query count, accuracy left by the headline), ascending from 0.
-        withheld: why the cell gets no rank (conflicts, missing games, grave findings, two ends); "" if it does.
+        withheld: why the cell gets no rank: conflicts, missing games, grave findings, two ends; "": it does.
         facts: where to find it: log, run, match, versions, device, seed, command, by name.
     """
 
@@ -115,7 +115,7 @@ class PairTest:
 @dataclass(frozen=True)
 class Rank:
     """A place in an order. `low` and `high`: the best and worst rank that the tests leave open (1 is the
-    best); equal where it is settled. `figure` is what is ranked; NaN where `withheld` says why there is none."""
+    best); equal where it is settled. `figure` is what is ranked; NaN where `withheld` says why it is not."""
 
     agent: str
     figure: Rate
