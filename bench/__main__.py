@@ -20,6 +20,7 @@ NAMES = (
     "env",
     "forward",
     "fuzz",
+    "growth",
     "guards",
     "haste",
     "kills",

@@ -7,17 +7,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.log import Log, questions
 from arena.log.answers import LoggedGame, LoggedMatch, LoggedRun
 from arena.report.summary import Row
+
+if TYPE_CHECKING:
+    from arena.datasets import Dataset
 
 MOST = 30
 """The most games with pictures in a report."""
@@ -70,6 +71,8 @@ class Originals:
     def _load(self, spec: dict[str, Any] | None, sha: str) -> Dataset | str:
         if spec is None:
             return "Originals are not shown: the log does not say how its data set was loaded."
+        from arena.datasets import DatasetSpec, load_dataset  # with torch, which takes seconds to load
+
         try:
             dataset = load_dataset(DatasetSpec(**spec), self._dirs)
         except (ValueError, OSError) as error:
@@ -104,7 +107,7 @@ def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -
 
 
 def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
-    here = dataset if isinstance(dataset, Dataset) else None
+    here = None if isinstance(dataset, str) else dataset
     names = here.class_names if here and here.classes == match.info.classes else None
 
     def name(label: int | None) -> str | None:
@@ -137,6 +140,8 @@ def data_url(image: Pixels) -> str:
 
 
 def _clean(dataset: Dataset, image: int) -> Pixels:
+    import torch
+
     source = dataset.games.source[torch.tensor([image])][0]
     pixels = source if source.is_floating_point() else source.float() / 255
     return np.asarray(pixels.numpy(), np.float32)
