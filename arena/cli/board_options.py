@@ -40,7 +40,7 @@ def board(
         list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
     ] = None,
 ) -> None:
-    """Judge what logs hold: who keeps and takes how much, ranks, worst cases, a mixture; as tables and a page.
+    """Judge what logs hold: what is left, ranks, worst cases, a mixture; in the terminal, and as a page.
 
     Several logs are merged; where they contradict each other, both are shown and no rank is made.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -88,6 +89,8 @@ class WorstCase:
         chosen: the share of images on which each attacker is the choice.
         strongest: the attacker that alone leaves the least, and what it leaves.
         attackers: those taken together; left_out: others of the matrix, with the reason.
+        distance: the median over images of the nearest distance that stands, infinite without one; None
+            unless objective `minimum`.
     """
 
     defender: str
@@ -98,16 +101,17 @@ class WorstCase:
     strongest_left: Rate
     attackers: Sequence[str]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    distance: Median | None = None
 
 
 @dataclass(frozen=True)
 class PairTest:
-    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval; `adjusted` is
-    p by Holm over all pairs tested together."""
+    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval, a Median where
+    distances are ranked; `adjusted` is p by Holm over all pairs tested together."""
 
     one: str
     other: str
-    difference: Rate
+    difference: Rate | Median
     images: int
     p: float
     adjusted: float
@@ -123,6 +127,16 @@ class Rank:
     low: int
     high: int
     withheld: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Agents of one side in order against one agent of the other: `side` is whom the ranks are of."""
+
+    side: Literal["attacker", "defender"]
+    against: str
+    ranks: Sequence[Rank]
+    tests: Sequence[PairTest]
 
 
 @dataclass(frozen=True)
@@ -155,6 +169,9 @@ class Equilibrium:
         caps: what the defenders' mixture had to keep to: lost accuracy, delay; None for no cap.
         left_out: agents that do not take part, with the reason; status: what the solver said; gap: between
             primal and dual.
+        images: those that all of its cells hold.
+        gain: what the mixture keeps beyond the best single defender, on the same images.
+        prices: what the published mixture costs: lost accuracy, delay; None where not measured.
     """
 
     value: Rate
@@ -167,11 +184,24 @@ class Equilibrium:
     left_out: Mapping[str, str]
     status: str
     gap: float
+    images: int = 0
+    gain: Rate = Rate(math.nan, -1.0, 1.0)
+    prices: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MatrixBoard:
-    """One matrix, judged. Parts that cannot be said are None, and `unsaid` tells why, by part."""
+    """One matrix, judged. Parts that cannot be said are None or empty, and `unsaid` tells why, by part
+    (worst, defender_ranks, attacker_ranks, orders, ratings, equilibrium).
+
+    Attributes:
+        by: what ranks are of: accuracy `left`, or median `distance` (objective `minimum`).
+        defender_ranks: by worst case; attacker_ranks: by what the defender that is hardest for each attacker
+            keeps, chosen on one half of the images and valued on the other; tests: of both.
+        orders: defenders against each attacker, attackers against each defender, by the ruling verdict;
+            their tests are adjusted together.
+        notes: what has to be known beside a part that is said, by part.
+    """
 
     dataset: str
     classifier: str
@@ -190,6 +220,9 @@ class MatrixBoard:
     utilities: Mapping[str, Utility]
     findings: Sequence[Finding]
     unsaid: Mapping[str, str] = field(default_factory=dict)
+    by: Literal["left", "distance"] = "left"
+    orders: Sequence[Order] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def prices(matrix: MatrixBoard) -> list[tuple[str, list[Markup]]]:
     honest users (docs/design.md, D13)."""
     worst = {own.defender: own.left for own in matrix.worst}
     ranks = {own.agent: place(own) for own in matrix.defender_ranks}
-    bare = matrix.utilities.get("none")
+    bare = next((u for u in matrix.utilities.values() if u.agreement == 1), None)
     lines: list[tuple[str, list[Markup]]] = []
 
     def line(head: str, cells: Sequence[Markup]) -> None:

@@ -20,14 +20,15 @@ BAR = 120
 
 
 def axes() -> Markup:
-    """What all curves of a page share: the frame with its lines at quarters, which `curves` uses by its id."""
+    """What all curves of a page share, which they use by its id: a frame with lines at quarters."""
     lines = "".join(
         f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_y(share):g}" y2="{_y(share):g}"/>'
         f'<text x="{_LEFT - 4}" y="{_y(share) + 3:g}" text-anchor="end">{100 * share:.0f} %</text>'
         for share in (0, 0.25, 0.5, 0.75, 1)
     )
     return Markup(
-        f'<svg class="shared" aria-hidden="true"><symbol id="axes" viewBox="0 0 {WIDTH} {HEIGHT}">{lines}</symbol></svg>'
+        '<svg class="shared" aria-hidden="true">'
+        f'<symbol id="axes" viewBox="0 0 {WIDTH} {HEIGHT}">{lines}</symbol></svg>'
     )
 
 
@@ -57,8 +58,9 @@ def whisker(rate: Rate, low: float = 0.0, high: float = 1.0) -> Markup:
         BAR * min(1.0, max(0.0, (end - low) / (high - low))) for end in (rate.low, rate.value, rate.high)
     )
     return Markup(
-        f'<svg class="whisker" viewBox="-4 0 {BAR + 8} 14" aria-hidden="true"><line class="base" x1="0" x2="{BAR}" '
-        f'y1="7" y2="7"/><line x1="{a:.1f}" x2="{b:.1f}" y1="7" y2="7"/><circle cx="{x:.1f}" cy="7" r="3.5"/></svg>'
+        f'<svg class="whisker" viewBox="-4 0 {BAR + 8} 14" aria-hidden="true">'
+        f'<line class="base" x1="0" x2="{BAR}" y1="7" y2="7"/>'
+        f'<line x1="{a:.1f}" x2="{b:.1f}" y1="7" y2="7"/><circle cx="{x:.1f}" cy="7" r="3.5"/></svg>'
     )
 
 

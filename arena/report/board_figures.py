@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from arena.league.board import Board, CellFigures, Equilibrium, MatrixBoard, Rank
-from arena.league.rates import Rate
+from arena.league.rates import Median, Rate
 from arena.report.columns import NOTHING
 from arena.report.summary import MANY
-from arena.report.words import NORMS, TO, between, epsilon, listed, number, percent, rules, span
+from arena.report.words import NORMS, TO, between, listed, number, percent, rules, span
 
 SETTLED = 0.05
 """Below this adjusted p two agents count as told apart."""
@@ -89,8 +90,8 @@ def open_ranks(ranks: Sequence[Rank]) -> str:
         said.append("Every rank is settled.")
     elif unsettled:
         said.append(
-            f"{len(placed) - len(unsettled)} of {len(placed)} ranks are settled; a range says which places the "
-            "tests leave open."
+            f"{len(placed) - len(unsettled)} of {len(placed)} ranks are settled; a range says which places "
+            "the tests leave open."
         )
     if withheld:
         said.append(f"Without a rank: {listed(withheld)}.")
@@ -127,38 +128,48 @@ def caption(matrix: MatrixBoard) -> str:
     )
     if nearest(matrix):
         return (
-            f"Median {NORMS[matrix.threat.norm]} distance at {matrix.at:,} queries over the games played, infinite "
-            f"where half of them have no win, {verdict}, with 95 % intervals"
+            f"Median {NORMS[matrix.threat.norm]} distance at {matrix.at:,} queries over the games played, "
+            f"infinite where half of them have no win, {verdict}, with 95 % intervals"
         )
     return f"Accuracy left at {matrix.at:,} queries, in percent of the games, {verdict}, with 95 % intervals"
 
 
+def figure(matrix: MatrixBoard, own: Rate | Median) -> str:
+    """What ranks are of, with its interval: accuracy left in percent, or a median distance."""
+    if math.isnan(own.value):
+        return NOTHING
+    if matrix.by == "distance":
+        return f"{number(own.value)} [{number(own.low)}, {number(own.high)}]"
+    return rated(Rate(own.value, own.low, own.high))
+
+
+def ranked(matrix: MatrixBoard) -> str:
+    """What the ranks of a matrix are of, as a heading."""
+    return f"median {NORMS[matrix.threat.norm]} distance" if matrix.by == "distance" else "accuracy left, %"
+
+
 def mixture(found: Equilibrium) -> str:
     """What the equilibrium says, in sentences."""
-    best = max((found.pure_value.value, found.value.value))
-    versus = f"the best single defender, {found.pure}, keeps {rated(found.pure_value)}"
-    gain = "" if best > found.pure_value.value else ", no less"
+    gain = "" if math.isnan(found.gain.value) else f" (mixture minus single: {rated(found.gain)} points)"
     return (
-        f"Where each client meets one defender, drawn from the mixture for its whole game, the service keeps "
-        f"{rated(found.value)} percent against the attackers' best mixture; {versus}{gain}. The strongest single "
-        f"attacker takes {rated(found.exploitability)} points more from that mixture, on images that did not "
-        "choose it."
+        "Where each client meets one defender, drawn from the mixture for its whole game, the service keeps "
+        f"{rated(found.value)} percent against the attackers' best mixture. The best single defender, "
+        f"{found.pure}, keeps {rated(found.pure_value)}{gain}. The strongest single attacker takes "
+        f"{rated(found.exploitability)} points more from the mixture, on images that did not choose it."
     )
 
 
 def capped(found: Equilibrium) -> str:
-    """What the mixture of defenders had to keep to."""
-    said = [
-        f"{name} at most {percent(cap)} points" if "acc" in name else f"{name} at most {number(cap)}"
-        for name, cap in found.caps.items()
-        if cap is not None
-    ]
-    return f"Under caps: {listed(said)}." if said else "No cap on lost accuracy or delay was set."
+    """What the mixture of defenders had to keep to, and what it costs."""
+    units = {"accuracy": ("lost clean accuracy", " points"), "delay": ("delay", " times the undefended")}
 
+    def told(values: Mapping[str, float | None], most: str) -> list[str]:
+        known = [(units.get(name, (name, "")), value) for name, value in values.items() if value is not None]
+        return [f"{name} {most}{number(value)}{unit}" for (name, unit), value in known]
 
-def radius(matrix: MatrixBoard) -> str:
-    """Norm and radius."""
-    return f"{NORMS[matrix.threat.norm]} {epsilon(matrix.threat)}"
+    caps, prices = told(found.caps, "at most "), told(found.prices, "")
+    said = f"Under caps: {listed(caps)}." if caps else "No cap on lost accuracy or delay was set."
+    return f"{said} The mixture costs: {listed(prices)}." if prices else said
 
 
 _WORLD = ("dataset_sha", "classifier_sha")

@@ -16,14 +16,15 @@ from arena.report.board_figures import (
     beside,
     capped,
     caption,
+    figure,
     heading,
+    hollow,
     interval,
     mixture,
     nearest,
     open_ranks,
     place,
     points,
-    rated,
     ruled,
     short,
     weak,
@@ -110,7 +111,9 @@ def _matrix(matrix: MatrixBoard, attackers: Sequence[str], notes: Notes, interva
     for number, attacker in enumerate(attackers):
         width = max(NARROWEST, *(Text.from_markup(line[number]).cell_len for line in texts))
         head = "\n".join(textwrap.wrap(attacker, width))
-        table.add_column(escape(head) + _raised(notes, attacker, ""), justify="right", no_wrap=True)
+        table.add_column(
+            escape(head) + _raised(notes, attacker, ""), justify="right", no_wrap=True, vertical="bottom"
+        )
     for defender, line in zip(matrix.defenders, texts, strict=True):
         table.add_row(escape(defender) + _raised(notes, "", defender), *line)
     return table
@@ -121,7 +124,7 @@ def _cell(matrix: MatrixBoard, a: str, d: str, notes: Notes, worst: bool, interv
     if cell is None:
         return NOTHING
     distances = nearest(matrix)
-    told = ("≤ " if weak(cell) and not distances else "") + short(cell, distances)
+    told = ("≤ " if weak(cell) and not distances and not hollow(cell) else "") + short(cell, distances)
     told = f"[bold]{told}*[/]" if worst else told
     told += "[bold yellow]![/]" if cell.withheld else ""
     lucky = beside(cell)
@@ -149,7 +152,7 @@ def _print_side(console: Console, matrix: MatrixBoard, side: str) -> None:
     by = {rank.agent: rank for rank in ranks}
     worst = {own.defender: own for own in matrix.worst}
     places = tuple(place(by[agent]) if agent in by else NOTHING for agent in agents)
-    figures = tuple(rated(by[agent].figure) if agent in by else NOTHING for agent in agents)
+    figures = tuple(figure(matrix, by[agent].figure) if agent in by else NOTHING for agent in agents)
     columns = [
         Column("rank", places, always=bool(ranks)),
         Column("worst case" if side == "defender" else "leaves", figures),
@@ -166,7 +169,7 @@ def _prices(matrix: MatrixBoard, agents: Sequence[str], worst: Sequence[WorstCas
     """Who takes the most of each defender, and what it costs honest users."""
     utilities = [matrix.utilities.get(agent) for agent in agents]
     return [
-        Column("strongest", tuple(NOTHING if own is None else own.strongest for own in worst)),
+        Column("strongest", tuple(NOTHING if own is None else own.strongest for own in worst), always=True),
         Column("clean\naccuracy", tuple(NOTHING if u is None else percent(u.accuracy) for u in utilities)),
         Column(
             "delay at\n1 row",
@@ -201,13 +204,10 @@ def _print_equilibrium(console: Console, matrix: MatrixBoard) -> None:
     console.print()
     _line(console, f"equilibrium: {mixture(found)}")
     for side, members in (("defenders", found.defenders), ("attackers", found.attackers)):
-        told = listed(
-            [
-                f"{own.agent} {percent(own.share)} % (in {percent(own.support, 0)} % of resamples)"
-                for own in members
-            ]
-        )
-        _line(console, f"  {side}: {told}")
+        told = [
+            f"{m.agent} {percent(m.share)} % (in {percent(m.support, 0)} % of resamples)" for m in members
+        ]
+        _line(console, f"  {side}: {listed(told)}")
     left_out = "".join(f" Left out: {agent}, as {why}." for agent, why in found.left_out.items())
     _line(console, capped(found) + left_out, "dim")
 
@@ -219,12 +219,11 @@ def _print_audit(console: Console, notes: Notes) -> None:
     _line(console, f"audit: {notes.things} found", "bold" if notes.found else "")
     left = MOST_FINDINGS
     for note in notes.found:
-        grave = "grave, " if note.grave else ""
         for finding in note.findings[:left]:
-            text = (
-                f"{note.number} {grave}{note.indicator}, {whom(finding)}: {finding.evidence} {finding.advice}"
-            )
-            _line(console, text.strip(), "red" if finding.grave else "yellow")
+            grave = "grave, " if finding.grave else ""
+            said = f"{finding.evidence} {finding.advice}".strip()
+            text = f"{note.number} {grave}{note.indicator}, {whom(finding)}: {said}"
+            _line(console, text, "red" if finding.grave else "yellow")
         left = max(0, left - len(note.findings))
     if notes.things > MOST_FINDINGS:
         _line(console, f"... and {notes.things - MOST_FINDINGS:,} more, which the page tells")

@@ -51,12 +51,15 @@ class Picture:
 
 
 class Originals:
-    """The clean images of a run's matches, from the data sets that it was played on."""
+    """The clean images of a run's matches, from the data sets that it was played on; `known` are those that
+    were loaded already, and will hold further ones."""
 
-    def __init__(self, run: LoggedRun, data_dirs: Sequence[Path]) -> None:
+    def __init__(
+        self, run: LoggedRun, data_dirs: Sequence[Path], known: dict[str, Dataset | str] | None = None
+    ) -> None:
         self._matches = run.info.resolved.get("matches", ())
         self._dirs = data_dirs
-        self._known: dict[str, Dataset | str] = {}
+        self._known = {} if known is None else known
 
     def of(self, match: LoggedMatch) -> Dataset | str:
         """The data set of a match, or a sentence on why it is not available."""
