@@ -13,6 +13,7 @@ from arena.records.match_record import Judgement
 from arena.rules.threat import Threat
 
 Status = Literal["found", "clear", "unchecked"]
+Side = Literal["attacker", "defender"]
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,8 @@ class WorstCase:
 
 @dataclass(frozen=True)
 class PairTest:
-    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval, a Median where
-    distances are ranked; `adjusted` is p by Holm over all pairs tested together."""
+    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval, a Median
+    where distances are ranked; `adjusted` is p by Holm over all pairs tested together."""
 
     one: str
     other: str
@@ -120,10 +121,11 @@ class PairTest:
 @dataclass(frozen=True)
 class Rank:
     """A place in an order. `low` and `high`: the best and worst rank that the tests leave open (1 is the
-    best); equal where it is settled. `figure` is what is ranked; NaN where `withheld` says why it is not."""
+    best); equal where it is settled. `figure` is what is ranked, a Median where distances are;
+    NaN, and ranks 0, where `withheld` says why it is not."""
 
     agent: str
-    figure: Rate
+    figure: Rate | Median
     low: int
     high: int
     withheld: str = ""
@@ -133,7 +135,7 @@ class Rank:
 class Order:
     """Agents of one side in order against one agent of the other: `side` is whom the ranks are of."""
 
-    side: Literal["attacker", "defender"]
+    side: Side
     against: str
     ranks: Sequence[Rank]
     tests: Sequence[PairTest]
@@ -144,7 +146,7 @@ class Rating:
     """Bradley-Terry strength of an agent on Elo's scale, with the interval of a bootstrap over images."""
 
     agent: str
-    side: Literal["attacker", "defender"]
+    side: Side
     rating: Rate
 
 
@@ -185,7 +187,7 @@ class Equilibrium:
     status: str
     gap: float
     images: int = 0
-    gain: Rate = Rate(math.nan, -1.0, 1.0)
+    gain: Rate = field(default_factory=lambda: Rate(math.nan, -1.0, 1.0))
     prices: Mapping[str, float | None] = field(default_factory=dict)
 
 
