@@ -100,7 +100,14 @@ def _sources(books: Sequence[Log], wanted: Wanted, filters: dict[str, str]) -> l
 
 
 def _judged(sources: Sequence[Source], wanted: Wanted) -> Board:
-    return board_of(sources)
+    scenarios = dict.fromkeys(source.run.info.title or source.run.info.scenario for source in sources)
+    return board_of(
+        sources,
+        title=wanted.title or f"Board: {', '.join(scenarios)}",
+        counts=None if wanted.at is None else [wanted.at],
+        cap_accuracy=wanted.cap_accuracy,
+        cap_delay=wanted.cap_delay,
+    )
 
 
 def _check_distinct(books: Sequence[Log]) -> None:

@@ -62,8 +62,9 @@ class Notes:
         return self._at.get((attacker, defender), [])
 
     def of_cell(self, attacker: str, defender: str) -> list[tuple[Note, Finding]]:
-        """All that concerns a cell: of itself, and of its agents."""
-        return [*self.at(attacker, defender), *self.at(attacker, ""), *self.at("", defender)]
+        """All that concerns a cell: of itself, of its agents, and of the whole matrix."""
+        pairs = ((attacker, defender), (attacker, ""), ("", defender), ("", ""))
+        return [own for pair in pairs for own in self.at(*pair)]
 
     def of_agent(self, agent: str) -> list[tuple[Note, Finding]]:
         """All that names an agent."""

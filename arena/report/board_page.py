@@ -80,7 +80,7 @@ class Judged:
     matrix: MatrixBoard
     caption: str
     notes: Notes
-    rows: list[tuple[str, Sequence[Note], list[Shown]]]
+    rows: Sequence[tuple[str, Sequence[Note], list[Shown]]]
     heads: list[Sequence[Note]]
     everywhere: Sequence[Note]
     prices: list[tuple[str, list[Markup]]]

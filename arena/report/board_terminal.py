@@ -38,6 +38,8 @@ from arena.report.words import cost, listed, percent
 
 MOST_FINDINGS = 12
 """The most findings that the terminal tells in full; the page has all."""
+LEAST = 0.0005
+"""Members of a mixture with smaller shares are printed as 0.0 percent, which is nothing to deploy."""
 
 
 def print_board(console: Console, board: Board) -> None:
@@ -182,9 +184,10 @@ def _prices(matrix: MatrixBoard, agents: Sequence[str], worst: Sequence[WorstCas
 def _print_fitting(console: Console, side: str, agents: Sequence[str], columns: Sequence[Column]) -> None:
     """A row an agent, with as many of the columns as fit the console, the first ones at least."""
     shown, same = telling(columns)
-    for most in range(len(shown), 0, -1):
+    choices = [(most, WIDEST_NAME) for most in range(len(shown), 1, -1)] + [(2, NARROWEST), (1, NARROWEST)]
+    for most, widest in choices:
         table = _table()
-        table.add_column(f"{side}", overflow="fold", min_width=8, max_width=WIDEST_NAME, vertical="bottom")
+        table.add_column(side, overflow="fold", min_width=8, max_width=widest, vertical="bottom")
         for column in shown[:most]:
             table.add_column(column.head, justify="right", no_wrap=True, vertical="bottom")
         for number, agent in enumerate(agents):
@@ -205,7 +208,9 @@ def _print_equilibrium(console: Console, matrix: MatrixBoard) -> None:
     _line(console, f"equilibrium: {mixture(found)}")
     for side, members in (("defenders", found.defenders), ("attackers", found.attackers)):
         told = [
-            f"{m.agent} {percent(m.share)} % (in {percent(m.support, 0)} % of resamples)" for m in members
+            f"{m.agent} {percent(m.share)} % (in {percent(m.support, 0)} % of resamples)"
+            for m in members
+            if m.share >= LEAST
         ]
         _line(console, f"  {side}: {listed(told)}")
     left_out = "".join(f" Left out: {agent}, as {why}." for agent, why in found.left_out.items())

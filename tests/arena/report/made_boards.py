@@ -130,7 +130,7 @@ def findings(attackers: Sequence[str], defenders: Sequence[str]) -> list[Finding
             False,
             attackers[0],
             defenders[1],
-            "In 41 of 60 games that kept their vote the margin still fell over the last tenth of the queries.",
+            "In 41 of 60 games that kept their vote the margin still fell over the last tenth.",
             "Play again with twice the budget.",
         ),
         one(
