@@ -15,7 +15,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import betaincinv
+from scipy.special import betainc, betaincinv, stdtrit
 
 from arena.league.board import CellFigures
 from arena.league.cells import Cell
@@ -24,11 +24,12 @@ from arena.league.rates import Median, Rate
 from arena.records.evidence import distance_by
 from arena.records.match_record import Judgement
 from arena.rules.outcome import Bools, Floats, Ints
-from arena.statistics import bootstrap, median_interval, wilson
+from arena.statistics import median_interval, wilson
 
 UNKNOWN = Rate(math.nan, 0.0, 1.0)
 Z = NormalDist().inv_cdf(0.975)
 RESAMPLES = 1000
+TAIL = 0.025
 
 
 def share(means: Floats) -> Rate:
@@ -84,10 +85,12 @@ def exact(wrong: Ints, asked: Ints, confidence: float = 0.95) -> tuple[Floats, F
 
 
 def median_distance(distances: Floats) -> Median:
-    """The median of images' distances [n] or [n,L], L of each image, with its bootstrap interval over images.
-    Distances may be infinite, and an end of the interval then is.
+    """The median of images' distances [n] or [n,L], L of each image, with its percentile bootstrap interval
+    over images (Efron 1979). Distances may be infinite, and an end of the interval then is.
 
-    Of fewer than six images no interval between their values reaches 95 %: (0, inf).
+    Of one distance an image, the bootstrap's distribution is known without resampling (Maritz and Jarrett
+    1978): the m-th smallest of n draws from x_1 <= ... <= x_n is at most x_k with probability I_{k/n}(m, n
+    - m + 1). Of fewer than six images no interval between their values reaches 95 %: (0, inf).
     """
     n = len(distances)
     if not n:
@@ -95,29 +98,36 @@ def median_distance(distances: Floats) -> Median:
     value = float(np.median(distances))
     if math.isinf(median_interval(np.zeros(n))[0]):
         return Median(value, 0.0, math.inf)
+    if distances.ndim == 1 or distances.shape[1] == 1:
+        x, upto = np.sort(distances.reshape(-1)), np.arange(1, n + 1) / n
+        lower, upper = (n + 1) // 2, n // 2 + 1
+        low = x[np.argmax(betainc(lower, n - lower + 1, upto) > TAIL)]
+        high = x[np.argmax(betainc(upper, n - upper + 1, upto) >= 1 - TAIL)]
+        return Median(value, float(low), float(high))
     random, piece = np.random.default_rng(0), max(1, 2**22 // distances.size)
     sizes = [min(piece, RESAMPLES - done) for done in range(0, RESAMPLES, piece)]
     drawn = np.concatenate(
         [np.median(distances[random.integers(n, size=(m, n))].reshape(m, -1), axis=1) for m in sizes]
     )
-    low, high = np.quantile(drawn, 0.025, method="lower"), np.quantile(drawn, 0.975, method="higher")
+    low, high = np.quantile(drawn, TAIL, method="lower"), np.quantile(drawn, 1 - TAIL, method="higher")
     return Median(value, float(low), float(high))
 
 
 def mean_count(counts: Floats, most: int) -> Median:
-    """The mean of images' counts [n] in [0, most], with its bootstrap interval over images.
+    """The mean of images' counts [n] in [0, most], with Student's interval over images, within that range.
 
-    Resamples of equal values say nothing: there the interval is that of the share of images whose counts
-    could differ (Wilson's of n of n), these being anything up to `most`.
+    Equal values have no spread to go by: there the interval is that of the share of images whose counts could
+    differ (Wilson's of n of n), these being anything up to `most`; so it is for a single image.
     """
-    if not len(counts):
+    n = len(counts)
+    if not n:
         return Median(math.nan, 0.0, float(most))
     value = float(counts.mean())
     if np.ptp(counts) == 0:
-        other = 1 - wilson(len(counts), len(counts))[0]
+        other = 1 - wilson(n, n)[0]
         return Median(value, value * (1 - other), value + (most - value) * other)
-    low, high = bootstrap(counts)
-    return Median(value, low, high)
+    half = float(stdtrit(n - 1, 1 - TAIL) * counts.std(ddof=1) / math.sqrt(n))
+    return Median(value, max(0.0, value - half), min(float(most), value + half))
 
 
 def figures(

@@ -120,13 +120,17 @@ def grid(attackers: Sequence[str], defenders: Sequence[str], cells: Sequence[Cel
     """Cells side by side; those of other agents than named are left aside."""
     cells = [cell for cell in cells if cell.attacker in attackers and cell.defender in defenders]
     names = [_names(cell) for cell in cells]
-    rows = np.unique(np.concatenate([*names, np.zeros((0, 3), np.int64)]), axis=0)
+    if names and all(np.array_equal(own, names[0]) for own in names):
+        rows = names[0]
+    else:
+        rows = np.unique(np.concatenate([*names, np.zeros((0, 3), np.int64)]), axis=0)
     shape = (len(rows), len(attackers), len(defenders))
     lost, distance = np.full(shape, np.nan), np.full(shape, np.nan)
     halves, nearest = np.full((2, *shape), np.nan), np.full((2, *shape), np.nan)
     played = np.zeros(shape, np.bool_)
     for cell, own in zip(cells, names, strict=True):
-        at = _find(rows, own), attackers.index(cell.attacker), defenders.index(cell.defender)
+        place = slice(None) if own is rows or np.array_equal(own, rows) else _find(rows, own)
+        at = place, attackers.index(cell.attacker), defenders.index(cell.defender)
         games, verdict = cell.games, ruling(cell)
         lost[at] = games.lost(verdict)
         played[at] = ~games.clean
