@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
@@ -18,6 +19,7 @@ from arena.report.board_figures import beside, hollow, interval, left, nearest, 
 from arena.report.board_notes import Note, Notes, marks, whom
 from arena.report.columns import NOTHING
 from arena.report.words import number, percent, queries
+from arena.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -133,8 +135,9 @@ def prices(matrix: MatrixBoard) -> list[tuple[str, list[Markup]]]:
         if any(cell != NOTHING for cell in cells):
             lines.append((head, list(cells)))
 
-    def by(value: object) -> list[Markup]:
-        return [_told(matrix.utilities.get(defender), value) for defender in matrix.defenders]
+    def by(value: Callable[[Utility], Markup]) -> list[Markup]:
+        known = [matrix.utilities.get(defender) for defender in matrix.defenders]
+        return [Markup(NOTHING) if utility is None else value(utility) for utility in known]
 
     line("worst case", [_rate(worst.get(defender)) for defender in matrix.defenders])
     line("rank", [Markup("<b>{}</b>").format(ranks.get(d, NOTHING)) for d in matrix.defenders if ranks] or [])
@@ -154,12 +157,14 @@ def prices(matrix: MatrixBoard) -> list[tuple[str, list[Markup]]]:
         ("clean images flagged", "flagged"),
     ):
         if any(getattr(u, name) > 0 for u in matrix.utilities.values()):
-            line(head, by(lambda u, name=name: Markup("{}").format(percent(getattr(u, name)))))
+            line(head, by(partial(_of_images, name)))
     return lines
 
 
-def _told(utility: Utility | None, value: object) -> Markup:
-    return Markup(NOTHING) if utility is None else value(utility)  # type: ignore[operator]
+def _of_images(name: str, utility: Utility) -> Markup:
+    """A share of the clean images."""
+    share, images = getattr(utility, name), utility.images
+    return _rate(Rate(share, *wilson(share * images, images)) if share >= 0 else None)
 
 
 def _rate(rate: Rate | None) -> Markup:
@@ -201,9 +206,9 @@ def _in_words(cell: CellFigures, distances: bool) -> str:
     return f"{text}; no rank: {cell.withheld}" if cell.withheld else text
 
 
-def _share(matrix: MatrixBoard, cell: CellFigures) -> float:
+def _share(matrix: MatrixBoard, cell: CellFigures) -> float | None:
     if not nearest(matrix) or cell.distance is None:
-        return left(cell).value
+        return None if math.isnan(left(cell).value) else left(cell).value
     known = [own.distance.value for own in matrix.cells.values() if own.distance is not None]
     finite = [value for value in known if math.isfinite(value)]
     most = max(finite, default=0.0)

@@ -15,6 +15,9 @@ Points = Sequence[tuple[int, float]]
 
 WIDTH, HEIGHT = 300, 170
 _LEFT, _RIGHT, _TOP, _BOTTOM = 34, 292, 8, 148
+_GRID = "stroke:var(--line);stroke-width:.7"
+_TEXT = "fill:var(--soft);font-size:9.5px;text-anchor:end"
+"""Rules of the page do not reach into what is drawn by reference."""
 BAR = 120
 """Width of a whisker's or bar's drawing."""
 
@@ -22,8 +25,8 @@ BAR = 120
 def axes() -> Markup:
     """What all curves of a page share, which they use by its id: a frame with lines at quarters."""
     lines = "".join(
-        f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_y(share):g}" y2="{_y(share):g}"/>'
-        f'<text x="{_LEFT - 4}" y="{_y(share) + 3:g}" text-anchor="end">{100 * share:.0f} %</text>'
+        f'<line x1="{_LEFT}" x2="{_RIGHT}" y1="{_y(share):g}" y2="{_y(share):g}" style="{_GRID}"/>'
+        f'<text x="{_LEFT - 4}" y="{_y(share) + 3:g}" style="{_TEXT}">{100 * share:.0f} %</text>'
         for share in (0, 0.25, 0.5, 0.75, 1)
     )
     return Markup(

@@ -12,10 +12,12 @@ from arena.league.board import Board, CellFigures, MatrixBoard
 from arena.log import Log, questions
 from arena.log.answers import LoggedMatch, LoggedRun
 from arena.report.board_figures import worlds
-from arena.report.pictures import Originals, Picture, pictures
+from arena.report.pictures import Originals, Picture, picture
 
 MOST = 60
 """The most games with pictures on a page."""
+TRIED = 8
+"""How many cells, and games of a cell, are looked at for one that can be shown."""
 BYTES = 1_200_000
 """The most bytes of all pictures of a page together, about."""
 
@@ -47,15 +49,15 @@ class Examples:
 
 def examples(board: Board, logs: Mapping[str, Log], data_dirs: Sequence[Path]) -> Examples:
     """A game of each agent, of the largest query count of each world and threat: of an attacker the first by
-    image number that it won against the first defender it won from; of a defender likewise against the
-    attacker that leaves it the least, another game than is shown already.
+    image number that it won against the first defender it won from, of a defender that it lost to the
+    attacker that leaves it the least; of an image that is not shown yet, if there is one.
 
     Args:
         logs: by their names, those that the board was made of.
     """
     shelf = _Shelf(logs, data_dirs)
     found: list[Example] = []
-    used: set[tuple[str, int]] = set()
+    used: set[int] = set()
     room = float(BYTES)
     for world, group in enumerate(worlds(board)):
         for side, agent, cells in _wanted(group[0]):
@@ -94,21 +96,22 @@ class _Shelf:
         side: Literal["attacker", "defender"],
         agent: str,
         cells: Sequence[CellFigures],
-        used: set[tuple[str, int]],
+        used: set[int],
     ) -> Example | None:
-        """The first game of the cells that is not shown yet, which then is `used`."""
-        for cell in cells[:3]:
-            for facts in cell.facts[:1]:
-                log = self._logs.get(str(facts.get("log")))
-                if log is None:
-                    continue
-                match = questions.match(log, facts["match"])
-                for picture in pictures(log, match, 2, self._original(log, facts, match)):
-                    key = (log.name, picture.game.id)
-                    if key not in used:
-                        used.add(key)
-                        small = match.info.image_shape[1] < 100
-                        return Example(world, side, agent, cell.attacker, cell.defender, small, picture)
+        """The first game that was won in the first cell with one, of an image that is not yet `used`."""
+        for cell in cells[:TRIED]:
+            facts = cell.facts[0] if cell.facts else {}
+            log = self._logs.get(str(facts.get("log")))
+            if log is None:
+                continue
+            match = questions.match(log, facts["match"])
+            won = questions.samples(log, match.id, TRIED, won=True, verdict=match.info.verdict)
+            if won:
+                game = next((game for game in won if game.image not in used), won[0])
+                used.add(game.image)
+                shown = picture(log, match, game, self._original(log, facts, match))
+                small = match.info.image_shape[1] < 100
+                return Example(world, side, agent, cell.attacker, cell.defender, small, shown)
         return None
 
     def _original(self, log: Log, facts: Mapping[str, Any], match: LoggedMatch) -> Dataset | str:

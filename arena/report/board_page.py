@@ -36,6 +36,9 @@ from arena.report.board_notes import Note, Notes, marks, whom
 from arena.report.columns import NOTHING
 from arena.report.templates import environment
 
+MOST_CHOSEN = 4
+"""How many attackers of a worst case are named with their shares."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -114,10 +117,9 @@ def render_board(board: Board, examples: Examples | None = None) -> str:
     sections = []
     for number, group in enumerate(worlds(board)):
         judged = [_judged(m, f"w{number}m{i}", found, number) for i, m in enumerate(group)]
-        rules = words.rules(group[0].threat, {matrix.at for matrix in group})
-        sections.append(World(heading(group[0]), rules, judged[0], judged[1:], found.missing))
+        sections.append(World(heading(group[0]), ruled(group[0]), judged[0], judged[1:], found.missing))
     return (
-        environment({"rated": rated, "flagged": _flagged})
+        environment({"flagged": _flagged, "told": _told, "when": lambda time: f"{time:%Y-%m-%d %H:%M}"})
         .get_template("board.html")
         .render(
             board=board,
@@ -179,21 +181,25 @@ def _worst(matrix: MatrixBoard) -> list[Line]:
     lines = []
     for own in matrix.worst:
         told: Rate | Median = own.distance if matrix.by == "distance" and own.distance else own.left
-        chosen = sorted(own.chosen.items(), key=lambda item: -item[1])
-        shares = ", ".join(
-            f"{agent} {words.percent(share, 0)} %" for agent, share in chosen if share >= 0.005
-        )
         left_out = "; ".join(f"{agent}: {why}" for agent, why in own.left_out.items())
         cells = [
             figure(matrix, told),
             "exact" if own.exact else "half the votes choose, half value",
             f"{own.strongest} ({rated(own.strongest_left)})",
-            shares,
+            _choices(own.chosen),
             left_out,
         ]
         scale = whisker(own.left) if matrix.by == "left" else Markup("")
         lines.append(Line(own.defender, cells, scale, told.value))
     return lines
+
+
+def _choices(chosen: Mapping[str, float]) -> str:
+    """On which share of the images each attacker is chosen, the most first."""
+    order = sorted(chosen.items(), key=lambda item: -item[1])
+    told = [f"{agent} {words.percent(share, 0)} %" for agent, share in order[:MOST_CHOSEN] if share >= 0.005]
+    others = sum(share for _, share in order[MOST_CHOSEN:])
+    return ", ".join([*told, *[f"others {words.percent(others, 0)} %"] * (others >= 0.005)])
 
 
 def _side(matrix: MatrixBoard, side: str) -> Side:
@@ -271,6 +277,19 @@ def _flagged(notes: Sequence[Note], prefix: str) -> Markup:
         )
         for note in notes
     )
+
+
+def _told(log: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a log beside its runs, by name; several values of one kind are numbered."""
+    told = []
+    for key, value in log.items():
+        several = value if isinstance(value, list | tuple) else [value]
+        if key not in ("log", "runs"):
+            for number, one in enumerate(several, 1):
+                name = key.removesuffix("s") + (f" {number}" if len(several) > 1 else "")
+                pairs = one.items() if isinstance(one, Mapping) else [("", one)]
+                told += [(f"{name} {part}".strip(), str(text)) for part, text in pairs]
+    return told
 
 
 def _facts(board: Board) -> Iterator[Mapping[str, Any]]:

@@ -103,10 +103,11 @@ def choose(rows: Sequence[Row]) -> dict[int, int]:
 def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -> list[Picture]:
     """The first `count` games by image number that were won by the headline verdict."""
     won = questions.samples(log, match.id, count, won=True, verdict=match.info.verdict)
-    return [_picture(log, match, game, dataset) for game in won]
+    return [picture(log, match, game, dataset) for game in won]
 
 
-def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
+def picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
+    """A game of a match, with the original where the data set is there."""
     here = dataset if isinstance(dataset, Dataset) else None
     names = here.class_names if here and here.classes == match.info.classes else None
 

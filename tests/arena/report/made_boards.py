@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from arena.evaluation.clean_utility import Utility
@@ -251,10 +252,19 @@ def board(*matrices: MatrixBoard, **changes: Any) -> Board:
         logs=[
             {
                 "log": "one.db",
-                "runs": [1],
-                "versions": {"arena": "1.2", "torch": "2.4"},
+                "runs": [
+                    {
+                        "run": 1,
+                        "scenario": "hand",
+                        "title": "By hand",
+                        "started": datetime(2026, 11, 29, 20, 30),
+                        "ended": None,
+                        "seed": 7,
+                    }
+                ],
+                "versions": [{"arena": "1.2", "torch": "2.4"}],
                 "devices": ["cpu"],
-                "commitments": ["3f9c" * 16],
+                "draws": ["3f9c" * 16],
             }
         ],
         matrices=matrices or (matrix(), matrix(at=100)),
