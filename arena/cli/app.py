@@ -87,6 +87,10 @@ def play(
     ] = None,
     add_defender: Annotated[list[str] | None, typer.Option(help="Beside the defenders.")] = None,
     trust: Trust = None,
+    secret_seed: Annotated[
+        Path | None,
+        typer.Option(help="A ranked run: the file of a secret from which all draws come (docs/boards.md)."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
@@ -105,7 +109,7 @@ def play(
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
-        run = ready(file, data or [], device, games, size, lists, trust or [])
+        run = ready(file, data or [], device, games, size, lists, trust or [], secret_seed)
         where = where_to_log(log, run)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)

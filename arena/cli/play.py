@@ -47,6 +47,7 @@ from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, read_secret
 
 TOLD = 5.0
 """Seconds from which on it is told how long preparing or measuring took."""
@@ -60,10 +61,12 @@ def ready(
     size: str | None,
     changes: Changes = UNCHANGED,
     trusted: Sequence[str] = (),
+    secret: Path | None = None,
 ) -> Run:
     """A scenario ready to be played, in its default or another size, with its lists of agents changed;
-    `trusted` functions may be called to make its networks."""
-    scenario = read_scenario(file, size, changes)
+    `trusted` functions may be called to make its networks. With the file of a secret it is a ranked run."""
+    seeds = PUBLIC if secret is None else read_secret(secret)
+    scenario = read_scenario(file, size, changes).with_seeds(seeds)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])

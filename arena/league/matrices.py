@@ -101,7 +101,7 @@ def _source(log: Log, run: LoggedRun, match: LoggedMatch) -> Source | None:
         log=log.name,
         run=run,
         match=match,
-        draw=str(described.get("draw", described.get("seed", run.info.seed))),
+        draw=f"{described.get('secret', '')}{described.get('seed', run.info.seed)}",
         games=questions.outcomes(log, match.id),
         marks=questions.verdicts(log, match.id),
         asked=tuple(questions.asked(log, match.id)),
