@@ -86,31 +86,39 @@ def exact(wrong: Ints, asked: Ints, confidence: float = 0.95) -> tuple[Floats, F
 
 def median_distance(distances: Floats) -> Median:
     """The median of images' distances [n] or [n,L], L of each image, with its percentile bootstrap interval
-    over images (Efron 1979). Distances may be infinite, and an end of the interval then is.
+    over images (Efron 1979), and at least the one between order statistics (`median_interval`), since the
+    bootstrap's holds too seldom for few images: of 8 or 13, in 93 and 91 of 100 cases.
 
-    Of one distance an image, the bootstrap's distribution is known without resampling (Maritz and Jarrett
-    1978): the m-th smallest of n draws from x_1 <= ... <= x_n is at most x_k with probability I_{k/n}(m, n
-    - m + 1). Of fewer than six images no interval between their values reaches 95 %: (0, inf).
+    Distances may be infinite, and an end of the interval then is; of fewer than six images it is (0, inf).
     """
     n = len(distances)
     if not n:
         return Median(math.nan, 0.0, math.inf)
-    value = float(np.median(distances))
-    if math.isinf(median_interval(np.zeros(n))[0]):
-        return Median(value, 0.0, math.inf)
-    if distances.ndim == 1 or distances.shape[1] == 1:
-        x, upto = np.sort(distances.reshape(-1)), np.arange(1, n + 1) / n
-        lower, upper = (n + 1) // 2, n // 2 + 1
-        low = x[np.argmax(betainc(lower, n - lower + 1, upto) > TAIL)]
-        high = x[np.argmax(betainc(upper, n - upper + 1, upto) >= 1 - TAIL)]
-        return Median(value, float(low), float(high))
-    random, piece = np.random.default_rng(0), max(1, 2**22 // distances.size)
+    layers = distances.reshape(n, -1)
+    low, high = _resampled(layers) if layers.shape[1] > 1 else _known(np.sort(layers[:, 0]))
+    least, most = median_interval(layers, n)
+    return Median(float(np.median(layers)), max(0.0, min(low, least)), max(high, most))
+
+
+def _known(x: Floats) -> tuple[float, float]:
+    """The bootstrap interval of the median of x [n], ascending, without resampling (Maritz and Jarrett 1978):
+    the m-th smallest of n draws is at most x_k with probability I_{k/n}(m, n - m + 1)."""
+    n = len(x)
+    upto, lower, upper = np.arange(1, n + 1) / n, (n + 1) // 2, n // 2 + 1
+    low = x[np.argmax(betainc(lower, n - lower + 1, upto) > TAIL)]
+    return float(low), float(x[np.argmax(betainc(upper, n - upper + 1, upto) >= 1 - TAIL)])
+
+
+def _resampled(layers: Floats) -> tuple[float, float]:
+    """The bootstrap interval of the median of all values [n,L] over resamples of the n."""
+    n = len(layers)
+    random, piece = np.random.default_rng(0), max(1, 2**22 // layers.size)
     sizes = [min(piece, RESAMPLES - done) for done in range(0, RESAMPLES, piece)]
     drawn = np.concatenate(
-        [np.median(distances[random.integers(n, size=(m, n))].reshape(m, -1), axis=1) for m in sizes]
+        [np.median(layers[random.integers(n, size=(m, n))].reshape(m, -1), axis=1) for m in sizes]
     )
     low, high = np.quantile(drawn, TAIL, method="lower"), np.quantile(drawn, 1 - TAIL, method="higher")
-    return Median(value, float(low), float(high))
+    return float(low), float(high)
 
 
 def mean_count(counts: Floats, most: int) -> Median:

@@ -18,7 +18,7 @@ from arena.league.board import Order, PairTest, Rank, Side, WorstCase
 from arena.league.estimates import median_distance, share
 from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
-from arena.league.pairs import ranked, tests_of
+from arena.league.pairs import ranked, pair_tests
 from arena.league.rates import Median, Rate
 from arena.league.standing import reasons
 from arena.league.worst import Worst, worst_case
@@ -81,7 +81,7 @@ def _defenders(
     for name, own in worst.items():
         far = own.figures.distance
         figures[name] = far if nearest and far is not None else own.figures.left
-    tests = tests_of(values, nearest)
+    tests = pair_tests(values, nearest)
     met = {name: set(own.figures.attackers) for name, own in worst.items()}
     lacking = {d: _first(cannot, 1, d) for d in grid.defenders if d not in worst}
     return ranked(figures, tests, high_is_best=True, open_pairs=_open(met), withheld=lacking), tests
@@ -96,7 +96,7 @@ def _attackers(
         if len(own):
             values[name] = _hardest(np.stack([_values(grid, a, d, nearest) for d in own]), nearest)
             met[name] = {grid.defenders[d] for d in own}
-    tests = tests_of(values, nearest)
+    tests = pair_tests(values, nearest)
     lacking = {a: _first(cannot, 0, a) for a in grid.attackers if a not in values}
     figures = {name: _figure(own, nearest) for name, own in values.items()}
     return ranked(figures, tests, high_is_best=False, open_pairs=_open(met), withheld=lacking), tests
@@ -133,7 +133,7 @@ def _orders(grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool) ->
         for against in others:
             values = _against(grid, side, against, nearest)
             if len(values) > 1:
-                drafts.append((side, against, values, tests_of(values, nearest)))
+                drafts.append((side, against, values, pair_tests(values, nearest)))
     adjusted = iter(holm([test.p for *_, tests in drafts for test in tests]))
     orders = []
     for side, against, values, tests in drafts:

@@ -44,10 +44,14 @@ def flip_test(changes: Floats) -> float:
     size = np.abs(d)
     if np.ptp(size) <= _EQUAL:
         return sign_test(int((d > 0).sum()), int((d < 0).sum()))
-    steps = _steps(size)
-    if steps is not None and len(d) * int(steps.sum()) <= EXACT:
-        return _summed(steps, abs(int(np.round((np.sign(d) * steps).sum()))))
-    return _saddlepoint(size, abs(float(d.sum())))
+    observed, steps = abs(float(d.sum())), _steps(size)
+    if steps is None:
+        return _saddlepoint(size, observed)
+    total = abs(int((np.sign(d).astype(np.int64) * steps).sum()))
+    if len(d) * int(steps.sum()) <= EXACT:
+        return _summed(steps, total)
+    # Sums lie two steps apart: the tail from one on begins halfway to the one before (Feller's correction).
+    return _saddlepoint(steps.astype(np.float64), max(0.0, total - 1.0))
 
 
 def _steps(size: Floats) -> Ints | None:
@@ -119,7 +123,7 @@ def compare_distances(one: Floats, other: Floats) -> tuple[Rate | Median, int, f
     return found, images, sign_test(int((signs > 0).sum()), int((signs < 0).sum()))
 
 
-def tests_of(
+def pair_tests(
     values: Mapping[str, Floats],
     distances: bool = False,
     pairs: Sequence[tuple[str, str]] | None = None,
