@@ -167,6 +167,29 @@ def networks(as_json: Json = False) -> None:
 
 
 @app.command()
+def audit(
+    log: LogPlace,
+    run: Annotated[int | None, typer.Option(help="Which run alone; all of the log by default.")] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Play some games again, under other rules, as well.")
+    ] = False,
+    games: Annotated[int, typer.Option(min=1, help="With --replay: how many games of a match.")] = 20,
+    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the kind that played by default.")
+    ] = None,
+    trust: Trust = None,
+    as_json: Json = False,
+) -> None:
+    """Look for figures that come from weak attacks, luck or too few games."""
+    from arena.cli.audit import Replaying, audit_command
+
+    with plain_errors():
+        replaying = Replaying(games, data or [], device, trust or []) if replay else None
+        raise typer.Exit(audit_command(log, run, as_json, replaying))
+
+
+@app.command()
 def report(
     log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
     to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,

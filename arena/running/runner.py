@@ -21,6 +21,7 @@ from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.progress import telling
 from arena.provenance import versions
 from arena.records.pieces import LogLevel, Piece, Recorder
@@ -31,7 +32,7 @@ from arena.running.room import Machine, check_memory
 from arena.running.run_log import RunLog
 from arena.running.shared_play import ProgressListener, SharedPlay
 from arena.scenario.files import Scenario
-from arena.scenario.identity import fingerprint, match_identity
+from arena.scenario.identity import fingerprint, match_identity, places
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
@@ -146,8 +147,10 @@ class Run:
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [
-                    {**identity, "drawn": len(world)}
-                    for identity, world in zip(self._identities, self.worlds, strict=True)
+                    {**identity, "drawn": len(world), "places": places(match)}
+                    for identity, world, match in zip(
+                        self._identities, self.worlds, self.scenario.matches, strict=True
+                    )
                 ],
             },
         )
@@ -226,6 +229,7 @@ class Run:
                 "hardened_sha": stack.base.sha,
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
+                "roles": roles(match.attacker, match.defenders),
             },
         )
 
