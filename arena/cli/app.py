@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.markup import escape
 
-from arena.cli.console import err
-from arena.cli.ending import Commands
+from arena.cli.board_options import board
+from arena.cli.ending import Commands, plain_errors
 from arena.interruptions import end_quietly
-from arena.messages import UserError, brief
 
 app = typer.Typer(
     cls=Commands,
@@ -45,23 +40,6 @@ def main() -> None:
     end_quietly()
     sys.path.append(str(Path.cwd()))  # for a user's own agents and networks; installed modules win
     app()
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Bad input ends the command with one sentence; anything else keeps its traceback."""
-    try:
-        yield
-    except (UserError, FileNotFoundError, PermissionError) as error:
-        sentences = str(error) if isinstance(error, UserError) else brief(_of_a_file(error))
-        err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-
-
-def _of_a_file(error: OSError) -> str:
-    if error.filename is None:
-        return str(error)
-    return f"{os.fsdecode(error.filename)} cannot be opened: {error.strerror}"
 
 
 def _say_version(wanted: bool) -> None:
@@ -225,6 +203,9 @@ def report(
 
     with plain_errors():
         raise typer.Exit(report_command(log, to, run, data or []))
+
+
+app.command()(board)
 
 
 @app.command()

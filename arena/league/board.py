@@ -76,6 +76,7 @@ class CellFigures:
     conflicts: Sequence[str] = ()
     withheld: str = ""
     facts: Sequence[Mapping[str, Any]] = ()
+    two_ends: bool = False
 
 
 @dataclass(frozen=True)

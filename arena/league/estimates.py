@@ -176,6 +176,7 @@ def figures(
         conflicts=cell.conflicts,
         withheld=withheld,
         facts=facts,
+        two_ends=cell.two_ends,
     )
 
 
