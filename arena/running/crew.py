@@ -95,8 +95,8 @@ class Crew:
                     seat, message = self._pool.hear()
                     yield from self._heard(seat, message, order)
         except BaseException as error:
-            for flight in self._flights.values():
-                flight.abandon(error)
+            for seat in list(self._flights):
+                self._drop(seat, error)
             raise
 
     def _give(self, seat: int, order: LongestFirst) -> Iterator[tuple[Work, bool]]:
