@@ -116,6 +116,10 @@ def play(
         str | None,
         typer.Option(help="Play in so many processes: a number, or auto for one a core.", metavar="N"),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Play on a Ray cluster: local, auto, or its host:port.", metavar="ADDRESS"),
+    ] = None,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
     if file is None:
@@ -132,7 +136,7 @@ def play(
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
         run = ready(file, data or [], device, games, size, lists, trust or [])
-        where, pool = where_to_log(log, run), players(run, workers)
+        where, pool = where_to_log(log, run), players(run, workers, ray)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)
             return

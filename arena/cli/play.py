@@ -43,9 +43,10 @@ from arena.report import print_results
 from arena.report.groups import labels_apart
 from arena.running.call_plan import preparing, served
 from arena.running.crew import CrewError
+from arena.running.ray_pool import RayPool, check_ray
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import OpenPool, Run
-from arena.running.workers import WorkerPool, parse_workers
+from arena.running.workers import WorkerError, WorkerPool, parse_workers
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
@@ -101,10 +102,14 @@ def tell_room(run: Run, machine: Machine) -> None:
         Remarks().remark(remark)
 
 
-def players(run: Run, workers: str | None) -> OpenPool | None:
+def players(run: Run, workers: str | None, ray: str | None) -> OpenPool | None:
     """Who plays a run: None for this process."""
-    count = 1 if workers is None else parse_workers(workers)
-    if count == 1:
+    count = None if workers is None else parse_workers(workers)
+    if ray is not None:
+        check_ray()
+        run.check_sendable()
+        return partial(RayPool, address=ray, count=count)
+    if count is None or count == 1:
         return None
     run.check_sendable()
     return partial(WorkerPool, count=count)
@@ -131,7 +136,7 @@ def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = N
             failed = print_results(out, book, run_id)
         if played:
             report(run)
-    except (LogError, DatasetError, ClassifierError, ScenarioError, CrewError) as error:
+    except (LogError, DatasetError, ClassifierError, ScenarioError, CrewError, WorkerError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
             err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)

@@ -154,6 +154,7 @@ class Run:
             tuple(self.trusted),
             self._loaded.settled(),
             self.stacks.store.folder.absolute(),
+            tuple({p.sha for p in self._prepared if self.stacks.store.holds(p.sha)}),
         )
 
     def _begin(self, log: RunLog, run_id: int, match: Match, world: LoadedWorld, fresh: bool) -> LoggedMatch:

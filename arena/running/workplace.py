@@ -42,6 +42,8 @@ class Supplies:
         trusted: the functions that may be called to make a network.
         settled: what this run found out about its worlds.
         prepared: the folder of prepared defenders; None for the user's cache.
+        stacks: the SHAs of those in it that this run plays.
+        host: the machine whose process holds the log.
     """
 
     folder: Path
@@ -50,6 +52,8 @@ class Supplies:
     trusted: tuple[str, ...] = ()
     settled: Settled = field(default_factory=Settled)
     prepared: Path | None = None
+    stacks: tuple[str, ...] = ()
+    host: str = field(default_factory=socket.gethostname)
 
 
 @dataclass(frozen=True)
@@ -151,6 +155,7 @@ class Workplace:
     """What a worker has: worlds and prepared stacks, each loaded once."""
 
     def __init__(self, supplies: Supplies) -> None:
+        self.host = supplies.host
         self.worlds = LoadedWorlds(
             supplies.folder,
             supplies.data_dirs,
@@ -190,7 +195,7 @@ class Workplace:
 
     def _world(self, job: Job, task: ShardTask) -> LoadedWorld:
         """The match's world. ScenarioError if the match would be another here than it was asked for."""
-        wanted, world = fingerprint(job.identity), self.worlds.of(task.match)
+        wanted, world = fingerprint(job.identity), self._loaded(task)
         if wanted not in self._checked:
             found = identity_of(task.match, world, task.prepared_sha, task.level)
             if fingerprint(found) != wanted:
@@ -200,6 +205,14 @@ class Workplace:
                 )
             self._checked.add(wanted)
         return world
+
+    def _loaded(self, task: ShardTask) -> LoadedWorld:
+        try:
+            return self.worlds.of(task.match)
+        except ScenarioError as error:
+            if (here := socket.gethostname()) == self.host:
+                raise
+            raise ScenarioError(f"on {here}: {error}") from error
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> str:
