@@ -107,9 +107,8 @@ class RayPool:
         )
         self._mail = Queue(_WAITING * self.seats, {"num_cpus": 0, "scheduling_strategy": here})
         self._next = self._mail.actor.get.remote()
-        self._task = ray.remote(_do).options(
-            num_cpus=1, num_gpus=self._gpus(resources), max_retries=0, max_calls=0
-        )
+        task = ray.remote(num_cpus=1, num_gpus=self._gpus(resources), max_retries=0, max_calls=0)
+        self._task = task(_do)
         device = self._supplies.device.partition(":")[0]  # a task sees its own GPU alone
         run = f"{socket.gethostname()} {os.getpid()} {id(self)}"
         self._shared = run, ray.put((list(sys.path), pickle.dumps(replace(self._supplies, device=device))))
