@@ -30,6 +30,7 @@ NAMES = (
     "rewriting",
     "square",
     "threads",
+    "workers",
 )
 
 

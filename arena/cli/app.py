@@ -94,6 +94,14 @@ def play(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Play in so many processes: a number, or auto for one a core.", metavar="N"),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Play on a Ray cluster: local, auto, or its host:port.", metavar="ADDRESS"),
+    ] = None,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
     if file is None:
@@ -103,18 +111,18 @@ def play(
     from arena.cli.agent_words import changes
     from arena.cli.console import CommandError
     from arena.cli.plan_json import say_plan
-    from arena.cli.play import expect, play_command, ready, where_to_log
+    from arena.cli.play import expect, play_command, players, ready, where_to_log
 
     with plain_errors():
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
         run = ready(file, data or [], device, games, size, lists, trust or [], secret_seed)
-        where = where_to_log(log, run)
+        where, pool = where_to_log(log, run), players(run, workers, ray)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)
             return
-    raise typer.Exit(play_command(run, where, fresh=fresh))
+    raise typer.Exit(play_command(run, where, fresh=fresh, pool=pool))
 
 
 @agents_app.callback()
