@@ -12,6 +12,10 @@ from arena.messages import UserError, failure
 from arena.modes import own_modes
 
 
+class Told(Exception):
+    """What became of an agent in a process of its own: one sentence, which is said as it is."""
+
+
 class AttackerError(UserError):
     """An attacker's own code failed, or met a limit: one line.
 
@@ -20,7 +24,7 @@ class AttackerError(UserError):
     """
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(failure(error))
+        super().__init__(in_words(error))
         self.error = error
 
 
@@ -76,6 +80,11 @@ def blaming_classifier(name: str) -> Iterator[None]:
         if is_the_users(error):
             raise
         raise ClassifierError(f"classifier {name!r} failed with {failure(error)}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """What an agent raised, in one line."""
+    return str(error) if isinstance(error, Told) else failure(error)
 
 
 def is_unwritten(error: BaseException) -> bool:
