@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import torch
 
+from arena.game.blame import Told
 from arena.isolation.children import SECONDS, Child
 from arena.isolation.moves import read_move, room_for, written_answers, written_seat
 from arena.isolation.wire import Garbled, Message
-from arena.game.blame import Told
+from arena.messages import in_short
 from arena.players.attacker import Attacker, Needs
 from arena.players.seat import Games
 from arena.rules.limits import USUAL, Limits
@@ -72,5 +73,8 @@ def _relayed(child: Child, games: Games) -> Play:
 
 
 def _packed(attacker: Attacker) -> Message:
-    content = bytearray(pickle.dumps(attacker))
+    try:
+        content = bytearray(pickle.dumps(attacker))
+    except Exception as error:  # pickle raises whatever an agent's parts raise
+        raise Told(f"it cannot be sent to a process of its own: {in_short(error)}") from error
     return Message("attacker", {}, [torch.frombuffer(content, dtype=torch.uint8)])

@@ -31,6 +31,7 @@ MEMORY = 4096.0
 """MiB by which an agent's process may grow where the scenario says nothing."""
 THREADS = 256
 """Threads that an agent's process may have."""
+_NURSERY = "the process that agents' processes are forked from"
 _LOOKING = 0.1
 _MIB = 2**20
 
@@ -63,7 +64,9 @@ class Child:
         mine.setblocking(False)
         os.set_blocking(self._output, False)
         try:
-            self._number = nursery().fork(grants_for(modules), self._memory, (its.fileno(), output))
+            self._nursery = nursery()
+            grants = grants_for(modules)
+            self._number = self._nursery.fork(grants, self._memory, (its.fileno(), output))
         except BaseException:
             self._close()
             raise
@@ -137,8 +140,8 @@ class Child:
         grown = _resident(self._number) - self._held
         if grown > self._memory:
             raise Told(
-                f"its process has grown by {grown / _MIB:,.0f} MiB; the limit is {self._memory / _MIB:,g} MiB "
-                f"(limits.memory)"
+                f"its process has grown by {grown / _MIB:,.0f} MiB; the limit is "
+                f"{self._memory / _MIB:,g} MiB (limits.memory)"
             )
         if (threads := _threads(self._number)) > THREADS:
             raise Told(f"its process has {threads:,} threads, where {THREADS} are the most")
@@ -158,7 +161,7 @@ class Child:
         if self._number:
             number, self._number = self._number, 0
             self._close()
-            self._how = nursery().end(number)
+            self._how = self._nursery.end(number)
         return self._how
 
     def _close(self) -> None:
@@ -182,7 +185,7 @@ class _Nursery:
         )
         its.close()
         if self._line.recv(LONGEST) != b"ready":
-            raise IsolationError("the process that agents' processes are forked from did not begin")
+            raise IsolationError(f"{_NURSERY} did not begin")
 
     @property
     def lives(self) -> bool:
@@ -201,14 +204,23 @@ class _Nursery:
         return number
 
     def end(self, number: int) -> int:
-        """Kill a process, if it still runs; how it ended."""
-        how: int = self._asked({"end": number})[0]
+        """Kill a process, if it still runs; how it ended. Where the nursery is gone, it went with it."""
+        try:
+            how: int = self._asked({"end": number})[0]
+        except IsolationError:
+            return -signal.SIGKILL
         return how
 
     def _asked(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> Any:
         with self._lock:
-            socket.send_fds(self._line, [json.dumps(request).encode()], list(descriptors))
-            return json.loads(self._line.recv(LONGEST))
+            try:
+                socket.send_fds(self._line, [json.dumps(request).encode()], list(descriptors))
+                reply = self._line.recv(LONGEST)
+            except OSError as error:
+                raise IsolationError(f"{_NURSERY} does not answer: {error}") from error
+        if not reply:
+            raise IsolationError(f"{_NURSERY} ended")
+        return json.loads(reply)
 
 
 _nurseries: list[_Nursery] = []
@@ -243,6 +255,6 @@ def _resident(number: int) -> int:
 
 def _threads(number: int) -> int:
     try:
-        return len(os.listdir(f"/proc/{number}/task"))
+        return sum(1 for _ in Path(f"/proc/{number}/task").iterdir())
     except OSError:
         return 0

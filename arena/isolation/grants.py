@@ -1,7 +1,7 @@
-"""Which files an agent's process may read: Python and installed packages, the arena's source, the agent's own.
+"""Which files an agent's process may read: Python and installed packages, the arena's source, its own.
 
-Not the weights that come with the arena, nor the data set that comes with scikit-learn; not other agents that are
-installed; and nothing that lies elsewhere: data, logs, scenarios, prepared defenders, secret seeds.
+Not the weights that come with the arena, nor the data sets that come with scikit-learn; not other agents that
+are installed; and nothing that lies elsewhere: data, logs, scenarios, prepared defenders, secret seeds.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from arena.provenance import source_closure
 _ARENA = Path(__file__).parents[1]
 _HARDWARE = ("/proc/cpuinfo", "/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
-_DATA = ("sklearn/datasets/data", "sklearn/datasets/images")
+_DATA = ("datasets/data", "datasets/images")
 
 
 @dataclass(frozen=True)
@@ -59,13 +59,13 @@ def grants_for(modules: Iterable[str]) -> Grants:
 def _installed(own: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What is there for any agent whose own top-level modules are these: what may be read, and listed."""
     roots = _roots()
-    withheld = {*_withheld_of_arena(), *(root / data for root in roots for data in _DATA)}
+    withheld = {*_withheld_of_arena(), *(Path(p) / data for p in _places("sklearn") for data in _DATA)}
     withheld |= {Path(p) for top in _agents_tops() - {*own} for p in _places(top)}
     found: list[Path] = [*map(Path, (*_LIBRARIES, *_HARDWARE))]
     for place in (*roots, _ARENA):
         found += _without(place, withheld)
     existing = dict.fromkeys(str(path) for path in found if path.exists())
-    return tuple(existing), tuple(str(root) for root in roots)
+    return tuple(existing), tuple(str(place) for place in (*roots, _ARENA))
 
 
 def _roots() -> list[Path]:

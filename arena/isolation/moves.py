@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -29,12 +30,14 @@ _MOVES: dict[type, tuple[str, ...]] = {
 _BY_NAME = {kind.__name__: kind for kind in _MOVES}
 _OTHER = "other"
 _LONGEST_TEXT, _MOST_BITS = 10_000, 1100
-_EVERY = {str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if type(kind) is torch.dtype}
+_EVERY = {
+    str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if type(kind) is torch.dtype
+}
 _SEAT = ("x0", "label", "target", "key")
 
 
 def room_for(games: int, max_rows: int, shape: Sequence[int]) -> Room:
-    """Room for any right move: images of `shape` [C,H,W] for as many rows as one may name, and their games."""
+    """Room for any right move: images of `shape` [C,H,W] and their games, as many as one may name."""
     rows = max(games, max_rows)
     return Room(2**18, rows * (4 * math.prod(shape) + 64) + 2**16)
 
@@ -60,16 +63,15 @@ def read_move(message: Message, device: torch.device) -> Move:
         Garbled: if it tells none.
     """
     if message.kind == _OTHER:
-        other: Any = _thing(message.values.get("name"))
-        return other
+        return typing.cast(Move, _thing(message.values.get("name")))
     if (kind := _BY_NAME.get(message.kind)) is None:
         raise Garbled(f"a message of a kind that is none of a move ({one_line(message.kind)[:40]!r})")
     names = _MOVES[kind]
     if set(message.values) != set(names):
         raise Garbled(f"a {message.kind} without its fields")
     tensors = [tensor.to(device) for tensor in message.tensors]
-    move: Move = kind(**{name: _read(message.values[name], tensors, device) for name in names})
-    return move
+    move: Any = kind(**{name: _read(message.values[name], tensors, device) for name in names})
+    return typing.cast(Move, move)
 
 
 def _written(value: Any, tensors: list[Tensor], room: int) -> list[Any]:

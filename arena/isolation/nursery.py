@@ -1,7 +1,8 @@
-"""The process that agents' processes are forked from: a fresh one, in which torch and the interfaces of players
-are imported and nothing else ever was.
+"""The process that agents' processes are forked from: a fresh one, in which torch and the interfaces of
+players are imported and nothing else ever was.
 
-    request  {"readable": [...], "listable": [...], "memory": bytes, "path": [...], "own": {...}}, 2 descriptors
+    request  {"readable": [...], "listable": [...], "memory": bytes, "path": [...], "own": {...}}
+             and two descriptors: of its channel, and of what it prints
     reply    the number of the process
     request  {"end": number}
     reply    [how it ended, as os.waitstatus_to_exitcode says it]
@@ -54,7 +55,7 @@ def serve(line: socket.socket, parent: int) -> None:
                 return
             wanted = json.loads(content)
             if "end" in wanted:
-                alive.discard(wanted["end"])
+                alive.remove(wanted["end"])
                 line.send(json.dumps([_ended(wanted["end"])]).encode())
             else:
                 alive.add(number := _forked(wanted, descriptors, line))

@@ -1,8 +1,8 @@
 """Which system calls an agent's process may make, and the filter (seccomp-BPF) that denies all others.
 
-What is not named here is denied with EPERM: sockets, processes, signals to others, debugging, mounts, keys, timers,
-io_uring, memory without a mapping, anything that a later kernel brings. Threads, memory, clocks, and reading
-files are allowed; which files, Landlock says (`sandbox`).
+What is not named here is denied with EPERM: sockets, processes, signals to others, debugging, mounts, keys,
+timers, io_uring, memory without a mapping, anything that a later kernel brings. Threads, memory, clocks, and
+reading files are allowed; which files, Landlock says (`sandbox`).
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ _KILL, _TGKILL = (62, 129), (234, 131)
 _CLONE_THREAD = 0x10000
 _WRITES = 0o1 | 0o2 | 0o100 | 0o1000  # O_WRONLY, O_RDWR, O_CREAT, O_TRUNC
 _FCNTLS = (0, 1, 2, 3, 4, 1030)  # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC
-_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIO(N)CLEX
+_IOCTLS = (0x5401, 0x5413, 0x541B, 0x5450, 0x5451)  # TCGETS, TIOCGWINSZ, FIONREAD, FIONCLEX, FIOCLEX
 _PRCTLS = (15, 16)  # PR_SET_NAME, PR_GET_NAME
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -129,7 +129,7 @@ def knows(machine: str) -> bool:
 
 
 def program(machine: str, own: int) -> bytes:
-    """The filter for a process of number `own` on such a machine: `struct sock_filter`s, one after another."""
+    """The filter for a process of number `own` on such a machine: `sock_filter`s, one after another."""
     column = list(_ARCHITECTURES).index(machine)
     rules = [
         *_when(_EQUAL, _ARCHITECTURES[machine], load=_ARCHITECTURE_AT, otherwise=_DENY),

@@ -1,8 +1,8 @@
 """Messages between the arena and an agent's process: JSON and raw tensors, over one descriptor.
 
 A message is a prefix (its form, the bytes of its header, the bytes of its body), a header in JSON, and the
-elements of its tensors one after another. Nothing that comes from an agent's process is unpickled, and nothing
-is taken in that is larger than the receiver has room for.
+elements of its tensors one after another. Nothing that comes from an agent's process is unpickled, and
+nothing is taken in that is larger than the receiver has room for.
 """
 
 from __future__ import annotations
@@ -161,7 +161,8 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _bytes_of(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor that has elements."""
-    return memoryview(tensor.view(-1).view(torch.uint8).numpy())
+    elements: Any = tensor.view(-1).view(torch.uint8).numpy()
+    return memoryview(elements)
 
 
 def _told(tensor: Tensor) -> list[Any]:

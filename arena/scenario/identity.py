@@ -18,6 +18,8 @@ from arena.scenario.matches import Match
 
 PLAYED_BY = ("arena.game.shard",)
 """What plays a shard: its source, and that of all it imports, is part of every match."""
+ISOLATED_BY = ("arena.isolation.attackers", "arena.isolation.inmates", "arena.isolation.nursery")
+"""The same of matches whose agents play in processes of their own."""
 
 
 def match_identity(
@@ -45,7 +47,8 @@ def match_identity(
         forward: how the classifier's forward pass was prepared, step by step.
         threads: of a forward pass of `batch` rows.
     """
-    code = source_closure([*modules_of(match), *PLAYED_BY])
+    apart = ISOLATED_BY if match.settings.isolation == "process" else ()
+    code = source_closure([*modules_of(match), *PLAYED_BY, *apart])
     packages = packages_of([match.world.classifier.network])
     return {
         **_without_places(match.describe()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from arena.isolation.sandbox import lacking
 from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
@@ -65,6 +66,7 @@ class Match:
             "at": list(self.at),
             "votes": s.votes,
             "limits": s.limits.model_dump(mode="json"),
+            "isolation": s.isolation,
         }
 
 
@@ -89,6 +91,8 @@ def matches_of(
         AgentError: if an agent that `changes` name cannot be made.
     """
     where = f"{source}: {place}"
+    if block.isolation == "process" and (why := lacking()) is not None:
+        raise ScenarioError(f'{where}isolation: "process" cannot be had on this machine: {why}')
     sides = lineup(block.attackers, block.defenders, changes, source, place)
     matches: list[Match] = []
     left_out = sides.left_out
