@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from arena.isolation.wire import Garbled, Message
 from arena.messages import in_short
 from arena.players.attacker import Attacker, Needs
 from arena.players.seat import Games
+from arena.players.stand_in import StandIn
 from arena.rules.limits import USUAL, Limits
 from arena.rules.moves import Play, VolleyError
 
@@ -44,7 +46,7 @@ class IsolatedAttacker(Attacker):
 
     def play(self, games: Games) -> Play:
         """Begin the process, which builds the attacker, and hand it its seat; the rest is a generator."""
-        child = Child(self.modules, self.limits, "attacker")
+        child = Child(self.modules, self.limits)
         try:
             child.ask(_packed(self.of), "building the attacker", SECONDS)
         except BaseException:
@@ -73,6 +75,8 @@ def _relayed(child: Child, games: Games) -> Play:
 
 
 def _packed(attacker: Attacker) -> Message:
+    if isinstance(attacker, StandIn):
+        return Message("attacker", {"spec": json.loads(attacker.spec)})
     try:
         content = bytearray(pickle.dumps(attacker))
     except Exception as error:  # pickle raises whatever an agent's parts raise

@@ -46,17 +46,16 @@ class Child:
     Args:
         modules: those that the agent is written in.
         limits: what it may take; `SECONDS` and `MEMORY` stand in for what is not limited.
-        who: what error sentences call it.
 
     Raises:
         Told: wherever the agent's process failed, met a limit, or sent what it must not: one sentence.
         IsolationError: if no process can be isolated here.
     """
 
-    def __init__(self, modules: Sequence[str], limits: Limits, who: str) -> None:
+    def __init__(self, modules: Sequence[str], limits: Limits) -> None:
         self._seconds = SECONDS if limits.seconds is None else limits.seconds
         self._memory = int((MEMORY if limits.memory is None else limits.memory) * _MIB)
-        self._limits, self._who, self._printed = limits, who, 0
+        self._limits, self._printed = limits, 0
         self._deadline, self._doing, self._looked, self._said = 0.0, "", 0.0, b""
         mine, its = socket.socketpair()
         self._output, output = os.pipe()

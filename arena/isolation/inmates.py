@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -14,7 +16,8 @@ from arena.isolation.wire import ANY, Message, Wire
 from arena.messages import failure
 from arena.modes import back_in, modes, own_modes
 from arena.players.attacker import Attacker, generator_only
-from arena.players.registry import build_attacker
+from arena.players.parameters import parameters
+from arena.players.registry import AgentError, build_attacker, name_of
 from arena.players.seat import Games
 from arena.rules.moves import Move, VolleyError
 from arena.surroundings import own_surroundings
@@ -76,4 +79,20 @@ def _sent(wire: Wire, move: Move, room: Any) -> Message:
     return wire.receive()
 
 
-_ROLES: dict[str, Callable[[Wire, Message], None]] = {"attacker": _play}
+def _describe(wire: Wire, message: Message) -> None:
+    """Say of an attacker what there is to know of it before it plays."""
+    try:
+        attacker = build_attacker(message.values["spec"])
+    except AgentError as error:
+        wire.send(Message("refused", {"said": str(error)}))
+        return
+    declared = {
+        "needs": asdict(attacker.needs),
+        "budget_factor": attacker.budget_factor,
+        "parameters": json.loads(json.dumps(parameters(attacker), default=str)),
+        "inside": [name_of(value) for value in vars(attacker).values() if isinstance(value, Attacker)],
+    }
+    wire.send(Message("described", declared))
+
+
+_ROLES: dict[str, Callable[[Wire, Message], None]] = {"attacker": _play, "describe": _describe}

@@ -12,6 +12,7 @@ import torch
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.players import Attacker, Defender
+from arena.players.stand_in import StandIn
 from arena.provenance import source_closure, versions
 from arena.records.pieces import LogLevel
 from arena.scenario.matches import Match
@@ -87,6 +88,9 @@ def modules_of_agents(*agents: Attacker | Defender) -> set[str]:
     waiting: list[Any] = [*agents]
     while waiting:
         agent = waiting.pop()
+        if isinstance(agent, StandIn):
+            modules |= {*agent.modules}
+            continue
         modules.add(type(agent).__module__)
         for value in vars(agent).values():
             inside = value if isinstance(value, tuple | list) else (value,)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from arena.isolation.strangers import attacker_of
 from arena.players import Attacker, Defender
 from arena.players.registry import (
     AgentError,
@@ -15,6 +16,7 @@ from arena.players.registry import (
     build_stack,
     missing_parameter,
     names,
+    where_written,
 )
 from arena.scenario.errors import ScenarioError
 
@@ -95,9 +97,17 @@ class Lineup:
 
 
 def lineup(
-    attackers: Sequence[Any], defenders: Sequence[Any], changes: Changes, source: str, place: str
+    attackers: Sequence[Any],
+    defenders: Sequence[Any],
+    changes: Changes,
+    source: str,
+    place: str,
+    apart: bool = False,
 ) -> Lineup:
     """The agents that a block's lists and a caller's `changes` come to.
+
+    Args:
+        apart: strangers' agents are not imported here; others stand for them.
 
     Raises:
         ScenarioError: if one that the block names cannot be made.
@@ -107,7 +117,7 @@ def lineup(
     where = f"{source}: {place}"
 
     def every(kind: Kind) -> list[str]:
-        whys = {name: _why_not(kind, name) for name in names(kind)}
+        whys = {name: _why_not(kind, name, apart) for name in names(kind)}
         left_out.extend(LeftOut(place, f"{kind} {name}", why) for name, why in whys.items() if why)
         return [name for name, why in whys.items() if not why]
 
@@ -117,7 +127,13 @@ def lineup(
         made.want((*(instead or ()), *more))
         return made
 
-    one = side("attacker", build_attacker, attackers, changes.attackers, changes.more_attackers)
+    one = side(
+        "attacker",
+        attacker_of if apart else build_attacker,
+        attackers,
+        changes.attackers,
+        changes.more_attackers,
+    )
     other = side("defender", build_stack, defenders, changes.defenders, changes.more_defenders)
     return Lineup(one.found, other.found, left_out)
 
@@ -154,9 +170,12 @@ class _Side(Generic[Agent]):
                 self.found.append(entrant)
 
 
-def _why_not(kind: Kind, name: str) -> str:
+def _why_not(kind: Kind, name: str, apart: bool) -> str:
     """Why a registered agent cannot play as it is; "" if it can."""
     try:
+        if apart and not where_written(kind, name)[1]:
+            attacker_of(name)
+            return ""
         missing = missing_parameter(kind, name)
     except AgentError as error:
         return str(error)

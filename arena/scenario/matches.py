@@ -10,6 +10,7 @@ from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.stand_in import StandIn
 from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
@@ -72,6 +73,8 @@ class Match:
 
 def agent_name(attacker: Attacker) -> str:
     """An attacker's name with those of the attackers inside it, such as "eot(square)"."""
+    if isinstance(attacker, StandIn):
+        return attacker.title
     inside = [v for v in vars(attacker).values() if isinstance(v, Attacker)]
     name = name_of(attacker)
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
@@ -93,7 +96,7 @@ def matches_of(
     where = f"{source}: {place}"
     if block.isolation == "process" and (why := lacking()) is not None:
         raise ScenarioError(f'{where}isolation: "process" cannot be had on this machine: {why}')
-    sides = lineup(block.attackers, block.defenders, changes, source, place)
+    sides = lineup(block.attackers, block.defenders, changes, source, place, block.isolation == "process")
     matches: list[Match] = []
     left_out = sides.left_out
     for number, world in enumerate(block.worlds, 1):

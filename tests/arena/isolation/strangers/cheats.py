@@ -1,4 +1,4 @@
-"""Attackers that cheat, planted: each tries what an attacker must not be able to do, and notes what came of it."""
+"""Attackers that cheat, planted: each tries what an attacker must not be able to do."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Prober(Attacker):
             "write here": lambda: Path("left behind").write_text("I was here"),
             "write memory": lambda: Path("/dev/shm/left-behind").write_text("I was here"),
             "truncate": lambda: os.truncate(__file__, 0),
-            "list": lambda: os.listdir(self.folder),
+            "list": lambda: list(Path(self.folder).iterdir()),
             "environment": lambda: dict(os.environ),
             "command": lambda: Path(f"/proc/{self.process}/cmdline").read_bytes(),
-            "memory of another": lambda: Path(f"/proc/{self.process}/mem").open("rb"),
-            "own memory": lambda: Path("/proc/self/mem").open("rb"),
+            "memory of another": lambda: Path(f"/proc/{self.process}/mem").read_bytes(),
+            "own memory": lambda: Path("/proc/self/mem").read_bytes(),
             "process_vm_readv": lambda: call(310, self.process, 0, 0, 0, 0, 0),
             "ptrace": lambda: call(101, 16, self.process, 0, 0),
             "pidfd_open": lambda: call(434, self.process, 0),
@@ -249,7 +249,7 @@ DEEDS: dict[str, Callable[[Games], Any]] = {
 
 @dataclass(frozen=True)
 class SeedReader(Attacker):
-    """Tries all public seeds up to `most`: one from which its own seed follows gives it the defender's noise."""
+    """Tries all seeds up to `most`: one from which its own follows gives it the defender's noise, too."""
 
     most: int = 1000
 
