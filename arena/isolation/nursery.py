@@ -18,6 +18,7 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from importlib.util import spec_from_file_location
@@ -108,6 +109,7 @@ def _enter(wanted: dict[str, Any], descriptors: Sequence[int], parent: int) -> N
     os.closerange(CHANNEL + 1, os.sysconf("SC_OPEN_MAX"))
     os.chdir("/")
     os.environ.clear()
+    tempfile.tempdir = "/nowhere"  # which is looked for as modules are imported, though nothing is written
     sys.path[:] = wanted["path"]
     sys.path_importer_cache.clear()
     sys.meta_path.insert(0, _Own(wanted["own"]))
