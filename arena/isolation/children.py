@@ -79,7 +79,7 @@ class Child:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._end()
+        self.end()
 
     def ask(self, message: Message, doing: str, seconds: float | None = None) -> Message:
         """Send a message; what it answers.
@@ -149,13 +149,13 @@ class Child:
         self._drain(select.poll())
         said = brief(self._said.decode(errors="replace").strip())
         said = f" ({said})" if said else ""
-        how = self._end()
+        how = self.end()
         if how < 0:
             name = signal.Signals(-how).name if -how in set(signal.Signals) else "unknown"
             return f"its process was ended by signal {-how} ({name}) during {self._doing}{said}"
         return f"its process ended by itself, with status {how}, during {self._doing}{said}"
 
-    def _end(self) -> int:
+    def end(self) -> int:
         """Kill it, if it still runs; how it ended, as `os.waitstatus_to_exitcode` says."""
         if self._number:
             number, self._number = self._number, 0

@@ -95,4 +95,18 @@ def _describe(wire: Wire, message: Message) -> None:
     wire.send(Message("described", declared))
 
 
-_ROLES: dict[str, Callable[[Wire, Message], None]] = {"attacker": _play, "describe": _describe}
+def _guard(wire: Wire, message: Message) -> None:
+    """A defender's part; what it needs is imported where it is needed."""
+    from arena.isolation import guards
+
+    roles = {"describe defender": guards.describe, "prepare": guards.prepare, "defend": guards.defend}
+    roles[message.kind](wire, message)
+
+
+_ROLES: dict[str, Callable[[Wire, Message], None]] = {
+    "attacker": _play,
+    "describe attacker": _describe,
+    "describe defender": _guard,
+    "prepare": _guard,
+    "defend": _guard,
+}

@@ -52,7 +52,7 @@ def written_move(move: object, room: Room) -> Message:
         return Message(_OTHER, {"name": _name(kind.__name__)})
     tensors: list[Tensor] = []
     held = {name: getattr(move, name, None) for name in _MOVES[kind]}
-    values = {name: _written(value, tensors, room.body) for name, value in held.items()}
+    values = {name: written_value(value, tensors, room.body) for name, value in held.items()}
     return Message(kind.__name__, values, tensors)
 
 
@@ -63,18 +63,19 @@ def read_move(message: Message, device: torch.device) -> Move:
         Garbled: if it tells none.
     """
     if message.kind == _OTHER:
-        return typing.cast(Move, _thing(message.values.get("name")))
+        return typing.cast(Move, thing(message.values.get("name")))
     if (kind := _BY_NAME.get(message.kind)) is None:
         raise Garbled(f"a message of a kind that is none of a move ({one_line(message.kind)[:40]!r})")
     names = _MOVES[kind]
     if set(message.values) != set(names):
         raise Garbled(f"a {message.kind} without its fields")
     tensors = [tensor.to(device) for tensor in message.tensors]
-    move: Any = kind(**{name: _read(message.values[name], tensors, device) for name in names})
+    move: Any = kind(**{name: read_value(message.values[name], tensors, device) for name in names})
     return typing.cast(Move, move)
 
 
-def _written(value: Any, tensors: list[Tensor], room: int) -> list[Any]:
+def written_value(value: Any, tensors: list[Tensor], room: int) -> list[Any]:
+    """A value of an agent's as JSON, or a tensor of it that joins `tensors`, of `room` bytes at most."""
     if value is None or type(value) in (bool, float):
         return ["value", value]
     if type(value) is str:
@@ -91,7 +92,8 @@ def _written(value: Any, tensors: list[Tensor], room: int) -> list[Any]:
     return ["tensor", len(tensors) - 1]
 
 
-def _read(told: Any, tensors: Sequence[Tensor], device: torch.device) -> Any:
+def read_value(told: Any, tensors: Sequence[Tensor], device: torch.device) -> Any:
+    """What `written_value` wrote. Raises Garbled."""
     if type(told) is not list or len(told) < 2 or type(told[0]) is not str:
         raise Garbled("a field that is none")
     reader = _READERS.get(told[0])
@@ -129,7 +131,7 @@ def _read_unsent(told: list[Any], tensors: Sequence[Tensor], device: torch.devic
 
 
 def _read_thing(told: list[Any], tensors: Sequence[Tensor], device: torch.device) -> Any:
-    return _thing(told[1])
+    return thing(told[1])
 
 
 _READERS: dict[str, Callable[[list[Any], Sequence[Tensor], torch.device], Any]] = {
@@ -145,7 +147,7 @@ def _name(text: str) -> str:
     return one_line(text)[:200]
 
 
-def _thing(name: Any) -> Any:
+def thing(name: Any) -> Any:
     """Something whose class is called so: it stands for what was not sent, in error sentences."""
     if type(name) is not str:
         raise Garbled("a thing without a name")

@@ -13,7 +13,7 @@ from arena.isolation.wire import Message
 from arena.messages import one_line
 from arena.players.attacker import Attacker, Needs
 from arena.players.declared import flaw_of_declared
-from arena.players.registry import AgentError, Kind, Spec, build_attacker, where_written
+from arena.players.registry import AgentError, Kind, Spec, build_attacker, names, where_written
 from arena.players.seat import Games
 from arena.players.stand_in import StandIn
 from arena.rules.limits import USUAL
@@ -54,20 +54,23 @@ def attacker_of(spec: Spec) -> Attacker:
     Raises:
         AgentError: if there is none, or it cannot be built.
     """
-    told = _named(spec)
-    if told is None or not any(strange for _, strange in _written(told)):
+    told = named(spec)
+    if told is None or not any(strange for _, strange in written_in(told, "attacker")):
         return build_attacker(spec)
-    name, modules = told["name"], tuple(sorted({module for module, _ in _written(told)}))
-    declared = _described("attacker", told, modules)
-    given = {key: value for key, value in told.items() if key != "name" and not _holds_agents(value)}
-    declared["parameters"] = {**declared["parameters"], **given}
+    name, modules = told["name"], tuple(sorted({module for module, _ in written_in(told, "attacker")}))
+    declared = described("attacker", told, modules)
+    if not _is_described(declared):
+        raise AgentError(f'attacker "{name}" cannot be described: its process says something else of it')
+    inside = [one_line(name)[:_LONGEST] for name in declared["inside"][:_MOST]]
+    parameters = {**declared["parameters"], **given_by(told)}
+    declared = {**declared, "parameters": parameters, "inside": inside}
     stranger = StrangeAttacker(name, json.dumps(told), json.dumps(declared), modules)
     if (flaw := flaw_of_declared(stranger)) is not None:
         raise AgentError(f'attacker "{name}": {flaw}')
     return stranger
 
 
-def _named(spec: Any) -> dict[str, Any] | None:
+def named(spec: Any) -> dict[str, Any] | None:
     """A specification by name as JSON values; None if it is none."""
     if isinstance(spec, str):
         return {"name": spec}
@@ -80,22 +83,27 @@ def _named(spec: Any) -> dict[str, Any] | None:
     return found
 
 
-def _written(told: Mapping[str, Any], kind: Kind = "attacker") -> Iterator[tuple[str, bool]]:
+def written_in(told: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, bool]]:
     """The modules of all agents that a specification names, and whether each is strange to the arena."""
     module, packaged = where_written(kind, told["name"])
     yield module, not packaged
     for value in told.values():
         for inside in value if isinstance(value, list) else [value]:
-            if isinstance(inside, Mapping) and isinstance(inside.get("name"), str):
-                yield from _written(inside)
+            if isinstance(inside, Mapping) and isinstance(name := inside.get("name"), str):
+                yield from written_in(inside, "attacker" if name in names("attacker") else kind)
+
+
+def given_by(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a specification gives, but for agents."""
+    return {key: value for key, value in told.items() if key != "name" and not _holds_agents(value)}
 
 
 def _holds_agents(value: Any) -> bool:
     return any(isinstance(one, Mapping) for one in (value if isinstance(value, list) else [value]))
 
 
-def _described(kind: Kind, told: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
-    """What an agent's own process says of it, in the form that it must have.
+def described(kind: Kind, told: Mapping[str, Any], modules: Sequence[str]) -> dict[str, Any]:
+    """What an agent's own process says of it, in whatever form.
 
     Raises:
         AgentError: if it cannot be built, or says something else.
@@ -103,17 +111,15 @@ def _described(kind: Kind, told: Mapping[str, Any], modules: Sequence[str]) -> d
     who = f'{kind} "{told["name"]}"'
     try:
         with Child(modules, USUAL) as child:
-            answer = child.ask(
-                Message("describe", {"kind": kind, "spec": dict(told)}), "describing itself", SECONDS
-            )
+            request = Message(f"describe {kind}", {"spec": dict(told)})
+            answer = child.ask(request, "describing itself", SECONDS)
     except Told as error:
         raise AgentError(f"{who} cannot be described: {error}") from error
     if answer.kind == "refused":
         raise AgentError(one_line(str(answer.values.get("said"))))
-    found = answer.values
-    if answer.kind != "described" or not _is_described(found):
+    if answer.kind != "described":
         raise AgentError(f"{who} cannot be described: its process says something else of it")
-    return {**found, "inside": [one_line(name)[:_LONGEST] for name in found["inside"][:_MOST]]}
+    return answer.values
 
 
 def _is_described(found: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import json
 import operator
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -120,12 +120,18 @@ def build_defender(spec: Spec) -> Defender:
     return typing.cast(Defender, _sound("defender", build_agent("defender", spec)))
 
 
-def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
+def build_stack(
+    spec: Spec | Sequence[Spec], build: Callable[[Spec], Defender] | None = None
+) -> tuple[Defender, ...]:
     """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}.
+
+    Args:
+        build: makes each of them; None: `build_defender`.
 
     Raises:
         AgentError: if one cannot be built, or there is none.
     """
+    build = build or build_defender
     if isinstance(spec, Mapping) and "stack" in spec:
         if set(spec) != {"stack"} or not _is_list(spec["stack"]):
             raise AgentError("a stack of defenders is { stack = [defender, ...] } and nothing else")
@@ -133,8 +139,8 @@ def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
     if _is_list(spec):
         if not spec:
             raise AgentError('a stack of defenders must hold at least one; the undefended one is "none"')
-        return tuple(build_defender(one) for one in spec)
-    return (build_defender(typing.cast(Spec, spec)),)
+        return tuple(map(build, spec))
+    return (build(typing.cast(Spec, spec)),)
 
 
 def parameters_of(found: type) -> list[Parameter]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from arena.isolation.defenders import defender_of, stack_of
 from arena.isolation.strangers import attacker_of
 from arena.players import Attacker, Defender
 from arena.players.registry import (
@@ -18,6 +20,7 @@ from arena.players.registry import (
     names,
     where_written,
 )
+from arena.rules.limits import Limits
 from arena.scenario.errors import ScenarioError
 
 ALL = "all"
@@ -102,12 +105,13 @@ def lineup(
     changes: Changes,
     source: str,
     place: str,
-    apart: bool = False,
+    apart: Limits | None = None,
 ) -> Lineup:
     """The agents that a block's lists and a caller's `changes` come to.
 
     Args:
-        apart: strangers' agents are not imported here; others stand for them.
+        apart: what processes of strangers' agents may take, for which others stand here; None: all are
+            imported here.
 
     Raises:
         ScenarioError: if one that the block names cannot be made.
@@ -129,12 +133,13 @@ def lineup(
 
     one = side(
         "attacker",
-        attacker_of if apart else build_attacker,
+        build_attacker if apart is None else attacker_of,
         attackers,
         changes.attackers,
         changes.more_attackers,
     )
-    other = side("defender", build_stack, defenders, changes.defenders, changes.more_defenders)
+    stack = build_stack if apart is None else partial(stack_of, limits=apart)
+    other = side("defender", stack, defenders, changes.defenders, changes.more_defenders)
     return Lineup(one.found, other.found, left_out)
 
 
@@ -170,11 +175,11 @@ class _Side(Generic[Agent]):
                 self.found.append(entrant)
 
 
-def _why_not(kind: Kind, name: str, apart: bool) -> str:
+def _why_not(kind: Kind, name: str, apart: Limits | None) -> str:
     """Why a registered agent cannot play as it is; "" if it can."""
     try:
-        if apart and not where_written(kind, name)[1]:
-            attacker_of(name)
+        if apart is not None and not where_written(kind, name)[1]:
+            attacker_of(name) if kind == "attacker" else defender_of(name, apart)
             return ""
         missing = missing_parameter(kind, name)
     except AgentError as error:

@@ -94,9 +94,10 @@ def matches_of(
         AgentError: if an agent that `changes` name cannot be made.
     """
     where = f"{source}: {place}"
-    if block.isolation == "process" and (why := lacking()) is not None:
+    apart = block.limits if block.isolation == "process" else None
+    if apart is not None and (why := lacking()) is not None:
         raise ScenarioError(f'{where}isolation: "process" cannot be had on this machine: {why}')
-    sides = lineup(block.attackers, block.defenders, changes, source, place, block.isolation == "process")
+    sides = lineup(block.attackers, block.defenders, changes, source, place, apart)
     matches: list[Match] = []
     left_out = sides.left_out
     for number, world in enumerate(block.worlds, 1):
