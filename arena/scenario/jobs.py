@@ -91,15 +91,9 @@ class ShardTask:
             at=match.at,
             votes=match.settings.votes,
             limits=match.settings.limits,
-<<<<<<< HEAD
-            attacker=own_copy(match.attacker),
+            attacker=_player(match),
             attacker_seed=seeds.of_side("attacker", seed, self.repeat),
             resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
-=======
-            attacker=_player(match),
-            attacker_seed=seed_of("attacker", seed, self.repeat),
-            resources=draw_resources(match.threat, world.pool, openings, seed),
->>>>>>> h-isolate
             defense=public_parameters(stack.defenders),
             level=self.level,
         )
