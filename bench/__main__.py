@@ -22,6 +22,7 @@ NAMES = (
     "fuzz",
     "guards",
     "haste",
+    "isolation",
     "kills",
     "linear",
     "log",
