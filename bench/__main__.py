@@ -20,6 +20,7 @@ NAMES = (
     "env",
     "forward",
     "fuzz",
+    "growth",
     "guards",
     "haste",
     "isolation",
@@ -30,6 +31,7 @@ NAMES = (
     "rewriting",
     "square",
     "threads",
+    "workers",
 )
 
 

@@ -32,6 +32,7 @@ FLOORS = (
     "log",
     "scenario",
     "running",
+    "league",
     "report",
     "notebook",
     "envs",

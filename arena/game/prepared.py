@@ -58,7 +58,7 @@ class PreparedStore:
             sha = self._pointer(key).read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
-        return sha if _SHA.fullmatch(sha) and self._path(sha).exists() else None
+        return sha if self.holds(sha) else None
 
     def keep(self, key: str, stack: Stack) -> str:
         """Write `stack`, unless another is kept under `key`: the first one stays.
@@ -112,6 +112,23 @@ class PreparedStore:
                 f"delete the file to prepare anew"
             )
         return read(content, classifier, defenders)
+
+    def holds(self, sha: str) -> bool:
+        """Whether the stack of that SHA is here."""
+        return bool(_SHA.fullmatch(sha)) and self._path(sha).exists()
+
+    def content(self, sha: str) -> bytes:
+        """The file of a stack that is here, to be taken in elsewhere."""
+        return self._path(sha).read_bytes()
+
+    def take_in(self, content: bytes) -> None:
+        """Keep a stack by the file that another store has of it.
+
+        Raises:
+            OSError: if the disk is full or the folder cannot be written.
+        """
+        with self._new(content) as new:
+            new.replace(self._path(hashlib.sha256(content).hexdigest()))
 
     def _path(self, sha: str) -> Path:
         return self.folder / f"{sha}.safetensors"

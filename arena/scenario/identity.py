@@ -52,7 +52,7 @@ def match_identity(
     code = source_closure([*modules_of(match), *PLAYED_BY, *apart])
     packages = packages_of([match.world.classifier.network])
     return {
-        **_without_places(match.describe()),
+        **without_places(match.describe()),
         "dataset_sha": dataset_sha,
         "classifier_sha": classifier_sha,
         "prepared_sha": prepared_sha,
@@ -68,7 +68,14 @@ def match_identity(
     }
 
 
-def _without_places(described: dict[str, Any]) -> dict[str, Any]:
+def places(match: Match) -> dict[str, str | None]:
+    """Where a match's data and weights lie, as its scenario says: what its identity leaves out."""
+    world = match.world
+    path = world.dataset.path
+    return {"path": None if path is None else str(path), "weights": world.classifier.weights}
+
+
+def without_places(described: dict[str, Any]) -> dict[str, Any]:
     """A match without the paths of its data and weights: their SHAs tell what lies there."""
     world = described["world"]
     dataset = {key: value for key, value in world["dataset"].items() if key != "path"}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from arena.game.blame import DefenderError
 from arena.game.openings import draw_resources
-from arena.game.shard import Job, play_shard, record_unplayed, seed_of
+from arena.game.shard import Job, play_shard, record_unplayed
 from arena.isolation.attackers import IsolatedAttacker
 from arena.isolation.children import nursery
 from arena.players import Attacker
@@ -81,19 +81,19 @@ class ShardTask:
                     f"{self.match.where}the {what} here is another than the shard was cut for "
                     f"(SHA {found[:12]}; it must be {wanted[:12]})"
                 )
-        match, seed = self.match, self.match.settings.seed
+        match, seeds, seed = self.match, self.match.seeds, self.match.settings.seed
         openings, stack = world.openings(match, self.rows), stacks.load(self.prepared_sha, match, world)
         return Job(
             stack=stack,
             openings=openings,
             threat=match.threat,
-            defender_seed=seed_of("defender", seed, self.repeat),
+            defender_seed=seeds.of_side("defender", seed, self.repeat),
             at=match.at,
             votes=match.settings.votes,
             limits=match.settings.limits,
             attacker=_player(match),
-            attacker_seed=seed_of("attacker", seed, self.repeat),
-            resources=draw_resources(match.threat, world.pool, openings, seed),
+            attacker_seed=seeds.of_side("attacker", seed, self.repeat),
+            resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
             defense=public_parameters(stack.defenders),
             level=self.level,
         )

@@ -15,6 +15,7 @@ from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import Changes, Entrant, LeftOut, lineup
+from arena.scenario.seeds import PUBLIC, Seeds
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Match:
         at: the query counts to report, multiplied by the same factor; the budget is always among them.
         title: the budget, if the attacker plays once for each reported count (`Needs.prefix`).
         where: the beginning of error sentences: the file, and the block and world in it.
+        seeds: what draws come from.
     """
 
     number: int
@@ -39,6 +41,7 @@ class Match:
     settings: Block
     where: str = field(default="", compare=False)
     title: str = ""
+    seeds: Seeds = PUBLIC
 
     @property
     def name(self) -> str:
@@ -55,7 +58,9 @@ class Match:
     def describe(self) -> dict[str, Any]:
         """Everything that decides how this match is played, as JSON values."""
         s = self.settings
+        secret = {"secret": self.seeds.commitment} if self.seeds.secret is not None else {}
         return {
+            **secret,
             "world": self.world.model_dump(mode="json"),
             "threat": self.threat.model_dump(mode="json"),
             "attacker": {"name": self.attacker_name, **parameters(self.attacker)},
