@@ -13,11 +13,13 @@ from arena.scenario.files import Scenario, find_scenario, load_scenario, package
 from arena.scenario.lineups import UNCHANGED, Changes
 
 
-def read_scenario(file: str, size: str | None = None, changes: Changes = UNCHANGED) -> Scenario:
+def read_scenario(
+    file: str, size: str | None = None, changes: Changes = UNCHANGED, *, ranked: bool = False
+) -> Scenario:
     """A scenario, in its default or another size, with its lists of agents changed. Its folder may hold
     agents and networks; installed modules win over them."""
     sys.path.append(str(find_scenario(file).absolute().parent))
-    return load_scenario(file, size, changes)
+    return load_scenario(file, size, changes, ranked=ranked)
 
 
 def check_trusted(trusted: Sequence[str], networks: Iterable[str]) -> None:

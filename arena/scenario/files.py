@@ -70,16 +70,18 @@ class Scenario:
         return replace(self, matches=tuple(replace(match, seeds=seeds) for match in self.matches))
 
 
-def load_scenario(path: str | Path, size: str | None = None, changes: Changes | None = None) -> Scenario:
+def load_scenario(
+    path: str | Path, size: str | None = None, changes: Changes | None = None, *, ranked: bool = False
+) -> Scenario:
     """Read a scenario file, or one that ships with the project by its name, in its default or another `size`,
-    with the lists of agents as `changes` say.
+    with the lists of agents as `changes` say; in a `ranked` run agents are isolated where it says nothing.
 
     Raises:
         ScenarioError: if it cannot be read or played.
         AgentError: if an agent of `changes` cannot be made.
     """
     file = find_scenario(path)
-    table = _read(file)
+    table = {"isolation": "process"} | _read(file) if ranked else _read(file)
     return parse_scenario(table, file.stem, file.parent, str(file), size, changes)
 
 
