@@ -8,10 +8,13 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
+from arena.isolation.defenders import stack_of
+from arena.isolation.strangers import attacker_of
 from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.schema import to_json
 from arena.messages import UserError
 from arena.players.registry import AgentError, Kind, build_attacker, build_stack
+from arena.rules.limits import Limits
 from arena.rules.threat import Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.identity import without_places
@@ -83,8 +86,11 @@ def _made(said: Mapping[str, Any], match: LoggedMatch) -> Match:
     info = match.info
     try:
         outer = {**said["attacker"], "name": said["attacker"]["name"].partition("(")[0]}  # of "eot(square)"
-        attacker = build_attacker(_spec("attacker", outer))
-        defenders = build_stack([_spec("defender", one) for one in said["defenders"]])
+        one, stack = _spec("attacker", outer), [_spec("defender", each) for each in said["defenders"]]
+        if said.get("isolation") == "process":  # nothing of a stranger's is imported now, either
+            attacker, defenders = attacker_of(one), stack_of(stack, Limits(**said["limits"]))
+        else:
+            attacker, defenders = build_attacker(one), build_stack(stack)
         world, threat = World.model_validate(_placed(said)), Threat(**said["threat"])
         own = {key: said[key] for key in Block.model_fields if key in said and key not in _CROSSED}
         settings = Block(
