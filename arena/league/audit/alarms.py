@@ -30,7 +30,7 @@ def _judge(subject: Subject) -> Iterator[Said]:
         for cell in own:
             if is_control(cell, "attacker"):
                 continue
-            if np.isnan(courses(cell).flagged).any():
+            if np.isnan(courses(cell).flagged[~cell.games.clean]).any():
                 yield of_cell(Said("unchecked", "the log does not tell when the first alarm came"), cell)
             elif detects and whole(cell):
                 yield of_cell(_said(cell), cell)
