@@ -43,7 +43,7 @@ def print_submission(console: Console, report: SubmissionReport) -> None:
 
 def _missed(report: SubmissionReport) -> str:
     share = percent(report.chance_missed)
-    return f"had one shard alone been altered, this would have missed it in {share} of draws"
+    return f"had one shard alone been altered, this would have missed it in {share} % of draws"
 
 
 def _table(outcomes: tuple[ShardOutcome, ...]) -> Table:

@@ -128,15 +128,12 @@ def _of(logged: LoggedMatch, key: str) -> Any:
 
 def _nearest(scenario: Scenario, logged: LoggedMatch, said: Mapping[str, Any]) -> str:
     """What differs from the scenario's match of the same names, as the end of a sentence."""
-    info = logged.info
+    names = (logged.info.attacker_title, logged.info.defender_title)
     for match in scenario.matches:
-        if (match.attacker_name, match.defender_name) == (
-            logged.info.attacker_title,
-            logged.info.defender_title,
-        ):
+        if (match.attacker_name, match.defender_name) == names:
             own = as_logged(match.describe())
             odd = [key for key in own if key != "world" and own[key] != said.get(key)]
-            return f": it has another {', '.join(odd or ['world'])} there"
+            return f": what differs there is {', '.join(sorted(odd) or ['world'])}"
     return ": nobody of these names plays there"
 
 

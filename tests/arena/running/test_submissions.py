@@ -114,7 +114,7 @@ FRAUDS = {
     ),
     "another parameter claimed": (
         ("UPDATE runs SET resolved = replace(resolved, '\"sigma\": 0.1', '\"sigma\": 0.2')",),
-        "is not in the scenario: it has another defenders there",
+        "is not in the scenario: what differs there is defenders",
     ),
     "another name shown": (
         ("UPDATE matches SET attacker = 'bi-square' WHERE id = 1",),
@@ -180,7 +180,7 @@ def test_a_fraud_outside_of_the_sample_is_only_missed_as_often_as_is_said(
 def test_a_scenario_that_is_another(honest: Path, tmp_path: Path) -> None:
     report = checked(copied(honest, tmp_path, scenario=SCENARIO.replace("budget = 20", "budget = 30")))
     assert report.status == "failed" and report.outcomes == ()
-    assert "it has another threat, at there" in report.faults[0]
+    assert "what differs there is at, threat" in report.faults[0]
 
 
 CARDS = {
