@@ -43,6 +43,10 @@ VOTES = ("wrong_a", "asked_a", "wrong_b", "asked_b")
 """How many of a vote's fresh answers were wrong, and how many were asked for, in two fixed halves. NULL in
 rows of layouts before 0005."""
 
+COURSES = ("margin_first", "margin_late", "margin_best", "distance_first", "distance_late")
+"""How a game went (`records.reports.CourseRows`). They and `flagged`, `alarm_at` and `duplicates` are NULL in
+rows of layouts before 0007, and where nothing is known."""
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -182,6 +186,8 @@ games = Table(
     _column("final", LargeBinary),
     *(_column(name, Integer, null=True) for name in VOTES),
     _column("again", Boolean, null=True),
+    *(_column(name, BigInteger, null=True) for name in ("flagged", "alarm_at", "duplicates")),
+    *(_column(name, Double, null=True) for name in COURSES),
     Index(None, "match_id", "repeat", "shard"),
 )
 

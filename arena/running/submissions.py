@@ -25,7 +25,7 @@ from arena.running.comparing import ShareCheck
 from arena.running.rebuilding import ReplayError
 from arena.running.replaying import Checked, Replayer
 from arena.running.submission_files import Files, SubmissionError, check_code, find_files
-from arena.running.utilities import check_utility
+from arena.running.utilities_again import check_utility
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import Scenario, load_scenario
 

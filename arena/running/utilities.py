@@ -1,69 +1,117 @@
-"""What a log says a defended classifier is worth on clean images, measured again."""
+"""What each defended classifier of a run is worth on clean images: measured unless the log knows it."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-from sqlalchemy import select
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.blame import DefenderError
-from arena.log import Log, schema
-from arena.log.questions import ask
-from arena.log.rows import utility_of
-from arena.running.replaying import LoggedPlay
+from arena.game.stack import Stack
+from arena.progress import telling
+from arena.running.call_plan import served, utility_images
+from arena.running.run_log import RunLog
+from arena.running.work import Hear
+from arena.running.workplace import Job, MeasureUtility
+from arena.scenario.loaded_worlds import LoadedWorld
+from arena.scenario.matches import Match
 
-FIGURES = ("accuracy", "low", "high", "declined", "refused", "flagged", "agreement", "ece", "ece_mass", "nll")
-"""What two measurements of one machine have in common, bit for bit."""
-SHARES = ("accuracy", "declined", "refused", "agreement")
-"""And of two kinds of machines as far as the intervals say."""
 
+@dataclass(eq=False)
+class UtilityWork:
+    """`Work` that measures one stack, for all matches that play against it.
 
-def check_utility(log: Log, play: LoggedPlay) -> tuple[int, list[str]]:
-    """Evaluate a match's defended classifier again; how often, and sentences on figures that are others.
-
-    Where the same bits are not promised, shares may differ by as much as the logged interval is wide.
+    Attributes:
+        match: one of them; match_ids: all of them in the log.
+        asked: a job for the same match; read where a worker measures.
+        costs: the measured fields, where they were measured beforehand.
     """
-    faults: list[str] = []
-    rows = ask(log, select(schema.utilities).filter_by(match_id=play.logged.id))
-    for row in rows:
-        logged = utility_of(row)
-        split, seed = play.world.dataset.games, play.match.settings.seed
-        if not 0 < logged.images <= len(split):
-            faults.append(
-                f"{_where(play)}: an evaluation on {logged.images:,} images; there are {len(split):,}"
-            )
-            continue
-        evaluation = Evaluation(play.world.classifier, split, seed=seed, images=logged.images)
-        try:
-            here = evaluation.of(play.prepared.stack, cost=False)
-        except DefenderError as error:
-            faults.append(f"{_where(play)}: its evaluation fails: {error}")
-            continue
-        faults += [
-            f"{_where(play)}: {name} on clean images is {_told(logged, here, name)}"
-            for name in _others(logged, here, play.same)
-        ]
-    return len(rows), faults
+
+    log: RunLog
+    match: Match
+    evaluation: Evaluation
+    stack: Stack
+    paid: bool
+    asked: Callable[[], Job]
+    match_ids: list[int] = field(default_factory=list)
+    costs: dict[str, Any] = field(default_factory=dict)
+    kind: int = -1
+
+    @property
+    def name(self) -> str:
+        return f"the measurement of {self.match.defender_name}"
+
+    @property
+    def size(self) -> float:
+        return float(len(self.evaluation))
+
+    @contextmanager
+    def recording(self) -> Iterator[Hear]:
+        """Keeps it in the log, for each of the matches."""
+        yield self.keep
+
+    def keep(self, utility: Utility) -> None:
+        """Have the log hold it for each of the matches."""
+        for match_id in self.match_ids:
+            self.log.record_utility(match_id, replace(utility, **self.costs))
+
+    def do(self, hear: Hear) -> None:
+        """Measure it; a defender that fails says so in the games, which are played next."""
+        with suppress(DefenderError), telling(f"measuring {self.match.defender_name}"):
+            hear(self.evaluation.of(self.stack, cost=not self.paid))
+
+    def measure_cost(self) -> None:
+        """Measure what answering costs, before others load the machine."""
+        if not self.paid:
+            with suppress(DefenderError), telling(f"measuring {self.match.defender_name}"):
+                self.costs = self.evaluation.cost(self.stack)
+
+    def job(self) -> bytes:
+        """It in a form that a worker takes."""
+        asked = self.asked()
+        return pickle.dumps(MeasureUtility(asked.task, asked.failed, asked.identity, len(self.evaluation)))
+
+    def give_up(self, hear: Hear, said: str) -> None:
+        """Nothing is recorded: the games say what is wrong."""
 
 
-def _others(logged: Utility, here: Utility, same: bool) -> Sequence[str]:
-    """The figures that differ."""
-    if same:
-        return [name for name in FIGURES if not _equal(getattr(logged, name), getattr(here, name))]
-    wide = max(here.high - here.low, 0.0)
-    return [name for name in SHARES if not abs(getattr(logged, name) - getattr(here, name)) <= wide]
+class Utilities:
+    """What is still to be measured."""
 
+    def __init__(self, log: RunLog) -> None:
+        self.log = log
+        self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
+        self._works: dict[tuple[int, Evaluation], UtilityWork] = {}
+        self._known: dict[tuple[int, Evaluation], Utility] = {}
 
-def _equal(one: float, other: float) -> bool:
-    return one == other or (math.isnan(one) and math.isnan(other))
+    def want(
+        self, match_id: int, match: Match, world: LoadedWorld, stack: Stack, asked: Callable[[], Job]
+    ) -> None:
+        """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
+        images, seed = utility_images(match, world), match.settings.seed
+        if not images:
+            return
+        place = (id(world.classifier), images, seed)
+        if place not in self._evaluations:
+            split = world.dataset.games
+            self._evaluations[place] = Evaluation(world.classifier, split, seed=seed, images=images)
+        evaluation = self._evaluations[place]
+        key = (id(stack), evaluation)
+        if (found := self.log.find_utility(match_id, images)) is not None:
+            self._known[key] = found
+            return
+        if key not in self._works:
+            paid = served(world.classifier) is not None
+            self._works[key] = UtilityWork(self.log, match, evaluation, stack, paid, asked)
+        self._works[key].match_ids.append(match_id)
 
-
-def _told(logged: Utility, here: Utility, name: str) -> str:
-    return f"{getattr(logged, name):.6g} in the log, {getattr(here, name):.6g} here"
-
-
-def _where(play: LoggedPlay) -> str:
-    return f"match {play.logged.id}, {play.match.name}"
+    def left(self) -> list[UtilityWork]:
+        """What must be measured; of what the log knows from another match nothing."""
+        for key, utility in self._known.items():
+            if (work := self._works.pop(key, None)) is not None:
+                work.keep(utility)
+        return list(self._works.values())

@@ -20,6 +20,7 @@ from arena.scenario.blocks import Block, check_title
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
 from arena.scenario.matches import Match, matches_of
+from arena.scenario.seeds import Seeds
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
 _PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user may have one, too
@@ -63,6 +64,10 @@ class Scenario:
             replace(m, settings=m.settings.model_copy(update={"games": games})) for m in self.matches
         )
         return replace(self, matches=matches)
+
+    def with_seeds(self, seeds: Seeds) -> Scenario:
+        """The same scenario with draws that come from elsewhere."""
+        return replace(self, matches=tuple(replace(match, seeds=seeds) for match in self.matches))
 
 
 def load_scenario(path: str | Path, size: str | None = None, changes: Changes | None = None) -> Scenario:

@@ -1,0 +1,22 @@
+"""What the sides of a match are to others, as the log keeps it for the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from arena.players.attacker import Attacker
+from arena.players.defender import Defender
+from arena.players.parameters import parameters
+from arena.players.registry import name_of
+
+
+def roles(attacker: Attacker, defenders: Sequence[Defender]) -> dict[str, Any]:
+    """Whether an attacker and a stack are controls, the attacker's plain twin by the name and parameters that
+    its own matches log, and the least feedback it needs; JSON values, but for parameters that are none."""
+    twin = attacker.twin
+    return {
+        "twin": twin and {"attacker": name_of(twin), "params": parameters(twin)},
+        "feedback": attacker.needs.feedback,
+        "controls": {"attacker": attacker.control, "defender": all(d.control for d in defenders)},
+    }
