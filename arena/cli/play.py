@@ -70,7 +70,7 @@ def ready(
     """A scenario ready to be played, in its default or another size, with its lists of agents changed;
     `trusted` functions may be called to make its networks. With the file of a secret it is a ranked run."""
     seeds = PUBLIC if secret is None else read_secret(secret)
-    scenario = read_scenario(file, size, changes).with_seeds(seeds)
+    scenario = read_scenario(file, size, changes, seeds)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])
