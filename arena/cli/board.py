@@ -12,12 +12,13 @@ from typing import Any
 from arena.cli.console import CommandError, out, say
 from arena.cli.table_files import FORMATS, check_installed
 from arena.inputs.places import unwritable
+from arena.league.audit.auditing import findings_of
 from arena.league.board import Board
 from arena.league.boards import board_of
 from arena.league.cells import Source
 from arena.league.filters import check_count, chosen, parse_filters
 from arena.league.matrices import read_sources
-from arena.log import Log, open_log
+from arena.log import Log, open_log, questions
 from arena.messages import near
 from arena.report.board_examples import examples
 from arena.report.board_page import render_board
@@ -86,16 +87,21 @@ def _sources(books: Sequence[Log], wanted: Wanted, filters: dict[str, str]) -> l
         names = " and ".join(book.name for book in books)
         raise CommandError(f"no match in {names} has a finished shard; play it first, or go on with its run")
     if wanted.run is not None:
-        own = [source for source in found if source.run.id == wanted.run]
-        if not own:
-            there = dict.fromkeys(str(source.run.id) for source in found)
-            raise CommandError(
-                f"--run: no finished match is of run {wanted.run}; {near(str(wanted.run), there)}"
-            )
-        found = own
+        found = _of_run(books[0], found, wanted.run)
     found = chosen(found, filters)
     if wanted.at is not None:
         check_count(found, wanted.at)
+    return found
+
+
+def _of_run(book: Log, sources: Sequence[Source], run: int) -> list[Source]:
+    """The matches that a run uses, whichever played them first."""
+    known = [str(one.id) for one in questions.runs(book)]
+    if str(run) not in known:
+        raise CommandError(f"--run: log {book.name} has no run {run}; {near(str(run), known)}")
+    own = {match.id for match in questions.matches(book, run)}
+    if not (found := [source for source in sources if source.match.id in own]):
+        raise CommandError(f"--run: no match of run {run} of log {book.name} has a finished shard")
     return found
 
 
@@ -107,6 +113,7 @@ def _judged(sources: Sequence[Source], wanted: Wanted) -> Board:
         counts=None if wanted.at is None else [wanted.at],
         cap_accuracy=wanted.cap_accuracy,
         cap_delay=wanted.cap_delay,
+        findings=findings_of(sources),
     )
 
 

@@ -52,6 +52,7 @@ class CellFigures:
         queries_mean, queries_median: charged per game played; hits_median: turn of the first hit over the
             games with one.
         refused, flagged: shares of all queries; None where the log does not tell.
+        insider: evaluations of what the attacker knows of the defense, a game played, in the whole run.
         curve: (query count, accuracy left by the headline), ascending from 0.
         withheld: why the cell gets no rank: conflicts, missing games, grave findings, two ends; "": it does.
         facts: where to find it: log, run, match, versions, device, seed, command, by name.
@@ -77,6 +78,7 @@ class CellFigures:
     withheld: str = ""
     facts: Sequence[Mapping[str, Any]] = ()
     two_ends: bool = False
+    insider: float = 0.0
 
 
 @dataclass(frozen=True)
