@@ -20,6 +20,7 @@ NAMES = (
     "env",
     "forward",
     "fuzz",
+    "growth",
     "guards",
     "haste",
     "kills",
@@ -29,6 +30,7 @@ NAMES = (
     "rewriting",
     "square",
     "threads",
+    "workers",
 )
 
 

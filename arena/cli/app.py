@@ -8,8 +8,9 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from arena.cli.board_options import board
 from arena.cli.ending import Commands, plain_errors
+from arena.cli.log_app import log_app
+from arena.cli.options import Device, Json, Trust
 from arena.interruptions import end_quietly
 
 app = typer.Typer(
@@ -25,14 +26,7 @@ data_app = typer.Typer(
     help="The data sets: where they lie, and how to get them.", invoke_without_command=True
 )
 app.add_typer(data_app, name="data")
-
-LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-Trust = Annotated[
-    list[str] | None,
-    typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+app.add_typer(log_app)
 
 
 def main() -> None:
@@ -94,6 +88,14 @@ def play(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Play in so many processes: a number, or auto for one a core.", metavar="N"),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Play on a Ray cluster: local, auto, or its host:port.", metavar="ADDRESS"),
+    ] = None,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
     if file is None:
@@ -103,18 +105,18 @@ def play(
     from arena.cli.agent_words import changes
     from arena.cli.console import CommandError
     from arena.cli.plan_json import say_plan
-    from arena.cli.play import expect, play_command, ready, where_to_log
+    from arena.cli.play import expect, play_command, players, ready, where_to_log
 
     with plain_errors():
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
         run = ready(file, data or [], device, games, size, lists, trust or [], secret_seed)
-        where = where_to_log(log, run)
+        where, pool = where_to_log(log, run), players(run, workers, ray)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)
             return
-    raise typer.Exit(play_command(run, where, fresh=fresh))
+    raise typer.Exit(play_command(run, where, fresh=fresh, pool=pool))
 
 
 @agents_app.callback()
@@ -164,92 +166,6 @@ def networks(as_json: Json = False) -> None:
     from arena.cli.networks import networks_command
 
     raise typer.Exit(networks_command(as_json))
-
-
-@app.command()
-def audit(
-    log: LogPlace,
-    run: Annotated[int | None, typer.Option(help="Which run alone; all of the log by default.")] = None,
-    replay: Annotated[
-        bool, typer.Option("--replay", help="Play some games again, under other rules, as well.")
-    ] = False,
-    games: Annotated[int, typer.Option(min=1, help="With --replay: how many games of a match.")] = 20,
-    data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the kind that played by default.")
-    ] = None,
-    trust: Trust = None,
-    as_json: Json = False,
-) -> None:
-    """Look for figures that come from weak attacks, luck or too few games."""
-    from arena.cli.audit import Replaying, audit_command
-
-    with plain_errors():
-        replaying = Replaying(games, data or [], device, trust or []) if replay else None
-        raise typer.Exit(audit_command(log, run, as_json, replaying))
-
-
-@app.command()
-def report(
-    log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
-    to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
-    run: Annotated[int | None, typer.Option(help="Which run; the last one by default.")] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
-    ] = None,
-) -> None:
-    """Write a run's report: one self-contained HTML file."""
-    from arena.cli.report import report_command
-
-    with plain_errors():
-        raise typer.Exit(report_command(log, to, run, data or []))
-
-
-app.command()(board)
-
-
-@app.command()
-def runs(log: LogPlace, as_json: Json = False) -> None:
-    """List the runs of a log: what they are, how far they are, and how much was played."""
-    from arena.cli.runs import runs_command
-
-    with plain_errors():
-        raise typer.Exit(runs_command(log, as_json))
-
-
-@app.command()
-def compare(
-    log: LogPlace,
-    a: Annotated[int, typer.Argument(help="A run, by its number in `arena runs`.")],
-    b: Annotated[int, typer.Argument(help="Another run.")],
-    as_json: Json = False,
-) -> None:
-    """Compare two runs, match by match on the same images: what differs, and how much more is won."""
-    from arena.cli.compare import compare_command
-
-    with plain_errors():
-        raise typer.Exit(compare_command(log, a, b, as_json))
-
-
-@app.command()
-def export(
-    log: LogPlace,
-    to: Annotated[Path | None, typer.Option("--out", help="The folder; LOG-export by default.")] = None,
-    run: Annotated[int | None, typer.Option(help="One run alone; all by default.")] = None,
-    form: Annotated[str, typer.Option("--format", help="Of the tables: csv, json or parquet.")] = "csv",
-    table: Annotated[
-        list[str] | None, typer.Option(help="One table alone; may be repeated. All by default.")
-    ] = None,
-    images: Annotated[
-        list[str] | None, typer.Option(help="The final images as png or npz; may be repeated.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files of the same names.")] = False,
-) -> None:
-    """Write a log's tables, and if asked its final images, into a folder."""
-    from arena.cli.export import Wanted, export_command
-
-    with plain_errors():
-        raise typer.Exit(export_command(log, Wanted(to, run, form, table or (), images or (), force)))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,11 @@ from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
 from arena.running.call_plan import preparing, served
+from arena.running.crew import CrewError
+from arena.running.ray_pool import RayPool, check_ray
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
-from arena.running.runner import Run
+from arena.running.runner import OpenPool, Run
+from arena.running.workers import WorkerError, WorkerPool, parse_workers
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
@@ -101,7 +105,20 @@ def tell_room(run: Run, machine: Machine) -> None:
         Remarks().remark(remark)
 
 
-def play_command(run: Run, where: str, *, fresh: bool) -> int:
+def players(run: Run, workers: str | None, ray: str | None) -> OpenPool | None:
+    """Who plays a run: None for this process."""
+    count = None if workers is None else parse_workers(workers)
+    if ray is not None:
+        check_ray()
+        run.check_sendable()
+        return partial(RayPool, address=ray, count=count)
+    if count is None or count == 1:
+        return None
+    run.check_sendable()
+    return partial(WorkerPool, count=count)
+
+
+def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = None) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
     tell_room(run, machine_of(run, where))
@@ -111,7 +128,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         with open_log(where) as book:
             name = book.name
             with _Bar(run) as bar, hearing(bar):
-                run_id, played = run.play(book, bar, fresh=fresh)
+                run_id, played = run.play(book, bar, fresh=fresh, pool=pool)
         with open_log(where, create=False) as book:
             if not played:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
@@ -122,7 +139,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
             failed = print_results(out, book, run_id)
         if played:
             report(run)
-    except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
+    except (LogError, DatasetError, ClassifierError, ScenarioError, CrewError, WorkerError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
             err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)

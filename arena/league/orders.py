@@ -18,7 +18,7 @@ from arena.league.board import Order, PairTest, Rank, Side, WorstCase
 from arena.league.estimates import median_distance, share
 from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
-from arena.league.pairs import ranked, pair_tests
+from arena.league.pairs import pair_tests, ranked
 from arena.league.rates import Median, Rate
 from arena.league.standing import reasons
 from arena.league.worst import Worst, worst_case

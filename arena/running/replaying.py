@@ -20,6 +20,7 @@ from arena.log import Log, LogError, open_log, questions
 from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.shard_rows import LoggedShard, rows_of, shards_of
 from arena.modes import own_modes
+from arena.records.pieces import LogLevel, Piece, Recorder, at_level
 from arena.running.comparing import Comparison, compare
 from arena.running.rebuilding import ReplayError, as_logged, described, rebuild
 from arena.scenario.identity import fingerprint, match_identity
@@ -246,12 +247,15 @@ class Replayer:
 
     @own_modes()
     @computing_threads(1)
-    def replay(self, shard: LoggedShard, change: Change | None = None) -> Replayed:
+    def replay(
+        self, shard: LoggedShard, change: Change | None = None, heard: Recorder | None = None
+    ) -> Replayed:
         """Play a shard of the log again.
 
         Args:
             change: of its job, for questions of the kind "what if": draws frozen, another budget, another
                 attacker. None: as it was played.
+            heard: gets the whole record, every query of it, whatever the log's level.
 
         Raises:
             ReplayError, ScenarioError: as `open`.
@@ -273,21 +277,28 @@ class Replayer:
                 openings = play.world.openings(play.match, task.rows)
                 record_unplayed(openings, play.match.threat, play.match.at, str(error), recorder)
             else:
-                play_shard(job if change is None else change(job), recorder)
+                job = job if change is None else change(job)
+                if heard is None:
+                    play_shard(job, recorder)
+                else:
+                    play_shard(replace(job, level="queries"), _Heard(recorder, heard, job.level))
         return Replayed(play, shard, scratch, shards_of(scratch, match_id)[0])
 
-    def check(self, shard: LoggedShard, change: Change | None = None) -> Checked:
+    def check(
+        self, shard: LoggedShard, change: Change | None = None, heard: Recorder | None = None
+    ) -> Checked:
         """Play a shard of the log again, and compare all its rows.
 
         Args:
             change: of its job, which must decide nothing that is played, such as an attacker that is watched.
+            heard: as in `replay`.
 
         Raises:
             ReplayError, ScenarioError, ClassifierError: as `replay`.
             LogError: if the log holds values that are none.
         """
         logged = rows_of(self.log, shard)
-        replayed = self.replay(shard, change)
+        replayed = self.replay(shard, change, heard)
         return Checked(replayed, compare(logged, rows_of(replayed.scratch, replayed.again)))
 
     def _open_scratch(self) -> Log:
@@ -298,6 +309,18 @@ class Replayer:
             except OSError as error:
                 raise LogError(f"there is no room for what is played again: {error}") from error
         return self._scratch
+
+
+class _Heard:
+    """Passes a whole record on to whoever wants to hear it, and what a level records of it to a recorder."""
+
+    def __init__(self, recorder: Recorder, heard: Recorder, level: LogLevel) -> None:
+        self.recorder, self.heard, self.level = recorder, heard, level
+
+    def record(self, piece: Piece) -> None:
+        self.heard.record(piece)
+        rows = [kept for rows in piece.queries if len(kept := at_level(rows, self.level))]
+        self.recorder.record(replace(piece, queries=rows))
 
 
 def _other_facts(said: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -55,17 +55,40 @@ class LoadedWorld:
         return Openings(split.take(place).to(device), label, key, target, number)
 
 
+@dataclass(frozen=True)
+class Settled:
+    """What was found out once about worlds, for other processes that load them: no data and no weights.
+
+    Attributes:
+        batches: rows per forward pass, by a world and what its scenario says of them.
+        drawn: the images drawn, by a world, these rows, the count of games and the seed.
+    """
+
+    batches: Mapping[tuple[World, int | None], int] = field(default_factory=dict)
+    drawn: Mapping[tuple[World, int, int, int], Drawn] = field(default_factory=dict)
+
+
 class LoadedWorlds:
-    """The worlds of matches, each loaded once and its images drawn once."""
+    """The worlds of matches, each loaded once and its images drawn once, or as `settled` says."""
 
     def __init__(
-        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, trusted: Collection[str] = ()
+        self,
+        folder: Path,
+        data_dirs: Sequence[Path],
+        device: torch.device,
+        trusted: Collection[str] = (),
+        settled: Settled | None = None,
     ) -> None:
         self.trusted = trusted
         self.dirs = [folder, *data_dirs]
         self.device = device
         self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
-        self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
+        self._batches = dict(settled.batches) if settled else {}
+        self._drawn = dict(settled.drawn) if settled else {}
+
+    def settled(self) -> Settled:
+        """What was found out, for another process."""
+        return Settled(dict(self._batches), dict(self._drawn))
 
     def of(self, match: Match) -> LoadedWorld:
         """The world of `match`.
@@ -96,7 +119,8 @@ class LoadedWorlds:
                 loaded = load_classifier(
                     world.classifier, dataset, self.device, data_dirs=self.dirs, trusted=self.trusted
                 )
-            classifier = sized(loaded, batch)
+            classifier = sized(loaded, self._batches.get((world, batch), batch))
+            self._batches[world, batch] = classifier.batch
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]
 

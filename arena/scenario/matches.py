@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from arena.isolation.sandbox import lacking
 from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.stand_in import StandIn
 from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
@@ -70,11 +72,14 @@ class Match:
             "at": list(self.at),
             "votes": s.votes,
             "limits": s.limits.model_dump(mode="json"),
+            "isolation": s.isolation,
         }
 
 
 def agent_name(attacker: Attacker) -> str:
     """An attacker's name with those of the attackers inside it, such as "eot(square)"."""
+    if isinstance(attacker, StandIn):
+        return attacker.title
     inside = [v for v in vars(attacker).values() if isinstance(v, Attacker)]
     name = name_of(attacker)
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
@@ -94,7 +99,10 @@ def matches_of(
         AgentError: if an agent that `changes` name cannot be made.
     """
     where = f"{source}: {place}"
-    sides = lineup(block.attackers, block.defenders, changes, source, place)
+    apart = block.limits if block.isolation == "process" else None
+    if apart is not None and (why := lacking()) is not None:
+        raise ScenarioError(f'{where}isolation: "process" cannot be had on this machine: {why}')
+    sides = lineup(block.attackers, block.defenders, changes, source, place, apart)
     matches: list[Match] = []
     left_out = sides.left_out
     for number, world in enumerate(block.worlds, 1):

@@ -9,7 +9,7 @@ from scipy.stats import permutation_test
 
 from arena.league import pairs
 from arena.league.board import PairTest
-from arena.league.pairs import compare, compare_distances, flip_test, ranked, pair_tests
+from arena.league.pairs import compare, compare_distances, flip_test, pair_tests, ranked
 from arena.league.rates import Rate
 from arena.statistics import holm, sign_test
 
