@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
@@ -18,8 +18,6 @@ from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
 
 _CROSSED = ("worlds", "threats", "attackers", "defenders", "at", "title")
-_OWN = "agents."
-"""How the modules of the project's agents begin."""
 _NO_JSON = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 """Numbers that the log holds as texts (`arena.log.schema.to_json`)."""
 
@@ -136,26 +134,3 @@ def _registered(kind: Kind, name: str) -> str:
             f"{len(set(found))} registered {kind}s are of a class {name}; a scenario file tells which"
         )
     return found[0]
-
-
-def foreign(said: Mapping[str, Any]) -> list[str]:
-    """The names of code in a match that is none of this project's: "module:Class", or a plug-in's."""
-    network = str(said["world"]["classifier"]["network"])
-    own = [network] if ":" in network and not network.startswith(("timm:", "torchvision:")) else []
-    entries = [e for side in ("attackers", "defenders") for e in entry_points(group=f"arena.{side}")]
-    plugged = {e.name for e in entries if not e.module.startswith(_OWN)}
-    packaged = {word for e in entries if e.module.startswith(_OWN) for word in (e.name, e.attr)} - plugged
-    return own + [name for name in _names([said["attacker"], said["defenders"]]) if name not in packaged]
-
-
-def _names(told: Any) -> Iterator[str]:
-    """The names of agents, and the classes of those inside them."""
-    if isinstance(told, list):
-        for one in told:
-            yield from _names(one)
-    elif isinstance(told, dict):
-        for key, value in told.items():
-            if key in ("name", "agent"):
-                yield str(value).partition("(")[0]
-            else:
-                yield from _names(value)
