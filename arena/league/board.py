@@ -230,6 +230,33 @@ class MatrixBoard:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """What came of a submission: a sample of its shards was played again. The log of one that failed is not
+    in the board.
+
+    Attributes:
+        log: its name on the board; agent, paper, code (SHA), url: from its card, "" where it has none.
+        status: as weak as its weakest part.
+        summary: one sentence; faults, unchecked: what is wrong, and what could not be looked at.
+        missed: the chance that, had one shard alone been altered, it is none of those drawn (by `seed`).
+        shards: of those drawn (match, number, repeat, status, what was compared).
+    """
+
+    log: str
+    agent: str
+    paper: str
+    code: str
+    url: str
+    status: Literal["bit for bit", "within tolerance", "failed", "not checked"]
+    summary: str
+    missed: float
+    seed: int
+    faults: Sequence[str] = ()
+    unchecked: Sequence[str] = ()
+    shards: Sequence[tuple[str, int, int, str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Board:
     """Everything that a board says.
 
@@ -243,3 +270,4 @@ class Board:
     sentences: Sequence[str]
     logs: Sequence[Mapping[str, Any]]
     matrices: Sequence[MatrixBoard]
+    submissions: Sequence[Submission] = ()
