@@ -270,6 +270,8 @@ def _columns(
             column = func.coalesce(column, -1 if f.name == "target" else 0)
         elif f.type == "Floats" and isinstance(column.type, Boolean):
             column = cast(cast(column, Integer), Double)
+        elif f.type == "Floats" and isinstance(column.type, Integer):
+            column = cast(column, Double)
         elif f.type == "list[Reason]":
             column = case({reason: place for place, reason in enumerate(REASONS)}, value=column)
         found.append(column)
