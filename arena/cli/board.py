@@ -15,6 +15,7 @@ from arena.league.board import Board, Submission
 from arena.league.boards import board_of
 from arena.league.cells import Source
 from arena.league.filters import check_count, chosen, parse_filters
+from arena.league.looks import further
 from arena.league.matrices import read_sources
 from arena.log import Log, open_log, questions
 from arena.log.database import parse_address
@@ -215,7 +216,8 @@ def _of_run(book: Book, sources: Sequence[Source], run: int) -> list[Source]:
 
 
 def _judged(sources: Sequence[Source], wanted: Wanted) -> Board:
-    scenarios = dict.fromkeys(source.run.info.title or source.run.info.scenario for source in sources)
+    first = [source for source in sources if further(source) is None]
+    scenarios = dict.fromkeys(source.run.info.title or source.run.info.scenario for source in first)
     return board_of(
         sources,
         title=wanted.title or f"Board: {', '.join(scenarios)}",
