@@ -80,7 +80,7 @@ def test_looks_that_ended_are_counted_and_another_number_of_games_is_refused() -
     assert looks_done(sources, 400) == 1
     assert looks_done(first, 400) == 0
     assert up_to(sources, 1) == sources[:2]
-    with pytest.raises(SpendingError, match="holds 400 further games, .*: --spend 400 goes on with them"):
+    with pytest.raises(SpendingError, match=r"holds 400 further games, .*: --spend 400 goes on with them"):
         looks_done(sources, 500)
 
 
