@@ -34,13 +34,13 @@ from arena.cli.workers import NONE, WorkersWanted
 from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
 from arena.interruptions import promise
+from arena.league.labels import labels_apart
 from arena.log import LogError, open_log
 from arena.log.database import parse_address
 from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
-from arena.report.groups import labels_apart
 from arena.running.call_plan import preparing, served
 from arena.running.crew import CrewError
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
@@ -50,6 +50,7 @@ from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, read_secret
 
 TOLD = 5.0
 """Seconds from which on it is told how long preparing or measuring took."""
@@ -64,10 +65,12 @@ def ready(
     changes: Changes = UNCHANGED,
     trusted: Sequence[str] = (),
     wanted: WorkersWanted = NONE,
+    secret: Path | None = None,
 ) -> Run:
     """A scenario ready to be played, in its default or another size, with its lists of agents changed;
-    `trusted` functions may be called to make its networks."""
-    scenario = read_scenario(file, size, changes)
+    `trusted` functions may be called to make its networks. With the file of a secret it is a ranked run."""
+    seeds = PUBLIC if secret is None else read_secret(secret)
+    scenario = read_scenario(file, size, changes, seeds)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])

@@ -18,6 +18,7 @@ class RowScalars:
     Attributes:
         rank: how many earlier rows of the volley are of the same game.
         wins: the label wins the game.
+        digest: of the images (`rules.geometry.digests`), None: not asked for.
     """
 
     game: Ints
@@ -31,6 +32,7 @@ class RowScalars:
     refused: Bools
     flagged: Bools
     banned: Bools
+    digest: Ints | None = None
 
 
 @dataclass(frozen=True)

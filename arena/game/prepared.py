@@ -25,11 +25,12 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
-from arena.game.blame import DefenderError, blaming, is_unwritten
+from arena.game.blame import DefenderError, blaming, class_of, is_unwritten
 from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack
 from arena.players.defender import Defender
 from arena.players.parameters import parameters
+from arena.players.stand_in import StandIn
 from arena.training.files import write_whole
 
 _HEADER = "arena prepared stack 1"
@@ -209,7 +210,7 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
             given = lent.copy if overrides(defender, "restore") else classifier
             restored.append(defender.restore(state, given))
         if type(restored[-1]) is not type(defender):
-            kinds = type(defender).__name__, type(restored[-1]).__name__
+            kinds = class_of(defender), type(restored[-1]).__name__
             raise DefenderError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
     return Stack(classifier, tuple(restored), tuple(hardened), tuple(defenders))
 
@@ -218,7 +219,7 @@ def _told(
     place: int, defender: Defender, hardened: Classifier | None, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     """What the header says of the defender at a place of the stack; its tensors join `tensors`."""
-    name = type(defender).__name__
+    name = class_of(defender)
     with _blaming(defender, "state"):
         state = defender.state()
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
@@ -269,7 +270,11 @@ def _identity(defender: Defender) -> list[str]:
     given: dict[str, Any] = parameters(defender) if is_dataclass(defender) else {}
     text = json.dumps(given, sort_keys=True, default=lambda value: type(value).__qualname__)
     kind = type(defender)
-    return [f"{kind.__module__}:{kind.__qualname__}", hashlib.sha256(text.encode()).hexdigest()]
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    return [
+        class_of(defender) if isinstance(defender, StandIn) else name,
+        hashlib.sha256(text.encode()).hexdigest(),
+    ]
 
 
 def _listed(identities: Sequence[Sequence[str]]) -> str:
@@ -299,7 +304,7 @@ def _rebuilt(
     defender: Defender, lent: Lent, tensors: dict[str, Tensor], told: Mapping[str, Any]
 ) -> Classifier:
     """The classifier that `defender` hardened the lent one into."""
-    name = type(defender).__name__
+    name = class_of(defender)
     with _blaming(defender, "rebuild"):
         rebuilt = defender.rebuild(lent.copy if overrides(defender, "rebuild") else lent.own, tensors)
     if type(rebuilt).__qualname__ != told["class"] or fingerprint(rebuilt.module) != told["module"]:

@@ -28,7 +28,7 @@ from arena.players.response import Response
 from arena.players.seat import Games, Resources
 from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
 from arena.rules.feedback import shown
-from arena.rules.geometry import distances, quantise
+from arena.rules.geometry import digests, distances, quantise
 from arena.rules.limits import USUAL, Limits
 from arena.rules.losses import attack_loss
 from arena.rules.moves import Answers, Claim, Consult, Resign, Submit, Volley, VolleyError
@@ -37,6 +37,9 @@ from arena.rules.threat import Threat
 
 LONGEST_VOLLEY, VOLLEY_PIXELS = 4096, 2**27
 """A volley is no longer than this, nor are its images larger, all together (half a GiB of float32)."""
+
+_HALF = 24
+"""Bits of a whole number that float32 holds, in which scalars leave a device."""
 
 
 def longest_volley(shape: Sequence[int]) -> int:
@@ -233,9 +236,12 @@ class Referee(Host):
             measured = (column.numpy().astype(np.float64) for column in (margin, l2, linf))
             flags = (none if flag is None else flag.numpy().copy() for flag in raised)
             won = board.wins(given, game)
-            return RowScalars(*[game, rank, account, given, *measured, won, *flags])
+            return RowScalars(*[game, rank, account, given, *measured, won, *flags, digests(wave.x).numpy()])
         no, winning = torch.zeros_like(l2), board.wins(label, rows.game)
+        digest = digests(wave.x)
+        halves = [digest >> _HALF, digest & (2**_HALF - 1)]
         columns = [*whole, margin, l2, linf, winning, *(no if flag is None else flag for flag in raised)]
+        columns += halves
         packed = torch.stack([column.to(torch.float32) for column in columns])
         if wave.flaws is None:
             host = packed.cpu().numpy().astype(np.float64)
@@ -243,7 +249,8 @@ class Referee(Host):
             flat = torch.cat([packed.flatten(), wave.flaws]).cpu().numpy()
             self.checks.reject(flat[packed.numel() :].tolist())
             host = flat[: packed.numel()].reshape(packed.shape).astype(np.float64)
-        return RowScalars(*host[:4].astype(np.int64), *host[4:7], *(host[7:] > 0))
+        high, low = host[-2:].astype(np.int64)
+        return RowScalars(*[*host[:4].astype(np.int64), *host[4:7], *(host[7:-2] > 0), high << _HALF | low])
 
     def _report(self, purpose: str, c: RowScalars, ruling: Ruling) -> None:
         kept = slice(None) if self.granted == len(c.game) else ruling.kept
@@ -262,6 +269,7 @@ class Referee(Host):
                 ruling.hit[kept],
                 ruling.outside[kept],
                 ruling.better[kept],
+                None if c.digest is None else c.digest[kept],
             )
         )
 

@@ -113,7 +113,7 @@ def play_shard(job: Job, recorder: Recorder) -> None:
     Raises:
         ClassifierError: if the classifier fails: that is no agent's doing.
     """
-    pieces = Pieces(recorder, job.level)
+    pieces = Pieces(recorder, job.level, job.threat)
     with own_surroundings(job.attacker_seed):
         try:
             referee = seat_games(job, pieces)
@@ -132,7 +132,7 @@ def record_unplayed(
     Args:
         said: why, for the log.
     """
-    pieces = Pieces(recorder)
+    pieces = Pieces(recorder, threat=threat)
     end_unplayed(openings, threat, at, said, pieces)
     pieces.close()
 

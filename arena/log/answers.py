@@ -59,7 +59,8 @@ class LoggedGames:
     `target` is -1 when untargeted, `hit_at` and `accepted_at` are 0 for none, and `l2` and `linf` are
     infinite where the final image is no hit. Of the fresh answers of a vote, in two halves, `wrong_a` of
     `asked_a` and `wrong_b` of `asked_b` were wrong (0 of 0 where none were asked, and before layout 0005);
-    `again` is NaN where no defender remembers.
+    `again` is NaN where no defender remembers. From `flagged` on they are as in `records.reports.CourseRows`;
+    NaN where it is not known (before layout 0007), but `alarm_at` is NaN also for none.
     """
 
     game: Ints
@@ -84,6 +85,14 @@ class LoggedGames:
     accepted_at: Ints
     l2: Floats
     linf: Floats
+    flagged: Floats
+    alarm_at: Floats
+    duplicates: Floats
+    margin_first: Floats
+    margin_late: Floats
+    margin_best: Floats
+    distance_first: Floats
+    distance_late: Floats
 
     def __len__(self) -> int:
         return len(self.game)

@@ -14,7 +14,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
 from arena.log.schema import storable
-from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.records.reports import CourseRows, GameRows, MarkRows, NoteRows, QueryRows
 from arena.rules.outcome import Floats, Ints
 
 
@@ -89,7 +89,9 @@ def purpose_columns(counts: Mapping[str, Ints], shard_id: int) -> TableColumns:
     }
 
 
-def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, repeat: int) -> TableColumns:
+def game_columns(
+    rows: GameRows, courses: CourseRows | None, first_game: int, match_id: int, shard: int, repeat: int
+) -> TableColumns:
     """Columns of `games`."""
     count = len(rows)
     return {
@@ -114,7 +116,20 @@ def game_columns(rows: GameRows, first_game: int, match_id: int, shard: int, rep
         "final": pack(rows.final),
         **_halves(rows.wrong, rows.asked),
         **_again(rows.again),
+        **_courses(courses, rows.game),
     }
+
+
+def _courses(courses: CourseRows | None, place: Ints) -> TableColumns:
+    """How the games at these places went; NULL for what is not known."""
+    if courses is None:
+        return {f.name: np.full(len(place), np.nan) for f in fields(CourseRows)}
+    columns = {f.name: getattr(courses, f.name)[place] for f in fields(CourseRows)}
+    whole = columns["duplicates"]
+    missing = np.isnan(whole)
+    columns["duplicates"] = or_null(np.where(missing, 0, whole).astype(np.int64), missing)
+    columns["alarm_at"] = or_null(columns["alarm_at"], columns["alarm_at"] == 0)
+    return columns
 
 
 def _halves(wrong: Ints, asked: Ints) -> TableColumns:

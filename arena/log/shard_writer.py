@@ -161,7 +161,7 @@ class ShardWriter:
         assert last.games is not None
         self._write(last, connection)
         place = (self._first_game, self._match_id, self._number, self._repeat)
-        append(connection, schema.games, as_columns.game_columns(last.games, *place))
+        append(connection, schema.games, as_columns.game_columns(last.games, last.courses, *place))
         if last.purposes:
             append(connection, schema.purposes, as_columns.purpose_columns(last.purposes, self._id))
         finished = {"state": schema.FINISHED, "ended": now(), "process": None}

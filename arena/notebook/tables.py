@@ -68,7 +68,7 @@ def queries(record: MatchRecord) -> Columns:
     """One row a charged query."""
     if not record.rows and record.queries.any():
         raise ValueError("no queries were kept: play with keep_rows=True")
-    names = [f.name for f in fields(QueryRows) if f.name not in ("purpose", "game")]
+    names = [f.name for f in fields(QueryRows) if f.name not in ("purpose", "game", "digest")]
     parts = [
         {
             "image": record.games.key[rows.game],

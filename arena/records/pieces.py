@@ -6,12 +6,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
+from arena.records.courses import Courses
+from arena.records.reports import CourseRows, GameRows, MarkRows, NoteRows, QueryRows
 from arena.rules.outcome import Ints
+from arena.rules.threat import Threat
 
 LogLevel = Literal["queries", "changes", "games"]
 """How much is recorded of a shard's queries: `queries`: every row; `changes`: rows that bettered a game's
@@ -32,6 +34,7 @@ class Piece:
         games: how all of the shard's games ended; only in the last piece.
         purposes: by purpose, [5]: how many of the shard's queries there were, were refused, were flagged,
             were hits, and were answered with a winning label outside the ball; only in the last piece.
+        courses: how the shard's games went; only in the last piece, and None where nobody summed it up.
     """
 
     queries: list[QueryRows] = field(default_factory=list)
@@ -40,6 +43,7 @@ class Piece:
     answered: int = 0
     games: GameRows | None = None
     purposes: Mapping[str, Ints] = field(default_factory=dict)
+    courses: CourseRows | None = None
 
 
 class ShardLost(Exception):
@@ -57,10 +61,15 @@ class Recorder(Protocol):
 
 
 class Pieces:
-    """A `Listener` that cuts a Referee's reports on a shard into pieces for a recorder."""
+    """A `Listener` that cuts a Referee's reports on a shard into pieces for a recorder.
 
-    def __init__(self, recorder: Recorder, level: LogLevel = "queries") -> None:
+    Args:
+        threat: the rules, by which it is summed up how games went; None: it is not.
+    """
+
+    def __init__(self, recorder: Recorder, level: LogLevel = "queries", threat: Threat | None = None) -> None:
         self.recorder, self.level = recorder, level
+        self._courses = None if threat is None else Courses(threat)
         self._piece, self._rows, self._answered = Piece(), 0, 0
         self._since = time.monotonic()
         self._purposes: dict[str, Ints] = {}
@@ -72,9 +81,9 @@ class Pieces:
         counts = [len(rows), *(np.count_nonzero(column) for column in told)]
         self._purposes[rows.purpose] = self._purposes.get(rows.purpose, 0) + np.array(counts, np.int64)
         self._answered += len(rows)
-        if self.level == "changes":
-            rows = _changes(rows)
-        if self.level != "games" and len(rows):
+        if self._courses is not None:
+            self._courses.add(rows)
+        if len(rows := at_level(rows, self.level)):
             self._piece.queries.append(rows)
             self._rows += len(rows)
         self._cut()
@@ -107,21 +116,28 @@ class Pieces:
         if self._games is None:
             raise ValueError("a shard must end with its games; none were reported")
         self._closed = True
-        self._leave(games=self._games, purposes=self._purposes)
+        courses = None if self._courses is None else self._courses.close(len(self._games))
+        self._leave(games=self._games, purposes=self._purposes, courses=courses)
 
     def _cut(self) -> None:
         if self._rows >= PIECE_ROWS or time.monotonic() - self._since >= PIECE_SECONDS:
             self._leave()
 
-    def _leave(self, games: GameRows | None = None, purposes: Mapping[str, Ints] | None = None) -> None:
-        piece = replace(self._piece, answered=self._answered, games=games, purposes=purposes or {})
+    def _leave(self, **last: Any) -> None:
+        piece = replace(self._piece, answered=self._answered, **last)
         self._piece, self._rows, self._answered = Piece(), 0, 0
         self._since = time.monotonic()
         self.recorder.record(piece)
 
 
-def _changes(rows: QueryRows) -> QueryRows:
-    """The rows recorded at level `changes`."""
-    kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
-    columns = {f.name: getattr(rows, f.name)[kept] for f in fields(rows) if f.name != "purpose"}
-    return replace(rows, **columns)
+def at_level(rows: QueryRows, level: LogLevel) -> QueryRows:
+    """Those of the rows that are recorded at a level."""
+    if level == "queries":
+        return rows
+    if level == "games":
+        kept = np.zeros(0, np.int64)
+    else:
+        kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
+    columns = {f.name: getattr(rows, f.name) for f in fields(rows) if f.name != "purpose"}
+    chosen: dict[str, Any] = {name: c if c is None else c[kept] for name, c in columns.items()}
+    return replace(rows, **chosen)

@@ -24,6 +24,8 @@ class QueryRows:
         hit: inside the ball with a winning label, neither refused nor declined.
         outside: outside the ball with a winning label, neither refused nor declined.
         better: this row became the game's best image.
+        digest: of the image as the service saw it: of one game, equal images have equal ones, others hardly
+            ever (`rules.geometry.digests`); None where nobody asked for them.
     """
 
     purpose: str
@@ -39,6 +41,7 @@ class QueryRows:
     hit: Bools
     outside: Bools
     better: Bools
+    digest: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.game)
@@ -129,6 +132,33 @@ class GameRows:
     def vote(self) -> Floats:
         """[G] the share of fresh answers that are wrong."""
         return share_wrong(self.wrong, self.asked)
+
+
+@dataclass(frozen=True)
+class CourseRows:
+    """How the games of a shard went, [G] each, in the order of their places; NaN for what is not known.
+
+    Only answered queries count for margins and distances, and only images in the ball for margins.
+
+    Attributes:
+        flagged: charged queries that were flagged.
+        alarm_at: turn of the first query that was refused or flagged, 0 for none.
+        duplicates: charged queries whose image is that of an earlier one of the game; NaN where there were
+            too many queries to tell (`records.courses.MOST_DIGESTS`).
+        margin_first, margin_late, margin_best: the signed margin of the first query, the lowest within nine
+            tenths of the budget, and the lowest of all.
+        distance_first, distance_late: in the threat's norm, of the first hit, and of the nearest hit within
+            nine tenths of the budget.
+    """
+
+    flagged: Ints
+    alarm_at: Ints
+    duplicates: Floats
+    margin_first: Floats
+    margin_late: Floats
+    margin_best: Floats
+    distance_first: Floats
+    distance_late: Floats
 
 
 def share_wrong(wrong: Ints, asked: Ints) -> Floats:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from arena.league.labels import leaves
+from arena.league.rates import median, standing
 from arena.log import Log, questions
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.log.schema import to_json
-from arena.report.groups import leaves
-from arena.report.rates import median, standing
 from arena.rules.outcome import FAILED, Floats
 from arena.statistics import holm, median_interval, paired_difference, sign_test
 

@@ -8,9 +8,9 @@ from typing import get_args
 
 import numpy as np
 
+from arena.league.rates import Median, Rate, median_of, rate, standing
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
 from arena.records.evidence import distance_by
-from arena.report.rates import Median, Rate, median_of, rate, standing
 from arena.rules.outcome import Bools, Floats, Verdict
 from arena.rules.threat import TOLERANCE
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arena.league.rates import Median, Rate
 from arena.records.evidence import misses_ball
 from arena.report.groups import Group
-from arena.report.rates import Median, Rate
 from arena.report.summary import Row
 from arena.report.words import NORMS, between, listed, number, percent, span
 from arena.rules.outcome import FAILED

@@ -7,16 +7,17 @@ used them is not in one table with one that used answers only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from arena.evaluation.clean_utility import Utility
+from arena.league.labels import flat, labels_apart
+from arena.league.rates import Median, Rate
 from arena.log.schema import to_json
 from arena.report.detection import purposes_of
 from arena.report.distances import Distances, joined
-from arena.report.rates import Median, Rate
 from arena.report.summary import Row
 from arena.rules.threat import Threat
 
@@ -146,6 +147,7 @@ class Group:
         """What a defender found when it was fitted, from its first match that has such facts."""
         rows = (row for _, d, row in self.cells if d == defender)
         facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
+        facts.pop("roles", None)
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
     @property
@@ -217,29 +219,6 @@ def grouped(rows: Sequence[Row]) -> list[Group]:
     return [Group(group) for group in groups]
 
 
-def leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The content of JSON values, one (key, value) each; the keys of nested ones are joined with dots."""
-    if isinstance(value, Mapping) and value:
-        for name, inner in value.items():
-            yield from leaves(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list | tuple) and any(isinstance(inner, Mapping) for inner in value):
-        for place, inner in enumerate(value, 1):
-            yield from leaves(inner, f"{key}.{place}".lstrip(".") if len(value) > 1 else key)
-    else:
-        yield key, value
-
-
-def flat(value: Any) -> Iterator[tuple[str, str]]:
-    """`leaves` as text, without empty tables and lists."""
-    for key, leaf in leaves(value):
-        if isinstance(leaf, float):
-            yield key, f"{leaf:.6g}"
-        elif leaf is None:
-            yield key, "none"
-        elif not isinstance(leaf, Mapping | list | tuple) or leaf:  # a tensor may say neither yes nor no
-            yield key, leaf if isinstance(leaf, str) else to_json(leaf)
-
-
 def _without_names(value: Any) -> list[tuple[str, str]]:
     """Parameters as text, without the names of defenders, which are in the titles."""
     return [(key, text) for key, text in flat(value) if key.rpartition(".")[2] != "name"]
@@ -268,15 +247,3 @@ def _with_budgets(sides: Sequence[Side], own: Sequence[int], budgets: Sequence[i
         side if budget[i] == least else replace(side, label=f"{side.label}, {budget[i]:,} queries")
         for i, side in enumerate(sides)
     )
-
-
-def labels_apart(agents: Sequence[tuple[str, Mapping[str, Any]]]) -> list[str]:
-    """Titles, with the parameters that differ among equal titles."""
-    values = [dict(flat(params)) for _, params in agents]
-    labels = []
-    for (title, _), own in zip(agents, values, strict=True):
-        others = [v for (t, _), v in zip(agents, values, strict=True) if t == title]
-        keys = [k for k in own if len({v.get(k) for v in others}) > 1]
-        text = ", ".join(f"{key.removeprefix('defenders.')}={own[key]}" for key in keys)
-        labels.append(f"{title} ({text})" if text else title)
-    return labels

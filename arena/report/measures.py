@@ -8,10 +8,10 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
+from arena.league.rates import Rate
 from arena.report.columns import NOTHING
 from arena.report.distances import Distances
 from arena.report.groups import Group
-from arena.report.rates import Rate
 from arena.report.summary import VERDICTS, Row
 from arena.report.words import NORMS, between, number, percent, span
 from arena.rules.outcome import Verdict

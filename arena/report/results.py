@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from arena.league.rates import Rate
 from arena.report import words
 from arena.report.columns import NOTHING, Column
-from arena.report.rates import Rate
 from arena.report.summary import VERDICTS, Row
 from arena.report.words import NORMS, number, percent, queries, span
 from arena.rules.outcome import Verdict

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
+from arena.league.rates import Median, Rate
 from arena.report import words
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.groups import Group
-from arena.report.rates import Median, Rate
 from arena.report.results import agree, own_rule
 from arena.report.summary import VERDICTS, Row
 from arena.report.words import number, percent, queries

@@ -12,12 +12,12 @@ import numpy as np
 from sqlalchemy import select
 
 from arena.evaluation.clean_utility import Utility
+from arena.league.rates import Rate, mean, median, rate, standing
 from arena.log import Log, LogError, questions, schema
 from arena.log.answers import Curve, LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.records.evidence import distance_by, lost_early
 from arena.report.detection import Detection
 from arena.report.distances import Distances, distances
-from arena.report.rates import Rate, mean, median, rate, standing
 from arena.rules.outcome import BROKEN, FAILED, Bools, Floats, Verdict
 
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

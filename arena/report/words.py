@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from arena.evaluation.clean_utility import Utility, cost_in_words
+from arena.league.rates import Median, Rate
 from arena.log.answers import LoggedRun
 from arena.report.columns import NOTHING
-from arena.report.rates import Median, Rate
 from arena.report.summary import Progress, Row
 from arena.rules.threat import Threat
 

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,8 @@ FLOOR_GUARD = 1e-3
 """Added before the floor: float32 puts 15 of 256 values of x - 8/255 just below their level."""
 L2_GUARD = 1e-6
 """Share of the radius by which an l2 projection stays inside, so that rounding cannot put it outside."""
+
+_DIGEST = 2**48 - 1
 
 
 def distances(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,6 +78,29 @@ def quantise(x: Tensor, how: Quantisation) -> Tensor:
         return x
     levels = (x * 255).round_() if how == "round" else (x * 255).add_(FLOOR_GUARD).floor_()
     return levels.clamp_(0, 255).div_(255)
+
+
+def digests(x: Tensor) -> Tensor:
+    """[n] int64 below 2^48: numbers of images [n,C,H,W], equal for images that are equal bit for bit; two
+    others share theirs with a probability of about 2^-32 or less.
+
+    Sums of the values' bits times fixed odd numbers: exact, so that no image's number depends on the others'.
+    """
+    if x.dtype != torch.float32:
+        x = x.float()
+    bits = x.reshape(len(x), math.prod(x.shape[1:])).view(torch.int32)
+    odd = _odd_numbers(bits.shape[1])
+    if x.is_cpu:
+        sums = (bits.numpy() * odd.numpy()).sum(axis=1, dtype=np.int64)
+        return torch.from_numpy(sums & _DIGEST)
+    return (bits * odd.to(x.device)).sum(dim=1, dtype=torch.int64) & _DIGEST
+
+
+@cache
+def _odd_numbers(count: int) -> Tensor:
+    """int32 [count], the same in all processes."""
+    drawn = np.random.default_rng(0).integers(-(2**30), 2**30, count, dtype=np.int32)
+    return torch.from_numpy(drawn * 2 + 1)
 
 
 def _l2(delta: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.provenance import versions
 from arena.records.pieces import LogLevel
 from arena.records.runs import MatchInfo, RunInfo
@@ -32,7 +33,7 @@ from arena.running.utilities import Utilities, UtilityWork
 from arena.running.work import Here, Players
 from arena.running.workplace import Job, Supplies
 from arena.scenario.files import Scenario
-from arena.scenario.identity import fingerprint
+from arena.scenario.identity import fingerprint, places
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
@@ -210,8 +211,10 @@ class Run:
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [
-                    {**identity, "drawn": len(world)}
-                    for identity, world in zip(self._identities, self.worlds, strict=True)
+                    {**identity, "drawn": len(world), "places": places(match)}
+                    for identity, world, match in zip(
+                        self._identities, self.worlds, self.scenario.matches, strict=True
+                    )
                 ],
             },
         )
@@ -271,6 +274,7 @@ class Run:
                 "hardened_sha": stack.base.sha,
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
+                "roles": roles(match.attacker, match.defenders),
             },
         )
 

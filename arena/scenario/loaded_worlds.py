@@ -48,8 +48,11 @@ class LoadedWorld:
         split, device = self.dataset.games, self.classifier.device
         place = self.drawn.index[rows]
         label, key = split.labels[place].to(device), split.index[place].to(device)
-        target = draw_targets(match.threat, label, key, self.classifier.classes, match.settings.seed)
-        return Openings(split.take(place).to(device), label, key, target)
+        seed = match.seeds.of_draw(match.settings.seed)
+        target = draw_targets(match.threat, label, key, self.classifier.classes, seed)
+        numbers = match.seeds.numbers(self.keys(rows), int(split.index.max()) + 1)
+        number = torch.from_numpy(numbers).to(device)
+        return Openings(split.take(place).to(device), label, key, target, number)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class LoadedWorlds:
             check_resources(match.threat, pool)
         except ValueError as error:
             raise ScenarioError(f"{match.where}threat: {error}") from error
-        key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
+        key = (match.world, classifier.batch, match.settings.games, match.seeds.of_draw(match.settings.seed))
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
         return LoadedWorld(dataset, classifier, pool, self._drawn[key])
@@ -130,7 +133,7 @@ class LoadedWorlds:
             return answers == split.labels[place]
 
         paid = served_in(classifier.module) is not None
-        drawn = draw(split, match.settings.seed, wanted, is_right, sparing=paid)
+        drawn = draw(split, match.seeds.of_draw(match.settings.seed), wanted, is_right, sparing=paid)
         found = int(drawn.right.sum())
         what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
         if not found:

@@ -66,7 +66,7 @@ class Shard:
         return self.games.key
 
     def tell(self, recorder: Recorder, level: LogLevel = "queries") -> None:
-        pieces = Pieces(recorder, level)
+        pieces = Pieces(recorder, level, Threat(epsilon=0.5, budget=20))
         for rows in self.rows:
             if isinstance(rows, QueryRows):
                 pieces.queries(rows)
@@ -113,6 +113,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                 hit=rng.random(n) < 0.1,
                 outside=rng.random(n) < 0.1,
                 better=rng.random(n) < 0.3,
+                digest=np.random.default_rng(turn).integers(0, 8, n),
             )
         )
         if turn % 3 == 0:

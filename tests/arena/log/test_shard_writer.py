@@ -84,15 +84,55 @@ def test_every_column_comes_back_as_it_was_reported(
     assert len(games) == 305
     for i, row in enumerate(games[:5]):
         target, hit_at, accepted_at = (getattr(g, n)[i].item() for n in ("target", "hit_at", "accepted_at"))
-        assert row[:-6] == (
+        assert row[:-14] == (
             i + 1, match, 0, 1, g.key[i], g.label[i], None if target < 0 else target, g.reason[i],
             g.queries[i], g.insider_queries[i], g.refused[i], g.answered[i], g.vote[i], g.base[i],
             hit_at or None, accepted_at or None, null(g.l2[i].item()), null(g.linf[i].item()),
         )  # fmt: skip
-        assert np.array_equal(unpack(row[-6], (3, 4, 4)), g.final[i])
-        assert row[-5:] == votes_of(g, i)
-    assert {None, True, False} == {row[-1] for row in games}
-    assert games[1][-5:-1] != games[1][-3:-1] + games[1][-5:-3], "halves that can be told apart"
+        assert np.array_equal(unpack(row[-14], (3, 4, 4)), g.final[i])
+        assert row[-13:-8] == votes_of(g, i)
+        assert row[-8:] == course_of(first, i)
+    assert {None, True, False} == {row[-9] for row in games}
+    assert games[1][-13:-9] != games[1][-11:-9] + games[1][-13:-11], "halves that can be told apart"
+    for column in zip(*[row[-8:] for row in games], strict=True):
+        assert len(set(column)) > 2, "columns that say something"
+
+
+def course_of(played: Any, game: int) -> tuple[Any, ...]:
+    """The last eight columns of a game, told query by query."""
+    asked = sorted(
+        (
+            (p.turn[i], p.refused[i], p.flagged[i], p.label[i], p.margin[i], p.linf[i], p.hit[i], p.digest[i])
+            for p in played.rows
+            if isinstance(p, QueryRows)
+            for i in np.flatnonzero(p.game == game)
+        ),
+        key=lambda row: row[0],
+    )
+    alarms = [turn for turn, refused, flagged, *_ in asked if refused or flagged]
+    images = [row[-1] for row in asked]
+    margins = [
+        (turn, margin)
+        for turn, refused, _, label, margin, far, *_ in asked
+        if not refused and label >= 0 and far <= 0.5 + 1e-6 and not np.isnan(margin)
+    ]
+    hits = [(turn, far) for turn, *_, far, hit, _ in asked if hit]
+    near = [(turn, far) for turn, far in hits if not np.isnan(far)]
+
+    def least(values: list[Any], upto: int) -> Any:
+        return min((value for turn, value in values if turn <= upto), default=None)
+
+    known = [row for row in asked if row[0] == 1]
+    return (
+        sum(row[2] for row in asked),
+        alarms[0] if alarms else None,
+        len(images) - len(set(images)),
+        null(known[0][4].item()),
+        least(margins, 18),
+        least(margins, 10**9),
+        null(hits[0][1].item()) if hits else None,
+        least(near, 18),
+    )
 
 
 def votes_of(rows: MarkRows | GameRows, i: int) -> tuple[Any, ...]:

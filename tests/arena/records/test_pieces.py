@@ -50,7 +50,7 @@ def volley(turn: int, games: int = 3, purpose: str = "step", **changes: Any) -> 
     """A query of each of so many games; `changes` name columns."""
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.full(games, 0.5)
     rows = QueryRows(
-        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, floats, floats, floats, no, no, no
+        purpose, np.arange(games), zeros + turn, zeros, zeros, no, no, *[floats] * 3, no, no, no, zeros
     )
     return dataclasses.replace(rows, **{name: np.array(column) for name, column in changes.items()})
 

@@ -9,9 +9,9 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from arena.league.rates import Median, Rate
 from arena.report.distance_charts import distance_curves, success_curves
 from arena.report.distances import Distances
-from arena.report.rates import Median, Rate
 from arena.rules.outcome import Verdict
 
 COUNTS = (10, 100, 1000)

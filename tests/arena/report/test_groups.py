@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from arena.report.groups import flat, grouped
+from arena.league.labels import flat
+from arena.report.groups import grouped
 from arena.report.summary import read_rows
 from arena.rules.threat import Threat
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
+from arena.league.rates import rate, standing
 from arena.log import LogError, open_log, questions
 from arena.log.answers import LoggedMarks
-from arena.report.rates import rate, standing
 from arena.report.summary import VERDICTS, progress, read_rows, read_run
 
 

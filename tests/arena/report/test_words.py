@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from arena.league.rates import Rate
 from arena.report import words
-from arena.report.rates import Rate
 from arena.rules.threat import Threat
 
 

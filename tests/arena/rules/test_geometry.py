@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from torch import Tensor
 
-from arena.rules.geometry import distance, distances, project, quantise, reach
+from arena.rules.geometry import digests, distance, distances, project, quantise, reach
 from arena.rules.threat import TOLERANCE, Norm
 
 PIXELS = npst.arrays("float32", (3, 2, 2, 3), elements=st.floats(0, 1, width=32))
@@ -216,3 +216,17 @@ def test_in_l2_a_change_of_a_whole_level_keeps_it_where_epsilon_was_rounded_down
     x = x0.clone()
     x[0, 0, 0, 0] += 8 / 255
     assert torch.equal(quantise(project(x, x0, "l2", 0.0313725, "round"), "round"), quantise(x, "round"))
+
+
+def test_digests_are_equal_for_equal_images_alone_and_in_any_batch() -> None:
+    x = torch.rand(300, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    close = x.clone()
+    close[:, 1, 2, 3] = torch.nextafter(close[:, 1, 2, 3], torch.tensor(2.0))
+
+    whole = digests(x)
+
+    assert len(set(whole.tolist()) | set(digests(close).tolist())) == 600
+    assert torch.equal(torch.cat([digests(x[i : i + 7]) for i in range(0, 300, 7)]), whole)
+    assert torch.equal(digests(x.transpose(2, 3).contiguous().transpose(2, 3)), whole), "whatever its strides"
+    assert int(whole.min()) >= 0
+    assert int(whole.max()) < 2**48

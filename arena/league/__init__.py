@@ -1,0 +1,1 @@
+"""Boards: what logs say of attackers and defenders, judged and audited."""
