@@ -18,5 +18,10 @@ def roles(attacker: Attacker, defenders: Sequence[Defender]) -> dict[str, Any]:
     return {
         "twin": twin and {"attacker": name_of(twin), "params": parameters(twin)},
         "feedback": attacker.needs.feedback,
-        "controls": {"attacker": attacker.control, "defender": all(d.control for d in defenders)},
+        "controls": {"attacker": is_control(attacker), "defender": is_control(defenders)},
     }
+
+
+def is_control(agent: Any) -> bool:
+    """Whether an attacker, or all of a stack of defenders, are there for comparison alone."""
+    return all(one.control for one in (agent if isinstance(agent, Sequence) else (agent,)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from arena.scenario.blocks import Block, check_title
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
 from arena.scenario.matches import Match, matches_of
-from arena.scenario.seeds import Seeds
+from arena.scenario.seeds import PUBLIC, Seeds
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
 _PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user may have one, too
@@ -48,6 +48,8 @@ class Scenario:
         size: the chosen one, "" for a scenario without sizes.
         sizes: all sizes, the default first.
         left_out: the agents of "all", and of a caller, that do not play somewhere.
+        further: what the log is to say of further games of an earlier run (`arena.league.further`); empty
+            for all others.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Scenario:
     size: str = ""
     sizes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    further: Mapping[str, int] = field(default_factory=dict)
 
     def with_games(self, games: int) -> Scenario:
         """The same scenario with `games` games a match."""
@@ -71,18 +74,22 @@ class Scenario:
 
 
 def load_scenario(
-    path: str | Path, size: str | None = None, changes: Changes | None = None, *, ranked: bool = False
+    path: str | Path, size: str | None = None, changes: Changes | None = None, seeds: Seeds = PUBLIC
 ) -> Scenario:
     """Read a scenario file, or one that ships with the project by its name, in its default or another `size`,
-    with the lists of agents as `changes` say; in a `ranked` run agents are isolated where it says nothing.
+    with the lists of agents as `changes` say.
+
+    Args:
+        seeds: what draws come from. Of a secret, it is a ranked run: the controls of the arena play beside
+            the agents, and isolation is "process" unless the file says otherwise.
 
     Raises:
         ScenarioError: if it cannot be read or played.
         AgentError: if an agent of `changes` cannot be made.
     """
     file = find_scenario(path)
-    table = {"isolation": "process"} | _read(file) if ranked else _read(file)
-    return parse_scenario(table, file.stem, file.parent, str(file), size, changes)
+    table = _read(file)
+    return parse_scenario(table, file.stem, file.parent, str(file), size, changes, seeds)
 
 
 def packaged_scenarios() -> dict[str, str]:
@@ -126,6 +133,7 @@ def parse_scenario(
     source: str,
     size: str | None = None,
     changes: Changes | None = None,
+    seeds: Seeds = PUBLIC,
 ) -> Scenario:
     """A scenario from a parsed file; `source` names it in errors. All its sizes are checked."""
     top = dict(table)
@@ -141,10 +149,13 @@ def parse_scenario(
         chosen = choose_size(sizes, size)
     except SizeError as error:
         raise ScenarioError(f"{source}: {error}") from error
+    if seeds.secret is not None:
+        top.setdefault("isolation", "process")
+        changes = replace(changes or UNCHANGED, ranked=True)
     found = {own: _in_one_size(top, blocks, name, folder, source, own) for own in sizes or ("",)}
-    if changes is not None and changes.words:
+    if changes is not None and changes != UNCHANGED:
         found[chosen] = _in_one_size(top, blocks, name, folder, source, chosen, changes)
-    return replace(found[chosen], size=chosen, sizes=sizes)
+    return replace(found[chosen], size=chosen, sizes=sizes).with_seeds(seeds)
 
 
 def _in_one_size(

@@ -20,6 +20,7 @@ from arena.players.registry import (
     names,
     where_written,
 )
+from arena.players.roles import is_control
 from arena.rules.limits import Limits
 from arena.scenario.errors import ScenarioError
 
@@ -36,12 +37,14 @@ class Changes:
     Attributes:
         attackers, defenders: in place of a block's own; None: its own.
         more_attackers, more_defenders: come behind these.
+        ranked: the arena's controls come behind all of them, where they fit.
     """
 
     attackers: tuple[Spec, ...] | None = None
     defenders: tuple[Any, ...] | None = None
     more_attackers: tuple[Spec, ...] = ()
     more_defenders: tuple[Any, ...] = ()
+    ranked: bool = False
 
     @property
     def words(self) -> str:
@@ -129,6 +132,8 @@ def lineup(
         made = _Side(build, lambda: every(kind))
         made.name(own if instead is None else (), f"{where}{kind}s")
         made.want((*(instead or ()), *more))
+        if changes.ranked:
+            made.add_controls(kind)
         return made
 
     one = side(
@@ -168,6 +173,12 @@ class _Side(Generic[Agent]):
                 self._add(Entrant(self.build(name)) for name in self.every())
             else:
                 self._add([Entrant(self.build(spec), wanted=True)])
+
+    def add_controls(self, kind: Kind) -> None:
+        """The controls that come with the arena (docs/audit.md)."""
+        own = [name for name in names(kind) if where_written(kind, name)[1]]
+        agents = {name: self.build(name) for name in own if missing_parameter(kind, name) is None}
+        self._add(Entrant(agent) for agent in agents.values() if is_control(agent))
 
     def _add(self, entrants: Iterable[Entrant[Agent]]) -> None:
         for entrant in entrants:
