@@ -15,7 +15,10 @@ def cell(*sources: object) -> Cell:
 
 def test_games_stand_at_a_count_by_their_last_mark() -> None:
     source = match(
-        won=[1, 0, 1], marks={10: [0, 0, np.nan], 20: [1, 0, np.nan]}, queries=[15, 100, 100], hit_at=[15, 0, 60]
+        won=[1, 0, 1],
+        marks={10: [0, 0, np.nan], 20: [1, 0, np.nan]},
+        queries=[15, 100, 100],
+        hit_at=[15, 0, 60],
     )
     early, late, end = (games_at(source, at, 0) for at in (10, 20, 100))
     assert source.counts == (10, 20, 100)
@@ -30,7 +33,9 @@ def test_games_stand_at_a_count_by_their_last_mark() -> None:
 
 
 def test_clean_games_are_lost_and_votes_are_shares() -> None:
-    games = games_at(match(won=[[13, 12], [3, 0], [0, 0]], votes=25, reason=["budget", "budget", "clean"]), 100, 0)
+    games = games_at(
+        match(won=[[13, 12], [3, 0], [0, 0]], votes=25, reason=["budget", "budget", "clean"]), 100, 0
+    )
     assert games.lost("vote").tolist() == [1, 3 / 25, 1]
     assert games.half(0).tolist() == [1, 3 / 13, 1]
     assert games.half(1).tolist() == [1, 0, 1]

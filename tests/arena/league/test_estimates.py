@@ -60,7 +60,10 @@ POPULATIONS: dict[str, tuple[float, Callable[[np.random.Generator, int], NDArray
     "facts": (0.1, lambda r, n: (r.random(n) < 0.1) * 1.0),
     "votes near 0": (0.02, lambda r, n: votes(r, np.full(n, 0.02))),
     "votes between images": (0.2, lambda r, n: votes(r, r.beta(0.2, 0.8, n))),
-    "few images lost": (0.1 * 0.95 + 0.9 * 0.03, lambda r, n: votes(r, np.where(r.random(n) < 0.1, 0.95, 0.03))),
+    "few images lost": (
+        0.1 * 0.95 + 0.9 * 0.03,
+        lambda r, n: votes(r, np.where(r.random(n) < 0.1, 0.95, 0.03)),
+    ),
     "replays": (0.05, lambda r, n: r.binomial(3, np.where(r.random(n) < 0.1, 0.5, 0)) / 3),
 }
 
@@ -179,7 +182,9 @@ def test_figures_of_a_cell() -> None:
     )
     found = told(source)
     assert (found.games, found.played, found.images, found.failed) == (4, 3, 3, 1)
-    assert found.left["answered"].value == pytest.approx(1 / 3), "an image counts once, however often replayed"
+    assert found.left["answered"].value == pytest.approx(1 / 3), (
+        "an image counts once, however often replayed"
+    )
     assert found.success["answered"].value == pytest.approx(1 / 2), "of two images played"
     assert (found.left["answered"].low, found.left["answered"].high) == pytest.approx(wilson(1, 3))
     assert found.queries_mean.value == pytest.approx(55)

@@ -30,7 +30,10 @@ def test_only_wanted_counts() -> None:
 
 def test_a_shorter_budget_is_of_the_same_matrix() -> None:
     """Attackers whose run depends on the budget are played once for each count."""
-    long, short = match("a", "x", [1, 1], marks={10: [1, 1]}), match("b", "x", [1, 0], threat=THREAT.with_budget(10))
+    long, short = (
+        match("a", "x", [1, 1], marks={10: [1, 1]}),
+        match("b", "x", [1, 0], threat=THREAT.with_budget(10)),
+    )
     at_100, at_10 = matrices([long, short])
     assert at_100.attackers == ("a",)
     assert at_10.attackers == ("a", "b")

@@ -61,7 +61,9 @@ def test_a_perfect_record_is_finite_and_open_at_its_end() -> None:
 
 
 def test_sides_and_order() -> None:
-    found, notes = ratings(of(*(match(a, d, np.arange(20) < (12 if a == "a" else 4)) for a in "ab" for d in "xy")))
+    found, notes = ratings(
+        of(*(match(a, d, np.arange(20) < (12 if a == "a" else 4)) for a in "ab" for d in "xy"))
+    )
     assert [rating.side for rating in found if rating.agent in "ab"] == ["attacker"] * 2
     assert found[0].agent == "a" and notes == {}
 

@@ -38,8 +38,8 @@ def test_replays_of_an_image_are_attempts_of_their_own() -> None:
 
 @pytest.mark.parametrize("noise", [0.05, 0.2])
 def test_the_luckiest_of_many_useless_attackers_is_not_the_bound(noise: float) -> None:
-    """60 attackers that find nothing, against a defender that errs at random: what a plain maximum takes for the
-    worst case is luck."""
+    """60 attackers that find nothing, against a defender that errs at random: what a plain maximum takes for
+    the worst case is luck."""
     random = np.random.default_rng(0)
     halves = np.stack([random.binomial((13, 12), noise, (200, 2)) for _ in range(60)])
     found = of(*(match(f"a{i}", won=won, votes=25) for i, won in enumerate(halves)), facts=False).figures
@@ -70,19 +70,23 @@ def test_it_never_overstates_what_attackers_take() -> None:
         left = 1 - cross_fitted(halves, [chosen_by(half) for half in halves])
         over.append(left.mean() - (1 - shares.max(axis=0).mean()))
     mean, error = np.mean(over), np.std(over) / np.sqrt(len(over))
-    assert 0 < mean + 3 * error and mean < 0.1
+    assert mean > -3 * error and mean < 0.1
 
 
 tables = st.integers(1, 4).flatmap(
     lambda a: st.lists(
-        st.lists(st.tuples(st.integers(0, 13), st.integers(0, 12)), min_size=6, max_size=6), min_size=a, max_size=a
+        st.lists(st.tuples(st.integers(0, 13), st.integers(0, 12)), min_size=6, max_size=6),
+        min_size=a,
+        max_size=a,
     )
 )
 
 
 @given(tables, st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
-def test_order_and_copies_of_attackers_change_nothing(table: list[list[tuple[int, int]]], shuffle: object) -> None:
+def test_order_and_copies_of_attackers_change_nothing(
+    table: list[list[tuple[int, int]]], shuffle: object
+) -> None:
     def left(*tables: list[tuple[int, int]], image: list[int]) -> float:
         made = [match(f"a{i}", won=np.array(won), votes=25, image=image) for i, won in enumerate(tables)]
         return of(*made, facts=False).figures.left.value
@@ -96,14 +100,19 @@ def test_order_and_copies_of_attackers_change_nothing(table: list[list[tuple[int
 
 def test_attackers_of_other_draws_do_not_count_and_are_named() -> None:
     found = of(
-        match("a", won=[0, 0, 0]), match("b", won=[1, 0, 0]), match("c", won=[1, 1, 1], draw="9"), left_out={"x": "why"}
+        match("a", won=[0, 0, 0]),
+        match("b", won=[1, 0, 0]),
+        match("c", won=[1, 1, 1], draw="9"),
+        left_out={"x": "why"},
     ).figures
     assert found.attackers == ("a", "b") and found.left.value == pytest.approx(2 / 3)
     assert found.left_out == {"x": "why", "c": "it shares too few games with the other attackers"}
 
 
 def test_lost_images_are_lost_whoever_attacks() -> None:
-    found = of(match("a", won=[0, 0], reason=["clean", "budget"]), match("b", won=[0, 0], reason=["clean", "budget"]))
+    found = of(
+        match("a", won=[0, 0], reason=["clean", "budget"]), match("b", won=[0, 0], reason=["clean", "budget"])
+    )
     assert found.figures.left.value == 0.5
     np.testing.assert_array_equal(found.left, [0, 1])
 
