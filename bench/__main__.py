@@ -20,8 +20,10 @@ NAMES = (
     "env",
     "forward",
     "fuzz",
+    "growth",
     "guards",
     "haste",
+    "isolation",
     "kills",
     "linear",
     "log",
@@ -29,6 +31,7 @@ NAMES = (
     "rewriting",
     "square",
     "threads",
+    "workers",
 )
 
 

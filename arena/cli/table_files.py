@@ -15,6 +15,9 @@ from sqlalchemy import JSON, BigInteger, Boolean, Column, DateTime, Double, Inte
 from arena.cli.console import CommandError
 from arena.log.schema import to_json
 
+GROUP = 100_000
+"""Rows that lie together in a Parquet file, so that readers need not look at many small groups."""
+
 
 class TableFile(Protocol):
     """A table that is being written."""
@@ -61,7 +64,7 @@ class JsonFile:
 
 
 class ParquetFile:
-    """Parquet with a type for each column; JSON is text."""
+    """Parquet with a type for each column, in groups of some `GROUP` rows; JSON is text."""
 
     def __init__(self, path: Path, columns: Sequence[Column[Any]]) -> None:
         import pyarrow as pa
@@ -73,14 +76,27 @@ class ParquetFile:
         self._forms = [_text if isinstance(c.type, JSON) else None for c in columns]
         self._schema = pa.schema(list(zip(names, types, strict=True)))
         self._writer = pq.ParquetWriter(path, self._schema)
+        self._group: list[Any] = []
 
     def write(self, rows: Sequence[Any]) -> None:
+        if not rows:
+            return
         columns = list(zip(*_formed(rows, self._forms), strict=True))
         arrays = [self._arrow.array(c, t) for c, t in zip(columns, self._schema.types, strict=True)]
-        self._writer.write_table(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        self._group.append(self._arrow.Table.from_arrays(arrays, schema=self._schema))
+        if sum(map(len, self._group)) >= GROUP:
+            self._leave()
 
     def close(self) -> None:
-        self._writer.close()
+        try:
+            if self._group:
+                self._leave()
+        finally:
+            self._writer.close()
+
+    def _leave(self) -> None:
+        group, self._group = self._arrow.concat_tables(self._group), []
+        self._writer.write_table(group)
 
     def _type(self, kind: Any) -> Any:
         pa = self._arrow
@@ -101,12 +117,10 @@ FORMATS: dict[str, type[CsvFile] | type[JsonFile] | type[ParquetFile]] = {
 }
 
 
-def check_installed(form: str) -> None:
-    """Raises CommandError if a format needs a package that is not installed."""
+def check_installed(form: str, option: str = "--format parquet") -> None:
+    """Raises CommandError if a format needs a package that is not installed; `option`: what asked for it."""
     if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise CommandError(
-            '--format parquet needs pyarrow; install it with pip install "blackbox-arena[tables]"'
-        )
+        raise CommandError(f'{option} needs pyarrow; install it with pip install "blackbox-arena[tables]"')
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

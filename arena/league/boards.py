@@ -150,6 +150,7 @@ def _facts(source: Source) -> dict[str, Any]:
     run, info = source.run.info, source.match.info
     return {
         "log": source.log,
+        "scenario": run.scenario,
         "run": source.run.id,
         "match": source.match.id,
         "command": f"arena play {run.scenario}",
@@ -158,6 +159,13 @@ def _facts(source: Source) -> dict[str, Any]:
         "device": run.device,
         "versions": dict(run.versions),
         "fingerprint": info.fingerprint,
+        "attacker": info.attacker,
+        "attacker_params": dict(info.attacker_params),
+        "defender": info.defender,
+        "defender_params": dict(info.defender_params),
+        "fitted": dict(info.facts),
+        "dataset_sha": info.dataset_sha,
+        "classifier_sha": info.classifier_sha,
         "shards": f"{source.shards[0]} of {source.shards[1]}",
     }
 

@@ -23,7 +23,7 @@ class Source:
         log: its name; run, match: as they are there.
         draw: what decided which games are drawn and with which seeds the sides play: two matches with equal
             agents and rules that are of different draws are further games, of one draw the same games.
-        games: all of its finished shards; marks: of these.
+        games: all of its finished shards; marks: of these, at the counts before its budget.
         asked: its queries by purpose.
         shards: how many are finished, and how many it has in all.
         utility: what its defended classifier is worth on clean images; None where not measured.

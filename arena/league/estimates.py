@@ -176,6 +176,8 @@ def figures(
         conflicts=cell.conflicts,
         withheld=withheld,
         facts=facts,
+        two_ends=cell.two_ends,
+        insider=sum(int(s.games.insider_queries.sum()) for s in cell.sources) / max(int(played.sum()), 1),
     )
 
 

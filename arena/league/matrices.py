@@ -93,7 +93,7 @@ def _source(log: Log, run: LoggedRun, match: LoggedMatch) -> Source | None:
     done = sum(row.state == schema.FINISHED for row in states)
     if not done:
         return None
-    planned = len(states)
+    planned, budget = len(states), match.info.threat.budget
     if described:
         drawn = described.get("drawn", described["games"])
         planned = max(planned, math.ceil(drawn / described["shard"]) * described["repeats"])
@@ -101,9 +101,9 @@ def _source(log: Log, run: LoggedRun, match: LoggedMatch) -> Source | None:
         log=log.name,
         run=run,
         match=match,
-        draw=str(described.get("draw", described.get("seed", run.info.seed))),
+        draw=f"{described.get('secret', '')}{described.get('seed', run.info.seed)}",
         games=questions.outcomes(log, match.id),
-        marks=questions.verdicts(log, match.id),
+        marks=questions.verdicts(log, match.id, [at for at in match.info.at if 0 < at < budget]),
         asked=tuple(questions.asked(log, match.id)),
         shards=(done, planned),
         utility=questions.utility(log, match.id, match.info.utility) if match.info.utility else None,

@@ -5,12 +5,26 @@ Every one raises `LogError`, with one sentence, if the database refuses.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
 import numpy as np
-from sqlalchemy import ColumnElement, Executable, Select, TableClause, func, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Double,
+    Executable,
+    FromClause,
+    Integer,
+    Select,
+    Table,
+    case,
+    cast,
+    func,
+    select,
+    type_coerce,
+)
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import schema
@@ -26,12 +40,14 @@ from arena.log.answers import (
     NoteOfGame,
     PurposeCounts,
 )
+from arena.log.columns import columns
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
 from arena.log.rows import utility_of
+from arena.log.statements import asking
 from arena.log.writer import Log
 from arena.records.runs import MatchInfo, RunInfo
-from arena.rules.outcome import Verdict
+from arena.rules.outcome import REASONS, Ints, Verdict
 from arena.rules.threat import Threat
 
 games, marks = schema.finished_games, schema.finished_marks
@@ -75,19 +91,24 @@ def utility(log: Log, match_id: int, images: int) -> Utility | None:
 
 def outcomes(log: Log, match_id: int) -> LoggedGames:
     """How the match's games ended."""
-    wanted = select(*_columns(LoggedGames, games, game=games.c.id)).where(games.c.match_id == match_id)
-    return _record(LoggedGames, ask(log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id)))
+    wanted = select(*_columns(LoggedGames, schema.games, games, game=games.c.id))
+    wanted = wanted.where(games.c.match_id == match_id)
+    return _record(LoggedGames, log, wanted.order_by(games.c.repeat, games.c.shard, games.c.id))
 
 
-def verdicts(log: Log, match_id: int) -> LoggedMarks:
-    """The match's verdicts at each reported query count; at 0, on the clean images."""
-    wanted = (
-        select(*_columns(LoggedMarks, marks, game=marks.c.game_id))
-        .join(games, games.c.id == marks.c.game_id)
-        .where(games.c.match_id == match_id)
-        .order_by(marks.c.at, games.c.repeat, games.c.shard, games.c.id)
-    )
-    return _record(LoggedMarks, ask(log, wanted))
+def verdicts(log: Log, match_id: int, counts: Collection[int] | None = None) -> LoggedMarks:
+    """The match's verdicts at each reported query count, or at some; at 0, on the clean images."""
+    # Found by the shards' spans of ids, without a look at a game.
+    shards, own = schema.shards.c, schema.marks.c
+    here = (own.game_id >= shards.first_game) & (own.game_id < shards.first_game + shards.games)
+    of_match = (shards.match_id == match_id) & (shards.state == schema.FINISHED)
+    wanted = select(*_columns(LoggedMarks, schema.marks, schema.marks, game=own.game_id))
+    wanted = wanted.select_from(schema.shards).join(schema.marks, here).where(of_match)
+    if counts is not None:
+        wanted = wanted.where(own.at.in_(sorted(counts)))
+    found = _record(LoggedMarks, log, wanted)
+    spans = columns(log, select(shards.first_game).where(of_match).order_by(shards.repeat, shards.number))
+    return _ordered(found, np.asarray(spans[0], np.int64))
 
 
 def asked(log: Log, match_id: int) -> list[PurposeCounts]:
@@ -129,10 +150,8 @@ def transcript(log: Log, game_id: int) -> LoggedQueries:
         LogError: if no finished shard has this game.
     """
     game(log, game_id)
-    wanted = (
-        select(*_columns(LoggedQueries, queries)).where(queries.c.game_id == game_id).order_by(queries.c.turn)
-    )
-    return _record(LoggedQueries, ask(log, wanted))
+    wanted = select(*_columns(LoggedQueries, schema.queries, queries)).where(queries.c.game_id == game_id)
+    return _record(LoggedQueries, log, wanted.order_by(queries.c.turn))
 
 
 def game(log: Log, game_id: int) -> LoggedGame:
@@ -172,18 +191,13 @@ def notes_of_game(log: Log, game_id: int) -> list[NoteOfGame]:
 
 
 def sql(log: Log, statement: str) -> Found:
-    """The result of any one statement, which cannot change anything.
+    """The result of any one statement, which cannot change anything (`arena.log.statements`).
 
     Raises:
         LogError: if the database refuses the statement.
     """
-    with told(log.name), log.database.reader.connect() as connection:
-        raw: Any = connection.connection.cursor()
-        # PostgreSQL prepares one statement only, so no second one can end the read-only transaction.
-        raw.execute(statement, **({} if log.database.is_sqlite else {"prepare": True}))
-        if raw.description is None:
-            return Found([], [])
-        return Found([column[0] for column in raw.description], [tuple(row) for row in raw.fetchall()])
+    with asking(log, statement) as answer:
+        return Found(answer.columns, list(answer.rows))
 
 
 def ask(log: Log, wanted: Executable) -> Sequence[Any]:
@@ -245,27 +259,41 @@ def _notes(log: Log, where: ColumnElement[bool]) -> list[NoteOfGame]:
     ]
 
 
-def _columns(kind: type[Any], view: TableClause, **other: ColumnElement[Any]) -> list[ColumnElement[Any]]:
-    """A column of the view for each field, in the order of the fields, under the same or another name."""
-    return [other[name] if name in other else view.c[name] for name in _names(kind)]
+def _columns(
+    kind: type[Any], table: Table, shown: FromClause, **other: ColumnElement[Any]
+) -> list[ColumnElement[Any]]:
+    """What to select for each field, in their order, from a table or its view: the column of its name, or
+    another."""
+    found = []
+    for f in fields(kind):
+        column: ColumnElement[Any] = other[f.name] if f.name in other else shown.c[f.name]
+        if f.type == "Ints" and f.name not in other and table.c[f.name].nullable:
+            column = func.coalesce(column, -1 if f.name == "target" else 0)
+        elif f.type == "Floats":
+            whole = cast(column, Integer) if isinstance(column.type, Boolean) else column
+            column = type_coerce(whole, Double)
+        elif f.type == "list[Reason]":
+            column = case({reason: place for place, reason in enumerate(REASONS)}, value=column)
+        found.append(column)
+    return found
 
 
-def _record(kind: type[Columned], rows: Sequence[Any]) -> Columned:
-    """Columns in numpy from rows in the order of the fields; NULLs as the fields' docstrings say."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(fields(kind))
-    return kind(**{f.name: _column(f.name, f.type, c) for f, c in zip(fields(kind), columns, strict=True)})
+def _record(kind: type[Columned], log: Log, wanted: Select[Any]) -> Columned:
+    """What was selected by `_columns`."""
+    values: dict[str, Any] = {}
+    for f, column in zip(fields(kind), columns(log, wanted), strict=True):
+        if f.name in ("l2", "linf"):
+            column = np.where(np.isnan(column), np.inf, column)
+        values[f.name] = [REASONS[i] for i in column.tolist()] if f.type == "list[Reason]" else column
+    return kind(**values)
 
 
-def _column(name: str, kind: Any, values: tuple[Any, ...]) -> Any:
-    if kind == "Ints":
-        missing = -1 if name == "target" else 0
-        return np.array([missing if value is None else value for value in values], np.int64)
-    if kind == "Bools":
-        return np.array(values, np.bool_)
-    if kind == "Floats":
-        column = np.array(values, np.float64)
-        return np.where(np.isnan(column), np.inf, column) if name in ("l2", "linf") else column
-    return list(values)
+def _ordered(found: LoggedMarks, first: Ints) -> LoggedMarks:
+    """In the order of `LoggedMarks`; the shards' first games, as they follow each other."""
+    ascending = np.argsort(first)
+    shard = ascending[np.searchsorted(first[ascending], found.game, side="right") - 1]
+    order = np.lexsort((found.game, shard, found.at))
+    return LoggedMarks(**{f.name: getattr(found, f.name)[order] for f in fields(LoggedMarks)})
 
 
 def _count(sum_: Any) -> Any:

@@ -7,17 +7,18 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.log import Log, questions
 from arena.log.answers import LoggedGame, LoggedMatch, LoggedRun
 from arena.report.summary import Row
+
+if TYPE_CHECKING:
+    from arena.datasets import Dataset
 
 MOST = 30
 """The most games with pictures in a report."""
@@ -51,12 +52,15 @@ class Picture:
 
 
 class Originals:
-    """The clean images of a run's matches, from the data sets that it was played on."""
+    """The clean images of a run's matches, from the data sets that it was played on; `known` are those that
+    were loaded already, and will hold further ones."""
 
-    def __init__(self, run: LoggedRun, data_dirs: Sequence[Path]) -> None:
+    def __init__(
+        self, run: LoggedRun, data_dirs: Sequence[Path], known: dict[str, Dataset | str] | None = None
+    ) -> None:
         self._matches = run.info.resolved.get("matches", ())
         self._dirs = data_dirs
-        self._known: dict[str, Dataset | str] = {}
+        self._known = {} if known is None else known
 
     def of(self, match: LoggedMatch) -> Dataset | str:
         """The data set of a match, or a sentence on why it is not available."""
@@ -70,6 +74,8 @@ class Originals:
     def _load(self, spec: dict[str, Any] | None, sha: str) -> Dataset | str:
         if spec is None:
             return "Originals are not shown: the log does not say how its data set was loaded."
+        from arena.datasets import DatasetSpec, load_dataset  # with torch, which takes seconds to load
+
         try:
             dataset = load_dataset(DatasetSpec(**spec), self._dirs)
         except (ValueError, OSError) as error:
@@ -100,11 +106,12 @@ def choose(rows: Sequence[Row]) -> dict[int, int]:
 def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -> list[Picture]:
     """The first `count` games by image number that were won by the headline verdict."""
     won = questions.samples(log, match.id, count, won=True, verdict=match.info.verdict)
-    return [_picture(log, match, game, dataset) for game in won]
+    return [picture(log, match, game, dataset) for game in won]
 
 
-def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
-    here = dataset if isinstance(dataset, Dataset) else None
+def picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
+    """A game of a match, with the original where the data set is there."""
+    here = None if isinstance(dataset, str) else dataset
     names = here.class_names if here and here.classes == match.info.classes else None
 
     def name(label: int | None) -> str | None:
@@ -113,7 +120,7 @@ def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | 
     original, difference, factor = None, None, 0
     if here is not None:
         clean = _clean(here, game.image)
-        factor = _factor(game.final - clean)
+        factor = amplification(game.final - clean)
         original, difference = data_url(clean), data_url(0.5 + factor * (game.final - clean))
     return Picture(
         game=game,
@@ -137,12 +144,14 @@ def data_url(image: Pixels) -> str:
 
 
 def _clean(dataset: Dataset, image: int) -> Pixels:
+    import torch
+
     source = dataset.games.source[torch.tensor([image])][0]
     pixels = source if source.is_floating_point() else source.float() / 255
     return np.asarray(pixels.numpy(), np.float32)
 
 
-def _factor(difference: Pixels) -> int:
+def amplification(difference: Pixels) -> int:
     """The largest of a few round factors that keeps every pixel of the difference within black and white."""
     most = float(np.abs(difference).max())
     fits = [factor for factor in FACTORS if factor * most <= 0.5 + 1e-6]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias, TypeVar
+import math
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:  # what only reads logs does without torch, which takes seconds to load
+    from torch import Tensor
 
 Verdict = Literal["answered", "vote", "base"]
 Reason = Literal["hit", "submitted", "budget", "resigned", "banned", "no-start", "clean", "stalled", "error"]
@@ -32,7 +34,7 @@ HANDED_IN: tuple[Reason, ...] = ("hit", "submitted", "resigned")
 Ints: TypeAlias = NDArray[np.int64]
 Floats: TypeAlias = NDArray[np.float64]
 Bools: TypeAlias = NDArray[np.bool_]
-Labels = TypeVar("Labels", Tensor, NDArray[Any])
+Labels = TypeVar("Labels", "Tensor", NDArray[Any])
 """Labels on a device, or on the host."""
 
 
@@ -50,10 +52,10 @@ def labels_of(scores: Tensor) -> Tensor:
         # A gap over itself is 1, and NaN where it is 0, infinite or NaN: rarely is there more to look at.
         if (gap / gap).sum().item() == len(scores):
             return label
-    known = scores.abs().amin(dim=1) < torch.inf
+    known = scores.abs().amin(dim=1) < math.inf
     if scores.shape[1] > 1:
         known &= lowest < highest
-    return torch.where(known, label, -1)
+    return label.where(known, -1)
 
 
 def wins(label: Labels, y: Labels, target: Labels | None) -> Labels:
