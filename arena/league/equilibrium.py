@@ -22,7 +22,7 @@ from arena.league.board import Equilibrium, Member
 from arena.league.estimates import difference, share
 from arena.league.grid import Grid
 from arena.league.rates import Rate
-from arena.league.ratings import weights
+from arena.league.ratings import resampled
 from arena.messages import UserError
 from arena.rules.outcome import Floats
 
@@ -216,7 +216,7 @@ def _support(
 ) -> tuple[Floats, Floats]:
     """[D], [A] how often each agent is in the support over resamples of the images."""
     n, d, a = left.shape
-    means = (weights(n, resamples, random) @ left.reshape(n, -1) / n).reshape(resamples, d, a)
+    means = (resampled(left.reshape(n, -1), resamples, random) / n).reshape(resamples, d, a)
     found = [_mixtures(own, *_priced(caps, d)) for own in means]
     in_x, in_y = (np.mean([one[side] > IN_SUPPORT for one in found], axis=0) for side in (0, 1))
     return in_x, in_y
