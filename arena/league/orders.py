@@ -20,7 +20,7 @@ from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
 from arena.league.pairs import adjust, pair_tests, ranked
 from arena.league.rates import Median, Rate
-from arena.league.standing import reasons
+from arena.league.standing import NOT_PLAYED, reasons
 from arena.league.worst import Worst, worst_case
 from arena.rules.outcome import Floats
 
@@ -187,5 +187,6 @@ def _open(met: Mapping[str, set[str]]) -> dict[tuple[str, str], str]:
 
 
 def _first(cannot: Mapping[tuple[str, str], str], side: int, name: str) -> str:
-    """Why an agent has no cell that may be ranked: its first reason."""
-    return next(said for pair, said in cannot.items() if pair[side] == name)
+    """Why an agent has no cell that may be ranked: the first reason that is not that it was not played."""
+    own = [said for pair, said in cannot.items() if pair[side] == name]
+    return next((said for said in own if said != NOT_PLAYED), own[0])
