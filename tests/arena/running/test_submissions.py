@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -266,11 +267,13 @@ def test_the_command_ends_with_what_was_found(honest: Path, tmp_path: Path, caps
 
 
 STRANGE = """
+from contextlib import suppress
 from pathlib import Path
 from dataclasses import dataclass
 from agents.attackers.score.square import Square
 
-Path({ran!r}).touch()
+with suppress(OSError):
+    Path({ran!r}).touch()
 
 @dataclass(frozen=True)
 class Strange(Square):
@@ -292,7 +295,7 @@ def test_strange_agents_that_play_apart_are_checked(replays, tmp_path: Path, mon
         Run(load_scenario(folder / "submitted.toml"), device="cpu").play(log, replays.Silent())
     report = checked(folder)
     assert report.status == "bit for bit" and report.faults == ()
-    assert not (tmp_path / "ran").exists()  # here it could have been written
+    assert not (tmp_path / "ran").exists() and "strange_agents" not in sys.modules
     (folder / "submitted.toml").write_text(text.replace('isolation = "process"', 'isolation = "none"'))
     with pytest.raises(SubmissionError, match='names the agent "strange_agents:Strange"'):
         checked(folder)
@@ -315,4 +318,5 @@ def test_values_that_fit_their_columns_and_are_none(honest: Path, tmp_path: Path
     ):
         (tmp_path / str(number)).mkdir()
         report = checked(copied(honest, tmp_path / str(number), statement), sample=1)
-        assert report.status == "failed" and report.faults, statement
+        failed = [one for one in report.outcomes if one.status == "failed"]
+        assert report.status == "failed" and (report.faults or failed), statement
