@@ -2,9 +2,9 @@
 
 python -m bench workers [--games 100] [--no-ray]
 
-All compute with one thread a process. `playing` is from the beginning of the first shard to the end of the last
-one, workers that start included; `whole` is the command. The goal on two idle cores: 1.8 for `playing`. Exits
-with 1 if a log differs from that of one process. Takes about 4 minutes there.
+All compute with one thread a process. `playing` is from the beginning of the first shard to the end of the
+last one, workers that start included; `whole` is the command. The goal on two idle cores: 1.8 for `playing`.
+Exits with 1 if a log differs from that of one process. Takes about 4 minutes there.
 """
 
 from __future__ import annotations

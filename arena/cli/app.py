@@ -105,18 +105,20 @@ def play(
     from arena.cli.agent_words import changes
     from arena.cli.console import CommandError
     from arena.cli.plan_json import say_plan
-    from arena.cli.play import expect, play_command, players, ready, where_to_log
+    from arena.cli.play import expect, play_command, ready, where_to_log
+    from arena.cli.workers import WorkersWanted
 
     with plain_errors():
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
-        run = ready(file, data or [], device, games, size, lists, trust or [], secret_seed)
-        where, pool = where_to_log(log, run), players(run, workers, ray)
+        wanted = WorkersWanted.of_words(workers, ray)
+        run = ready(file, data or [], device, games, size, lists, trust or [], wanted, secret_seed)
+        where = where_to_log(log, run)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)
             return
-    raise typer.Exit(play_command(run, where, fresh=fresh, pool=pool))
+    raise typer.Exit(play_command(run, where, fresh=fresh, pool=wanted.pool))
 
 
 @agents_app.callback()

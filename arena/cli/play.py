@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from arena.classifiers import Classifier, ClassifierError
 from arena.cli.console import FAILED, CommandError, OutputLost, Remarks, err, out, say
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
+from arena.cli.workers import NONE, WorkersWanted
 from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
 from arena.interruptions import promise
@@ -43,10 +43,9 @@ from arena.progress import Work, hearing
 from arena.report import print_results
 from arena.running.call_plan import preparing, served
 from arena.running.crew import CrewError
-from arena.running.ray_pool import RayPool, check_ray
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import OpenPool, Run
-from arena.running.workers import WorkerError, WorkerPool, parse_workers
+from arena.running.workers import WorkerError
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
@@ -65,6 +64,7 @@ def ready(
     size: str | None,
     changes: Changes = UNCHANGED,
     trusted: Sequence[str] = (),
+    wanted: WorkersWanted = NONE,
     secret: Path | None = None,
 ) -> Run:
     """A scenario ready to be played, in its default or another size, with its lists of agents changed;
@@ -77,7 +77,9 @@ def ready(
     if games is not None:
         scenario = scenario.with_games(games)
     with hearing(terminal := Remarks()):
-        run = Run(scenario, device=device, data_dirs=data, trusted=trusted)
+        run = Run(scenario, device=device, data_dirs=data, trusted=trusted, workers=wanted.planned)
+    if wanted.elsewhere:
+        run.check_sendable()
     for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         terminal.remark(remark)
     return run
@@ -103,19 +105,6 @@ def tell_room(run: Run, machine: Machine) -> None:
     """Print what may not fit."""
     for remark in remarks(run.rows, machine):
         Remarks().remark(remark)
-
-
-def players(run: Run, workers: str | None, ray: str | None) -> OpenPool | None:
-    """Who plays a run: None for this process."""
-    count = None if workers is None else parse_workers(workers)
-    if ray is not None:
-        check_ray()
-        run.check_sendable()
-        return partial(RayPool, address=ray, count=count)
-    if count is None or count == 1:
-        return None
-    run.check_sendable()
-    return partial(WorkerPool, count=count)
 
 
 def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = None) -> int:
@@ -153,6 +142,18 @@ def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = N
     if failed:
         _say_failed(failed, len(run.scenario.matches))
     return FAILED if failed else 0
+
+
+def play_quietly(run: Run, where: str) -> None:
+    """Play a run into a log that is there, without its results.
+
+    Raises:
+        LogError: if the log cannot be written. Finished shards are safe.
+    """
+    tell_room(run, machine_of(run, where))
+    promise(lambda: _safe(where, False))
+    with open_log(where, create=False) as book, _Bar(run) as bar, hearing(bar):
+        run.play(book, bar)
 
 
 def _say_failed(failed: int, of: int) -> None:

@@ -51,6 +51,7 @@ class Run:
     Args:
         prepared: the folder of prepared defenders; None for the user's cache.
         trusted: the functions that may be called to make a network (`load_classifier`).
+        workers: how many others than this process will play, for what is announced; None: nobody can say.
 
     Attributes:
         calls: of functions of the user's, counted by cause; plans: what these will be asked.
@@ -68,6 +69,7 @@ class Run:
         data_dirs: Sequence[Path] = (),
         prepared: Path | None = None,
         trusted: Collection[str] = (),
+        workers: int | None = 0,
     ) -> None:
         self.scenario = scenario
         self.device = resolve_device(device)
@@ -78,7 +80,7 @@ class Run:
             self.worlds = [self._loaded.of(match) for match in scenario.matches]
         check_memory(scenario.matches, self.worlds, Machine.here(self.device))
         self.stacks = PreparedStacks(prepared)
-        self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared)
+        self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared, workers)
         self.level = self._level()
 
     @property
@@ -206,6 +208,7 @@ class Run:
             level=self.level,
             batch=self.worlds[0].classifier.batch,
             resolved={
+                **({"further": dict(self.scenario.further)} if self.scenario.further else {}),
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,31 +11,36 @@ from arena.league.audit.figures import counted
 from arena.league.audit.roles import is_control
 from arena.league.audit.said import Indicator, Said, Subject, of_cell, whole
 from arena.league.cells import Cell
-from arena.rules.outcome import Bools
 
 MOST = 0.5
 """Found from a larger share of the games with a hit."""
 
 
-def _alarmed(cell: Cell) -> Bools:
-    """[n] whether a query of the game was refused or flagged."""
-    return np.asarray(courses(cell).alarm_at > 0)  # NaN, of none and of what is not known, is not
+DETECTS = 0.01
+"""A defender that refuses or flags a smaller share of the queries put to it in a matrix is no detector: some
+flag what seldom happens to their own answers."""
 
 
 def _judge(subject: Subject) -> Iterator[Said]:
-    """Only of defenders that refused or flagged a query in this matrix, or that may have."""
     for defender in subject.matrix.defenders:
         own = subject.matrix.against(defender)
-        detects = any(_alarmed(cell).any() for cell in own)
+        detects = _share_warned(own) >= DETECTS
         for cell in own:
             if is_control(cell, "attacker"):
                 continue
-            if np.isnan(courses(cell).flagged).any():
+            if np.isnan(courses(cell).flagged[~cell.games.clean]).any():
                 yield of_cell(Said("unchecked", "the log does not tell when the first alarm came"), cell)
             elif detects and whole(cell):
                 yield of_cell(_said(cell), cell)
             elif detects:
                 yield of_cell(Said("unchecked", "alarms are kept for whole games only"), cell)
+
+
+def _share_warned(cells: Sequence[Cell]) -> float:
+    """The share of the queries in some cells that were refused or flagged."""
+    games = [source.games for cell in cells for source in cell.sources]
+    warned = sum(float(np.nansum(one.flagged) + one.refused.sum()) for one in games)
+    return warned / max(1, sum(int(one.queries.sum()) for one in games))
 
 
 def _said(cell: Cell) -> Said:

@@ -181,14 +181,15 @@ def test_duplicates() -> None:
 
 
 def test_before_alarm() -> None:
-    late = np.where(np.arange(N) < 24, 80.0, np.nan)
-    found = only("before-alarm", won=30, alarm_at=late, flagged=some(24, 1.0, 0.0))
+    late = some(24, 80.0, np.nan)
+    found = only("before-alarm", won=30, alarm_at=late, flagged=some(24, 2.0, 0.0))
     assert found.status == "found"
     assert "30 of 30 games with a hit" in found.evidence
     assert "at query 30" in found.evidence
     soon = only("before-alarm", won=30, alarm_at=np.full(N, 3.0), flagged=np.ones(N))
     assert soon.status == "clear"
-    assert said("before-alarm", source(won=30)) == []  # it never alarms: no detector
+    seldom = {"alarm_at": late, "flagged": some(3, 1.0, 0.0)}
+    assert said("before-alarm", source(won=30, **seldom)) == []  # no detector: .2 % of its queries
     assert only("before-alarm", won=30, flagged=np.full(N, np.nan)).status == "unchecked"
 
 
