@@ -23,6 +23,7 @@ NAMES = (
     "growth",
     "guards",
     "haste",
+    "isolation",
     "kills",
     "linear",
     "log",

@@ -77,7 +77,7 @@ def write_log(log: Log, rows: int) -> dict[str, float]:
         made = make_shard(*cells[number], images)
         start, processor = time.perf_counter(), time.process_time()
         with log.shard(ids[number], shard, 0, f"{number} {shard}", images) as recorder:
-            made.tell(Pieces(recorder))
+            made.tell(Pieces(recorder, threat=THREAT))
         seconds += time.perf_counter() - start
         spent += time.process_time() - processor
         written += made.rows
@@ -106,6 +106,7 @@ def make_shard(attacker: int, defender: int, images: Ints) -> MadeShard:
         refused=refused,
         flagged=refused | ((rng.random(noise.shape) < 0.01) & (defender == len(DEFENDERS) - 1)),
         asked=np.array([13, 12] if defender else [1, 0]),
+        digest=rng.integers(0, 2**16, noise.shape),
     )
     return MadeShard(story.volleys(), {at: story.marks(at, rng) for at in (0, *AT)}, story.games(rng))
 
@@ -124,6 +125,7 @@ class _Story:
     refused: Bools
     flagged: Bools
     asked: Ints
+    digest: Ints
 
     @property
     def hit(self) -> Bools:
@@ -150,6 +152,7 @@ class _Story:
                 hit=hit[game, t],
                 outside=np.zeros(len(game), np.bool_),
                 better=better[game, t],
+                digest=self.digest[game, t],
             )
             for t in range(BUDGET)
         ]

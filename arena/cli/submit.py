@@ -10,6 +10,7 @@ from arena.cli.console import CommandError, Remarks, out
 from arena.progress import hearing
 from arena.report.submission_terminal import print_submission
 from arena.running.submissions import SAMPLE, SubmissionReport, check_submission
+from arena.scenario.seeds import PUBLIC, read_secret
 
 REFUSED, NOT_CHECKED = 1, 3
 """The exit statuses of a submission that fails, and of one that could not be checked here."""
@@ -23,6 +24,7 @@ def submit_command(
     data: Sequence[Path] = (),
     device: str | None = None,
     trusted: Sequence[str] = (),
+    secret: Path | None = None,
 ) -> tuple[int, SubmissionReport]:
     """Check a submission and print what came of it; the exit status, and the report for a page.
 
@@ -33,9 +35,10 @@ def submit_command(
         raise CommandError(f"--sample: found {sample}; at least one shard must be played again")
     if trusted:
         sys.path.append(str(folder.absolute()))  # what is trusted lies in the submission
+    seeds = PUBLIC if secret is None else read_secret(secret)
     with hearing(Remarks()):
         report = check_submission(
-            folder, sample=sample, seed=seed, data_dirs=data, device=device, trusted=trusted
+            folder, sample=sample, seed=seed, data_dirs=data, device=device, trusted=trusted, seeds=seeds
         )
     print_submission(out, report)
     status = {"failed": REFUSED, "not checked": NOT_CHECKED}.get(report.status, 0)

@@ -21,8 +21,8 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]], type[Any]], ...] = (
 def columns(log: Log, wanted: Select[Any]) -> list[Any]:
     """A column for each that is selected: an array [n] of int64, bool or float64, or a list of texts.
 
-    Within a `Log.snapshot` they are from what that sees. Numbers of type `Double` may be NULL, which becomes
-    NaN; others must not be.
+    Within a `Log.snapshot` they are from what that sees. What is selected as `Double` may be NULL, which
+    becomes NaN; nothing else must be.
 
     Raises:
         LogError: if the database refuses.

@@ -23,6 +23,7 @@ from sqlalchemy import (
     cast,
     func,
     select,
+    type_coerce,
 )
 
 from arena.evaluation.clean_utility import Utility
@@ -268,10 +269,9 @@ def _columns(
         column: ColumnElement[Any] = other[f.name] if f.name in other else shown.c[f.name]
         if f.type == "Ints" and f.name not in other and table.c[f.name].nullable:
             column = func.coalesce(column, -1 if f.name == "target" else 0)
-        elif f.type == "Floats" and isinstance(column.type, Boolean):
-            column = cast(cast(column, Integer), Double)
-        elif f.type == "Floats" and isinstance(column.type, Integer):
-            column = cast(column, Double)
+        elif f.type == "Floats":
+            whole = cast(column, Integer) if isinstance(column.type, Boolean) else column
+            column = type_coerce(whole, Double)
         elif f.type == "list[Reason]":
             column = case({reason: place for place, reason in enumerate(REASONS)}, value=column)
         found.append(column)

@@ -15,7 +15,7 @@ that first played it. Which matches a run consists of, and how its scenario show
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import (
@@ -188,8 +188,15 @@ games = Table(
     _column("again", Boolean, null=True),
     *(_column(name, BigInteger, null=True) for name in ("flagged", "alarm_at", "duplicates")),
     *(_column(name, Double, null=True) for name in COURSES),
-    Index(None, "match_id", "repeat", "shard"),
 )
+
+_PLACE = ("match_id", "repeat", "shard")
+_BUT_FINAL = (*_PLACE, "id", *(c.name for c in games.c if c.name not in (*_PLACE, "id", "final")))
+INDEX_OF = {"postgresql": "ix_games_match_id_repeat_shard", "sqlite": "ix_games_but_final"}
+"""SQLite would go through the pages of each final image to the columns after it; PostgreSQL keeps large
+values apart, and holds no more than 32 columns in an index."""
+for _dialect, _columns in (("postgresql", _PLACE), ("sqlite", _BUT_FINAL)):
+    Index(INDEX_OF[_dialect], *(games.c[name] for name in _columns)).ddl_if(dialect=_dialect)
 
 marks = Table(
     "marks",
@@ -285,6 +292,13 @@ VIEWS = {
 }
 """The views by name, in the order in which they are created. PostgreSQL fixes a view's columns when it is
 created: a migration that changes a table must create its views again."""
+
+
+def of_dialect(name: str) -> Callable[..., bool]:
+    """An `include_object` of Alembic that leaves out what only other kinds of database have."""
+
+    others = {index for dialect, index in INDEX_OF.items() if dialect != name}
+    return lambda found, called, *_: called not in others
 
 
 def _view(shown: Table) -> TableClause:

@@ -14,11 +14,13 @@ from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.shard_rows import LoggedShard, shards_of
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.running.cards import Card
 from arena.running.rebuilding import ReplayError, as_logged, described, is_described
 from arena.running.replaying import LoggedPlay
 from arena.running.runner import words
 from arena.scenario.files import Scenario
+from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
 
 
@@ -64,6 +66,9 @@ class Agreement:
         name, stack = f"match {play.logged.id}, {play.match.name}", play.prepared.stack
         if play.same and as_logged({"defenders": own}) != play.logged.info.defender_params:
             yield f"{name}: the log names defenders with other parameters"
+        own_roles = as_logged(roles(play.match.attacker, play.match.defenders))
+        if play.same and own_roles != play.logged.info.facts.get("roles"):
+            yield f"{name}: the log says something else of what its sides are to others (twins, controls)"
         if stack.answers_are_facts != play.logged.info.answers_are_facts:
             yield f"{name}: the log is wrong on whether its answers are facts"
 
@@ -131,9 +136,9 @@ def _nearest(scenario: Scenario, logged: LoggedMatch, said: Mapping[str, Any]) -
     names = (logged.info.attacker_title, logged.info.defender_title)
     for match in scenario.matches:
         if (match.attacker_name, match.defender_name) == names:
-            own = as_logged(match.describe())
-            odd = [key for key in own if key != "world" and own[key] != said.get(key)]
-            return f": what differs there is {', '.join(sorted(odd) or ['world'])}"
+            own = as_logged(without_places(match.describe()))
+            odd = [key for key in own if own[key] != said.get(key)]
+            return f": what differs there is {', '.join(sorted(odd))}"
     return ": nobody of these names plays there"
 
 

@@ -8,14 +8,18 @@ from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
 
+from arena.isolation.defenders import stack_of
+from arena.isolation.strangers import attacker_of
 from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.schema import to_json
 from arena.messages import UserError
 from arena.players.registry import AgentError, Kind, build_attacker, build_stack
+from arena.rules.limits import Limits
 from arena.rules.threat import Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, Seeds
 
 _CROSSED = ("worlds", "threats", "attackers", "defenders", "at", "title")
 _NO_JSON = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
@@ -43,31 +47,51 @@ def described(run: LoggedRun, match: LoggedMatch) -> Mapping[str, Any]:
     return known
 
 
-def rebuild(said: Mapping[str, Any], match: LoggedMatch, known: Sequence[Match] = ()) -> Match:
+def rebuild(
+    said: Mapping[str, Any], match: LoggedMatch, known: Sequence[Match] = (), seeds: Seeds = PUBLIC
+) -> Match:
     """The match that a log describes, with the batch size with which it was played.
 
     Args:
         said: as `described` gives it.
         known: matches of a scenario file, one of which is taken if it is the same: for agents that cannot be
             found by what the log says, and for where data and weights lie.
+        seeds: those of a secret, for a match that was played with one.
 
     Raises:
         ReplayError: if an agent is not installed here, or is another here than there.
     """
-    found = next((one for one in known if is_described(one, said)), None)
+    own = _seeds(said, match, seeds)
+    found = next((one for one in known if is_described(replace(one, seeds=own), said)), None)
     if found is None:
-        found = _made(said, match)
+        found = replace(_made(said, match), seeds=own)
         if not is_described(found, said):
             raise ReplayError(
                 f"match {match.id}, {match.info.attacker_title} against {match.info.defender_title}, cannot "
                 f"be made again: agents of these names have other parameters here than in the log"
             )
     settings = found.settings.model_copy(update={"batch": said["batch"]})
-    return replace(found, settings=settings, where=f"match {match.id}: ")
+    return replace(found, settings=settings, where=f"match {match.id}: ", seeds=own)
+
+
+def _seeds(said: Mapping[str, Any], match: LoggedMatch, seeds: Seeds) -> Seeds:
+    """Those that a match was played with: public ones, or those of a secret, which must be the one."""
+    wanted = said.get("secret")
+    if wanted is None:
+        return PUBLIC
+    if seeds.secret is None:
+        raise ReplayError(
+            f"match {match.id} was played with a secret seed: once that is published, "
+            f"--secret-seed names its file"
+        )
+    if seeds.commitment != wanted:
+        raise ReplayError(f"match {match.id} was played with another secret seed than the one given")
+    return seeds
 
 
 def is_described(match: Match, said: Mapping[str, Any]) -> bool:
-    """Whether a match is the one that a log describes, wherever its data and weights lie."""
+    """Whether a match is the one that a log describes, wherever its data and weights lie; whether it was
+    played with a secret is another question where `match` has none."""
     own: dict[str, Any] = as_logged(without_places(match.describe()))
     return all(key in said and own[key] == said[key] for key in own)
 
@@ -79,10 +103,13 @@ def as_logged(values: Any) -> Any:
 
 def _made(said: Mapping[str, Any], match: LoggedMatch) -> Match:
     info = match.info
+    apart = said.get("isolation") == "process"
     try:
         outer = {**said["attacker"], "name": said["attacker"]["name"].partition("(")[0]}  # of "eot(square)"
-        attacker = build_attacker(_spec("attacker", outer))
-        defenders = build_stack([_spec("defender", one) for one in said["defenders"]])
+        stack = [_spec("defender", one) for one in said["defenders"]]
+        limits = Limits.model_validate(said["limits"])
+        attacker = (attacker_of if apart else build_attacker)(_spec("attacker", outer))
+        defenders = stack_of(stack, limits) if apart else build_stack(stack)
         world, threat = World.model_validate(_placed(said)), Threat(**said["threat"])
         own = {key: said[key] for key in Block.model_fields if key in said and key not in _CROSSED}
         settings = Block(

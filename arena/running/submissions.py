@@ -25,9 +25,10 @@ from arena.running.comparing import ShareCheck
 from arena.running.rebuilding import ReplayError
 from arena.running.replaying import Checked, Replayer
 from arena.running.submission_files import Files, SubmissionError, check_code, find_files
-from arena.running.utilities_again import check_utility
+from arena.running.utility_checks import check_utility
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import Scenario, load_scenario
+from arena.scenario.seeds import PUBLIC, Seeds
 
 SAMPLE = 5
 """Shards that are played again where nobody says how many."""
@@ -143,6 +144,7 @@ def check_submission(
     device: str | None = None,
     prepared: Path | None = None,
     trusted: Collection[str] = (),
+    seeds: Seeds = PUBLIC,
     hear: Callable[[ShardOutcome], None] = lambda outcome: None,
 ) -> SubmissionReport:
     """Look at a submission, and play a sample of its shards again.
@@ -151,6 +153,7 @@ def check_submission(
         sample: how many shards; all of them, if there are no more.
         seed: which ones; None: a new one that nobody could know when the submission was made.
         trusted: "module:Class" and functions of the submitter that may be run here.
+        seeds: those of the secret that a ranked run was played with.
         hear: is told each outcome at once.
 
     Raises:
@@ -171,8 +174,16 @@ def check_submission(
             agreement = agree(log, scenario, card)
         found.faults += agreement.faults
         matches, shards = len(agreement.matches), len(agreement.shards)
-        options = {"device": device, "prepared": prepared, "trusted": trusted, "known": scenario.matches}
-        with Replayer(log, data_dirs=data_dirs, folder=folder, **options) as replayer:  # type: ignore[arg-type]
+        with Replayer(
+            log,
+            data_dirs=data_dirs,
+            device=device,
+            prepared=prepared,
+            trusted=trusted,
+            known=scenario.matches,
+            folder=folder,
+            seeds=seeds,
+        ) as replayer:
             drawn = random.Random(seed).sample(agreement.shards, min(sample, shards))
             for shard in sorted(drawn, key=lambda one: one.id):
                 with _values_are_some(files.log):

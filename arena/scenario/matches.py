@@ -101,7 +101,9 @@ def matches_of(
     where = f"{source}: {place}"
     apart = block.limits if block.isolation == "process" else None
     if apart is not None and (why := lacking()) is not None:
-        raise ScenarioError(f'{where}isolation: "process" cannot be had on this machine: {why}')
+        raise ScenarioError(
+            f'{where}isolation: "process" cannot be had on this machine: {why}; "none" goes without'
+        )
     sides = lineup(block.attackers, block.defenders, changes, source, place, apart)
     matches: list[Match] = []
     left_out = sides.left_out

@@ -119,7 +119,7 @@ def job(worlds: ModuleType, attacker: Attacker | None = None, *specs: Any, limit
 @pytest.mark.parametrize("what", ["labels", "classifiers", "files"])
 def test_it_finds_neither_labels_nor_classifier_nor_files(worlds: ModuleType, what: str) -> None:
     (spy,) = stack_of([{"name": "strange_defenders:Spy", "what": what}], USUAL)
-    own, record = worlds.referee((spy,), of=worlds.smooth())
+    own, _ = worlds.referee((spy,), of=worlds.smooth())
     from arena.players import Volley
 
     answers = own.ask(Volley(own.board.x0, torch.arange(len(own.board))))

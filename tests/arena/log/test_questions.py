@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
+import sqlite3
 from collections.abc import Callable
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from arena.evaluation.clean_utility import Utility
-from arena.log import Log, LogError, questions
+from arena.log import Log, LogError, open_log, questions
+from arena.log.overview import overview
 from arena.records.reports import MarkRows, NoteRows, QueryRows
 
 Played = dict[tuple[int, int], Any]
@@ -110,6 +115,37 @@ def test_verdicts(log: Log, played: Played) -> None:
     rows = list(zip(*columns.values(), strict=True))
     order = {game: i for i, game in enumerate(questions.outcomes(log, 1).game.tolist())}
     assert rows == sorted(wanted, key=lambda row: (row[0], order[row[1]]))
+
+
+def test_verdicts_at_some_counts(log: Log, played: Played) -> None:
+    whole, some = questions.verdicts(log, 1), questions.verdicts(log, 1, [3, 99])
+    there = np.flatnonzero(whole.at == 3)
+    assert 0 < len(there) < len(whole)
+    for f in fields(whole):
+        assert np.array_equal(getattr(some, f.name), getattr(whole, f.name)[there], equal_nan=True), f.name
+    assert len(questions.verdicts(log, 1, [])) == 0
+
+
+def test_what_is_asked_of_matches_reads_neither_queries_nor_images(
+    path: Path, begun: Callable[..., int], made: Callable[..., Any]
+) -> None:
+    with open_log(path) as log:
+        match, shard = begun(log), made()
+        with log.shard(match, 0, 0, "f", shard.keys) as recorder:
+            shard.tell(recorder)
+        asked: list[tuple[str, Any]] = []
+        event.listen(log.database.reader, "before_cursor_execute", lambda *told: asked.append(told[2:4]))
+        questions.outcomes(log, match)
+        questions.verdicts(log, match)
+        questions.asked(log, match)
+        questions.curve(log, match)
+        overview(log)
+    with sqlite3.connect(path) as connection:
+        plans = [connection.execute(f"EXPLAIN QUERY PLAN {how}", told).fetchall() for how, told in asked]
+    steps = [step for plan in plans for *_, step in plan]
+    assert not [step for step in steps if "queries" in step]
+    games = [step for step in steps if re.search(r"(SCAN|SEARCH) games", step)]
+    assert len(games) == 4 and all("USING COVERING INDEX ix_games_but_final" in step for step in games)
 
 
 def test_transcript_and_notes_of_a_game(log: Log, played: Played) -> None:
