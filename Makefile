@@ -5,11 +5,22 @@ BIN := $(VENV)/bin
 # One worker a core; each computes in one thread (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: play test test-quick test-all bench lint clean
+.PHONY: play league league-all test test-quick test-all bench lint clean
 
 play: $(VENV)/installed
 	$(BIN)/arena play quickstart --log runs/quickstart.db
 	$(BIN)/arena report runs/quickstart.db --out runs/quickstart.html
+
+# A league to its board and audit; a second play of it only reads the log.
+league: $(VENV)/installed
+	$(BIN)/arena play league-digits --workers 2 --log runs/league-digits.db
+	$(BIN)/arena board runs/league-digits.db --out runs/league-digits.html
+	$(BIN)/arena audit runs/league-digits.db
+
+league-all: $(VENV)/installed
+	$(BIN)/arena play league-digits-all --dry-run
+	$(BIN)/arena play league-digits-all --workers 2 --log runs/league-digits-all.db
+	$(BIN)/arena board runs/league-digits-all.db --out runs/league-digits-all.html
 
 # While working, test-quick leaves out the checks of all packaged agents; before a submission, test-all plays the
 # slow tests too.

@@ -23,6 +23,7 @@ NAMES = (
     "growth",
     "guards",
     "haste",
+    "isolation",
     "kills",
     "linear",
     "log",
@@ -30,6 +31,7 @@ NAMES = (
     "rewriting",
     "square",
     "threads",
+    "workers",
 )
 
 

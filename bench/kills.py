@@ -1,10 +1,13 @@
 """`arena play`, killed again and again at random moments: what is left of its log, and what it becomes.
 
-python -m bench kills [--kills 100] [--where sqlite|postgresql|both] [--seed N] [--no-kill-server]
+python -m bench kills [--kills 100] [--where sqlite|postgresql|both] [--workers N] [--seed N]
+    [--no-kill-server]
 
 After each kill the log must be sound, show nothing of unfinished shards and have lost no finished one; once
 the same command has ended by itself, the log must hold what that of an undisturbed run holds, bit for bit in
 all but ids, times and measured costs. On PostgreSQL every tenth kill is of the server, or of its connections.
+With `--workers` the runs play in worker processes, and every third kill or so is of one of these; none may
+live on without its run, and the logs must hold what that of one undisturbed process holds.
 Exits with 1 if anything differed.
 """
 
@@ -27,75 +30,25 @@ from pathlib import Path
 from typing import Any
 
 from arena.interruptions import heeding
+from arena.running.crew import TRIES
+from bench.kill_scenario import AGENTS, SCENARIO
 from bench.logs import Book, Seen
 from bench.servers import NoServer, Server
+from bench.worker_processes import left_behind, workers_of
 
 ROOT = Path(__file__).parents[1]
 COMMAND = "from arena.cli.app import main; main()"
 FRESH_EVERY = 10
 """Every so many starts are of a process that loads everything anew; the others are forked."""
 SERVER_EVERY = 10
+WORKERS_OF = 0.6
+"""Of which share of the runs workers are killed, before the run itself is."""
 MODES = {"loading": 2, "begun": 4, "ended": 4}
 """When to kill, and how often so: before the first shard, while one is played, about when one ends."""
 AHEAD = 0.25
 """Up to which part of all shards a start may finish before it is killed."""
 PATIENCE = 40.0
 """How many times what an undisturbed run takes may a start take, before it counts as stuck."""
-AGENTS = '''
-from dataclasses import dataclass, replace
-from types import SimpleNamespace
-import torch
-from agents.attackers.score.random_search import RandomSearch
-from arena.players import Defender
-from arena.rules.moves import Note
-
-@dataclass(frozen=True)
-class Noting(RandomSearch):
-    """Random search that says what it believes."""
-    def play(self, games):
-        every = torch.arange(len(games.x0))
-        yield Note("brightness", games.x0.flatten(1).mean(1), every)
-        yield Note("word", "naïve [1]", every)
-        yield from super().play(games)
-
-@dataclass(frozen=True)
-class Remembers(Defender):
-    """Flags every fifth query of a game, and shifts its scores."""
-    memory = "game"
-    def start(self, shape, accounts, device):
-        return SimpleNamespace(count=torch.zeros(shape[0], dtype=torch.int64, device=device))
-    def respond(self, x, rows, inner):
-        response = inner(x, rows)
-        fifth = rows.memory.count[rows.game] % 5 == 4
-        shift = fifth[:, None] * torch.linspace(0, 1, response.scores.shape[1])
-        return replace(response, scores=response.scores + shift, flagged=fifth)
-    def remember(self, x, rows, response):
-        rows.memory.count.index_add_(0, rows.game, torch.ones_like(rows.game))
-
-@dataclass(frozen=True)
-class Prepared(Defender):
-    """Shifts the scores by their means on clean images."""
-    means: tuple = ()
-    def fit(self, classifier, splits):
-        return Prepared(tuple(classifier(splits.calibration.images).mean(0).tolist()))
-    def state(self):
-        return {"means": list(self.means)}
-    def restore(self, state, classifier):
-        return Prepared(tuple(state["means"]))
-    def rewrite(self, scores, rows):
-        return scores - 0.1 * scores.new_tensor(self.means)
-'''
-SCENARIO = """
-title = "To be killed"
-games = 12
-shard = 4
-utility = 10
-at = [10, 40]
-log = "queries"
-attackers = ["square", "random-search", "kill_agents:Noting"]
-defenders = ["none", { name = "snd", sigma = 0.05 }, "kill_agents:Remembers", "kill_agents:Prepared"]
-threat = { epsilon = 0.1, budget = 50 }
-"""
 
 
 @dataclass
@@ -106,6 +59,7 @@ class Tally:
     restarts: int = 0
     logs: int = 0
     lost: int = 0
+    orphans: int = 0
     differences: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     left: Counter[str] = field(default_factory=Counter)
@@ -117,7 +71,7 @@ class Tally:
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.differences or self.refused or self.left)
+        return not (self.lost or self.orphans or self.differences or self.refused or self.left)
 
 
 class Whole:
@@ -140,19 +94,31 @@ class Rounds:
 
     Args:
         folder: with the scenario, the agents and all logs; the processes work there.
+        workers: of each run; 0: it plays in its own process.
         children: of tests/children.py.
         server: None for SQLite.
     """
 
     def __init__(
-        self, folder: Path, children: Any, server: Server | None, seed: int, kill_server: bool
+        self,
+        folder: Path,
+        children: Any,
+        server: Server | None,
+        seed: int,
+        kill_server: bool,
+        workers: int = 0,
     ) -> None:
         self.folder, self.children, self.server = folder, children, server
         self.kill_server = kill_server and server is not None
         self.chance = random.Random(f"{seed} {server is not None}")
         self.tally, self.starts = Tally(), 0
         self.duration, self.loading, self.shards = 120.0, 0.0, 1  # until they are known
+        self.workers = 0
         self.whole = self._undisturbed()
+        if workers:
+            self.workers = workers
+            if self._undisturbed() != self.whole:
+                self.tally.differences.append("an undisturbed run with workers differs")
 
     def play(self, kills: int) -> Tally:
         """Kill so often, over as many logs as it takes, and let the last one be finished."""
@@ -168,7 +134,8 @@ class Rounds:
 
     def _undisturbed(self) -> dict[str, str]:
         """What the log of an undisturbed run holds."""
-        where = str(self.folder / "whole.db")
+        where = str(self.folder / f"whole-{self.workers}.db")
+        self.loading = 0.0
         process, began = self._start(where, fresh=False), time.monotonic()
         book = Book(where)
         while process.poll() is None:
@@ -189,10 +156,10 @@ class Rounds:
             fresh = self.starts % FRESH_EVERY == FRESH_EVERY - 1
             process = self._start(where, fresh)
             self.tally.restarts += bool(seen.finished or seen.unfinished)
-            polled = False
+            polled = self._kill_workers(kills, process, book)
             if self.tally.kills < kills:
                 mode = self._mode()
-                polled = mode in ("begun", "ended")
+                polled = polled or mode in ("begun", "ended")
                 self._until(mode, process, book, fresh)
                 if self._killed(mode, process):
                     seen = self._after(mode, seen, book.look())
@@ -212,7 +179,8 @@ class Rounds:
     def _start(self, where: str, fresh: bool) -> Any:
         cache = self.folder / f"cache-{self.tally.logs}-{'killed' if 'whole' not in where else 'whole'}"
         own = {"XDG_CACHE_HOME": str(cache), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-        words = ("play", "kill.toml", "--log", where, "--device", "cpu")
+        words = ["play", "kill.toml", "--log", where, "--device", "cpu"]
+        words += ["--workers", str(self.workers)] if self.workers else []
         self.starts += 1
         if fresh:
             path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
@@ -238,6 +206,25 @@ class Rounds:
         end = time.monotonic() + pause
         self._wait(process, lambda: time.monotonic() > end)
 
+    def _kill_workers(self, kills: int, process: Any, book: Book) -> bool:
+        """Kill up to two workers, one after the other, of most runs; whether it was tried. A third that dies
+        of the same shard would be a result."""
+        if not self.workers or self.chance.random() > WORKERS_OF:
+            return False
+        for _ in range(min(self.chance.randint(1, TRIES - 1), kills - self.tally.kills)):
+            finished = book.counts()[0] + self.chance.randint(0, round(AHEAD * self.shards))
+            found: list[int] = []
+
+            def there(least: int = finished, found: list[int] = found) -> bool:
+                found[:] = workers_of(process.pid)
+                return bool(found) and book.counts()[0] >= least
+
+            self._wait(process, there)
+            if process.poll() is None and found:
+                os.kill(self.chance.choice(found), signal.SIGKILL)
+                self.tally.fell["worker"] += 1
+        return True
+
     def _killed(self, mode: str, process: Any) -> bool:
         """Kill the process, after its server or connections if that is the mode; whether it was killed."""
         if process.poll() is None and mode in ("server", "connections"):
@@ -257,8 +244,10 @@ class Rounds:
                 return True
         if process.poll() is not None:
             return False
+        workers = workers_of(process.pid)
         process.send_signal(signal.SIGKILL)
         self._wait(process)
+        self.tally.orphans += len(left_behind(workers))
         return bool(process.poll() == -signal.SIGKILL)
 
     def _after(self, mode: str, before: Seen, after: Seen) -> Seen:
@@ -294,7 +283,13 @@ class Rounds:
 
 
 def kill_runs(
-    kills: int, server: Server | None, seed: int, *, kill_server: bool = True, scenario: str = SCENARIO
+    kills: int,
+    server: Server | None,
+    seed: int,
+    *,
+    kill_server: bool = True,
+    scenario: str = SCENARIO,
+    workers: int = 0,
 ) -> Tally:
     """Play a scenario, killed `kills` times, in a temporary folder; `server`: None for SQLite."""
     with ExitStack() as stack:
@@ -304,7 +299,7 @@ def kill_runs(
         (folder / "processes").mkdir()
         children = _children(folder / "processes")
         stack.callback(children.close)
-        return Rounds(folder, children, server, seed, kill_server).play(kills)
+        return Rounds(folder, children, server, seed, kill_server, workers).play(kills)
 
 
 def _children(folder: Path) -> Any:
@@ -324,6 +319,7 @@ def show(name: str, tally: Tally) -> None:
         "starts after a kill": tally.restarts,
         "logs completed": tally.logs,
         "shards lost": tally.lost,
+        "workers that lived on": tally.orphans,
         "differences": len(tally.differences),
         "starts that failed": len(tally.refused),
         "files left behind": tally.left.total(),
@@ -331,7 +327,7 @@ def show(name: str, tally: Tally) -> None:
     }
     print(f"\n{name}")
     for what, count in rows.items():
-        print(f"  {what:<22}{count:>7,}")
+        print(f"  {what:<24}{count:>7,}")
     for what, count in Counter(tally.differences + tally.refused).items():
         print(f"  {count} x {what}")
     for suffix, count in tally.left.items():
@@ -344,6 +340,7 @@ def main() -> None:
     parser.add_argument("--where", choices=("sqlite", "postgresql", "both"), default="both")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kill-server", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--workers", type=int, default=0)
     options = parser.parse_args()
     clean = True
     for name in ("sqlite", "postgresql"):
@@ -353,7 +350,13 @@ def main() -> None:
                     server = stack.enter_context(Server()) if name == "postgresql" else None
                 except NoServer as reason:
                     sys.exit(str(reason))
-                tally = kill_runs(options.kills, server, options.seed, kill_server=options.kill_server)
+                tally = kill_runs(
+                    options.kills,
+                    server,
+                    options.seed,
+                    kill_server=options.kill_server,
+                    workers=options.workers,
+                )
             show(name, tally)
             clean = clean and tally.clean
     sys.exit(not clean)

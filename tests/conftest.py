@@ -56,6 +56,12 @@ def worlds() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def replays() -> ModuleType:
+    """tests/arena/replays.py: small runs in logs, and how to tamper with these."""
+    return _load("replays")
+
+
+@pytest.fixture(scope="session")
 def children(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Processes to interrupt, kill and starve: `Children` of tests/children.py."""
     children = _load("children", ".").Children(tmp_path_factory.mktemp("children"))

@@ -27,6 +27,7 @@ FLOORS = (
     "players",
     "records",
     "game",
+    "isolation",
     "evaluation",
     "log",
     "scenario",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from arena.players import Defender
 
@@ -10,3 +11,5 @@ from arena.players import Defender
 @dataclass(frozen=True)
 class NoDefense(Defender):
     """The undefended classifier, the reference of every comparison. It has no parameters."""
+
+    control: ClassVar[bool] = True

@@ -71,6 +71,12 @@ class Calls:
         finally:
             _counters.reset(token)
 
+    def add(self, others: Calls) -> None:
+        """Count what was counted elsewhere, too."""
+        self.calls.update(others.calls)
+        self.images.update(others.images)
+        self.repeated.update(others.repeated)
+
     def of(self, name: str) -> dict[Cause, tuple[int, int]]:
         """A function's calls and images by cause."""
         return {cause: (self.calls[name, cause], self.images[name, cause]) for cause in CAUSES}

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from rich.markup import escape
 
-from arena.cli.console import err
-from arena.cli.ending import Commands
+from arena.cli.ending import Commands, plain_errors
+from arena.cli.log_app import log_app
+from arena.cli.options import Device, Json, Trust
 from arena.interruptions import end_quietly
-from arena.messages import UserError, brief
 
 app = typer.Typer(
     cls=Commands,
@@ -30,14 +26,7 @@ data_app = typer.Typer(
     help="The data sets: where they lie, and how to get them.", invoke_without_command=True
 )
 app.add_typer(data_app, name="data")
-
-LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
-Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
-Trust = Annotated[
-    list[str] | None,
-    typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+app.add_typer(log_app)
 
 
 def main() -> None:
@@ -45,23 +34,6 @@ def main() -> None:
     end_quietly()
     sys.path.append(str(Path.cwd()))  # for a user's own agents and networks; installed modules win
     app()
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Bad input ends the command with one sentence; anything else keeps its traceback."""
-    try:
-        yield
-    except (UserError, FileNotFoundError, PermissionError) as error:
-        sentences = str(error) if isinstance(error, UserError) else brief(_of_a_file(error))
-        err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
-        raise typer.Exit(2) from error
-
-
-def _of_a_file(error: OSError) -> str:
-    if error.filename is None:
-        return str(error)
-    return f"{os.fsdecode(error.filename)} cannot be opened: {error.strerror}"
 
 
 def _say_version(wanted: bool) -> None:
@@ -109,9 +81,21 @@ def play(
     ] = None,
     add_defender: Annotated[list[str] | None, typer.Option(help="Beside the defenders.")] = None,
     trust: Trust = None,
+    secret_seed: Annotated[
+        Path | None,
+        typer.Option(help="A ranked run: the file of a secret from which all draws come (docs/boards.md)."),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be played, and stop.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --dry-run: say it as JSON.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Play again what the log holds already.")] = False,
+    workers: Annotated[
+        str | None,
+        typer.Option(help="Play in so many processes: a number, or auto for one a core.", metavar="N"),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Play on a Ray cluster: local, auto, or its host:port.", metavar="ADDRESS"),
+    ] = None,
 ) -> None:
     """Play the matches of a scenario; one that was interrupted goes on where it stopped."""
     if file is None:
@@ -122,17 +106,19 @@ def play(
     from arena.cli.console import CommandError
     from arena.cli.plan_json import say_plan
     from arena.cli.play import expect, play_command, ready, where_to_log
+    from arena.cli.workers import WorkersWanted
 
     with plain_errors():
         if as_json and not dry_run:
             raise CommandError("--json: it says what a --dry-run finds; give both")
         lists = changes(attacker or [], defender or [], add_attacker or [], add_defender or [])
-        run = ready(file, data or [], device, games, size, lists, trust or [])
+        wanted = WorkersWanted.of_words(workers, ray)
+        run = ready(file, data or [], device, games, size, lists, trust or [], wanted, secret_seed)
         where = where_to_log(log, run)
         if dry_run:
             say_plan(run, where) if as_json else expect(run, where)
             return
-    raise typer.Exit(play_command(run, where, fresh=fresh))
+    raise typer.Exit(play_command(run, where, fresh=fresh, pool=wanted.pool))
 
 
 @agents_app.callback()
@@ -182,66 +168,6 @@ def networks(as_json: Json = False) -> None:
     from arena.cli.networks import networks_command
 
     raise typer.Exit(networks_command(as_json))
-
-
-@app.command()
-def report(
-    log: Annotated[str, typer.Argument(help="A log: a path or a database URL.")],
-    to: Annotated[Path | None, typer.Option("--out", help="The HTML file to write.")] = None,
-    run: Annotated[int | None, typer.Option(help="Which run; the last one by default.")] = None,
-    data: Annotated[
-        list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
-    ] = None,
-) -> None:
-    """Write a run's report: one self-contained HTML file."""
-    from arena.cli.report import report_command
-
-    with plain_errors():
-        raise typer.Exit(report_command(log, to, run, data or []))
-
-
-@app.command()
-def runs(log: LogPlace, as_json: Json = False) -> None:
-    """List the runs of a log: what they are, how far they are, and how much was played."""
-    from arena.cli.runs import runs_command
-
-    with plain_errors():
-        raise typer.Exit(runs_command(log, as_json))
-
-
-@app.command()
-def compare(
-    log: LogPlace,
-    a: Annotated[int, typer.Argument(help="A run, by its number in `arena runs`.")],
-    b: Annotated[int, typer.Argument(help="Another run.")],
-    as_json: Json = False,
-) -> None:
-    """Compare two runs, match by match on the same images: what differs, and how much more is won."""
-    from arena.cli.compare import compare_command
-
-    with plain_errors():
-        raise typer.Exit(compare_command(log, a, b, as_json))
-
-
-@app.command()
-def export(
-    log: LogPlace,
-    to: Annotated[Path | None, typer.Option("--out", help="The folder; LOG-export by default.")] = None,
-    run: Annotated[int | None, typer.Option(help="One run alone; all by default.")] = None,
-    form: Annotated[str, typer.Option("--format", help="Of the tables: csv, json or parquet.")] = "csv",
-    table: Annotated[
-        list[str] | None, typer.Option(help="One table alone; may be repeated. All by default.")
-    ] = None,
-    images: Annotated[
-        list[str] | None, typer.Option(help="The final images as png or npz; may be repeated.")
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace files of the same names.")] = False,
-) -> None:
-    """Write a log's tables, and if asked its final images, into a folder."""
-    from arena.cli.export import Wanted, export_command
-
-    with plain_errors():
-        raise typer.Exit(export_command(log, Wanted(to, run, form, table or (), images or (), force)))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typer.core import TyperGroup
 
 from arena.cli.console import OutputLost, err, writing
 from arena.interruptions import Interrupted, caught, heeding, promise, promised
-from arena.messages import brief, quoted, raised_in
+from arena.messages import UserError, brief, quoted, raised_in
 
 
 class Commands(TyperGroup):
@@ -37,6 +38,23 @@ class Commands(TyperGroup):
             with writing():
                 sys.stdout.flush()  # here a closed pipe can still be told from an error
             return result
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Bad input ends the command with one sentence; anything else keeps its traceback."""
+    try:
+        yield
+    except (UserError, FileNotFoundError, PermissionError) as error:
+        sentences = str(error) if isinstance(error, UserError) else brief(_of_a_file(error))
+        err.print(f"[red]error:[/] {escape(sentences)}", highlight=False, soft_wrap=True)
+        raise typer.Exit(2) from error
+
+
+def _of_a_file(error: OSError) -> str:
+    if error.filename is None:
+        return str(error)
+    return f"{os.fsdecode(error.filename)} cannot be opened: {error.strerror}"
 
 
 @contextmanager

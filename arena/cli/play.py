@@ -30,6 +30,7 @@ from arena.classifiers import Classifier, ClassifierError
 from arena.cli.console import FAILED, CommandError, OutputLost, Remarks, err, out, say
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.cli.served import announce, report
+from arena.cli.workers import NONE, WorkersWanted
 from arena.datasets import DatasetError
 from arena.inputs.places import unwritable
 from arena.interruptions import promise
@@ -41,12 +42,15 @@ from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report import print_results
 from arena.running.call_plan import preparing, served
+from arena.running.crew import CrewError
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
-from arena.running.runner import Run
+from arena.running.runner import OpenPool, Run
+from arena.running.workers import WorkerError
 from arena.scenario.errors import ScenarioError
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, read_secret
 
 TOLD = 5.0
 """Seconds from which on it is told how long preparing or measuring took."""
@@ -60,17 +64,22 @@ def ready(
     size: str | None,
     changes: Changes = UNCHANGED,
     trusted: Sequence[str] = (),
+    wanted: WorkersWanted = NONE,
+    secret: Path | None = None,
 ) -> Run:
     """A scenario ready to be played, in its default or another size, with its lists of agents changed;
-    `trusted` functions may be called to make its networks."""
-    scenario = read_scenario(file, size, changes)
+    `trusted` functions may be called to make its networks. With the file of a secret it is a ranked run."""
+    seeds = PUBLIC if secret is None else read_secret(secret)
+    scenario = read_scenario(file, size, changes, seeds)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
     check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])
     if games is not None:
         scenario = scenario.with_games(games)
     with hearing(terminal := Remarks()):
-        run = Run(scenario, device=device, data_dirs=data, trusted=trusted)
+        run = Run(scenario, device=device, data_dirs=data, trusted=trusted, workers=wanted.planned)
+    if wanted.elsewhere:
+        run.check_sendable()
     for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
         terminal.remark(remark)
     return run
@@ -98,7 +107,7 @@ def tell_room(run: Run, machine: Machine) -> None:
         Remarks().remark(remark)
 
 
-def play_command(run: Run, where: str, *, fresh: bool) -> int:
+def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = None) -> int:
     """Play a run, log it and print its results; returns the exit status."""
     name = where
     tell_room(run, machine_of(run, where))
@@ -108,7 +117,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
         with open_log(where) as book:
             name = book.name
             with _Bar(run) as bar, hearing(bar):
-                run_id, played = run.play(book, bar, fresh=fresh)
+                run_id, played = run.play(book, bar, fresh=fresh, pool=pool)
         with open_log(where, create=False) as book:
             if not played:
                 say(f"{name} holds this run already (run {run_id}); --fresh plays it again")
@@ -119,7 +128,7 @@ def play_command(run: Run, where: str, *, fresh: bool) -> int:
             failed = print_results(out, book, run_id)
         if played:
             report(run)
-    except (LogError, DatasetError, ClassifierError, ScenarioError) as error:
+    except (LogError, DatasetError, ClassifierError, ScenarioError, CrewError, WorkerError) as error:
         err.print(f"[red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         if not isinstance(error, LogError):  # an image, a service that failed when it was needed
             err.print(escape(_safe(name, fresh)), highlight=False, soft_wrap=True)

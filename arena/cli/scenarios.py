@@ -11,13 +11,16 @@ from arena.cli.console import CommandError, err, out, say_json
 from arena.messages import near, quoted
 from arena.scenario.files import Scenario, find_scenario, load_scenario, packaged_scenarios
 from arena.scenario.lineups import UNCHANGED, Changes
+from arena.scenario.seeds import PUBLIC, Seeds
 
 
-def read_scenario(file: str, size: str | None = None, changes: Changes = UNCHANGED) -> Scenario:
-    """A scenario, in its default or another size, with its lists of agents changed. Its folder may hold
-    agents and networks; installed modules win over them."""
+def read_scenario(
+    file: str, size: str | None = None, changes: Changes = UNCHANGED, seeds: Seeds = PUBLIC
+) -> Scenario:
+    """A scenario, in its default or another size, with its lists of agents changed, and draws that come from
+    these seeds. Its folder may hold agents and networks; installed modules win over them."""
     sys.path.append(str(find_scenario(file).absolute().parent))
-    return load_scenario(file, size, changes)
+    return load_scenario(file, size, changes, seeds)
 
 
 def check_trusted(trusted: Sequence[str], networks: Iterable[str]) -> None:

@@ -117,12 +117,10 @@ FORMATS: dict[str, type[CsvFile] | type[JsonFile] | type[ParquetFile]] = {
 }
 
 
-def check_installed(form: str) -> None:
-    """Raises CommandError if a format needs a package that is not installed."""
+def check_installed(form: str, option: str = "--format parquet") -> None:
+    """Raises CommandError if a format needs a package that is not installed; `option`: what asked for it."""
     if form == "parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise CommandError(
-            '--format parquet needs pyarrow; install it with pip install "blackbox-arena[tables]"'
-        )
+        raise CommandError(f'{option} needs pyarrow; install it with pip install "blackbox-arena[tables]"')
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -92,6 +92,16 @@ class Evaluation:
             **(self._cost(stack, seconds / 3) if cost else {}),
         )
 
+    @own_modes()
+    @computing_threads(1)
+    def cost(self, stack: Stack) -> dict[str, Any]:
+        """The measured fields of a stack's utility alone, as those that `of` gives with `cost`."""
+        began = time.perf_counter()
+        with asking("cost"):
+            next(self._answers(stack))
+        pieces = -(-len(self) // stack.base.batch)
+        return self._cost(stack, (time.perf_counter() - began) * pieces / 3)
+
     def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
         """The utility, measured piece by piece, as `read` gives the images."""
         seed = draws.derive(self.seed, "utility")

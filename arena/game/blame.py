@@ -10,6 +10,11 @@ from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.interruptions import is_the_users, raise_pending
 from arena.messages import UserError, failure
 from arena.modes import own_modes
+from arena.players.stand_in import StandIn
+
+
+class Told(Exception):
+    """What became of an agent in a process of its own: one sentence, which is said as it is."""
 
 
 class AttackerError(UserError):
@@ -20,7 +25,7 @@ class AttackerError(UserError):
     """
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(failure(error))
+        super().__init__(in_words(error))
         self.error = error
 
 
@@ -56,7 +61,7 @@ def blaming(
         except BaseException as error:
             if is_the_users(error) or of_others(error) or _of_a_service(error):
                 raise
-            said = f"{type(defender).__name__}.{method} failed with {failure(error)}"
+            said = f"{class_of(defender)}.{method} failed with {failure(error)}"
             raise DefenderError(said) from error
     raise_pending()
 
@@ -76,6 +81,16 @@ def blaming_classifier(name: str) -> Iterator[None]:
         if is_the_users(error):
             raise
         raise ClassifierError(f"classifier {name!r} failed with {failure(error)}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """What an agent raised, in one line."""
+    return str(error) if isinstance(error, Told) else failure(error)
+
+
+def class_of(agent: object) -> str:
+    """What an agent's class is called, for a sentence; where something stands for the agent, its name."""
+    return agent.name if isinstance(agent, StandIn) else type(agent).__name__
 
 
 def is_unwritten(error: BaseException) -> bool:

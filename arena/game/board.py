@@ -24,6 +24,7 @@ class Board:
     Attributes:
         x0: [G,C,H,W] clean images as the service sees them, quantised.
         label, key: [G] int64, true labels y, and the numbers to which the games' draws are keyed.
+        image: [G] int64, the images' numbers in the data set, which players do not see.
         target: [G] int64, None when untargeted.
         best: [G,C,H,W] the images that would be judged now, as the service saw them, quantised.
     """
@@ -31,7 +32,8 @@ class Board:
     def __init__(self, openings: Openings, threat: Threat, marks: Sequence[int] = ()) -> None:
         self.threat = threat
         self.x0 = quantise(openings.x0.clone(), threat.quantisation)
-        self.label, self.key = openings.label.clone(), openings.key.clone()
+        self.label, self.key = openings.label.clone(), openings.numbers.clone()
+        self.image = openings.key.clone()
         self.target = None if openings.target is None else openings.target.clone()
         self.best = self.x0.clone()
         self._host_labels: tuple[Any, Any] = (None, None)
@@ -66,7 +68,8 @@ class Board:
         """Begin new games in the places `games` of finished ones."""
         place = self.place(games)
         self.x0[place] = quantise(openings.x0, self.threat.quantisation)
-        self.label[place], self.key[place] = openings.label, openings.key
+        self.label[place], self.key[place] = openings.label, openings.numbers
+        self.image[place] = openings.key
         if self.target is not None and openings.target is not None:
             self.target[place] = openings.target
         self.best[place] = self.x0[place]

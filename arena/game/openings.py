@@ -22,21 +22,28 @@ class Openings:
     """The games of a shard.
 
     Attributes:
-        x0: [G,C,H,W] clean images; label: [G] true labels; key: [G] the games' numbers, to which all draws
-            are keyed (image numbers in the data set); target: [G] or None.
+        x0: [G,C,H,W] clean images; label: [G] true labels; key: [G] the images' numbers in the data set;
+            target: [G] or None.
+        number: [G] the games' numbers, to which the draws of players are keyed; None: those of the images.
     """
 
     x0: Tensor
     label: Tensor
     key: Tensor
     target: Tensor | None = None
+    number: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x0)
 
     def __getitem__(self, rows: Tensor | slice) -> Openings:
-        target = None if self.target is None else self.target[rows]
-        return Openings(self.x0[rows], self.label[rows], self.key[rows], target)
+        target, number = (None if one is None else one[rows] for one in (self.target, self.number))
+        return Openings(self.x0[rows], self.label[rows], self.key[rows], target, number)
+
+    @property
+    def numbers(self) -> Tensor:
+        """[G] the games' numbers."""
+        return self.key if self.number is None else self.number
 
 
 def draw_targets(threat: Threat, label: Tensor, key: Tensor, classes: int, seed: int) -> Tensor | None:

@@ -25,11 +25,12 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.classifier import fingerprint
-from arena.game.blame import DefenderError, blaming, is_unwritten
+from arena.game.blame import DefenderError, blaming, class_of, is_unwritten
 from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack
 from arena.players.defender import Defender
 from arena.players.parameters import parameters
+from arena.players.stand_in import StandIn
 from arena.training.files import write_whole
 
 _HEADER = "arena prepared stack 1"
@@ -57,7 +58,7 @@ class PreparedStore:
             sha = self._pointer(key).read_text(encoding="ascii", errors="replace").strip()
         except FileNotFoundError:
             return None
-        return sha if _SHA.fullmatch(sha) and self._path(sha).exists() else None
+        return sha if self.holds(sha) else None
 
     def keep(self, key: str, stack: Stack) -> str:
         """Write `stack`, unless another is kept under `key`: the first one stays.
@@ -111,6 +112,23 @@ class PreparedStore:
                 f"delete the file to prepare anew"
             )
         return read(content, classifier, defenders)
+
+    def holds(self, sha: str) -> bool:
+        """Whether the stack of that SHA is here."""
+        return bool(_SHA.fullmatch(sha)) and self._path(sha).exists()
+
+    def content(self, sha: str) -> bytes:
+        """The file of a stack that is here, to be taken in elsewhere."""
+        return self._path(sha).read_bytes()
+
+    def take_in(self, content: bytes) -> None:
+        """Keep a stack by the file that another store has of it.
+
+        Raises:
+            OSError: if the disk is full or the folder cannot be written.
+        """
+        with self._new(content) as new:
+            new.replace(self._path(hashlib.sha256(content).hexdigest()))
 
     def _path(self, sha: str) -> Path:
         return self.folder / f"{sha}.safetensors"
@@ -192,7 +210,7 @@ def read(content: bytes, classifier: Classifier, defenders: Sequence[Defender]) 
             given = lent.copy if overrides(defender, "restore") else classifier
             restored.append(defender.restore(state, given))
         if type(restored[-1]) is not type(defender):
-            kinds = type(defender).__name__, type(restored[-1]).__name__
+            kinds = class_of(defender), type(restored[-1]).__name__
             raise DefenderError(f"{kinds[0]}.restore must return a {kinds[0]}; found {kinds[1]}")
     return Stack(classifier, tuple(restored), tuple(hardened), tuple(defenders))
 
@@ -201,7 +219,7 @@ def _told(
     place: int, defender: Defender, hardened: Classifier | None, tensors: dict[str, Tensor]
 ) -> dict[str, Any]:
     """What the header says of the defender at a place of the stack; its tensors join `tensors`."""
-    name = type(defender).__name__
+    name = class_of(defender)
     with _blaming(defender, "state"):
         state = defender.state()
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
@@ -252,7 +270,11 @@ def _identity(defender: Defender) -> list[str]:
     given: dict[str, Any] = parameters(defender) if is_dataclass(defender) else {}
     text = json.dumps(given, sort_keys=True, default=lambda value: type(value).__qualname__)
     kind = type(defender)
-    return [f"{kind.__module__}:{kind.__qualname__}", hashlib.sha256(text.encode()).hexdigest()]
+    name = f"{kind.__module__}:{kind.__qualname__}"
+    return [
+        class_of(defender) if isinstance(defender, StandIn) else name,
+        hashlib.sha256(text.encode()).hexdigest(),
+    ]
 
 
 def _listed(identities: Sequence[Sequence[str]]) -> str:
@@ -282,7 +304,7 @@ def _rebuilt(
     defender: Defender, lent: Lent, tensors: dict[str, Tensor], told: Mapping[str, Any]
 ) -> Classifier:
     """The classifier that `defender` hardened the lent one into."""
-    name = type(defender).__name__
+    name = class_of(defender)
     with _blaming(defender, "rebuild"):
         rebuilt = defender.rebuild(lent.copy if overrides(defender, "rebuild") else lent.own, tensors)
     if type(rebuilt).__qualname__ != told["class"] or fingerprint(rebuilt.module) != told["module"]:

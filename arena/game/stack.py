@@ -13,7 +13,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.served import asking
 from arena.classifiers.threads import computing_threads
-from arena.game.blame import DefenderError, blaming
+from arena.game.blame import DefenderError, blaming, class_of
 from arena.game.preparing import Lent, MissingPart, OwnSplits, overrides
 from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import own_modes
@@ -101,7 +101,7 @@ def _fitted(defender: Defender, lent: Lent, splits: Splits) -> Defender:
         return defender
     fitted = _made(defender, "fit", Defender, lent, splits)
     if (flaw := flaw_of_declared(fitted)) is not None:
-        raise DefenderError(f"{type(defender).__name__}, as it was fitted: {flaw}")
+        raise DefenderError(f"{class_of(defender)}, as it was fitted: {flaw}")
     return fitted
 
 
@@ -110,7 +110,7 @@ def _made(defender: Defender, method: str, kind: type[Made], lent: Lent, splits:
     given, parts = lent.lend(), OwnSplits.of(splits)
     with blaming(defender, method, _callers(parts)):
         made: object = getattr(defender, method)(given, parts)
-    who = f"{type(defender).__name__}.{method}"
+    who = f"{class_of(defender)}.{method}"
     if not isinstance(made, kind):
         raise DefenderError(f"{who} must return a {kind.__name__}; found {type(made).__name__}")
     if lent.changed:
@@ -144,7 +144,7 @@ def own_response(defender: Defender, response: object, n: int, base: Classifier)
     Raises:
         DefenderError: if its form is none of an answer, by what can be told without looking at the device.
     """
-    who = type(defender).__name__
+    who = class_of(defender)
     if not isinstance(response, Response) or type(response) is not Response:
         raise DefenderError(f"defender {who} must answer a Response; found {type(response).__name__}")
     held, flags = vars(response), {}  # a field may have been taken away

@@ -13,7 +13,7 @@ from arena import draws
 from arena.classifiers import Classifier
 from arena.classifiers.errors import ClassifierError
 from arena.classifiers.served import asking, served_in
-from arena.game.blame import DefenderError, blaming, blaming_classifier, is_unwritten
+from arena.game.blame import DefenderError, blaming, blaming_classifier, class_of, is_unwritten
 from arena.game.stack import Stack, own_response
 from arena.game.tensors import flaw_of, in_words, own
 from arena.modes import Modes, back_in, modes
@@ -152,7 +152,7 @@ class StackOracle:
         with blaming(defender, "detector", self._is_the_base):
             found = defender.detector(x.clone(), self.base)
         if flaw_of(found) or found.shape != x.shape[:1] or not found.is_floating_point():
-            who = type(defender).__name__
+            who = class_of(defender)
             raise DefenderError(f"{who}.detector must give floats [{len(x)}]; found {in_words(found)}")
         return own(found)
 
@@ -213,7 +213,7 @@ class StackOracle:
 
     def _passed_on(self, defender: Defender, z: object, rows: object, place: int) -> tuple[Tensor, Rows]:
         """The images and rows that a defender asks the rest of the stack about, which begins at `place`."""
-        who, base = type(defender).__name__, self.base
+        who, base = class_of(defender), self.base
         if flaw_of(z) or not isinstance(z, Tensor) or len(z.shape) != 4:
             raise DefenderError(f"defender {who} must ask about images [n,C,H,W]; found {in_words(z)}")
         if z.dtype != torch.float32 or z.device != base.device:

@@ -110,7 +110,7 @@ class Judge:
         l2, linf = self._distances(games)
         place = board.place(games)
         target = torch.full_like(place, -1) if board.target is None else board.target[place]
-        numbers = torch.stack([board.key[place], board.label[place], target]).cpu().numpy()
+        numbers = torch.stack([board.image[place], board.label[place], target]).cpu().numpy()
         return GameRows(
             game=games.copy(),
             key=numbers[0],

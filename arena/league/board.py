@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from arena.records.match_record import Judgement
 from arena.rules.threat import Threat
 
 Status = Literal["found", "clear", "unchecked"]
+Side = Literal["attacker", "defender"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class CellFigures:
     conflicts: Sequence[str] = ()
     withheld: str = ""
     facts: Sequence[Mapping[str, Any]] = ()
+    two_ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class WorstCase:
         chosen: the share of images on which each attacker is the choice.
         strongest: the attacker that alone leaves the least, and what it leaves.
         attackers: those taken together; left_out: others of the matrix, with the reason.
+        distance: the median over images of the nearest distance that stands, infinite without one; None
+            unless objective `minimum`.
     """
 
     defender: str
@@ -97,16 +102,17 @@ class WorstCase:
     strongest_left: Rate
     attackers: Sequence[str]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    distance: Median | None = None
 
 
 @dataclass(frozen=True)
 class PairTest:
-    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval; `adjusted` is
-    p by Holm over all pairs tested together."""
+    """Two agents on the same images; `difference` is `other` - `one`, with its paired interval, a Median
+    where distances are ranked; `adjusted` is p by Holm over all pairs tested together."""
 
     one: str
     other: str
-    difference: Rate
+    difference: Rate | Median
     images: int
     p: float
     adjusted: float
@@ -115,13 +121,24 @@ class PairTest:
 @dataclass(frozen=True)
 class Rank:
     """A place in an order. `low` and `high`: the best and worst rank that the tests leave open (1 is the
-    best); equal where it is settled. `figure` is what is ranked; NaN where `withheld` says why it is not."""
+    best); equal where it is settled. `figure` is what is ranked, a Median where distances are;
+    NaN, and ranks 0, where `withheld` says why it is not."""
 
     agent: str
-    figure: Rate
+    figure: Rate | Median
     low: int
     high: int
     withheld: str = ""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Agents of one side in order against one agent of the other: `side` is whom the ranks are of."""
+
+    side: Side
+    against: str
+    ranks: Sequence[Rank]
+    tests: Sequence[PairTest]
 
 
 @dataclass(frozen=True)
@@ -129,7 +146,7 @@ class Rating:
     """Bradley-Terry strength of an agent on Elo's scale, with the interval of a bootstrap over images."""
 
     agent: str
-    side: Literal["attacker", "defender"]
+    side: Side
     rating: Rate
 
 
@@ -154,6 +171,9 @@ class Equilibrium:
         caps: what the defenders' mixture had to keep to: lost accuracy, delay; None for no cap.
         left_out: agents that do not take part, with the reason; status: what the solver said; gap: between
             primal and dual.
+        images: those that all of its cells hold.
+        gain: what the mixture keeps beyond the best single defender, on the same images.
+        prices: what the published mixture costs: lost accuracy, delay; None where not measured.
     """
 
     value: Rate
@@ -166,11 +186,24 @@ class Equilibrium:
     left_out: Mapping[str, str]
     status: str
     gap: float
+    images: int = 0
+    gain: Rate = field(default_factory=lambda: Rate(math.nan, -1.0, 1.0))
+    prices: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class MatrixBoard:
-    """One matrix, judged. Parts that cannot be said are None, and `unsaid` tells why, by part."""
+    """One matrix, judged. Parts that cannot be said are None or empty, and `unsaid` tells why, by part
+    (worst, defender_ranks, attacker_ranks, orders, ratings, equilibrium).
+
+    Attributes:
+        by: what ranks are of: accuracy `left`, or median `distance` (objective `minimum`).
+        defender_ranks: by worst case; attacker_ranks: by what the defender that is hardest for each attacker
+            keeps, chosen on one half of the images and valued on the other; tests: of both.
+        orders: defenders against each attacker, attackers against each defender, by the ruling verdict;
+            their tests are adjusted together.
+        notes: what has to be known beside a part that is said, by part.
+    """
 
     dataset: str
     classifier: str
@@ -189,6 +222,9 @@ class MatrixBoard:
     utilities: Mapping[str, Utility]
     findings: Sequence[Finding]
     unsaid: Mapping[str, str] = field(default_factory=dict)
+    by: Literal["left", "distance"] = "left"
+    orders: Sequence[Order] = ()
+    notes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arena.evaluation.clean_utility import Utility
 from arena.league.rates import standing
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch, LoggedRun, PurposeCounts
 from arena.records.match_record import Judgement
@@ -25,6 +26,7 @@ class Source:
         games: all of its finished shards; marks: of these, at the counts before its budget.
         asked: its queries by purpose.
         shards: how many are finished, and how many it has in all.
+        utility: what its defended classifier is worth on clean images; None where not measured.
     """
 
     log: str
@@ -35,6 +37,7 @@ class Source:
     marks: LoggedMarks
     asked: tuple[PurposeCounts, ...]
     shards: tuple[int, int]
+    utility: Utility | None = None
 
     @property
     def threat(self) -> Threat:
@@ -53,7 +56,7 @@ class Games:
     """How games stand at a query count, [n] each.
 
     Attributes:
-        draw: which of the cell's draws (`Source.draw`) each game is of, by its place among them.
+        draw: which of the matrix's draws (`Source.draw`) each game is of, by its place among them.
         image: its number in the data set; repeat: which replay. (draw, image, repeat) is a game's name: the
             same in all cells of a matrix.
         clean: the classifier was wrong before the game began, so that it was not played: a lost image.
@@ -158,7 +161,7 @@ def games_at(source: Source, at: int, draw: int) -> Games:
 
     Args:
         at: one of `source.counts`.
-        draw: the place of the match's draw among those of the cell.
+        draw: the place of the match's draw among those of the matrix.
 
     Raises:
         ValueError: if the match reports no verdicts at the count.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -101,11 +101,12 @@ def _source(log: Log, run: LoggedRun, match: LoggedMatch) -> Source | None:
         log=log.name,
         run=run,
         match=match,
-        draw=str(described.get("draw", described.get("seed", run.info.seed))),
+        draw=f"{described.get('secret', '')}{described.get('seed', run.info.seed)}",
         games=questions.outcomes(log, match.id),
         marks=questions.verdicts(log, match.id, [at for at in match.info.at if 0 < at < budget]),
         asked=tuple(questions.asked(log, match.id)),
         shards=(done, planned),
+        utility=questions.utility(log, match.id, match.info.utility) if match.info.utility else None,
     )
 
 
@@ -124,13 +125,14 @@ def _pair(source: Source) -> str:
 def _matrix(group: Sequence[Source], at: int) -> Matrix:
     here = [source for source in group if at in source.counts]
     sides = [_labels([_agent(source, side) for source in here]) for side in ("attacker", "defender")]
+    draws = {draw: place for place, draw in enumerate(dict.fromkeys(source.draw for source in here))}
     pairs: dict[str, list[int]] = defaultdict(list)
     for place, source in enumerate(here):
         pairs[_pair(source)].append(place)
     cells = {}
     for places in pairs.values():
         attacker, defender = (labels[places[0]] for labels in sides)
-        cells[attacker, defender] = _cell([here[i] for i in places], at, attacker, defender)
+        cells[attacker, defender] = _cell([here[i] for i in places], at, attacker, defender, draws)
     info = here[0].match.info
     names = [tuple(dict.fromkeys(labels)) for labels in sides]
     threat = info.threat.with_budget(at)
@@ -150,7 +152,9 @@ def _labels(agents: Sequence[tuple[str, Any]]) -> list[str]:
     return [label[to_json(agent)] for agent in agents]
 
 
-def _cell(sources: Sequence[Source], at: int, attacker: str, defender: str) -> Cell:
+def _cell(
+    sources: Sequence[Source], at: int, attacker: str, defender: str, places: Mapping[str, int]
+) -> Cell:
     """Of matches of one draw the one with the most games counts, the latest of these, and of them the one
     whose own budget is the count; the others must agree with it."""
     draws: dict[str, list[Source]] = defaultdict(list)
@@ -162,7 +166,8 @@ def _cell(sources: Sequence[Source], at: int, attacker: str, defender: str) -> C
         chosen.append(best)
         conflicts += [said for other in same if other is not best and (said := _conflict(best, other, at))]
     info = chosen[0].match.info
-    games = [games_at(source, at, place) for place, source in enumerate(chosen)]
+    chosen.sort(key=lambda source: places[source.draw])
+    games = [games_at(source, at, places[source.draw]) for source in chosen]
     return Cell(
         attacker,
         defender,

@@ -19,7 +19,8 @@ from arena.statistics import median_interval, wilson
 
 @dataclass(frozen=True)
 class Rate:
-    """A share of games in [0, 1] with its 95 % interval; NaN in (0, 1) if there are no games."""
+    """A share of games in [0, 1], or another figure, with its 95 % interval; a share without games is NaN in
+    (0, 1)."""
 
     value: float
     low: float

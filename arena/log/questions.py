@@ -44,6 +44,7 @@ from arena.log.columns import columns
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
 from arena.log.rows import utility_of
+from arena.log.statements import asking
 from arena.log.writer import Log
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import REASONS, Ints, Verdict
@@ -190,18 +191,13 @@ def notes_of_game(log: Log, game_id: int) -> list[NoteOfGame]:
 
 
 def sql(log: Log, statement: str) -> Found:
-    """The result of any one statement, which cannot change anything.
+    """The result of any one statement, which cannot change anything (`arena.log.statements`).
 
     Raises:
         LogError: if the database refuses the statement.
     """
-    with told(log.name), log.database.reader.connect() as connection:
-        raw: Any = connection.connection.cursor()
-        # PostgreSQL prepares one statement only, so no second one can end the read-only transaction.
-        raw.execute(statement, **({} if log.database.is_sqlite else {"prepare": True}))
-        if raw.description is None:
-            return Found([], [])
-        return Found([column[0] for column in raw.description], [tuple(row) for row in raw.fetchall()])
+    with asking(log, statement) as answer:
+        return Found(answer.columns, list(answer.rows))
 
 
 def ask(log: Log, wanted: Executable) -> Sequence[Any]:

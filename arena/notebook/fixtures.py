@@ -22,6 +22,7 @@ from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.roles import roles
 from arena.records.runs import MatchInfo
 from arena.rules.geometry import quantise
 from arena.rules.threat import Threat, parse_threat
@@ -105,7 +106,7 @@ def fixtures(
                     threat=own,
                     at=counts,
                     title="" if len(runs) == 1 else f"{own.budget:,} queries",
-                    **_sides(side, stack, facts),
+                    **_sides(player, side, stack, facts),
                     **common,
                 )
                 last = own is runs[-1][0]
@@ -174,8 +175,8 @@ def _common(on: Ground, originals: NDArray[np.float32], fingerprint: str) -> dic
     }
 
 
-def _sides(side: Entrant, stack: Stack, facts: list[dict[str, Any]]) -> dict[str, Any]:
-    """What a stack says of itself, by fields of `MatchInfo`."""
+def _sides(player: Attacker, side: Entrant, stack: Stack, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a stack says of itself and of who meets it, by fields of `MatchInfo`."""
     named = [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
     return {
         "defender": "+".join(name_of(d) for d in stack.defenders),
@@ -183,7 +184,13 @@ def _sides(side: Entrant, stack: Stack, facts: list[dict[str, Any]]) -> dict[str
         "defender_title": side.title,
         "verdict": "answered" if stack.answers_are_facts else "vote",
         "answers_are_facts": stack.answers_are_facts,
-        "facts": _json({"hardened_sha": stack.base.sha, "defenders": facts}),
+        "facts": _json(
+            {
+                "hardened_sha": stack.base.sha,
+                "defenders": facts,
+                "roles": roles(player, stack.defenders),
+            }
+        ),
     }
 
 

@@ -73,11 +73,22 @@ class Attacker(ABC):
 
     across_games: ClassVar[bool] = False
     """Whether knowledge gained in one game of a shard may change how it plays another."""
+    control: ClassVar[bool] = False
+    """Whether it searches nothing and is there to be beaten: an attack that does no better is none."""
 
     @property
     def needs(self) -> Needs:
         """What a threat must grant; most attackers override this with a plain class attribute."""
         return Needs()
+
+    @property
+    def twin(self) -> Attacker | None:
+        """The plain attacker that this one adapts to a defense, with its parameters; None if it adapts none.
+
+        Where the adaptive one is the worse of the two, the adaptation is at fault; it is no sign of a good
+        defense (docs/design.md, D14).
+        """
+        return None
 
     @property
     def budget_factor(self) -> int:

@@ -35,13 +35,20 @@ def flaw_of_declared(agent: Attacker | Defender) -> str | None:
     none."""
     told: dict[str, _Flaw]
     if isinstance(agent, Attacker):
-        told = {"needs": _needs, "budget_factor": _count, "across_games": _bool}
+        told = {
+            "needs": _needs,
+            "budget_factor": _count,
+            "across_games": _bool,
+            "control": _bool,
+            "twin": _twin,
+        }
     else:
         told = {
             "random": _bool,
             "memory": lambda name, found: _one_of(name, found, _MEMORIES),
             "answers_are_facts": _bool,
             "acts": _bool,
+            "control": _bool,
             "asks": _count,
             "secrets": _names,
             "has_detector": lambda name, method: _bool(f"{name}()", method()),
@@ -73,6 +80,12 @@ def _needs(name: str, found: Any) -> str | None:
     if type(found.images) is not int or found.images < 0:
         return f"needs.images must be a whole number from 0; found {_shown(found.images)}"
     return _bool("needs.prefix", found.prefix)
+
+
+def _twin(name: str, found: Any) -> str | None:
+    if found is None or isinstance(found, Attacker):
+        return None
+    return f"{name} must be an attacker or None; found {_shown(found)}"
 
 
 def _count(name: str, found: Any) -> str | None:

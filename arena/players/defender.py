@@ -110,6 +110,8 @@ class Defender:
     """Whether another draw may give another answer to the same row."""
     memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
     """Which earlier rows may influence an answer: those of its game, of its account, or all."""
+    control: ClassVar[bool] = False
+    """Whether it defends nothing and is there to be beaten: an attack that fails against it is weak."""
     asks: ClassVar[int] = 1
     """How many answers of the classifier one answer takes at most, where nothing else is in the stack: what
     is announced to a user whose classifier is a service."""

@@ -7,10 +7,14 @@ from typing import Any
 
 from arena.players.attacker import Attacker
 from arena.players.defender import Defender
+from arena.players.stand_in import StandIn
 
 
 def parameters(agent: Attacker | Defender) -> dict[str, Any]:
     """An agent's parameters by name, agents inside as their names and parameters, for the log."""
+
+    if isinstance(agent, StandIn):
+        return agent.parameters
 
     def plain(value: Any) -> Any:
         if isinstance(value, Attacker | Defender):

@@ -6,7 +6,7 @@ import json
 import operator
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -20,6 +20,7 @@ from arena.messages import UserError, in_short, near, quoted
 from arena.players import Attacker, Defender
 from arena.players.declared import flaw_of_declared
 from arena.players.parameters import parameters
+from arena.players.stand_in import StandIn
 
 Kind = Literal["attacker", "defender"]
 Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender | type[Attacker] | type[Defender]
@@ -27,6 +28,7 @@ Spec: TypeAlias = str | Mapping[str, Any] | Attacker | Defender | type[Attacker]
 parameters."""
 Agent = TypeVar("Agent", Attacker, Defender)
 
+_ARENA = "blackbox-arena"
 _STRICT = ConfigDict(arbitrary_types_allowed=True, strict=True)
 _BASES: dict[Kind, type] = {"attacker": Attacker, "defender": Defender}
 
@@ -58,13 +60,7 @@ def agent_class(kind: Kind, name: str) -> type:
             frozen dataclass of that kind.
     """
     entries = _entries(kind)
-    if name not in entries and ":" not in name:
-        other: Kind = "defender" if kind == "attacker" else "attacker"
-        own = f", but {other} {name}" if name in _entries(other) else ""
-        raise AgentError(f'there is no {kind} "{name}"{own}; {near(name, entries)}')
-    if name in (clashes := _clashes(kind)):
-        both = " and ".join(clashes[name])
-        raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
+    _check_name(kind, name)
     try:
         found = entries[name].load() if name in entries else import_attribute(name)
     except NameRefused as error:
@@ -75,6 +71,19 @@ def agent_class(kind: Kind, name: str) -> type:
         reason = in_short(error)
         raise AgentError(f'{kind} "{name}" cannot be imported: {reason}') from error
     return _class_of(kind, name, found)
+
+
+def where_written(kind: Kind, name: str) -> tuple[str, bool]:
+    """The module in which an agent of that name is written, and whether it comes with the arena; nothing is
+    imported.
+
+    Raises:
+        AgentError: if there is none of that name, or more than one.
+    """
+    _check_name(kind, name)
+    if (entry := _entries(kind).get(name)) is None:
+        return name.partition(":")[0], False
+    return entry.module, entry.dist is not None and entry.dist.name == _ARENA
 
 
 def missing_parameter(kind: Kind, name: str) -> str | None:
@@ -88,6 +97,8 @@ def missing_parameter(kind: Kind, name: str) -> str | None:
 
 def name_of(agent: Attacker | Defender) -> str:
     """The name of an agent's class, as `name_of_class` gives it."""
+    if isinstance(agent, StandIn):
+        return agent.name
     return name_of_class("attacker" if isinstance(agent, Attacker) else "defender", type(agent))
 
 
@@ -109,12 +120,18 @@ def build_defender(spec: Spec) -> Defender:
     return typing.cast(Defender, _sound("defender", build_agent("defender", spec)))
 
 
-def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
+def build_stack(
+    spec: Spec | Sequence[Spec], build: Callable[[Spec], Defender] | None = None
+) -> tuple[Defender, ...]:
     """The stack of defenders, outermost first, from one spec, several, or {stack = [...]}.
+
+    Args:
+        build: makes each of them; None: `build_defender`.
 
     Raises:
         AgentError: if one cannot be built, or there is none.
     """
+    build = build or build_defender
     if isinstance(spec, Mapping) and "stack" in spec:
         if set(spec) != {"stack"} or not _is_list(spec["stack"]):
             raise AgentError("a stack of defenders is { stack = [defender, ...] } and nothing else")
@@ -122,8 +139,8 @@ def build_stack(spec: Spec | Sequence[Spec]) -> tuple[Defender, ...]:
     if _is_list(spec):
         if not spec:
             raise AgentError('a stack of defenders must hold at least one; the undefended one is "none"')
-        return tuple(build_defender(one) for one in spec)
-    return (build_defender(typing.cast(Spec, spec)),)
+        return tuple(map(build, spec))
+    return (build(typing.cast(Spec, spec)),)
 
 
 def parameters_of(found: type) -> list[Parameter]:
@@ -134,6 +151,17 @@ def parameters_of(found: type) -> list[Parameter]:
         for f in fields(found)
         if f.init
     ]
+
+
+def _check_name(kind: Kind, name: str) -> None:
+    entries = _entries(kind)
+    if name not in entries and ":" not in name:
+        other: Kind = "defender" if kind == "attacker" else "attacker"
+        own = f", but {other} {name}" if name in _entries(other) else ""
+        raise AgentError(f'there is no {kind} "{name}"{own}; {near(name, entries)}')
+    if name in (clashes := _clashes(kind)):
+        both = " and ".join(clashes[name])
+        raise AgentError(f'{kind} "{name}" is declared more than once, as {both}; name the one meant so')
 
 
 def _class_of(kind: Kind, name: str, found: object) -> type:

@@ -83,9 +83,7 @@ class Pieces:
         self._answered += len(rows)
         if self._courses is not None:
             self._courses.add(rows)
-        if self.level == "changes":
-            rows = _changes(rows)
-        if self.level != "games" and len(rows):
+        if len(rows := at_level(rows, self.level)):
             self._piece.queries.append(rows)
             self._rows += len(rows)
         self._cut()
@@ -132,9 +130,14 @@ class Pieces:
         self.recorder.record(piece)
 
 
-def _changes(rows: QueryRows) -> QueryRows:
-    """The rows recorded at level `changes`."""
-    kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
+def at_level(rows: QueryRows, level: LogLevel) -> QueryRows:
+    """Those of the rows that are recorded at a level."""
+    if level == "queries":
+        return rows
+    if level == "games":
+        kept = np.zeros(0, np.int64)
+    else:
+        kept = np.flatnonzero(rows.better | rows.hit | rows.refused | rows.flagged | (rows.turn == 1))
     columns = {f.name: getattr(rows, f.name) for f in fields(rows) if f.name != "purpose"}
     chosen: dict[str, Any] = {name: c if c is None else c[kept] for name, c in columns.items()}
     return replace(rows, **chosen)

@@ -147,6 +147,7 @@ class Group:
         """What a defender found when it was fitted, from its first match that has such facts."""
         rows = (row for _, d, row in self.cells if d == defender)
         facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
+        facts.pop("roles", None)
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
     @property

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
-from arena.inputs.places import unwritable
-from arena.league.labels import flat
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import words
-from arena.report.charts import COLOURS, DASHES, curves, exact
+from arena.report.charts import DASHES, curves, exact
 from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
 from arena.report.distance_charts import distance_curves, success_curves
@@ -38,6 +34,7 @@ from arena.report.sheets import (
     won_sheet,
 )
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
+from arena.report.templates import environment, write_page
 from arena.rules.outcome import REASONS
 
 
@@ -98,13 +95,7 @@ def write_report(log: Log, to: Path, run_id: int | None = None, data_dirs: Seque
         LogError: if the log has no such run.
         ValueError: if the file cannot be written.
     """
-    page = render(log, run_id, data_dirs)
-    try:
-        if (why := unwritable(to)) is not None:
-            raise OSError(errno.EINVAL, f"it {why}")
-        to.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"the report cannot be written to {to}: {error.strerror}") from error
+    write_page(render(log, run_id, data_dirs), to, "report")
 
 
 def render(log: Log, run_id: int | None = None, data_dirs: Sequence[Path] = ()) -> str:
@@ -123,7 +114,7 @@ def _render(log: Log, run_id: int | None, data_dirs: Sequence[Path]) -> str:
         _section(log, group, place, groups, chosen, originals) for place, group in enumerate(groups, 1)
     ]
     return (
-        _environment()
+        environment({"rate": rate_cell, "distance": distance_cell})
         .get_template("report.html")
         .render(
             run=run,
@@ -143,30 +134,6 @@ def _render(log: Log, run_id: int | None, data_dirs: Sequence[Path]) -> str:
             estimation=ESTIMATION,
         )
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("arena.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": words.percent,
-        "number": words.number,
-        "rate": rate_cell,
-        "distance": distance_cell,
-        "flat": lambda value: list(flat(value)),
-    }
-    environment.globals |= {
-        "NORMS": words.NORMS,
-        "NOTHING": NOTHING,
-        "COLOURS": COLOURS,
-        "INFINITY": math.inf,
-    }
-    return environment
 
 
 def _section(

@@ -52,12 +52,15 @@ class Picture:
 
 
 class Originals:
-    """The clean images of a run's matches, from the data sets that it was played on."""
+    """The clean images of a run's matches, from the data sets that it was played on; `known` are those that
+    were loaded already, and will hold further ones."""
 
-    def __init__(self, run: LoggedRun, data_dirs: Sequence[Path]) -> None:
+    def __init__(
+        self, run: LoggedRun, data_dirs: Sequence[Path], known: dict[str, Dataset | str] | None = None
+    ) -> None:
         self._matches = run.info.resolved.get("matches", ())
         self._dirs = data_dirs
-        self._known: dict[str, Dataset | str] = {}
+        self._known = {} if known is None else known
 
     def of(self, match: LoggedMatch) -> Dataset | str:
         """The data set of a match, or a sentence on why it is not available."""
@@ -103,10 +106,11 @@ def choose(rows: Sequence[Row]) -> dict[int, int]:
 def pictures(log: Log, match: LoggedMatch, count: int, dataset: Dataset | str) -> list[Picture]:
     """The first `count` games by image number that were won by the headline verdict."""
     won = questions.samples(log, match.id, count, won=True, verdict=match.info.verdict)
-    return [_picture(log, match, game, dataset) for game in won]
+    return [picture(log, match, game, dataset) for game in won]
 
 
-def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
+def picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | str) -> Picture:
+    """A game of a match, with the original where the data set is there."""
     here = None if isinstance(dataset, str) else dataset
     names = here.class_names if here and here.classes == match.info.classes else None
 
@@ -116,7 +120,7 @@ def _picture(log: Log, match: LoggedMatch, game: LoggedGame, dataset: Dataset | 
     original, difference, factor = None, None, 0
     if here is not None:
         clean = _clean(here, game.image)
-        factor = _factor(game.final - clean)
+        factor = amplification(game.final - clean)
         original, difference = data_url(clean), data_url(0.5 + factor * (game.final - clean))
     return Picture(
         game=game,
@@ -147,7 +151,7 @@ def _clean(dataset: Dataset, image: int) -> Pixels:
     return np.asarray(pixels.numpy(), np.float32)
 
 
-def _factor(difference: Pixels) -> int:
+def amplification(difference: Pixels) -> int:
     """The largest of a few round factors that keeps every pixel of the difference within black and white."""
     most = float(np.abs(difference).max())
     fits = [factor for factor in FACTORS if factor * most <= 0.5 + 1e-6]

@@ -24,6 +24,7 @@ class Limits(BaseModel):
         seconds: an attacker may take so long to make a move, a defended classifier to answer a volley. They
             are told when they are over. Where this ends a game depends on the machine.
         memory: MiB that the process may grow by while a shard is played.
+        output: bytes that an agent in a process of its own may print in a shard; they are shown to nobody.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,6 +33,7 @@ class Limits(BaseModel):
     moves: Annotated[int, Field(strict=True, ge=1, le=10**12)] | None = 1_000_000
     seconds: Annotated[float, Field(strict=True, gt=0, le=10**9)] | None = None
     memory: Annotated[float, Field(strict=True, gt=0, le=10**9)] | None = None
+    output: Annotated[int, Field(strict=True, ge=0, le=10**12)] = 2**20
 
 
 USUAL = Limits()

@@ -71,22 +71,31 @@ def plan_calls(
     worlds: Sequence[LoadedWorld],
     asked: Calls,
     is_prepared: Callable[[Match, LoadedWorld], bool],
+    workers: int | None = 0,
 ) -> list[CallPlan]:
     """The plans of all functions that play in `matches`.
 
     Args:
         asked: what they were asked to load them and to draw the games.
         is_prepared: whether the match's defenders were prepared in an earlier run.
+        workers: how many others play, who load the function again and remember no answers of each other's;
+            None: nobody can say.
     """
     by_name: dict[str, list[Played]] = {}
     for match, world in zip(matches, worlds, strict=True):
         if (name := served(world.classifier)) is not None:
             by_name.setdefault(name, []).append((match, world))
-    return [CallPlan(name, _plan(name, played, asked, is_prepared)) for name, played in by_name.items()]
+    return [
+        CallPlan(name, _plan(name, played, asked, is_prepared, workers)) for name, played in by_name.items()
+    ]
 
 
 def _plan(
-    name: str, played: Sequence[Played], asked: Calls, is_prepared: Callable[[Match, LoadedWorld], bool]
+    name: str,
+    played: Sequence[Played],
+    asked: Calls,
+    is_prepared: Callable[[Match, LoadedWorld], bool],
+    workers: int | None,
 ) -> dict[Cause, Planned]:
     before = {cause: Planned(images, calls) for cause, (calls, images) in asked.of(name).items()}
     plan = _by_cause(played, True)
@@ -94,8 +103,22 @@ def _plan(
     drawn = before["openings"].images or 0
     if sum(p.images or 0 for p in kept) + drawn > capacity(played[0][1].classifier.classes):
         plan = _by_cause(played, False)  # more than are remembered: some images may be asked twice
+    if workers != 0:
+        plan = _by_cause(played, False)
+        repeated = {**plan, "checks": before["checks"]}
+        plan |= {cause: _by_each(repeated[cause], workers) for cause in ("checks", "resources", "utility")}
     plan["preparing"] = _preparing(played, is_prepared)
     return {cause: plan.get(cause, Planned()) + before[cause] for cause in CAUSES}
+
+
+def _by_each(planned: Planned, workers: int | None) -> Planned:
+    """What each of the workers may ask anew; one that dies makes place for another."""
+    if planned == Planned():
+        return planned
+    images, calls = (
+        None if n is None or workers is None else n * workers for n in (planned.images, planned.calls)
+    )
+    return Planned(images, calls, "about")
 
 
 def _by_cause(played: Sequence[Played], remembers: bool) -> dict[Cause, Planned]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,29 +13,33 @@ from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words, resolve_device
 from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
-from arena.evaluation.clean_images import Evaluation
-from arena.evaluation.clean_utility import Utility
-from arena.game.blame import DefenderError
-from arena.game.referee import longest_volley
 from arena.game.stack import Stack
 from arena.modes import own_modes
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
-from arena.progress import telling
+from arena.players.roles import roles
 from arena.provenance import versions
-from arena.records.pieces import LogLevel, Piece, Recorder
+from arena.records.pieces import LogLevel
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
-from arena.running.call_plan import plan_calls, served, utility_images
+from arena.running.call_plan import plan_calls, utility_images
+from arena.running.crew import Crew, Pool
+from arena.running.identities import identity_of
 from arena.running.room import Machine, check_memory
 from arena.running.run_log import RunLog
-from arena.running.shared_play import ProgressListener, SharedPlay
+from arena.running.shard_work import LoggedMatch, ProgressListener, ShardWork
+from arena.running.shared_play import SharedPlay
+from arena.running.utilities import Utilities, UtilityWork
+from arena.running.work import Here, Players
+from arena.running.workplace import Job, Supplies
 from arena.scenario.files import Scenario
-from arena.scenario.identity import fingerprint, match_identity
+from arena.scenario.identity import fingerprint, places
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import Prepared, PreparedStacks
+
+OpenPool = Callable[[Supplies], AbstractContextManager[Pool]]
 
 LOGGED_ROWS: dict[LogLevel, int] = {"queries": 20_000_000, "changes": 2_000_000_000}
 """Up to how many expected queries of a run a level is chosen."""
@@ -47,6 +51,7 @@ class Run:
     Args:
         prepared: the folder of prepared defenders; None for the user's cache.
         trusted: the functions that may be called to make a network (`load_classifier`).
+        workers: how many others than this process will play, for what is announced; None: nobody can say.
 
     Attributes:
         calls: of functions of the user's, counted by cause; plans: what these will be asked.
@@ -64,15 +69,18 @@ class Run:
         data_dirs: Sequence[Path] = (),
         prepared: Path | None = None,
         trusted: Collection[str] = (),
+        workers: int | None = 0,
     ) -> None:
         self.scenario = scenario
         self.device = resolve_device(device)
-        worlds, self.calls = LoadedWorlds(scenario.folder, data_dirs, self.device, trusted), Calls()
+        self.data_dirs, self.trusted = data_dirs, trusted
+        self._loaded = LoadedWorlds(scenario.folder, data_dirs, self.device, trusted)
+        self.calls = Calls()
         with self.calls.counting():
-            self.worlds = [worlds.of(match) for match in scenario.matches]
+            self.worlds = [self._loaded.of(match) for match in scenario.matches]
         check_memory(scenario.matches, self.worlds, Machine.here(self.device))
         self.stacks = PreparedStacks(prepared)
-        self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared)
+        self.plans = plan_calls(scenario.matches, self.worlds, self.calls, self.stacks.is_prepared, workers)
         self.level = self._level()
 
     @property
@@ -87,21 +95,27 @@ class Run:
 
     @own_modes()
     @computing_threads(1)
-    def play(self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False) -> tuple[int, bool]:
+    def play(
+        self, log: RunLog, watcher: ProgressListener, *, fresh: bool = False, pool: OpenPool | None = None
+    ) -> tuple[int, bool]:
         """Play what `log` does not hold yet; the run's id there, and whether anything was left to play.
 
         What else takes time, preparing and measuring, is told (`arena.progress`).
 
         Args:
             fresh: begin a new run even where the log holds this one.
+            pool: of workers that play; None: this process plays.
 
         Raises:
             LogError: if the log cannot be written. Finished shards are safe.
+            CrewError: if workers end before they play.
         """
         with self.calls.counting():
-            return self._play(log, watcher, fresh)
+            return self._play(log, watcher, fresh, pool)
 
-    def _play(self, log: RunLog, watcher: ProgressListener, fresh: bool) -> tuple[int, bool]:
+    def _play(
+        self, log: RunLog, watcher: ProgressListener, fresh: bool, pool: OpenPool | None
+    ) -> tuple[int, bool]:
         info = self.info()
         info = replace(info, resolved={**info.resolved, "fresh": fresh})
         run_id, ended = (log.begin_run(info), False) if fresh else log.find_or_begin_run(info)
@@ -109,19 +123,70 @@ class Run:
             for match in self.scenario.matches:  # words decide nothing that is played
                 log.record_words(run_id, match.number, words(match))
             return run_id, False
-        utilities, shared = _Utilities(log), SharedPlay(log, watcher, partial(self._play_shard, log, watcher))
-        for match, world in zip(self.scenario.matches, self.worlds, strict=True):
-            match_id = log.begin_match(run_id, self._match_info(match, world), fresh)
-            log.discard_unfinished(match_id)
-            watcher.match(match, len(world) * match.settings.repeats)
-            prepared = self._prepared[match.number]
-            if prepared.failed is None:
-                with suppress(DefenderError):  # its games, which are played next, say so
-                    utilities.record(match_id, match, world, prepared.stack)
-            shared.play(match_id, world, list(tasks(match, world, prepared.sha, self.level)))
-        shared.play_what_is_left()
+        matches = [
+            self._begin(log, run_id, match, world, fresh)
+            for match, world in zip(self.scenario.matches, self.worlds, strict=True)
+        ]
+        utilities = self._utilities(log, matches)
+        with ExitStack() as stack:
+            players: Players = Here()
+            if pool is not None:
+                for utility in utilities:
+                    utility.measure_cost()
+                players = Crew(stack.enter_context(pool(self.supplies())), self.calls)
+            for _ in players.play(utilities):
+                pass
+            shared = SharedPlay(log, watcher, players)
+            wanted = [(m, task) for m in matches for task in self._tasks(m.match, m.world)]
+            shared.play([ShardWork(m, task, log, watcher) for m, task in wanted])
+            shared.play_what_is_left()
         log.end_run(run_id)
         return run_id, True
+
+    def check_sendable(self) -> None:
+        """ScenarioError if a match cannot be sent to workers."""
+        for match, world in zip(self.scenario.matches, self.worlds, strict=True):
+            next(self._tasks(match, world)).packed()
+
+    def supplies(self) -> Supplies:
+        """What workers must know to load for themselves what is loaded here."""
+        return Supplies(
+            self.scenario.folder.absolute(),
+            tuple(Path(folder).absolute() for folder in self.data_dirs),
+            str(self.device),
+            tuple(self.trusted),
+            self._loaded.settled(),
+            self.stacks.store.folder.absolute(),
+            tuple({p.sha for p in self._prepared if self.stacks.store.holds(p.sha)}),
+        )
+
+    def _begin(self, log: RunLog, run_id: int, match: Match, world: LoadedWorld, fresh: bool) -> LoggedMatch:
+        """A match in the log, begun or found there."""
+        match_id = log.begin_match(run_id, self._match_info(match, world), fresh)
+        log.discard_unfinished(match_id)
+        failed, own = self._prepared[match.number].failed, self._fingerprints[match.number]
+        return LoggedMatch(
+            id=match_id,
+            match=match,
+            world=world,
+            stacks=self.stacks,
+            failed=failed,
+            job=lambda task: Job(task.packed(), failed, self._identities[match.number]),
+            fingerprint=lambda task: fingerprint([own, task.number, task.repeat]),
+        )
+
+    def _tasks(self, match: Match, world: LoadedWorld) -> Iterator[ShardTask]:
+        return tasks(match, world, self._prepared[match.number].sha, self.level)
+
+    def _utilities(self, log: RunLog, matches: Sequence[LoggedMatch]) -> list[UtilityWork]:
+        """The measurements that the log lacks; of stacks that could not be prepared there are none."""
+        utilities = Utilities(log)
+        for m in matches:
+            prepared = self._prepared[m.match.number]
+            if prepared.failed is None:
+                first = next(self._tasks(m.match, m.world))
+                utilities.want(m.id, m.match, m.world, prepared.stack, partial(m.job, first))
+        return utilities.left()
 
     @own_modes()
     def info(self) -> RunInfo:
@@ -146,8 +211,10 @@ class Run:
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [
-                    {**identity, "drawn": len(world)}
-                    for identity, world in zip(self._identities, self.worlds, strict=True)
+                    {**identity, "drawn": len(world), "places": places(match)}
+                    for identity, world, match in zip(
+                        self._identities, self.worlds, self.scenario.matches, strict=True
+                    )
                 ],
             },
         )
@@ -164,18 +231,7 @@ class Run:
     def _identities(self) -> list[dict[str, Any]]:
         """What makes each match what it is, by its number, as JSON values."""
         return [
-            match_identity(
-                match,
-                dataset_sha=world.dataset.sha,
-                classifier_sha=world.classifier.sha,
-                prepared_sha=self._prepared[match.number].sha,
-                device=self.device,
-                batch=world.classifier.batch,
-                max_rows=longest_volley(world.dataset.shape),
-                forward=world.classifier.forward.steps,
-                threads=world.classifier.threads,
-                level=self.level,
-            )
+            identity_of(match, world, self._prepared[match.number].sha, self.level)
             for match, world in zip(self.scenario.matches, self.worlds, strict=True)
         ]
 
@@ -189,14 +245,6 @@ class Run:
             if level in chosen:
                 return level
         return level_for(self.expected_queries)
-
-    def _play_shard(
-        self, log: RunLog, watcher: ProgressListener, match_id: int, task: ShardTask, world: LoadedWorld
-    ) -> None:
-        own = fingerprint([self._fingerprints[task.match.number], task.number, task.repeat])
-        keys, failed = world.keys(task.rows), self._prepared[task.match.number].failed
-        with log.shard(match_id, task.number, task.repeat, own, keys, self.level) as recorder:
-            task.play(world, self.stacks, failed, _Progress(recorder, watcher, task.match))
 
     def _match_info(self, match: Match, world: LoadedWorld) -> MatchInfo:
         prepared = self._prepared[match.number]
@@ -226,6 +274,7 @@ class Run:
                 "hardened_sha": stack.base.sha,
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
+                "roles": roles(match.attacker, match.defenders),
             },
         )
 
@@ -254,44 +303,3 @@ def headline(match: Match) -> Verdict:
 
 def _defenders(stack: Stack) -> list[dict[str, Any]]:
     return [{"name": name_of(d), **parameters(d)} for d in stack.defenders]
-
-
-class _Utilities:
-    """What each defended classifier of a run is worth on clean images: evaluated unless the log knows."""
-
-    def __init__(self, log: RunLog) -> None:
-        self.log = log
-        self._evaluations: dict[tuple[int, int, int], Evaluation] = {}
-        self._known: dict[tuple[int, Evaluation], Utility] = {}
-
-    def record(self, match_id: int, match: Match, world: LoadedWorld, stack: Stack) -> None:
-        """Have the log hold the utility of a match, if the scenario wants one; `stack` outlives this."""
-        images, seed = utility_images(match, world), match.settings.seed
-        if not images:
-            return
-        evaluated = (id(world.classifier), images, seed)
-        if evaluated not in self._evaluations:
-            split = world.dataset.games
-            self._evaluations[evaluated] = Evaluation(world.classifier, split, seed=seed, images=images)
-        key = (id(stack), self._evaluations[evaluated])
-        found = self.log.find_utility(match_id, images)
-        if found is None:
-            with telling(f"measuring {match.defender_name}"):
-                paid = served(world.classifier) is not None
-                found = self._known.get(key) or self._evaluations[evaluated].of(stack, cost=not paid)
-            self.log.record_utility(match_id, found)
-        self._known[key] = found
-
-
-class _Progress:
-    """Passes a shard's pieces on to the log, and says how many queries were answered."""
-
-    def __init__(self, recorder: Recorder, watcher: ProgressListener, match: Match) -> None:
-        self.recorder, self.watcher, self.match = recorder, watcher, match
-
-    def record(self, piece: Piece) -> None:
-        self.recorder.record(piece)
-        self.watcher.played(piece.answered)
-        for rows in piece.notes:
-            if rows.key == "error" and len(rows.game):
-                self.watcher.failed(self.match, len(rows.game), str(rows.value[0]))

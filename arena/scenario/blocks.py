@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -27,6 +27,7 @@ from arena.scenario.lineups import ALL
 Count = Annotated[int, Field(strict=True, ge=1, le=2**24)]
 Votes = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Rows = Annotated[int, Field(strict=True, ge=1, le=CUDA_ROWS)]
+Isolation = Literal["none", "process"]
 LONGEST_TITLE = 200
 
 
@@ -98,6 +99,8 @@ class Block(BaseModel):
         votes: fresh answers per vote of a random defender.
         verdict: the headline of the results; None: chosen by objective and defender (docs/design.md, D3).
         limits: what a match may take besides queries.
+        isolation: `process`: attackers, and defenders that are not the arena's own, play in processes of
+            their own (docs/scenarios.md, "Isolation"); `none`: in the process that holds the classifier.
         log: how many rows are logged; None: decided by the expected number.
         batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         utility: on how many clean images each defended classifier is evaluated, in addition to its matches;
@@ -120,6 +123,7 @@ class Block(BaseModel):
     votes: Votes = 25
     verdict: Verdict | None = None
     limits: Limits = USUAL
+    isolation: Isolation = "none"
     log: LogLevel | None = None
     batch: Rows | None = None
     utility: int = Field(default=1000, ge=0, le=2**24, strict=True)

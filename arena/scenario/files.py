@@ -20,6 +20,7 @@ from arena.scenario.blocks import Block, check_title
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import ALL, UNCHANGED, Changes, LeftOut
 from arena.scenario.matches import Match, matches_of
+from arena.scenario.seeds import PUBLIC, Seeds
 from arena.scenario.size_tables import SizeError, choose_size, in_size, merged, read_sizes
 
 _PACKAGED = Path(__file__).parents[2] / "scenarios"  # not imported: a user may have one, too
@@ -64,10 +65,20 @@ class Scenario:
         )
         return replace(self, matches=matches)
 
+    def with_seeds(self, seeds: Seeds) -> Scenario:
+        """The same scenario with draws that come from elsewhere."""
+        return replace(self, matches=tuple(replace(match, seeds=seeds) for match in self.matches))
 
-def load_scenario(path: str | Path, size: str | None = None, changes: Changes | None = None) -> Scenario:
+
+def load_scenario(
+    path: str | Path, size: str | None = None, changes: Changes | None = None, seeds: Seeds = PUBLIC
+) -> Scenario:
     """Read a scenario file, or one that ships with the project by its name, in its default or another `size`,
     with the lists of agents as `changes` say.
+
+    Args:
+        seeds: what draws come from. Of a secret, it is a ranked run: the controls of the arena play beside
+            the agents, and isolation is "process" unless the file says otherwise.
 
     Raises:
         ScenarioError: if it cannot be read or played.
@@ -75,7 +86,7 @@ def load_scenario(path: str | Path, size: str | None = None, changes: Changes | 
     """
     file = find_scenario(path)
     table = _read(file)
-    return parse_scenario(table, file.stem, file.parent, str(file), size, changes)
+    return parse_scenario(table, file.stem, file.parent, str(file), size, changes, seeds)
 
 
 def packaged_scenarios() -> dict[str, str]:
@@ -119,6 +130,7 @@ def parse_scenario(
     source: str,
     size: str | None = None,
     changes: Changes | None = None,
+    seeds: Seeds = PUBLIC,
 ) -> Scenario:
     """A scenario from a parsed file; `source` names it in errors. All its sizes are checked."""
     top = dict(table)
@@ -134,10 +146,13 @@ def parse_scenario(
         chosen = choose_size(sizes, size)
     except SizeError as error:
         raise ScenarioError(f"{source}: {error}") from error
+    if seeds.secret is not None:
+        top.setdefault("isolation", "process")
+        changes = replace(changes or UNCHANGED, ranked=True)
     found = {own: _in_one_size(top, blocks, name, folder, source, own) for own in sizes or ("",)}
-    if changes is not None and changes.words:
+    if changes is not None and changes != UNCHANGED:
         found[chosen] = _in_one_size(top, blocks, name, folder, source, chosen, changes)
-    return replace(found[chosen], size=chosen, sizes=sizes)
+    return replace(found[chosen], size=chosen, sizes=sizes).with_seeds(seeds)
 
 
 def _in_one_size(

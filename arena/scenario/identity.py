@@ -12,12 +12,15 @@ import torch
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.players import Attacker, Defender
+from arena.players.stand_in import StandIn
 from arena.provenance import source_closure, versions
 from arena.records.pieces import LogLevel
 from arena.scenario.matches import Match
 
 PLAYED_BY = ("arena.game.shard",)
 """What plays a shard: its source, and that of all it imports, is part of every match."""
+ISOLATED_BY = ("arena.isolation.attackers", "arena.isolation.inmates", "arena.isolation.nursery")
+"""The same of matches whose agents play in processes of their own."""
 
 
 def match_identity(
@@ -45,10 +48,11 @@ def match_identity(
         forward: how the classifier's forward pass was prepared, step by step.
         threads: of a forward pass of `batch` rows.
     """
-    code = source_closure([*modules_of(match), *PLAYED_BY])
+    apart = ISOLATED_BY if match.settings.isolation == "process" else ()
+    code = source_closure([*modules_of(match), *PLAYED_BY, *apart])
     packages = packages_of([match.world.classifier.network])
     return {
-        **_without_places(match.describe()),
+        **without_places(match.describe()),
         "dataset_sha": dataset_sha,
         "classifier_sha": classifier_sha,
         "prepared_sha": prepared_sha,
@@ -64,7 +68,14 @@ def match_identity(
     }
 
 
-def _without_places(described: dict[str, Any]) -> dict[str, Any]:
+def places(match: Match) -> dict[str, str | None]:
+    """Where a match's data and weights lie, as its scenario says: what its identity leaves out."""
+    world = match.world
+    path = world.dataset.path
+    return {"path": None if path is None else str(path), "weights": world.classifier.weights}
+
+
+def without_places(described: dict[str, Any]) -> dict[str, Any]:
     """A match without the paths of its data and weights: their SHAs tell what lies there."""
     world = described["world"]
     dataset = {key: value for key, value in world["dataset"].items() if key != "path"}
@@ -84,6 +95,9 @@ def modules_of_agents(*agents: Attacker | Defender) -> set[str]:
     waiting: list[Any] = [*agents]
     while waiting:
         agent = waiting.pop()
+        if isinstance(agent, StandIn):
+            modules |= {*agent.modules}
+            continue
         modules.add(type(agent).__module__)
         for value in vars(agent).values():
             inside = value if isinstance(value, tuple | list) else (value,)

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 from arena.game.blame import DefenderError
 from arena.game.openings import draw_resources
-from arena.game.shard import Job, play_shard, record_unplayed, seed_of
+from arena.game.shard import Job, play_shard, record_unplayed
+from arena.isolation.attackers import IsolatedAttacker
+from arena.isolation.children import nursery
 from arena.players import Attacker
 from arena.players.registry import public_parameters
 from arena.records.pieces import LogLevel, Recorder
 from arena.scenario.errors import ScenarioError
+from arena.scenario.identity import modules_of_agents
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import PreparedStacks
@@ -61,7 +64,8 @@ class ShardTask:
             record_unplayed(openings, self.match.threat, self.match.at, failed or "", recorder)
 
     def open(self, world: LoadedWorld, stacks: PreparedStacks) -> Job:
-        """The job, ready to be played. Its attacker is a copy: no play changes another's.
+        """The job, ready to be played. Its attacker is a copy, or in a process of its own: no play changes
+        another's.
 
         Raises:
             DefenderError: if the prepared defenders cannot be read back by their own methods.
@@ -77,19 +81,19 @@ class ShardTask:
                     f"{self.match.where}the {what} here is another than the shard was cut for "
                     f"(SHA {found[:12]}; it must be {wanted[:12]})"
                 )
-        match, seed = self.match, self.match.settings.seed
+        match, seeds, seed = self.match, self.match.seeds, self.match.settings.seed
         openings, stack = world.openings(match, self.rows), stacks.load(self.prepared_sha, match, world)
         return Job(
             stack=stack,
             openings=openings,
             threat=match.threat,
-            defender_seed=seed_of("defender", seed, self.repeat),
+            defender_seed=seeds.of_side("defender", seed, self.repeat),
             at=match.at,
             votes=match.settings.votes,
             limits=match.settings.limits,
-            attacker=own_copy(match.attacker),
-            attacker_seed=seed_of("attacker", seed, self.repeat),
-            resources=draw_resources(match.threat, world.pool, openings, seed),
+            attacker=_player(match),
+            attacker_seed=seeds.of_side("attacker", seed, self.repeat),
+            resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
             defense=public_parameters(stack.defenders),
             level=self.level,
         )
@@ -108,6 +112,14 @@ class ShardTask:
                 f"{self.match.where}{self.match.name} cannot be played in another process: {reason}; agents "
                 f"must be classes of importable modules, their parameters values that pickle takes"
             ) from error
+
+
+def _player(match: Match) -> Attacker:
+    """The attacker of a match as it plays in one shard."""
+    if match.settings.isolation == "none":
+        return own_copy(match.attacker)
+    nursery()  # that it cannot begin is no attacker's failure
+    return IsolatedAttacker(match.attacker, tuple(modules_of_agents(match.attacker)), match.settings.limits)
 
 
 def own_copy(attacker: Attacker) -> Attacker:

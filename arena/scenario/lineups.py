@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
+from arena.isolation.defenders import defender_of, stack_of
+from arena.isolation.strangers import attacker_of
 from arena.players import Attacker, Defender
 from arena.players.registry import (
     AgentError,
@@ -15,7 +18,10 @@ from arena.players.registry import (
     build_stack,
     missing_parameter,
     names,
+    where_written,
 )
+from arena.players.roles import is_control
+from arena.rules.limits import Limits
 from arena.scenario.errors import ScenarioError
 
 ALL = "all"
@@ -31,12 +37,14 @@ class Changes:
     Attributes:
         attackers, defenders: in place of a block's own; None: its own.
         more_attackers, more_defenders: come behind these.
+        ranked: the arena's controls come behind all of them, where they fit.
     """
 
     attackers: tuple[Spec, ...] | None = None
     defenders: tuple[Any, ...] | None = None
     more_attackers: tuple[Spec, ...] = ()
     more_defenders: tuple[Any, ...] = ()
+    ranked: bool = False
 
     @property
     def words(self) -> str:
@@ -95,9 +103,18 @@ class Lineup:
 
 
 def lineup(
-    attackers: Sequence[Any], defenders: Sequence[Any], changes: Changes, source: str, place: str
+    attackers: Sequence[Any],
+    defenders: Sequence[Any],
+    changes: Changes,
+    source: str,
+    place: str,
+    apart: Limits | None = None,
 ) -> Lineup:
     """The agents that a block's lists and a caller's `changes` come to.
+
+    Args:
+        apart: what processes of strangers' agents may take, for which others stand here; None: all are
+            imported here.
 
     Raises:
         ScenarioError: if one that the block names cannot be made.
@@ -107,7 +124,7 @@ def lineup(
     where = f"{source}: {place}"
 
     def every(kind: Kind) -> list[str]:
-        whys = {name: _why_not(kind, name) for name in names(kind)}
+        whys = {name: _why_not(kind, name, apart) for name in names(kind)}
         left_out.extend(LeftOut(place, f"{kind} {name}", why) for name, why in whys.items() if why)
         return [name for name, why in whys.items() if not why]
 
@@ -115,10 +132,19 @@ def lineup(
         made = _Side(build, lambda: every(kind))
         made.name(own if instead is None else (), f"{where}{kind}s")
         made.want((*(instead or ()), *more))
+        if changes.ranked:
+            made.add_controls(kind)
         return made
 
-    one = side("attacker", build_attacker, attackers, changes.attackers, changes.more_attackers)
-    other = side("defender", build_stack, defenders, changes.defenders, changes.more_defenders)
+    one = side(
+        "attacker",
+        build_attacker if apart is None else attacker_of,
+        attackers,
+        changes.attackers,
+        changes.more_attackers,
+    )
+    stack = build_stack if apart is None else partial(stack_of, limits=apart)
+    other = side("defender", stack, defenders, changes.defenders, changes.more_defenders)
     return Lineup(one.found, other.found, left_out)
 
 
@@ -148,15 +174,24 @@ class _Side(Generic[Agent]):
             else:
                 self._add([Entrant(self.build(spec), wanted=True)])
 
+    def add_controls(self, kind: Kind) -> None:
+        """The controls that come with the arena (docs/audit.md)."""
+        own = [name for name in names(kind) if where_written(kind, name)[1]]
+        agents = {name: self.build(name) for name in own if missing_parameter(kind, name) is None}
+        self._add(Entrant(agent) for agent in agents.values() if is_control(agent))
+
     def _add(self, entrants: Iterable[Entrant[Agent]]) -> None:
         for entrant in entrants:
             if entrant.agent not in [other.agent for other in self.found]:
                 self.found.append(entrant)
 
 
-def _why_not(kind: Kind, name: str) -> str:
+def _why_not(kind: Kind, name: str, apart: Limits | None) -> str:
     """Why a registered agent cannot play as it is; "" if it can."""
     try:
+        if apart is not None and not where_written(kind, name)[1]:
+            attacker_of(name) if kind == "attacker" else defender_of(name, apart)
+            return ""
         missing = missing_parameter(kind, name)
     except AgentError as error:
         return str(error)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -48,21 +48,47 @@ class LoadedWorld:
         split, device = self.dataset.games, self.classifier.device
         place = self.drawn.index[rows]
         label, key = split.labels[place].to(device), split.index[place].to(device)
-        target = draw_targets(match.threat, label, key, self.classifier.classes, match.settings.seed)
-        return Openings(split.take(place).to(device), label, key, target)
+        seed = match.seeds.of_draw(match.settings.seed)
+        target = draw_targets(match.threat, label, key, self.classifier.classes, seed)
+        numbers = match.seeds.numbers(self.keys(rows), int(split.index.max()) + 1)
+        number = torch.from_numpy(numbers).to(device)
+        return Openings(split.take(place).to(device), label, key, target, number)
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What was found out once about worlds, for other processes that load them: no data and no weights.
+
+    Attributes:
+        batches: rows per forward pass, by a world and what its scenario says of them.
+        drawn: the images drawn, by a world, these rows, the count of games and the seed.
+    """
+
+    batches: Mapping[tuple[World, int | None], int] = field(default_factory=dict)
+    drawn: Mapping[tuple[World, int, int, int], Drawn] = field(default_factory=dict)
 
 
 class LoadedWorlds:
-    """The worlds of matches, each loaded once and its images drawn once."""
+    """The worlds of matches, each loaded once and its images drawn once, or as `settled` says."""
 
     def __init__(
-        self, folder: Path, data_dirs: Sequence[Path], device: torch.device, trusted: Collection[str] = ()
+        self,
+        folder: Path,
+        data_dirs: Sequence[Path],
+        device: torch.device,
+        trusted: Collection[str] = (),
+        settled: Settled | None = None,
     ) -> None:
         self.trusted = trusted
         self.dirs = [folder, *data_dirs]
         self.device = device
         self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
-        self._drawn: dict[tuple[World, int, int, int], Drawn] = {}
+        self._batches = dict(settled.batches) if settled else {}
+        self._drawn = dict(settled.drawn) if settled else {}
+
+    def settled(self) -> Settled:
+        """What was found out, for another process."""
+        return Settled(dict(self._batches), dict(self._drawn))
 
     def of(self, match: Match) -> LoadedWorld:
         """The world of `match`.
@@ -79,7 +105,7 @@ class LoadedWorlds:
             check_resources(match.threat, pool)
         except ValueError as error:
             raise ScenarioError(f"{match.where}threat: {error}") from error
-        key = (match.world, classifier.batch, match.settings.games, match.settings.seed)
+        key = (match.world, classifier.batch, match.settings.games, match.seeds.of_draw(match.settings.seed))
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
         return LoadedWorld(dataset, classifier, pool, self._drawn[key])
@@ -93,7 +119,8 @@ class LoadedWorlds:
                 loaded = load_classifier(
                     world.classifier, dataset, self.device, data_dirs=self.dirs, trusted=self.trusted
                 )
-            classifier = sized(loaded, batch)
+            classifier = sized(loaded, self._batches.get((world, batch), batch))
+            self._batches[world, batch] = classifier.batch
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]
 
@@ -106,7 +133,7 @@ class LoadedWorlds:
             return answers == split.labels[place]
 
         paid = served_in(classifier.module) is not None
-        drawn = draw(split, match.settings.seed, wanted, is_right, sparing=paid)
+        drawn = draw(split, match.seeds.of_draw(match.settings.seed), wanted, is_right, sparing=paid)
         found = int(drawn.right.sum())
         what = f"classifier {classifier.name} gets {found} of the {len(split)} images of {dataset.name} right"
         if not found:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from arena.isolation.sandbox import lacking
 from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
+from arena.players.stand_in import StandIn
 from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import Changes, Entrant, LeftOut, lineup
+from arena.scenario.seeds import PUBLIC, Seeds
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Match:
         at: the query counts to report, multiplied by the same factor; the budget is always among them.
         title: the budget, if the attacker plays once for each reported count (`Needs.prefix`).
         where: the beginning of error sentences: the file, and the block and world in it.
+        seeds: what draws come from.
     """
 
     number: int
@@ -37,6 +41,7 @@ class Match:
     settings: Block
     where: str = field(default="", compare=False)
     title: str = ""
+    seeds: Seeds = PUBLIC
 
     @property
     def name(self) -> str:
@@ -53,7 +58,9 @@ class Match:
     def describe(self) -> dict[str, Any]:
         """Everything that decides how this match is played, as JSON values."""
         s = self.settings
+        secret = {"secret": self.seeds.commitment} if self.seeds.secret is not None else {}
         return {
+            **secret,
             "world": self.world.model_dump(mode="json"),
             "threat": self.threat.model_dump(mode="json"),
             "attacker": {"name": self.attacker_name, **parameters(self.attacker)},
@@ -65,11 +72,14 @@ class Match:
             "at": list(self.at),
             "votes": s.votes,
             "limits": s.limits.model_dump(mode="json"),
+            "isolation": s.isolation,
         }
 
 
 def agent_name(attacker: Attacker) -> str:
     """An attacker's name with those of the attackers inside it, such as "eot(square)"."""
+    if isinstance(attacker, StandIn):
+        return attacker.title
     inside = [v for v in vars(attacker).values() if isinstance(v, Attacker)]
     name = name_of(attacker)
     return f"{name}({', '.join(agent_name(a) for a in inside)})" if inside else name
@@ -89,7 +99,12 @@ def matches_of(
         AgentError: if an agent that `changes` name cannot be made.
     """
     where = f"{source}: {place}"
-    sides = lineup(block.attackers, block.defenders, changes, source, place)
+    apart = block.limits if block.isolation == "process" else None
+    if apart is not None and (why := lacking()) is not None:
+        raise ScenarioError(
+            f'{where}isolation: "process" cannot be had on this machine: {why}; "none" goes without'
+        )
+    sides = lineup(block.attackers, block.defenders, changes, source, place, apart)
     matches: list[Match] = []
     left_out = sides.left_out
     for number, world in enumerate(block.worlds, 1):

@@ -15,6 +15,7 @@ from arena.game.preparing import overrides
 from arena.game.stack import Stack, facts_of, prepare
 from arena.players.defender import Defender
 from arena.players.registry import name_of
+from arena.players.stand_in import StandIn
 from arena.progress import telling
 from arena.provenance import source_closure, versions
 from arena.scenario.errors import ScenarioError
@@ -129,6 +130,7 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
     return fingerprint(
         {
             "defenders": match.describe()["defenders"],
+            "apart": [isinstance(defender, StandIn) for defender in match.defenders],
             "dataset_sha": world.dataset.sha,
             "classifier_sha": classifier.sha,
             "versions": versions(*packages) | dict(code.distributions),

@@ -13,6 +13,7 @@ from torch import Tensor
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.parts.estimates import BLOCK, Estimate, ask_probes, no_probes, unit
 from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.twins import plain
 from arena.players import Answers, Games, Move, Needs
 
 RATIO = math.sqrt(2)
@@ -43,6 +44,10 @@ class BypassFQ(HopSkipJump):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_parameters(self, counts=("max_directions",))
+
+    @property
+    def twin(self) -> HopSkipJump:
+        return plain(self, HopSkipJump)
 
     @property
     def needs(self) -> Needs:

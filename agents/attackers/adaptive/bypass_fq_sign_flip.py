@@ -13,6 +13,7 @@ from agents.attackers.adaptive.bypass_fq import smallest_undetected
 from agents.attackers.decision.sign_flip import PERIOD, SignFlip, SignFlipWalk
 from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.starts import find_start
+from agents.attackers.parts.twins import plain
 from arena.players import Answers, Games, Move, Needs, Play
 
 BARREN = 20
@@ -29,6 +30,10 @@ class BypassFQSignFlip(SignFlip):
     detector itself (metered, not charged). A proposal that never passes is not asked; a game in which none
     passes twenty times in a row is given up, with a note.
     """
+
+    @property
+    def twin(self) -> SignFlip:
+        return plain(self, SignFlip)
 
     @property
     def needs(self) -> Needs:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from agents.attackers.parts.twins import plain
 from agents.attackers.score.random_search import Accept
 from agents.attackers.score.square import Square
 from arena.players import Games, Loss
@@ -34,6 +35,10 @@ class OpSquare(Square):
         super().__post_init__()
         if not self.theta >= 0:
             raise ValueError(f"theta must not be negative; found {self.theta}")
+
+    @property
+    def twin(self) -> Square:
+        return plain(self, Square)
 
     def acceptance(self, games: Games) -> Accept:
         def accept(new: Tensor, best: Tensor, i: Tensor) -> Tensor:

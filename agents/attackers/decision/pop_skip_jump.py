@@ -16,6 +16,7 @@ from agents.attackers.parts.estimates import BLOCK
 from agents.attackers.parts.searches import blend, blend_search, boundary_search, clip_to
 from agents.attackers.parts.sigmoid_search import Sigmoids, alpha, sharp_alpha, sigmoid_search
 from agents.attackers.parts.starts import find_start
+from agents.attackers.parts.twins import plain
 from arena.players import Answers, Games, Move, Play
 from arena.rules.purposes import SEARCH
 
@@ -55,6 +56,10 @@ class PopSkipJump(HopSkipJump):
             raise ValueError(f"max_raise must be at least 1; found {self.max_raise}")
         if self.step_search != "geometric":
             raise ValueError(f'step_search must be "geometric"; found "{self.step_search}"')
+
+    @property
+    def twin(self) -> HopSkipJump:
+        return plain(self, HopSkipJump)
 
     def play(self, games: Games) -> Play:
         walk = _Walk(self, games, (yield from find_start(games, self.init_draws, fallback=self.fallback)))

@@ -28,6 +28,10 @@ class Repeating(Attacker):
     convention: Convention
 
     @property
+    def twin(self) -> Attacker:
+        return self.of
+
+    @property
     def budget_factor(self) -> int:
         return self.of.budget_factor * (self.repeats if self.convention == "adaptive" else 1)
 

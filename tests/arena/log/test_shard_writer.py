@@ -116,7 +116,8 @@ def course_of(played: Any, game: int) -> tuple[Any, ...]:
         for turn, refused, _, label, margin, far, *_ in asked
         if not refused and label >= 0 and far <= 0.5 + 1e-6 and not np.isnan(margin)
     ]
-    hits = [(turn, far) for turn, *_, far, hit, _ in asked if hit and not np.isnan(far)]
+    hits = [(turn, far) for turn, *_, far, hit, _ in asked if hit]
+    near = [(turn, far) for turn, far in hits if not np.isnan(far)]
 
     def least(values: list[Any], upto: int) -> Any:
         return min((value for turn, value in values if turn <= upto), default=None)
@@ -129,8 +130,8 @@ def course_of(played: Any, game: int) -> tuple[Any, ...]:
         null(known[0][4].item()),
         least(margins, 18),
         least(margins, 10**9),
-        hits[0][1] if hits else None,
-        least(hits, 18),
+        null(hits[0][1].item()) if hits else None,
+        least(near, 18),
     )
 
 

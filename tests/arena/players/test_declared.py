@@ -36,6 +36,8 @@ ATTACKERS = {
     "needs": [None, "x", Needs(norms=("l1",)), Needs(images=-1), Needs(prefix=1), Needs(goals=None)],  # type: ignore[arg-type]
     "budget_factor": [None, 0, -1, 1.5, 10**30, math.nan, np.int64(2), True],
     "across_games": [None, "yes", np.bool_(True)],
+    "control": [None, "yes", 1],
+    "twin": ["square", Attacker],
 }
 DEFENDERS = {
     "random": [None, "x", np.array([1, 2])],
@@ -43,6 +45,7 @@ DEFENDERS = {
     "asks": ["x", -1, 2.5, 10**40],
     "secrets": [None, "key", ["key"], (1,)],
     "acts": [None, 1],
+    "control": [None, 0],
     "answers_are_facts": [None, 1],
     "has_detector": [5, lambda self: None],
 }

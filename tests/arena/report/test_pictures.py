@@ -61,7 +61,7 @@ def test_colours_and_other_numbers_of_channels():
     ("most", "factor"), [(0.15, 2), (8 / 255, 10), (0.5, 1), (0.9, 1), (1e-4, 5000), (0, 1)]
 )
 def test_differences_stay_between_black_and_white(most, factor):
-    assert own._factor(np.array([0, -most], np.float32)) == factor
+    assert own.amplification(np.array([0, -most], np.float32)) == factor
 
 
 def test_other_data_are_not_shown_as_the_originals(hand, game):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import arena
-from arena.game.shard import play_shard
+from arena.game.shard import play_shard, seat_attacker, seat_games
 from arena.players import Attacker, Games, Play
 from arena.records.pieces import Piece
 from arena.scenario.errors import ScenarioError
@@ -24,6 +24,7 @@ from arena.scenario.jobs import ShardTask, shard_count, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import PreparedStacks
+from arena.scenario.seeds import Seeds
 
 TABLE = {
     "games": 7,
@@ -39,9 +40,10 @@ ELSEWHERE = """
 import pickle, sys
 from pathlib import Path
 import torch
-from arena.game.shard import play_shard
+from arena.game.shard import play_shard, seat_attacker, seat_games
 from arena.scenario.loaded_worlds import LoadedWorlds
 from arena.scenario.prepared_stacks import PreparedStacks
+from arena.scenario.seeds import Seeds
 
 class Kept(list):
     record = list.append
@@ -234,3 +236,36 @@ def test_a_stack_that_is_not_kept_here_is_refused(
     task = next(tasks(match, world, "0" * 64, "queries"))
     with pytest.raises(ScenarioError, match=r"^small: snd: it is another than was prepared .SHA "):
         task.open(world, PreparedStacks(tmp_path))
+
+
+def test_a_secret_decides_the_games_their_numbers_and_all_draws() -> None:
+    """What an agent holds tells neither which images of the data set it plays nor the defender's seed."""
+    scenario = parse_scenario(TABLE, "secret", Path.cwd(), "secret.toml")
+
+    def opened(secret: bytes | None) -> Any:
+        (match,) = scenario.with_seeds(Seeds(secret)).matches
+        world = LoadedWorlds(Path.cwd(), (), torch.device("cpu")).of(match)
+        task = next(iter(tasks(match, world, PreparedStacks().prepare(match, world), "queries")))
+        return match, task.open(world, PreparedStacks())
+
+    (match, public), (one, job), (_, again) = (
+        opened(None),
+        opened(b"0123456789abcdef"),
+        opened(b"0123456789abcdef"),
+    )
+    kept = Kept()
+    play_shard(job, kept)
+
+    assert match.describe() == {k: v for k, v in one.describe().items() if k != "secret"}
+    assert one.describe()["secret"] == one.seeds.commitment
+    assert torch.equal(job.openings.x0, again.openings.x0)
+    assert not torch.equal(job.openings.x0, public.openings.x0)
+    assert len({job.attacker_seed, job.defender_seed, public.attacker_seed, public.defender_seed}) == 4
+    assert torch.equal(public.openings.numbers, public.openings.key)
+    assert not torch.equal(job.openings.numbers, job.openings.key)
+    seat = seat_attacker(job, seat_games(job))
+    assert torch.equal(seat.key, job.openings.numbers)
+    assert seat.seed == job.attacker_seed
+    games = kept.pieces[-1].games
+    assert games is not None
+    assert np.array_equal(games.key, job.openings.key.numpy()), "the log holds the images' numbers"

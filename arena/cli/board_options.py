@@ -1,0 +1,54 @@
+"""The words of `arena board`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from arena.cli.ending import plain_errors
+
+
+def board(
+    logs: Annotated[list[str], typer.Argument(metavar="LOG...", help="Logs: paths or database URLs.")],
+    to: Annotated[
+        Path | None, typer.Option("--out", help="The HTML file; beside the first log by default.")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", help="A table of the cells, too; ranks in NAME-ranks beside it.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="All that the board says, as JSON.")] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="As --csv, in Parquet.")] = None,
+    at: Annotated[int | None, typer.Option(min=1, help="One query count alone; all by default.")] = None,
+    knowledge: Annotated[
+        str | None, typer.Option(help="Matches alone whose attackers know this: none, defense, ...")
+    ] = None,
+    threat: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, such as norm=linf: matches with that rule alone.")
+    ] = None,
+    run: Annotated[int | None, typer.Option(min=1, help="The matches of one run alone.")] = None,
+    cap_accuracy: Annotated[
+        float | None,
+        typer.Option(min=0, max=100, help="Percent of clean accuracy that a mixture of defenders may lose."),
+    ] = None,
+    cap_delay: Annotated[
+        float | None, typer.Option(min=0, help="Times the undefended seconds per query that it may take.")
+    ] = None,
+    title: Annotated[str | None, typer.Option(help="Of the page.")] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
+    ] = None,
+) -> None:
+    """Judge what logs hold: what is left, ranks, worst cases, a mixture; in the terminal, and as a page.
+
+    Several logs are merged; where they contradict each other, both are shown and no rank is made.
+    """
+    from arena.cli.board import Wanted, board_command
+
+    words = [*(threat or []), *([f"knowledge={knowledge}"] if knowledge else [])]
+    with plain_errors():
+        wanted = Wanted(
+            to, csv, json, parquet, at, words, run, cap_accuracy, cap_delay, title or "", data or []
+        )
+        raise typer.Exit(board_command(logs, wanted))

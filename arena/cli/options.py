@@ -1,0 +1,15 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+LogPlace = Annotated[str, typer.Argument(metavar="LOG", help="A log: a path or a database URL.")]
+Json = Annotated[bool, typer.Option("--json", help="As JSON, for programs.")]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]

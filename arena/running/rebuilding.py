@@ -1,0 +1,167 @@
+"""Matches made again from what a log says of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import entry_points
+from typing import Any
+
+from arena.isolation.defenders import stack_of
+from arena.isolation.strangers import attacker_of
+from arena.log.answers import LoggedMatch, LoggedRun
+from arena.log.schema import to_json
+from arena.messages import UserError
+from arena.players.registry import AgentError, Kind, build_attacker, build_stack
+from arena.rules.limits import Limits
+from arena.rules.threat import Threat
+from arena.scenario.blocks import Block, World
+from arena.scenario.identity import without_places
+from arena.scenario.matches import Match
+
+_CROSSED = ("worlds", "threats", "attackers", "defenders", "at", "title")
+_OWN = "agents."
+"""How the modules of the project's agents begin."""
+_NO_JSON = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
+"""Numbers that the log holds as texts (`arena.log.schema.to_json`)."""
+
+
+class ReplayError(UserError):
+    """What a log holds cannot be played again here: one sentence on what is missing."""
+
+
+def described(run: LoggedRun, match: LoggedMatch) -> Mapping[str, Any]:
+    """What a run says of one of its matches: everything that decides how it is played, as JSON values.
+
+    Raises:
+        ReplayError: if it does not say enough to play it again.
+    """
+    found = run.info.resolved.get("matches")
+    number = match.info.number
+    known = found[number] if isinstance(found, list) and number < len(found) else None
+    if not isinstance(known, dict) or not {"world", "attacker", "seed", "limits", "code"} <= known.keys():
+        raise ReplayError(
+            f"match {match.id} was not played from a scenario, so that the log does not say all that it "
+            f"takes to play it again (run {run.id}: {run.info.scenario})"
+        )
+    return known
+
+
+def rebuild(said: Mapping[str, Any], match: LoggedMatch, known: Sequence[Match] = ()) -> Match:
+    """The match that a log describes, with the batch size with which it was played.
+
+    Args:
+        said: as `described` gives it.
+        known: matches of a scenario file, one of which is taken if it is the same: for agents that cannot be
+            found by what the log says, and for where data and weights lie.
+
+    Raises:
+        ReplayError: if an agent is not installed here, or is another here than there.
+    """
+    found = next((one for one in known if is_described(one, said)), None)
+    if found is None:
+        found = _made(said, match)
+        if not is_described(found, said):
+            raise ReplayError(
+                f"match {match.id}, {match.info.attacker_title} against {match.info.defender_title}, cannot "
+                f"be made again: agents of these names have other parameters here than in the log"
+            )
+    settings = found.settings.model_copy(update={"batch": said["batch"]})
+    return replace(found, settings=settings, where=f"match {match.id}: ")
+
+
+def is_described(match: Match, said: Mapping[str, Any]) -> bool:
+    """Whether a match is the one that a log describes, wherever its data and weights lie."""
+    own: dict[str, Any] = as_logged(without_places(match.describe()))
+    return all(key in said and own[key] == said[key] for key in own)
+
+
+def as_logged(values: Any) -> Any:
+    """JSON values as a log gives them back."""
+    return json.loads(to_json(values))
+
+
+def _made(said: Mapping[str, Any], match: LoggedMatch) -> Match:
+    info = match.info
+    try:
+        outer = {**said["attacker"], "name": said["attacker"]["name"].partition("(")[0]}  # of "eot(square)"
+        one, stack = _spec("attacker", outer), [_spec("defender", each) for each in said["defenders"]]
+        if said.get("isolation") == "process":  # nothing of a stranger's is imported now, either
+            attacker, defenders = attacker_of(one), stack_of(stack, Limits(**said["limits"]))
+        else:
+            attacker, defenders = build_attacker(one), build_stack(stack)
+        world, threat = World.model_validate(_placed(said)), Threat(**said["threat"])
+        own = {key: said[key] for key in Block.model_fields if key in said and key not in _CROSSED}
+        settings = Block(
+            worlds=(world,), threats=(threat,), attackers=(attacker,), defenders=(defenders,), **own
+        )
+    except (AgentError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ReplayError(f"match {match.id} cannot be made again: {error}") from error
+    return Match(
+        info.number,
+        info.block,
+        world,
+        threat,
+        attacker,
+        defenders,
+        tuple(said["at"]),
+        settings,
+        "",
+        info.title,
+    )
+
+
+def _placed(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The world with the paths of its data and weights, where the log knows them."""
+    world, places = said["world"], said.get("places", {})
+    dataset, classifier = dict(world["dataset"]), dict(world["classifier"])
+    for table, key in ((dataset, "path"), (classifier, "weights")):
+        if places.get(key) is not None:
+            table[key] = places[key]
+    return {"dataset": dataset, "classifier": classifier}
+
+
+def _spec(kind: Kind, told: Any) -> Any:
+    """A table that makes an agent, from its parameters as the log keeps them."""
+    if isinstance(told, str):
+        return _NO_JSON.get(told, told)
+    if isinstance(told, list):
+        return [_spec(kind, one) for one in told]
+    if not isinstance(told, dict):
+        return told
+    table = {key: _spec(kind, value) for key, value in told.items() if key != "agent"}
+    return {**table, "name": _registered(kind, told["agent"])} if "agent" in told else table
+
+
+def _registered(kind: Kind, name: str) -> str:
+    """The registered name of an agent inside another, which the log knows by its class alone."""
+    found = [entry.name for entry in entry_points(group=f"arena.{kind}s") if entry.attr == name]
+    if len(set(found)) != 1:
+        raise AgentError(
+            f"{len(set(found))} registered {kind}s are of a class {name}; a scenario file tells which"
+        )
+    return found[0]
+
+
+def foreign(said: Mapping[str, Any]) -> list[str]:
+    """The names of code in a match that is none of this project's: "module:Class", or a plug-in's."""
+    network = str(said["world"]["classifier"]["network"])
+    own = [network] if ":" in network and not network.startswith(("timm:", "torchvision:")) else []
+    entries = [e for side in ("attackers", "defenders") for e in entry_points(group=f"arena.{side}")]
+    plugged = {e.name for e in entries if not e.module.startswith(_OWN)}
+    packaged = {word for e in entries if e.module.startswith(_OWN) for word in (e.name, e.attr)} - plugged
+    return own + [name for name in _names([said["attacker"], said["defenders"]]) if name not in packaged]
+
+
+def _names(told: Any) -> Iterator[str]:
+    """The names of agents, and the classes of those inside them."""
+    if isinstance(told, list):
+        for one in told:
+            yield from _names(one)
+    elif isinstance(told, dict):
+        for key, value in told.items():
+            if key in ("name", "agent"):
+                yield str(value).partition("(")[0]
+            else:
+                yield from _names(value)

@@ -1,0 +1,44 @@
+"""Adaptive attackers name the plain one that they adapt, with the parameters they share."""
+
+from __future__ import annotations
+
+import pytest
+
+from agents.attackers.adaptive.bi_square import BiSquare
+from agents.attackers.adaptive.bypass_fq import BypassFQ
+from agents.attackers.adaptive.bypass_fq_sign_flip import BypassFQSignFlip
+from agents.attackers.adaptive.eot import EOT
+from agents.attackers.adaptive.jitter import Jitter
+from agents.attackers.adaptive.op_square import OpSquare
+from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
+from agents.attackers.adaptive.vote import Vote
+from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.decision.pop_skip_jump import PopSkipJump
+from agents.attackers.decision.sign_flip import SignFlip
+from agents.attackers.decision.svm_opt import SVMOpt
+from agents.attackers.score.square import Square
+
+
+@pytest.mark.parametrize(
+    ("adaptive", "twin"),
+    [
+        (BiSquare(p=0.3), Square(p=0.3, loss="margin")),
+        (OpSquare(schedule_length=7), Square(schedule_length=7, loss="margin")),
+        (EOT(of=Square(p=0.2)), Square(p=0.2)),
+        (Vote(of=HopSkipJump(gamma=2.0)), HopSkipJump(gamma=2.0)),
+        (UncertaintyAware(of=HopSkipJump()), HopSkipJump()),
+        (Jitter(of=SignFlip()), SignFlip()),
+        (BypassFQ(gamma=2.0, max_directions=9), HopSkipJump(gamma=2.0)),
+        (BypassFQSignFlip(alpha=0.01), SignFlip(alpha=0.01)),
+        (PopSkipJump(initial_probes=50), HopSkipJump(initial_probes=50)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_the_twin(adaptive, twin):
+    assert adaptive.twin == twin
+    assert type(adaptive.twin) is type(twin)
+
+
+@pytest.mark.parametrize("attacker", [Square(), HopSkipJump(), SignFlip(), SVMOpt()])
+def test_a_plain_one_has_none(attacker):
+    assert attacker.twin is None

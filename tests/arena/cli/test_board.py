@@ -1,0 +1,187 @@
+"""`arena board` on logs that were played."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from arena.cli.app import app
+
+SCENARIO = """
+title = "Small"
+games = 8
+utility = 40
+at = [5]
+attackers = [{ name = "square", p = 0.3 }, "rays"]
+defenders = ["none", { name = "snd", sigma = 0.05 }]
+[threat]
+epsilon = 0.2
+budget = 20
+objective = "submit"
+"""
+
+
+def arena(*words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(words), catch_exceptions=False)
+    return result.exit_code, result.output
+
+
+def plain(said: str) -> str:
+    return " ".join(said.split())
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log")
+    file, path = folder / "small.toml", folder / "small.db"
+    file.write_text(SCENARIO)
+    assert arena("play", str(file), "--log", str(path), "--device", "cpu")[0] == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def other(log: Path) -> Path:
+    """The same games of one pair with another seed, in a log of their own."""
+    file, path = log.with_name("other.toml"), log.with_name("other.db")
+    file.write_text(SCENARIO.replace("games = 8", "games = 8\nseed = 5"))
+    words = ("--attacker", "square:p=0.3", "--defender", "none")
+    assert arena("play", str(file), "--log", str(path), "--device", "cpu", *words)[0] == 0
+    return path
+
+
+def test_a_board_is_printed_and_its_page_lies_beside_the_log(log: Path) -> None:
+    code, said = arena("board", str(log))
+    assert code == 0, said
+    page = log.with_name("small-board.html")
+    assert f"page: {page}" in said
+    told = plain(said)
+    for part in ("Board: Small", "at 20 queries", "square", "snd", "worst case", "also at 5 queries"):
+        assert part in told
+    text = page.read_text(encoding="utf-8")
+    assert "Board: Small" in text and "data:image/png;base64," in text
+    assert not list(log.parent.glob("*.part"))
+
+
+def test_tables_and_json_say_what_the_log_holds(log: Path, tmp_path: Path) -> None:
+    files = {kind: tmp_path / f"board.{kind}" for kind in ("csv", "json", "html")}
+    words = ("--csv", str(files["csv"]), "--json", str(files["json"]), "--out", str(files["html"]))
+    code, said = arena("board", str(log), *words, "--title", "Mine")
+    assert code == 0, said
+    with files["csv"].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["at"] for row in rows} == {"5", "20"}
+    assert {(row["attacker"], row["defender"]) for row in rows} == {
+        (a, d) for a in ("square", "rays") for d in ("none", "snd")
+    }
+    told = json.loads(files["json"].read_text())
+    assert told["title"] == "Mine"
+    cells = {(m["at"], c["attacker"], c["defender"]): c for m in told["matrices"] for c in m["cells"]}
+    for row in rows:
+        cell = cells[int(row["at"]), row["attacker"], row["defender"]]
+        assert float(row["left"]) == cell["left"][row["verdict"]]["value"]
+        assert (row["headline"] == "True") == (row["verdict"] == cell["verdict"])
+    facts = cells[20, "square", "snd"]["facts"][0]
+    assert facts["attacker_params"]["p"] == 0.3 and facts["log"] == str(log)
+    with (tmp_path / "board-ranks.csv").open(newline="") as file:
+        sides = [(row["side"], row["agent"]) for row in csv.DictReader(file) if row["at"] == "20"]
+    assert len(sides) == 4
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_parquet_holds_the_same_rows(log: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    words = ("--csv", str(tmp_path / "b.csv"), "--parquet", str(tmp_path / "b.parquet"))
+    code, said = arena("board", str(log), *words, "--out", str(tmp_path / "b.html"))
+    assert code == 0, said
+    with (tmp_path / "b.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    table = pq.read_table(tmp_path / "b.parquet").to_pylist()
+    assert [row["attacker"] for row in table] == [row["attacker"] for row in rows]
+    assert [row["left"] for row in table] == [float(row["left"]) for row in rows]
+    assert (
+        pq.read_table(tmp_path / "b-ranks.parquet").num_rows
+        == sum(1 for _ in (tmp_path / "b-ranks.csv").open()) - 1
+    )
+
+
+def test_one_count_one_threat_and_caps_can_be_asked_for(log: Path, tmp_path: Path) -> None:
+    out = ("--out", str(tmp_path / "b.html"))
+    code, said = arena("board", str(log), "--at", "5", "--threat", "norm=linf", "--knowledge", "none", *out)
+    assert code == 0 and "at 5 queries" in plain(said) and "also at" not in said
+    code, said = arena("board", str(log), "--cap-accuracy", "2", "--cap-delay", "5", *out)
+    assert code == 0, said
+
+
+def test_logs_are_merged_and_further_draws_are_further_games(log: Path, other: Path, tmp_path: Path) -> None:
+    files = ("--out", str(tmp_path / "b.html"), "--json", str(tmp_path / "b.json"))
+    code, said = arena("board", str(log), str(other), *files)
+    assert code == 0, said
+    cells = json.loads((tmp_path / "b.json").read_text())["matrices"][0]["cells"]
+    both = next(c for c in cells if (c["attacker"], c["defender"]) == ("square", "none"))
+    alone = next(c for c in cells if (c["attacker"], c["defender"]) == ("rays", "none"))
+    assert [facts["log"] for facts in both["facts"]] == [str(log), str(other)]
+    assert len(alone["facts"]) == 1 and both["games"] > alone["games"]
+    assert str(other) in (tmp_path / "b.html").read_text(encoding="utf-8")
+
+
+def test_a_copy_of_a_log_adds_nothing_and_one_that_contradicts_it_is_a_conflict(
+    log: Path, tmp_path: Path
+) -> None:
+    import sqlite3
+
+    copy, out = tmp_path / "copy.db", ("--out", str(tmp_path / "b.html"))
+    shutil.copy(log, copy)
+    code, said = arena("board", str(log), str(copy), *out)
+    assert code == 0 and "came out otherwise" not in (tmp_path / "b.html").read_text(encoding="utf-8")
+    with sqlite3.connect(copy) as changed:
+        changed.execute("UPDATE games SET answered = NOT answered, queries = queries + 1 WHERE match_id = 1")
+    code, said = arena("board", str(log), str(copy), *out)
+    assert code == 0, said
+    page = (tmp_path / "b.html").read_text(encoding="utf-8")
+    assert "Logs contradict each other here" in page and "came out otherwise in run 1 of" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--at", "7"], "--at: no match reports verdicts at 7 queries; there are 5, 20"),
+        (["--knowledge", "defence"], 'no match was played with "defence"'),
+        (["--threat", "nrom=l2"], 'did you mean "norm"?'),
+        (["--run", "9"], "--run: no finished match is of run 9"),
+        (["--out", "x.html", "--csv", "x.html"], "x.html would be written twice"),
+        (["--csv", "/proc/nowhere/b.csv"], "/proc/nowhere"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence(log: Path, words: list[str], says: str) -> None:
+    code, said = arena("board", str(log), *words)
+    assert code == 2 and says in plain(said), said
+    assert said.strip().startswith("error:")
+
+
+def test_logs_without_games_twice_the_same_or_missing_are_told(log: Path, tmp_path: Path) -> None:
+    from arena.log import open_log
+
+    with open_log(tmp_path / "empty.db"):
+        pass
+    code, said = arena("board", str(tmp_path / "empty.db"))
+    assert code == 2 and "has a finished shard; play it first" in plain(said)
+    code, said = arena("board", str(log), str(log))
+    assert code == 2 and "is given twice" in plain(said)
+    assert arena("board", str(tmp_path / "none.db"))[0] == 2
+    code, said = arena("board", str(log), str(tmp_path / "empty.db"), "--run", "1")
+    assert code == 2 and "name that log alone" in plain(said)
+
+
+def test_without_pyarrow_parquet_is_refused_before_anything_is_read(
+    log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
+    code, said = arena("board", str(log), "--parquet", str(tmp_path / "b.parquet"))
+    assert code == 2 and "--parquet needs pyarrow" in plain(said)
