@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from arena.cli.board_files import BoardFiles
 from arena.cli.console import CommandError, out, say
-from arena.cli.table_files import FORMATS, check_installed
-from arena.inputs.places import unwritable
-from arena.league.board import Board
+from arena.league.audit.auditing import findings_of
+from arena.league.board import Board, Submission
 from arena.league.boards import board_of
 from arena.league.cells import Source
 from arena.league.filters import check_count, chosen, parse_filters
 from arena.league.matrices import read_sources
-from arena.log import Log, open_log
+from arena.log import Log, open_log, questions
+from arena.log.database import parse_address
+from arena.log.strangers import open_strangers
 from arena.messages import near
 from arena.report.board_examples import examples
 from arena.report.board_page import render_board
-from arena.report.board_rows import CELLS, RANKS, as_json, cell_rows, columns, rank_rows
 from arena.report.board_terminal import print_board
+from arena.running.submission_files import find_files
+
+if TYPE_CHECKING:
+    from arena.running.submissions import SubmissionReport
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,8 @@ class Wanted:
         at: one query count; None: all.
         threat: KEY=VALUE of the matches wanted.
         run: the matches of one run alone.
-        cap_accuracy, cap_delay: of the mixture of defenders, in percent and as a factor.
-        data: where data sets lie.
+        cap_accuracy, cap_delay: of the mixture of defenders, in percentage points and as a factor.
+        data: where data sets and weights lie.
     """
 
     to: Path | None = None
@@ -52,50 +56,122 @@ class Wanted:
     data: Sequence[Path] = ()
 
 
-def board_command(logs: Sequence[str], wanted: Wanted) -> int:
-    """Print the board of logs, and write its files; returns the exit status."""
+@dataclass(frozen=True)
+class Submitted:
+    """Folders that are checked, and how: `check_submission`'s arguments."""
+
+    folders: Sequence[Path] = ()
+    sample: int = 5
+    seed: int | None = None
+    device: str | None = None
+    trusted: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Book:
+    """A log, and the name by which a board calls it."""
+
+    name: str
+    log: Log
+
+
+def board_command(logs: Sequence[str], wanted: Wanted, submitted: Submitted) -> int:
+    """Print the board of logs and submissions, and write its files; returns the exit status, which is that of
+    the submissions."""
+    if not logs and not submitted.folders:
+        raise CommandError("a board needs a log: name one or several, or a submission by --submit FOLDER")
     filters = parse_filters(wanted.threat)
-    if wanted.parquet is not None:
-        check_installed("parquet", "--parquet")
+    page = wanted.to or _beside(logs, submitted.folders)
+    files = BoardFiles(page, wanted.csv, wanted.json, wanted.parquet)
     with ExitStack() as stack:
-        books = [stack.enter_context(open_log(log, create=False)) for log in logs]
+        books = [_book(stack.enter_context(open_log(log, create=False))) for log in logs]
         _check_distinct(books)
+        status, submissions, strangers = _submissions(stack, submitted, wanted.data)
+        books += strangers
+        if not books:
+            say("no board is made: no submission came through")
+            return status
         for book in books:
-            stack.enter_context(book.snapshot())
-        page = wanted.to or _beside(books[0])
-        files = _files(wanted, page)
-        for file in files:
-            _check_file(file)
-        sources = _sources(books, wanted, filters)
-        board = _judged(sources, wanted)
-        shown = examples(board, {book.name: book for book in books}, wanted.data)
-        _write(page, lambda part: part.write_text(render_board(board, shown), encoding="utf-8"))
-        _write_tables(board, wanted)
+            stack.enter_context(book.log.snapshot())
+        board = replace(_judged(_sources(books, wanted, filters), wanted), submissions=submissions)
+        shown = examples(board, {book.name: book.log for book in books}, wanted.data)
+        files.write(board, render_board(board, shown))
     print_board(out, board)
     say("")
-    for file in files:
-        say(f"{'page' if file == page else 'table' if file != wanted.json else 'JSON'}: {file}")
-    return 0
+    files.tell()
+    return status
 
 
-def _sources(books: Sequence[Log], wanted: Wanted, filters: dict[str, str]) -> list[Source]:
+def _submissions(
+    stack: ExitStack, submitted: Submitted, data: Sequence[Path]
+) -> tuple[int, list[Submission], list[Book]]:
+    """What came of each, worst exit status first; and the logs of those that did not fail."""
+    if not submitted.folders:
+        return 0, [], []
+    from arena.cli.submit import submit_command
+
+    statuses, told, books = [], [], []
+    for folder in submitted.folders:
+        status, report = submit_command(
+            folder,
+            sample=submitted.sample,
+            seed=submitted.seed,
+            data=data,
+            device=submitted.device,
+            trusted=submitted.trusted,
+        )
+        statuses.append(status)
+        told.append(_told(report))
+        if report.status != "failed":
+            books.append(Book(told[-1].log, stack.enter_context(open_strangers(find_files(folder).log))))
+    return max(statuses), told, books
+
+
+def _told(report: SubmissionReport) -> Submission:
+    card = report.card
+    return Submission(
+        log=f"{report.folder}/{report.log}",
+        agent=card.agent if card else "",
+        paper=card.paper if card else "",
+        code=card.code if card else "",
+        url=(card.url or "") if card else "",
+        status=report.status,
+        summary=report.summary,
+        missed=report.chance_missed,
+        seed=report.seed,
+        faults=report.faults,
+        unchecked=report.unchecked,
+        shards=[(one.match, one.number, one.repeat, one.status, one.said) for one in report.outcomes],
+    )
+
+
+def _book(log: Log) -> Book:
+    return Book(log.name, log)
+
+
+def _sources(books: Sequence[Book], wanted: Wanted, filters: dict[str, str]) -> list[Source]:
     if wanted.run is not None and len(books) > 1:
         raise CommandError("--run: it is a run of one log; name that log alone")
-    found = [source for book in books for source in read_sources(book)]
+    found = [replace(source, log=book.name) for book in books for source in read_sources(book.log)]
     if not found:
         names = " and ".join(book.name for book in books)
         raise CommandError(f"no match in {names} has a finished shard; play it first, or go on with its run")
     if wanted.run is not None:
-        own = [source for source in found if source.run.id == wanted.run]
-        if not own:
-            there = dict.fromkeys(str(source.run.id) for source in found)
-            raise CommandError(
-                f"--run: no finished match is of run {wanted.run}; {near(str(wanted.run), there)}"
-            )
-        found = own
+        found = _of_run(books[0], found, wanted.run)
     found = chosen(found, filters)
     if wanted.at is not None:
         check_count(found, wanted.at)
+    return found
+
+
+def _of_run(book: Book, sources: Sequence[Source], run: int) -> list[Source]:
+    """The matches that a run uses, whichever played them first."""
+    known = [str(one.id) for one in questions.runs(book.log)]
+    if str(run) not in known:
+        raise CommandError(f"--run: log {book.name} has no run {run}; {near(str(run), known)}")
+    own = {match.id for match in questions.matches(book.log, run)}
+    if not (found := [source for source in sources if source.match.id in own]):
+        raise CommandError(f"--run: no match of run {run} of log {book.name} has a finished shard")
     return found
 
 
@@ -107,74 +183,23 @@ def _judged(sources: Sequence[Source], wanted: Wanted) -> Board:
         counts=None if wanted.at is None else [wanted.at],
         cap_accuracy=wanted.cap_accuracy,
         cap_delay=wanted.cap_delay,
+        findings=findings_of(sources),
     )
 
 
-def _check_distinct(books: Sequence[Log]) -> None:
+def _check_distinct(books: Sequence[Book]) -> None:
     seen = set()
     for book in books:
-        path = book.database.address.path
+        path = book.log.database.address.path
         name = book.name if path is None else str(path.resolve())
         if name in seen:
             raise CommandError(f"log {book.name} is given twice; each log counts once")
         seen.add(name)
 
 
-def _beside(book: Log) -> Path:
-    path = book.database.address.path
+def _beside(logs: Sequence[str], folders: Sequence[Path]) -> Path:
+    """Where the page lies unless it is said: beside the first log, else here."""
+    if not logs:
+        return Path(f"{folders[0].absolute().name}-board.html")
+    path = parse_address(logs[0]).path
     return Path("board.html") if path is None else path.with_name(f"{path.stem}-board.html")
-
-
-def _files(wanted: Wanted, page: Path) -> list[Path]:
-    files = [page]
-    for table in (wanted.csv, wanted.parquet):
-        files += [] if table is None else [table, _ranks_of(table)]
-    files += [] if wanted.json is None else [wanted.json]
-    twice = next((file for file in files if files.count(file) > 1), None)
-    if twice is not None:
-        raise CommandError(f"{twice} would be written twice; give each file a name of its own")
-    return files
-
-
-def _check_file(file: Path) -> None:
-    if (why := unwritable(file)) is not None:
-        raise CommandError(f"the board cannot be written to {file}: it {why}")
-
-
-def _ranks_of(table: Path) -> Path:
-    return table.with_name(f"{table.stem}-ranks{table.suffix}")
-
-
-def _write_tables(board: Board, wanted: Wanted) -> None:
-    for form, path in (("csv", wanted.csv), ("parquet", wanted.parquet)):
-        if path is not None:
-            _write(path, _table(form, CELLS, cell_rows(board)))
-            _write(_ranks_of(path), _table(form, RANKS, rank_rows(board)))
-    if wanted.json is not None:
-        text = json.dumps(as_json(board), indent=1, ensure_ascii=False, allow_nan=False)
-        _write(wanted.json, lambda part: part.write_text(text + "\n", encoding="utf-8"))
-
-
-def _table(form: str, names: Sequence[str], rows: Sequence[Any]) -> Callable[[Path], object]:
-    def write(part: Path) -> None:
-        file = FORMATS[form](part, columns(names))
-        try:
-            file.write(rows)
-        finally:
-            file.close()
-
-    return write
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Under another name until it is whole."""
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            write(part)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise CommandError(f"the board cannot be written to {path}: {error.strerror or error}") from error

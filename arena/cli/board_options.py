@@ -8,10 +8,13 @@ from typing import Annotated
 import typer
 
 from arena.cli.ending import plain_errors
+from arena.cli.options import Trust
 
 
 def board(
-    logs: Annotated[list[str], typer.Argument(metavar="LOG...", help="Logs: paths or database URLs.")],
+    logs: Annotated[
+        list[str] | None, typer.Argument(metavar="LOG...", help="Logs: paths or database URLs.")
+    ] = None,
     to: Annotated[
         Path | None, typer.Option("--out", help="The HTML file; beside the first log by default.")
     ] = None,
@@ -39,16 +42,29 @@ def board(
     data: Annotated[
         list[Path] | None, typer.Option(help="Where data sets lie, for the clean images.")
     ] = None,
+    submit: Annotated[
+        list[Path] | None,
+        typer.Option(help="A submission's folder: checked by playing shards of it again; may be repeated."),
+    ] = None,
+    sample: Annotated[int, typer.Option(min=1, help="With --submit: how many shards are played again.")] = 5,
+    seed: Annotated[
+        int | None, typer.Option(help="With --submit: which ones; a new draw by default.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="With --submit: where to play; the kind that played by default.")
+    ] = None,
+    trust: Trust = None,
 ) -> None:
     """Judge what logs hold: what is left, ranks, worst cases, a mixture; in the terminal, and as a page.
 
     Several logs are merged; where they contradict each other, both are shown and no rank is made.
     """
-    from arena.cli.board import Wanted, board_command
+    from arena.cli.board import Submitted, Wanted, board_command
 
     words = [*(threat or []), *([f"knowledge={knowledge}"] if knowledge else [])]
     with plain_errors():
         wanted = Wanted(
             to, csv, json, parquet, at, words, run, cap_accuracy, cap_delay, title or "", data or []
         )
-        raise typer.Exit(board_command(logs, wanted))
+        submitted = Submitted(submit or [], sample, seed, device, trust or [])
+        raise typer.Exit(board_command(logs or [], wanted, submitted))

@@ -115,6 +115,9 @@ def replay(
         str | None, typer.Option(help="The scenario, for agents and places that the log does not name.")
     ] = None,
     trust: Trust = None,
+    secret_seed: Annotated[
+        Path | None, typer.Option(help="Of a ranked run: the file of the secret that it was played with.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")] = None,
     animation: Annotated[Path | None, typer.Option(help="Write an animation: .gif, or .mp4.")] = None,
 ) -> None:
@@ -122,9 +125,8 @@ def replay(
     from arena.cli.replay import Wanted, replay_command
 
     with plain_errors():
-        wanted = Wanted(
-            game, match, image, repeat, data or [], device, scenario, trust or [], picture, animation
-        )
+        own = (data or [], device, scenario, trust or [], picture, animation, secret_seed)
+        wanted = Wanted(game, match, image, repeat, *own)
         raise typer.Exit(replay_command(log, wanted))
 
 

@@ -23,6 +23,7 @@ from arena.running.replaying import Replayer
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import load_scenario
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, read_secret
 
 DIFFERS = 1
 """The exit status where a game is another than the log says, though machine and versions are the same, or
@@ -39,6 +40,7 @@ class Wanted:
         game: its id in the log; None: by match, image and repeat.
         scenario: its file, for what the log does not say of agents and places.
         picture, animation: the files to write.
+        secret: the file of the secret that a ranked run was played with.
     """
 
     game: int | None
@@ -51,6 +53,7 @@ class Wanted:
     trusted: Sequence[str] = ()
     picture: Path | None = None
     animation: Path | None = None
+    secret: Path | None = None
 
 
 def replay_command(log: str, wanted: Wanted) -> int:
@@ -60,8 +63,16 @@ def replay_command(log: str, wanted: Wanted) -> int:
     with open_log(log, create=False) as book:
         game = _game(book, wanted)
         folder = Path(wanted.scenario).parent if wanted.scenario and Path(wanted.scenario).is_file() else None
-        options = {"device": wanted.device, "trusted": wanted.trusted, "known": known, "folder": folder}
-        with hearing(Remarks()), Replayer(book, data_dirs=wanted.data, **options) as replayer:  # type: ignore[arg-type]
+        replayer = Replayer(
+            book,
+            data_dirs=wanted.data,
+            device=wanted.device,
+            trusted=wanted.trusted,
+            known=known,
+            folder=folder,
+            seeds=PUBLIC if wanted.secret is None else read_secret(wanted.secret),
+        )
+        with hearing(Remarks()), replayer:
             found = _film(replayer, game)
             confirmed = print_game(out, found)
             _write(found, wanted)

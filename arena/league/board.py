@@ -52,6 +52,7 @@ class CellFigures:
         queries_mean, queries_median: charged per game played; hits_median: turn of the first hit over the
             games with one.
         refused, flagged: shares of all queries; None where the log does not tell.
+        insider: evaluations of what the attacker knows of the defense, a game played, in the whole run.
         curve: (query count, accuracy left by the headline), ascending from 0.
         withheld: why the cell gets no rank: conflicts, missing games, grave findings, two ends; "": it does.
         facts: where to find it: log, run, match, versions, device, seed, command, by name.
@@ -77,6 +78,7 @@ class CellFigures:
     withheld: str = ""
     facts: Sequence[Mapping[str, Any]] = ()
     two_ends: bool = False
+    insider: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -228,6 +230,33 @@ class MatrixBoard:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """What came of a submission: a sample of its shards was played again. The log of one that failed is not
+    in the board.
+
+    Attributes:
+        log: its name on the board; agent, paper, code (SHA), url: from its card, "" where it has none.
+        status: as weak as its weakest part.
+        summary: one sentence; faults, unchecked: what is wrong, and what could not be looked at.
+        missed: the chance that, had one shard alone been altered, it is none of those drawn (by `seed`).
+        shards: of those drawn (match, number, repeat, status, what was compared).
+    """
+
+    log: str
+    agent: str
+    paper: str
+    code: str
+    url: str
+    status: Literal["bit for bit", "within tolerance", "failed", "not checked"]
+    summary: str
+    missed: float
+    seed: int
+    faults: Sequence[str] = ()
+    unchecked: Sequence[str] = ()
+    shards: Sequence[tuple[str, int, int, str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Board:
     """Everything that a board says.
 
@@ -241,3 +270,4 @@ class Board:
     sentences: Sequence[str]
     logs: Sequence[Mapping[str, Any]]
     matrices: Sequence[MatrixBoard]
+    submissions: Sequence[Submission] = ()

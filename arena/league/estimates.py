@@ -177,6 +177,7 @@ def figures(
         withheld=withheld,
         facts=facts,
         two_ends=cell.two_ends,
+        insider=sum(int(s.games.insider_queries.sum()) for s in cell.sources) / max(int(played.sum()), 1),
     )
 
 

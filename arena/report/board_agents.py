@@ -13,7 +13,7 @@ from arena.league.rates import Rate
 from arena.report.board_drawings import curves
 from arena.report.board_examples import Example
 from arena.report.board_figures import figure, interval, nearest, place, points, short
-from arena.report.board_notes import Notes, whom
+from arena.report.board_notes import Notes, told
 from arena.report.columns import NOTHING
 from arena.report.words import percent, queries
 
@@ -68,10 +68,7 @@ def _agent(
         figures=_figures(matrix, side, name),
         heads=table[0],
         rows=table[1],
-        remarks=[
-            f"{note.indicator}{_others(whom(finding), name)}: {finding.evidence}"
-            for note, finding in notes.of_agent(name)
-        ],
+        remarks=[f"{note.indicator}: {told(finding)}" for note, finding in notes.of_agent(name)],
         chart=_chart(matrix, cells) if not attacks else Markup(""),
         parameters=_values(source.get(f"{side}_params")),
         fitted=[] if attacks else _values(source.get("fitted")),
@@ -102,10 +99,11 @@ def _table(
         ("success", [percent(c.success[c.verdict].value) for c in cells]),
         ("queries a game", [queries(c.queries_mean.value) for c in cells]),
         ("first hit", [queries(c.hits_median.value) for c in cells]),
+        ("insider", [queries(c.insider) for c in cells]),
         ("refused, %", [NOTHING if c.refused is None else percent(c.refused) for c in cells]),
         ("flagged, %", [NOTHING if c.flagged is None else percent(c.flagged) for c in cells]),
     ]
-    kept = [(head, values) for head, values in columns if set(values) - {NOTHING, "0.0"}]
+    kept = [(head, values) for head, values in columns if set(values) - {NOTHING, "0", "0.0"}]
     rows = [
         (c.defender if attacks else c.attacker, [values[number] for _, values in kept])
         for number, c in enumerate(cells)
@@ -123,7 +121,3 @@ def _values(params: object) -> list[tuple[str, str]]:
     """Parameters as text, without the names that are in the titles."""
     own = params.get("defenders", params) if isinstance(params, dict) else {}
     return [(key, text) for key, text in flat(own) if key.rpartition(".")[2] not in ("name", "")]
-
-
-def _others(who: str, name: str) -> str:
-    return "" if who == name else f" ({who})"

@@ -16,7 +16,7 @@ from arena.league.rates import Median, Rate
 from arena.report import words
 from arena.report.board_drawings import curves
 from arena.report.board_figures import beside, hollow, interval, left, nearest, place, rated, short, weak
-from arena.report.board_notes import Note, Notes, marks, whom
+from arena.report.board_notes import Note, Notes, marks, sentence, told
 from arena.report.columns import NOTHING
 from arena.report.words import number, percent, queries
 from arena.statistics import wilson
@@ -86,11 +86,10 @@ def shown(matrix: MatrixBoard, attacker: str, defender: str, notes: Notes, worst
 def card(matrix: MatrixBoard, cell: CellFigures, notes: Notes, name: str) -> Card:
     """All figures of a cell."""
     order = sorted(cell.left, key=lambda verdict: verdict != cell.verdict)
-    remarks = [f"No rank: {cell.withheld}."] if cell.withheld else []
-    remarks += [f"{text}." for text in cell.conflicts]
+    remarks = [f"No rank: {sentence(cell.withheld)}"] if cell.withheld else []
+    remarks += [sentence(text) for text in cell.conflicts]
     for note, finding in notes.of_cell(cell.attacker, cell.defender):
-        of = "" if finding.attacker and finding.defender else f" ({whom(finding)})"
-        remarks.append(f"{note.indicator}{of}: {finding.evidence} {finding.advice}".strip())
+        remarks.append(f"{note.indicator}: {told(finding)} {sentence(finding.advice)}".strip())
     curve = curves([(0, cell.curve)], matrix.at) if len(cell.curve) > 1 else Markup("")
     return Card(
         name,
@@ -109,6 +108,7 @@ def _lines(matrix: MatrixBoard, cell: CellFigures) -> list[tuple[str, str]]:
         ("queries a game: mean", _median(cell.queries_mean)),
         ("queries a game: median", _median(cell.queries_median)),
         ("first hit: median query", _median(cell.hits_median)),
+        ("insider evaluations a game", queries(cell.insider) if cell.insider else ""),
         ("queries refused", _share_of(cell.refused)),
         ("queries flagged", _share_of(cell.flagged)),
     ]

@@ -81,6 +81,18 @@ def marks(found: Sequence[tuple[Note, Finding]]) -> list[Note]:
     return sorted({note.number: note for note, _ in found}.values(), key=lambda note: note.number)
 
 
+def told(finding: Finding) -> str:
+    """Of whom a finding speaks, once, and its evidence."""
+    who = whom(finding)
+    evidence = sentence(finding.evidence)
+    return evidence if evidence.startswith(who) else f"{who}: {evidence}"
+
+
+def sentence(text: str) -> str:
+    """A text with the full stop that it may lack."""
+    return text if not text or text[-1] in ".!?" else f"{text}."
+
+
 def whom(finding: Finding) -> str:
     """Of whom a finding speaks."""
     if finding.attacker and finding.defender:

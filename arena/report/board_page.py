@@ -32,7 +32,7 @@ from arena.report.board_figures import (
     ruled,
     worlds,
 )
-from arena.report.board_notes import Note, Notes, marks, whom
+from arena.report.board_notes import Note, Notes, marks, sentence, told
 from arena.report.columns import NOTHING
 from arena.report.templates import environment
 
@@ -119,7 +119,15 @@ def render_board(board: Board, examples: Examples | None = None) -> str:
         judged = [_judged(m, f"w{number}m{i}", found, number) for i, m in enumerate(group)]
         sections.append(World(heading(group[0]), ruled(group[0]), judged[0], judged[1:], found.missing))
     return (
-        environment({"flagged": _flagged, "told": _told, "when": lambda time: f"{time:%Y-%m-%d %H:%M}"})
+        environment(
+            {
+                "flagged": _flagged,
+                "told": told,
+                "known": _known,
+                "sentence": sentence,
+                "when": lambda time: f"{time:%Y-%m-%d %H:%M}",
+            }
+        )
         .get_template("board.html")
         .render(
             board=board,
@@ -127,7 +135,6 @@ def render_board(board: Board, examples: Examples | None = None) -> str:
             axes=axes(),
             dash=dashes,
             facts=list(_facts(board)),
-            whom=whom,
             nearest=nearest,
             ruled=ruled,
             capped=capped,
@@ -180,26 +187,26 @@ def _judged(matrix: MatrixBoard, prefix: str, examples: Examples, world: int) ->
 def _worst(matrix: MatrixBoard) -> list[Line]:
     lines = []
     for own in matrix.worst:
-        told: Rate | Median = own.distance if matrix.by == "distance" and own.distance else own.left
+        left: Rate | Median = own.distance if matrix.by == "distance" and own.distance else own.left
         left_out = "; ".join(f"{agent}: {why}" for agent, why in own.left_out.items())
         cells = [
-            figure(matrix, told),
+            figure(matrix, left),
             "exact" if own.exact else "half the votes choose, half value",
             f"{own.strongest} ({rated(own.strongest_left)})",
             _choices(own.chosen),
             left_out,
         ]
         scale = whisker(own.left) if matrix.by == "left" else Markup("")
-        lines.append(Line(own.defender, cells, scale, told.value))
+        lines.append(Line(own.defender, cells, scale, left.value))
     return lines
 
 
 def _choices(chosen: Mapping[str, float]) -> str:
     """On which share of the images each attacker is chosen, the most first."""
     order = sorted(chosen.items(), key=lambda item: -item[1])
-    told = [f"{agent} {words.percent(share, 0)} %" for agent, share in order[:MOST_CHOSEN] if share >= 0.005]
+    named = [f"{agent} {words.percent(share, 0)} %" for agent, share in order[:MOST_CHOSEN] if share >= 0.005]
     others = sum(share for _, share in order[MOST_CHOSEN:])
-    return ", ".join([*told, *[f"others {words.percent(others, 0)} %"] * (others >= 0.005)])
+    return ", ".join([*named, *[f"others {words.percent(others, 0)} %"] * (others >= 0.005)])
 
 
 def _side(matrix: MatrixBoard, side: str) -> Side:
@@ -279,17 +286,17 @@ def _flagged(notes: Sequence[Note], prefix: str) -> Markup:
     )
 
 
-def _told(log: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _known(log: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is known of a log beside its runs, by name; several values of one kind are numbered."""
-    told = []
+    found = []
     for key, value in log.items():
         several = value if isinstance(value, list | tuple) else [value]
         if key not in ("log", "runs"):
             for number, one in enumerate(several, 1):
                 name = key.removesuffix("s") + (f" {number}" if len(several) > 1 else "")
                 pairs = one.items() if isinstance(one, Mapping) else [("", one)]
-                told += [(f"{name} {part}".strip(), str(text)) for part, text in pairs]
-    return told
+                found += [(f"{name} {part}".strip(), str(text)) for part, text in pairs]
+    return found
 
 
 def _facts(board: Board) -> Iterator[Mapping[str, Any]]:

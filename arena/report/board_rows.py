@@ -39,7 +39,7 @@ CELLS = (
     *("distance", "distance_low", "distance_high"),
     *("queries_mean", "queries_mean_low", "queries_mean_high"),
     *("queries_median", "queries_median_low", "queries_median_high"),
-    *("hits_median", "hits_median_low", "hits_median_high", "refused", "flagged"),
+    *("hits_median", "hits_median_low", "hits_median_high", "insider", "refused", "flagged"),
     *("two_ends", "withheld", "findings", "conflicts", "sources"),
 )
 """Columns of the table of cells: a row a cell and verdict."""
@@ -123,8 +123,8 @@ def _of_matrix(matrix: MatrixBoard) -> Row:
 
 
 def _of_cell(cell: CellFigures, verdict: Any) -> Row:
-    names = ("attacker", "defender", "games", "played", "images", "failed", "refused", "flagged", "two_ends")
-    row: Row = {name: getattr(cell, name) for name in names}
+    names = "attacker defender games played images failed insider refused flagged two_ends"
+    row: Row = {name: getattr(cell, name) for name in names.split()}
     row |= {"verdict": verdict, "headline": verdict == cell.verdict, "withheld": cell.withheld}
     row |= _ends("left", cell.left[verdict]) | _ends("success", cell.success.get(verdict))
     row |= _ends("distance", cell.distance if verdict == cell.verdict else None)

@@ -30,14 +30,12 @@ from arena.report.board_figures import (
     weak,
     worlds,
 )
-from arena.report.board_notes import Notes, marks, whom
+from arena.report.board_notes import Notes, marks, sentence, told
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.measures import WIDEST_NAME
 from arena.report.terminal import NARROWEST, wide_enough, width_of
 from arena.report.words import cost, listed, percent
 
-MOST_FINDINGS = 12
-"""The most findings that the terminal tells in full; the page has all."""
 LEAST = 0.0005
 """Members of a mixture with smaller shares are printed as 0.0 percent, which is nothing to deploy."""
 
@@ -47,8 +45,8 @@ def print_board(console: Console, board: Board) -> None:
     the ranks, the equilibrium and the audit."""
     console = wide_enough(console)
     _line(console, board.title, "bold")
-    for sentence in board.sentences:
-        _line(console, sentence)
+    for said in board.sentences:
+        _line(console, said)
     for group in worlds(board):
         _print_matrix(console, group[0])
         if len(group) > 1:
@@ -126,14 +124,14 @@ def _cell(matrix: MatrixBoard, a: str, d: str, notes: Notes, worst: bool, interv
     if cell is None:
         return NOTHING
     distances = nearest(matrix)
-    told = ("≤ " if weak(cell) and not distances and not hollow(cell) else "") + short(cell, distances)
-    told = f"[bold]{told}*[/]" if worst else told
-    told += "[bold yellow]![/]" if cell.withheld else ""
+    said = ("≤ " if weak(cell) and not distances and not hollow(cell) else "") + short(cell, distances)
+    said = f"[bold]{said}*[/]" if worst else said
+    said += "[bold yellow]![/]" if cell.withheld else ""
     lucky = beside(cell)
-    told += f" [dim]({lucky})[/]" if lucky and not distances else ""
-    told += _raised(notes, a, d)
+    said += f" [dim]({lucky})[/]" if lucky and not distances else ""
+    said += _raised(notes, a, d)
     span = interval(cell, distances) if intervals else ""
-    return f"{told} [dim]{escape(span)}[/]" if span else told
+    return f"{said} [dim]{escape(span)}[/]" if span else said
 
 
 def _raised(notes: Notes, attacker: str, defender: str) -> str:
@@ -207,12 +205,12 @@ def _print_equilibrium(console: Console, matrix: MatrixBoard) -> None:
     console.print()
     _line(console, f"equilibrium: {mixture(found)}")
     for side, members in (("defenders", found.defenders), ("attackers", found.attackers)):
-        told = [
+        shares = [
             f"{m.agent} {percent(m.share)} % (in {percent(m.support, 0)} % of resamples)"
             for m in members
             if m.share >= LEAST
         ]
-        _line(console, f"  {side}: {listed(told)}")
+        _line(console, f"  {side}: {listed(shares)}")
     left_out = "".join(f" Left out: {agent}, as {why}." for agent, why in found.left_out.items())
     _line(console, capped(found) + left_out, "dim")
 
@@ -222,16 +220,13 @@ def _print_audit(console: Console, notes: Notes) -> None:
         return
     console.print()
     _line(console, f"audit: {notes.things} found", "bold" if notes.found else "")
-    left = MOST_FINDINGS
     for note in notes.found:
-        for finding in note.findings[:left]:
-            grave = "grave, " if finding.grave else ""
-            said = f"{finding.evidence} {finding.advice}".strip()
-            text = f"{note.number} {grave}{note.indicator}, {whom(finding)}: {said}"
-            _line(console, text, "red" if finding.grave else "yellow")
-        left = max(0, left - len(note.findings))
-    if notes.things > MOST_FINDINGS:
-        _line(console, f"... and {notes.things - MOST_FINDINGS:,} more, which the page tells")
+        grave = ", grave" if note.grave else ""
+        many = len(note.findings)
+        more = f" And {many - 1:,} more like it, which the page tells." if many > 1 else ""
+        advice = f" {sentence(note.findings[0].advice)}" if note.findings[0].advice else ""
+        text = f"{note.number} {note.indicator}{grave}: {told(note.findings[0])}{more}{advice}"
+        _line(console, text, "red" if note.grave else "yellow")
     for same in notes.unchecked:
         of = same.of[0] if len(same.of) == 1 else f"{len(same.of):,} times"
         _line(console, f"not checked: {same.indicator} ({of}): {same.evidence}", "dim")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import entry_points
 from typing import Any
@@ -19,10 +19,9 @@ from arena.rules.threat import Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
+from arena.scenario.seeds import PUBLIC, Seeds
 
 _CROSSED = ("worlds", "threats", "attackers", "defenders", "at", "title")
-_OWN = "agents."
-"""How the modules of the project's agents begin."""
 _NO_JSON = {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 """Numbers that the log holds as texts (`arena.log.schema.to_json`)."""
 
@@ -48,31 +47,51 @@ def described(run: LoggedRun, match: LoggedMatch) -> Mapping[str, Any]:
     return known
 
 
-def rebuild(said: Mapping[str, Any], match: LoggedMatch, known: Sequence[Match] = ()) -> Match:
+def rebuild(
+    said: Mapping[str, Any], match: LoggedMatch, known: Sequence[Match] = (), seeds: Seeds = PUBLIC
+) -> Match:
     """The match that a log describes, with the batch size with which it was played.
 
     Args:
         said: as `described` gives it.
         known: matches of a scenario file, one of which is taken if it is the same: for agents that cannot be
             found by what the log says, and for where data and weights lie.
+        seeds: those of a secret, for a match that was played with one.
 
     Raises:
         ReplayError: if an agent is not installed here, or is another here than there.
     """
-    found = next((one for one in known if is_described(one, said)), None)
+    own = _seeds(said, match, seeds)
+    found = next((one for one in known if is_described(replace(one, seeds=own), said)), None)
     if found is None:
-        found = _made(said, match)
+        found = replace(_made(said, match), seeds=own)
         if not is_described(found, said):
             raise ReplayError(
                 f"match {match.id}, {match.info.attacker_title} against {match.info.defender_title}, cannot "
                 f"be made again: agents of these names have other parameters here than in the log"
             )
     settings = found.settings.model_copy(update={"batch": said["batch"]})
-    return replace(found, settings=settings, where=f"match {match.id}: ")
+    return replace(found, settings=settings, where=f"match {match.id}: ", seeds=own)
+
+
+def _seeds(said: Mapping[str, Any], match: LoggedMatch, seeds: Seeds) -> Seeds:
+    """Those that a match was played with: public ones, or those of a secret, which must be the one."""
+    wanted = said.get("secret")
+    if wanted is None:
+        return PUBLIC
+    if seeds.secret is None:
+        raise ReplayError(
+            f"match {match.id} was played with a secret seed: once that is published, "
+            f"--secret-seed names its file"
+        )
+    if seeds.commitment != wanted:
+        raise ReplayError(f"match {match.id} was played with another secret seed than the one given")
+    return seeds
 
 
 def is_described(match: Match, said: Mapping[str, Any]) -> bool:
-    """Whether a match is the one that a log describes, wherever its data and weights lie."""
+    """Whether a match is the one that a log describes, wherever its data and weights lie; whether it was
+    played with a secret is another question where `match` has none."""
     own: dict[str, Any] = as_logged(without_places(match.describe()))
     return all(key in said and own[key] == said[key] for key in own)
 
@@ -84,13 +103,13 @@ def as_logged(values: Any) -> Any:
 
 def _made(said: Mapping[str, Any], match: LoggedMatch) -> Match:
     info = match.info
+    apart = said.get("isolation") == "process"
     try:
         outer = {**said["attacker"], "name": said["attacker"]["name"].partition("(")[0]}  # of "eot(square)"
-        one, stack = _spec("attacker", outer), [_spec("defender", each) for each in said["defenders"]]
-        if said.get("isolation") == "process":  # nothing of a stranger's is imported now, either
-            attacker, defenders = attacker_of(one), stack_of(stack, Limits(**said["limits"]))
-        else:
-            attacker, defenders = build_attacker(one), build_stack(stack)
+        stack = [_spec("defender", one) for one in said["defenders"]]
+        limits = Limits.model_validate(said["limits"])
+        attacker = (attacker_of if apart else build_attacker)(_spec("attacker", outer))
+        defenders = stack_of(stack, limits) if apart else build_stack(stack)
         world, threat = World.model_validate(_placed(said)), Threat(**said["threat"])
         own = {key: said[key] for key in Block.model_fields if key in said and key not in _CROSSED}
         settings = Block(
@@ -142,26 +161,3 @@ def _registered(kind: Kind, name: str) -> str:
             f"{len(set(found))} registered {kind}s are of a class {name}; a scenario file tells which"
         )
     return found[0]
-
-
-def foreign(said: Mapping[str, Any]) -> list[str]:
-    """The names of code in a match that is none of this project's: "module:Class", or a plug-in's."""
-    network = str(said["world"]["classifier"]["network"])
-    own = [network] if ":" in network and not network.startswith(("timm:", "torchvision:")) else []
-    entries = [e for side in ("attackers", "defenders") for e in entry_points(group=f"arena.{side}")]
-    plugged = {e.name for e in entries if not e.module.startswith(_OWN)}
-    packaged = {word for e in entries if e.module.startswith(_OWN) for word in (e.name, e.attr)} - plugged
-    return own + [name for name in _names([said["attacker"], said["defenders"]]) if name not in packaged]
-
-
-def _names(told: Any) -> Iterator[str]:
-    """The names of agents, and the classes of those inside them."""
-    if isinstance(told, list):
-        for one in told:
-            yield from _names(one)
-    elif isinstance(told, dict):
-        for key, value in told.items():
-            if key in ("name", "agent"):
-                yield str(value).partition("(")[0]
-            else:
-                yield from _names(value)

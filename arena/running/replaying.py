@@ -14,7 +14,6 @@ import torch
 from arena.classifiers.devices import resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.game.blame import DefenderError
-from arena.game.referee import longest_volley
 from arena.game.shard import Job, play_shard, record_unplayed
 from arena.log import Log, LogError, open_log, questions
 from arena.log.answers import LoggedMatch, LoggedRun
@@ -22,12 +21,14 @@ from arena.log.shard_rows import LoggedShard, rows_of, shards_of
 from arena.modes import own_modes
 from arena.records.pieces import LogLevel, Piece, Recorder, at_level
 from arena.running.comparing import Comparison, compare
+from arena.running.identities import identity_of
 from arena.running.rebuilding import ReplayError, as_logged, described, rebuild
-from arena.scenario.identity import fingerprint, match_identity
+from arena.scenario.identity import fingerprint
 from arena.scenario.jobs import ShardTask
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import Prepared, PreparedStacks
+from arena.scenario.seeds import PUBLIC, Seeds
 
 Change = Callable[[Job], Job]
 """What a caller makes of a job before it is played."""
@@ -130,6 +131,7 @@ class Replayer:
         trusted: functions that may be called to make a network.
         known: matches of the scenario file, for what the log does not say (`rebuilding.rebuild`).
         folder: where relative paths start; None: the current folder.
+        seeds: of ranked runs: those of the secret that they were played with.
     """
 
     def __init__(
@@ -142,8 +144,9 @@ class Replayer:
         trusted: Collection[str] = (),
         known: Sequence[Match] = (),
         folder: Path | None = None,
+        seeds: Seeds = PUBLIC,
     ) -> None:
-        self.log, self.known = log, known
+        self.log, self.known, self.seeds = log, known, seeds
         self._device, self._worlds = device, dict[torch.device, LoadedWorlds]()
         self._loading = (folder or Path(), data_dirs, trusted)
         self.stacks = PreparedStacks(prepared)
@@ -190,7 +193,7 @@ class Replayer:
 
     def _open(self, run: LoggedRun, logged: LoggedMatch) -> LoggedPlay:
         said = described(run, logged)
-        match = rebuild(said, logged, self.known)
+        match = rebuild(said, logged, self.known, self.seeds)
         device = self._device_for(str(said.get("device", "cpu")))
         if device not in self._worlds:
             folder, data_dirs, trusted = self._loading
@@ -198,18 +201,7 @@ class Replayer:
         world = self._worlds[device].of(match)
         self._check_world(said, logged, world)
         prepared = Prepared.of(self.stacks, match, world)
-        identity = match_identity(
-            match,
-            dataset_sha=world.dataset.sha,
-            classifier_sha=world.classifier.sha,
-            prepared_sha=prepared.sha,
-            device=device,
-            batch=world.classifier.batch,
-            max_rows=longest_volley(world.dataset.shape),
-            forward=world.classifier.forward.steps,
-            threads=world.classifier.threads,
-            level=said["level"],
-        )
+        identity = identity_of(match, world, prepared.sha, said["level"])
         facts = tuple(_other_facts(said, as_logged(identity)))
         same = fingerprint(identity) == logged.info.fingerprint
         if not same and not facts:

@@ -154,7 +154,7 @@ def test_a_copy_of_a_log_adds_nothing_and_one_that_contradicts_it_is_a_conflict(
         (["--at", "7"], "--at: no match reports verdicts at 7 queries; there are 5, 20"),
         (["--knowledge", "defence"], 'no match was played with "defence"'),
         (["--threat", "nrom=l2"], 'did you mean "norm"?'),
-        (["--run", "9"], "--run: no finished match is of run 9"),
+        (["--run", "9"], "has no run 9; allowed: 1"),
         (["--out", "x.html", "--csv", "x.html"], "x.html would be written twice"),
         (["--csv", "/proc/nowhere/b.csv"], "/proc/nowhere"),
     ],
@@ -185,3 +185,55 @@ def test_without_pyarrow_parquet_is_refused_before_anything_is_read(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None)
     code, said = arena("board", str(log), "--parquet", str(tmp_path / "b.parquet"))
     assert code == 2 and "--parquet needs pyarrow" in plain(said)
+
+
+@pytest.fixture(scope="module")
+def submission(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("submissions") / "theirs"
+    folder.mkdir()
+    (folder / "small.toml").write_text(SCENARIO.replace("games = 8", "games = 8\nshard = 4"))
+    (folder / "card.toml").write_text(
+        f'agent = "square"\npaper = "Andriushchenko et al., 2020"\ncode = "{"0123456789" * 4}"\n'
+    )
+    words = ("play", str(folder / "small.toml"), "--log", str(folder / "log.db"), "--device", "cpu")
+    assert arena(*words)[0] == 0
+    return folder
+
+
+def test_a_submission_is_checked_and_its_log_is_part_of_the_board(
+    submission: Path, log: Path, tmp_path: Path
+) -> None:
+    words = ("--submit", str(submission), "--sample", "1", "--seed", "0", "--out", str(tmp_path / "b.html"))
+    code, said = arena("board", *words, "--json", str(tmp_path / "b.json"))
+    assert code == 0, said
+    assert "bit for bit: 1 of" in plain(said) and "at 20 queries" in plain(said)
+    told = json.loads((tmp_path / "b.json").read_text())
+    (own,) = told["submissions"]
+    assert (own["status"], own["agent"], own["log"]) == ("bit for bit", "square", "theirs/log.db")
+    assert told["matrices"][0]["cells"][0]["facts"][0]["log"] == "theirs/log.db"
+    page = (tmp_path / "b.html").read_text(encoding="utf-8")
+    assert "Andriushchenko et al., 2020" in page and "theirs/log.db" in page and "arena-strangers" not in page
+
+
+def test_a_submission_that_failed_is_told_and_left_out(submission: Path, log: Path, tmp_path: Path) -> None:
+    import sqlite3
+
+    forged = tmp_path / "forged"
+    shutil.copytree(submission, forged)
+    with sqlite3.connect(forged / "log.db") as changed:
+        changed.execute("UPDATE games SET answered = NOT answered")
+    words = ("--submit", str(forged), "--sample", "1", "--out", str(tmp_path / "b.html"))
+    code, said = arena("board", *words)
+    assert code == 1 and "no board is made: no submission came through" in plain(said)
+    code, said = arena("board", str(log), *words, "--json", str(tmp_path / "b.json"))
+    assert code == 1 and f"page: {tmp_path / 'b.html'}" in said
+    told = json.loads((tmp_path / "b.json").read_text())
+    assert told["submissions"][0]["status"] == "failed"
+    assert {facts["log"] for cell in told["matrices"][0]["cells"] for facts in cell["facts"]} == {str(log)}
+
+
+def test_a_board_needs_a_log_or_a_submission(tmp_path: Path) -> None:
+    code, said = arena("board")
+    assert code == 2 and "name one or several, or a submission by --submit FOLDER" in plain(said)
+    code, said = arena("board", "--submit", str(tmp_path / "nowhere"))
+    assert code == 2 and "there is no folder" in plain(said)

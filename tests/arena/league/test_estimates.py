@@ -204,3 +204,8 @@ def test_distances_are_those_of_the_headline() -> None:
     assert found is not None and found.value == 0.1, "four of six lose their votes"
     again = told(match(won=won, votes=25, again=[1, 0, 0, 0, 1, 1])).left["again"]
     assert again.value == pytest.approx(1 / 2)
+
+
+def test_insider_evaluations_are_a_mean_over_the_games_played() -> None:
+    own = told(match(won=[0, 1, 1], reason=["budget", "budget", "clean"], insider_queries=[30, 50, 0]))
+    assert own.insider == 40

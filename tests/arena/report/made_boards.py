@@ -69,6 +69,7 @@ def cell(a: int, d: int, at: int, attacker: str, defender: str, **changes: Any) 
         hits_median=Median(at * 0.2, at * 0.1, at * 0.3),
         refused=0.0 if d < 3 else 0.031,
         flagged=None if d == 0 else 0.12,
+        insider=12.0 if d == 3 else 0.0,
         curve=curve,
         facts=(
             {

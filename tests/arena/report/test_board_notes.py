@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from arena.league.board import Finding
-from arena.report.board_notes import Notes, marks, whom
+from arena.report.board_notes import Notes, marks, sentence, told, whom
 from tests.arena.report import made_boards as made
 
 
@@ -54,3 +54,10 @@ def test_of_whom_a_finding_speaks() -> None:
         "y",
         "all cells",
     ]
+
+
+def test_of_whom_a_finding_speaks_is_told_once_and_sentences_end() -> None:
+    own = found("i", a="x", d="y")
+    assert told(replace(own, evidence="3 of 4")) == "x against y: 3 of 4."
+    assert told(replace(own, evidence="x against y: 3 of 4.")) == "x against y: 3 of 4."
+    assert [sentence(text) for text in ("a", "a.", "a?", "")] == ["a.", "a.", "a?", ""]

@@ -104,10 +104,11 @@ def test_a_card_tells_all_figures_of_its_cell(page: str) -> None:
         "vote 71.0 [64.4, 76.8]",
         "answered 61.0",
         "queries refused 3.1 %",
+        "insider evaluations a game 12",
         "No rank: weak-attack was found.",
         "3 of 200 games came out otherwise",
-        "weak-attack: Plain noise leaves 40.0 %",
-        "duplicates (boundary): 52 %",
+        "weak-attack: boundary against aaa-sine: Plain noise leaves 40.0 %",
+        "duplicates: boundary: 52 %",
         "one.db, run 1, match 303",
     ):
         assert part in text, part
@@ -121,7 +122,7 @@ def test_what_was_not_checked_is_never_among_what_is_clear(page: str) -> None:
     unchecked = text[text.index("Not checked") : text.index("Looked at, nothing found")]
     clear = text[text.index("Looked at, nothing found") : text.index("The same at 100")]
     assert (
-        "frozen-draws (would be grave): it needs play: arena audit --replay (4 cells or agents)" in unchecked
+        "frozen-draws (would be grave): it needs play: arena audit --replay. (4 cells or agents)" in unchecked
     )
     assert "frozen-draws" not in clear and "broken-control" in clear and "broken-control" not in unchecked
 

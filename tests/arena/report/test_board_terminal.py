@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from arena.league.board import Board
-from arena.report.board_terminal import MOST_FINDINGS, print_board
+from arena.report.board_terminal import print_board
 from tests.arena.report import made_boards as made
 
 
@@ -60,12 +60,12 @@ def test_no_figure_is_folded_or_cut_on_any_terminal(width: int) -> None:
     assert len(names) == 8 and all(name.split()[0] in said for name in names)
 
 
-def test_many_findings_are_told_in_part_and_counted() -> None:
+def test_many_findings_of_one_kind_are_told_once_and_counted() -> None:
     findings = made.matrix().findings
     many = [replace(findings[0], defender=f"d{i}") for i in range(40)]
     said = " ".join(printed(made.board(replace(made.matrix(), findings=many)), 120).split())
-    assert said.count("1 still-improving, square against") == MOST_FINDINGS
-    assert "audit: 40 found" in said and "... and 28 more, which the page tells" in said
+    assert said.count("1 still-improving: square against d0: In 41 of 60 games") == 1
+    assert "audit: 40 found" in said and "And 39 more like it, which the page tells. Play again" in said
 
 
 def test_parts_that_cannot_be_said_say_why() -> None:

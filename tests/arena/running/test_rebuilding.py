@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from arena.players.registry import build_attacker, build_defender, missing_parameter, names
-from arena.running.rebuilding import as_logged, foreign, rebuild
+from arena.players.registry import build_attacker, missing_parameter, names
+from arena.running.rebuilding import as_logged, rebuild
 from arena.scenario.files import parse_scenario
 from arena.scenario.identity import places, without_places
 
@@ -83,14 +83,3 @@ def test_places_are_kept_outside_of_the_identity(tmp_path) -> None:
     table = said(match)
     assert "path" not in table["world"]["dataset"] and table["places"] == {"path": "x.npz", "weights": "w.pt"}
     assert rebuild(table, Logged).world == match.world
-
-
-def test_foreign_code_is_named() -> None:
-    (match,) = scenario(attackers=[{"name": "eot", "of": {"name": "square"}}])
-    assert foreign(said(match)) == []
-    table = said(match)
-    table["attacker"]["of"]["agent"] = "Evil"
-    table["defenders"] = [{"name": "os:system"}]
-    table["world"]["classifier"]["network"] = "evil:make"
-    assert foreign(table) == ["evil:make", "Evil", "os:system"]
-    assert build_defender("none")
