@@ -23,7 +23,6 @@ from arena.messages import near
 from arena.report.board_examples import examples
 from arena.report.board_page import render_board
 from arena.report.board_terminal import print_board
-from arena.running.submission_files import find_files
 
 if TYPE_CHECKING:
     from arena.running.submissions import SubmissionReport
@@ -109,6 +108,7 @@ def _submissions(
     if not submitted.folders:
         return 0, [], []
     from arena.cli.submit import submit_command
+    from arena.running.submission_files import find_files
 
     statuses, told, books = [], [], []
     for folder in submitted.folders:
