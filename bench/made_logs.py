@@ -138,7 +138,7 @@ class _Story:
     def volleys(self) -> list[QueryRows]:
         game, hit = np.flatnonzero(~self.clean), self.hit
         nearest = np.minimum.accumulate(np.where(hit, self.l2, np.inf), axis=1)
-        better = np.diff(nearest, axis=1, prepend=np.inf) < 0
+        better = nearest < np.concatenate([np.full((len(nearest), 1), np.inf), nearest[:, :-1]], axis=1)
         wrong = (self.label + 1)[:, None] % CLASSES
         label = np.where(self.refused, -1, np.where(self.margin < 0, wrong, self.label[:, None]))
         return [
