@@ -24,11 +24,10 @@ from arena.messages import near
 from arena.report.board_examples import examples
 from arena.report.board_page import render_board
 from arena.report.board_terminal import print_board
-from arena.running.submission_files import find_files
-from arena.scenario.seeds import PUBLIC, Seeds, read_secret
 
 if TYPE_CHECKING:
     from arena.running.submissions import SubmissionReport
+    from arena.scenario.seeds import Seeds
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,8 @@ class Wanted:
     @property
     def seeds(self) -> Seeds:
         """Raises ScenarioError if the secret cannot be read."""
+        from arena.scenario.seeds import PUBLIC, read_secret
+
         return PUBLIC if self.secret is None else read_secret(self.secret)
 
 
@@ -129,9 +130,9 @@ def spend_command(logs: Sequence[str], wanted: Wanted, games: int, device: str |
 
 def _published(sources: Sequence[Source], wanted: Wanted) -> str:
     """The secret, where it is the one with which all ranked runs were played."""
-    seeds = wanted.seeds
-    if seeds.secret is None:
+    if wanted.secret is None:
         return ""
+    seeds = wanted.seeds
     committed = {source.secret: source.log for source in sources if source.secret}
     others = [log for commitment, log in committed.items() if commitment != seeds.commitment]
     if others or not committed:
@@ -139,7 +140,7 @@ def _published(sources: Sequence[Source], wanted: Wanted) -> str:
             f"log {others[0]} was played with another one" if others else "no match here was played with one"
         )
         raise CommandError(f"--secret-seed {wanted.secret}: {why}; a board publishes the secret of its logs")
-    return seeds.secret.decode("utf-8", "backslashreplace")
+    return (seeds.secret or b"").decode("utf-8", "backslashreplace")
 
 
 def _submissions(
@@ -149,6 +150,7 @@ def _submissions(
     if not submitted.folders:
         return 0, [], []
     from arena.cli.submit import submit_command
+    from arena.running.submission_files import find_files
 
     statuses, told, books = [], [], []
     for folder in submitted.folders:
