@@ -35,9 +35,11 @@ def _judge(cell: Cell) -> Said | None:
         return Said("unchecked", "how attacks went is kept for whole games, not for earlier counts")
     if cell.threat.objective != "minimum" and decides_by_labels(cell) and _strayed(cell):
         return Said("unchecked", "an attack that walks in from outside the ball has no margins within it")
+    if cell.threat.objective == "minimum" and not cell.facts:
+        return Said("unchecked", "where answers are no facts the image claimed is not the nearest hit")
     going, share, what = _going(cell, games)
     if not going.any():
-        return None if games.clean.all() else Said("clear", f"no game went on to its last query {what}")
+        return None if games.clean.all() else Said("clear", f"no games went on to their last query {what}")
     share = share[going]
     share = share[~np.isnan(share)]
     if not len(share):

@@ -158,6 +158,7 @@ def test_distances_still_falling() -> None:
     far = only("still-improving", **own, distance_late=np.full(N, 0.28))  # (.28 - .1) / (1 - .1)
     assert far.status == "found"
     assert "20 % [20, 20]" in far.evidence
+    assert only("still-improving", **own, facts=False).status == "unchecked"  # it claims another image
     assert only("still-improving", **own).status == "clear"
 
 
