@@ -1,7 +1,9 @@
-"""The results of a run for readers: tables on the terminal, and one HTML file (docs/design.md)."""
+"""The results of a run for readers: tables on the terminal, and one HTML file (docs/design.md).
 
-from arena.report.html import write_report
+`arena.report.html` writes the file; it is imported where it is needed, as matplotlib takes its time.
+"""
+
 from arena.report.summary import read_run
 from arena.report.terminal import print_results
 
-__all__ = ["print_results", "read_run", "write_report"]
+__all__ = ["print_results", "read_run"]
