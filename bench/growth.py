@@ -100,8 +100,9 @@ def measure(where: str, rows: int, folder: Path, times: int, only: list[str]) ->
             words = [w.replace("LOG", where).replace("FOLDER", str(folder)) for w in COMMANDS[name]]
             command = [sys.executable, "-c", "from arena.cli.app import main; main()", *words]
         tries = [spent(command) for _ in range(1 if name in ONCE else times)]
-        seconds, processor, peak = (min(column) for column in list(zip(*tries, strict=True))[:3])
-        yield {"what": name, "rows": rows, "seconds": seconds, "CPU s": processor, "peak MiB": peak}
+        seconds, processor, peak, _ = zip(*tries, strict=True)
+        told = {"seconds": min(seconds), "CPU s": min(processor), "peak MiB": max(peak)}
+        yield {"what": name, "rows": rows, **told}
 
 
 def room(where: str, rows: int) -> dict[str, Any]:
@@ -151,7 +152,7 @@ def grow(sizes: list[int], server: bool, times: int, place: Path | None, only: l
         if server:
             from bench.servers import Server
 
-            running = stack.enter_context(Server())
+            running = stack.enter_context(Server(settings=""))
             places["PostgreSQL"] = lambda _: running.url()
         for rows in sizes:
             for database, where in places.items():
