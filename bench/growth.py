@@ -82,6 +82,8 @@ def spent(command: list[str]) -> tuple[float, float, float, str]:
 def measure(where: str, rows: int, folder: Path, times: int, only: list[str]) -> Iterator[dict[str, Any]]:
     """Writes a log, and asks it."""
     python = [sys.executable, "-m", "bench", "growth"]
+    if "://" not in where:
+        Path(where).unlink(missing_ok=True)
     *_, said = spent([*python, "--write", where, str(rows)])
     told = json.loads(said.splitlines()[-1])
     rows = told["rows"]
@@ -106,7 +108,7 @@ def measure(where: str, rows: int, folder: Path, times: int, only: list[str]) ->
 
 
 def room(where: str, rows: int) -> dict[str, Any]:
-    """The size of a log on disk, of all its tables and of the queries alone."""
+    """The size of a log on disk."""
     if "://" not in where:
         size = Path(where).stat().st_size
         return {"MB": round(size / 1e6), "bytes/row": round(size / rows)}
