@@ -14,7 +14,7 @@ from arena.league.complete import complete
 from arena.league.equilibrium import equilibrium
 from arena.league.grid import Grid
 from arena.league.matrices import Matrix
-from arena.league.standing import reasons
+from arena.league.standing import NOT_PLAYED, reasons
 from arena.messages import UserError
 from arena.rules.outcome import Bools
 
@@ -83,7 +83,7 @@ def _dropped(
     for side, names in enumerate((grid.attackers, grid.defenders)):
         for name in (n for n in names if n not in kept and n not in known):
             own = [(pair[1 - side], said) for pair, said in cannot.items() if pair[side] == name]
-            own.sort(key=lambda item: item[0] not in kept)
+            own.sort(key=lambda item: (item[0] not in kept, item[1] == NOT_PLAYED))
             other, said = own[0] if own else ("others", "their cells are missing")
             found[name] = f"with {other}: {said}"
     return found
