@@ -24,7 +24,7 @@ DEFENDERS = ("none", "snd", "rnd", "crop", "refuser")
 """The first answers with facts, the last refuses and flags some queries."""
 BUDGET, AT, SHARD = 100, (25, 50, 100), 250
 SHAPE, CLASSES = (3, 32, 32), 10
-THREAT = Threat(norm="l2", epsilon="inf", budget=BUDGET, feedback="label", objective="minimum")
+THREAT = Threat(norm="l2", epsilon=0.5, budget=BUDGET, feedback="label", objective="minimum")
 CLEAN = 0.06
 """The share of images that the classifier gets wrong: drawn, not played."""
 PURPOSES = ("gradient", "boundary-search", "step", "start")
@@ -129,12 +129,16 @@ class _Story:
 
     @property
     def hit(self) -> Bools:
+        return self._wins & (self.l2 <= THREAT.epsilon)
+
+    @property
+    def _wins(self) -> Bools:
         return (self.margin < 0) & ~self.refused & ~self.clean[:, None]
 
     def volleys(self) -> list[QueryRows]:
         game, hit = np.flatnonzero(~self.clean), self.hit
         nearest = np.minimum.accumulate(np.where(hit, self.l2, np.inf), axis=1)
-        better = np.diff(nearest, axis=1, prepend=np.inf) < 0
+        better = nearest < np.concatenate([np.full((len(nearest), 1), np.inf), nearest[:, :-1]], axis=1)
         wrong = (self.label + 1)[:, None] % CLASSES
         label = np.where(self.refused, -1, np.where(self.margin < 0, wrong, self.label[:, None]))
         return [
@@ -150,7 +154,7 @@ class _Story:
                 l2=self.l2[game, t],
                 linf=self.l2[game, t] / 20,
                 hit=hit[game, t],
-                outside=np.zeros(len(game), np.bool_),
+                outside=(self._wins & ~hit)[game, t],
                 better=better[game, t],
                 digest=self.digest[game, t],
             )

@@ -144,6 +144,18 @@ def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = N
     return FAILED if failed else 0
 
 
+def play_quietly(run: Run, where: str) -> None:
+    """Play a run into a log that is there, without its results.
+
+    Raises:
+        LogError: if the log cannot be written. Finished shards are safe.
+    """
+    tell_room(run, machine_of(run, where))
+    promise(lambda: _safe(where, False))
+    with open_log(where, create=False) as book, _Bar(run) as bar, hearing(bar):
+        run.play(book, bar)
+
+
 def _say_failed(failed: int, of: int) -> None:
     which = "the match" if of == 1 else f"{failed} of {of} matches"
     said = "games ended with error, as the warnings say; what an agent's author mends is played anew"

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from arena.messages import UserError
+from arena.messages import UserError, harmless
 from arena.running.crew import Died, Heard
 from arena.running.workplace import Supplies
 
@@ -169,7 +169,7 @@ class _Worker:
         assert self._process.stderr is not None
         with self._process.stderr as printed:
             for line in printed:
-                sys.stderr.write(line.decode(errors="replace"))
+                sys.stderr.write(harmless(line.decode(errors="replace")))
 
     def _wait(self) -> None:
         if hasattr(os, "waitid"):  # not yet forgotten, so that nobody else has its number
