@@ -144,12 +144,12 @@ def test_a_mixture_is_not_valued_on_the_images_that_chose_it() -> None:
     looks best too; chosen and valued at once it looks better."""
     random = np.random.default_rng(3)
     said, plain = [], []
-    for _ in range(30):
+    for _ in range(15):
         tables = random.random((1, 20, 60)) < 0.5
         own = of(*(match("a", f"d{d}", tables[0, d]) for d in range(20)))
         said.append(equilibrium(own, [], {}, resamples=1).value.value)
         plain.append(solve((1 - own.by_image.mean(axis=0)).T).value)
-    assert abs(np.mean(said) - 0.5) < 0.03
+    assert abs(np.mean(said) - 0.5) < 0.04
     assert np.mean(plain) > 0.58
 
 

@@ -19,7 +19,7 @@ def of(*sources: Source) -> tuple[Judged, dict[str, str]]:
     (matrix,) = matrices(list(sources), counts=[100])
     why = {pair: withheld(cell, []) for pair, cell in matrix.cells.items()}
     unsaid: dict[str, str] = {}
-    return judged(matrix, rankable(matrix, why), why, unsaid), unsaid
+    return judged(matrix, rankable(matrix, why), why, unsaid, looks=1), unsaid
 
 
 def first(share: float) -> np.ndarray:
