@@ -46,11 +46,16 @@ class Seeds:
         """The seed of which games are drawn, and of their targets and starting images."""
         return seed if self.secret is None else _number(self.secret, ["draw", seed])
 
-    def of_side(self, who: str, seed: int, repeat: int) -> int:
-        """The seed of the "attacker" or the "defender" in a replay of the games."""
+    def of_side(self, who: str, seed: int, repeat: int, agents: str = "") -> int:
+        """The seed of the "attacker" or the "defender" in a replay of the games.
+
+        Args:
+            agents: which ones they are, in any words. Of a secret each has a seed of its own: it is told that,
+                and who shared it could compute the draws of others, or pass them on.
+        """
         if self.secret is None:
             return derive(seed, who, repeat)
-        return _number(self.secret, [who, seed, repeat])
+        return _number(self.secret, [who, seed, repeat, agents])
 
     def numbers(self, image: Ints, of: int) -> Ints:
         """[n] the games' numbers, to which draws are keyed, from those of their images, which are below `of`:

@@ -30,6 +30,8 @@ def test_each_use_of_a_secret_is_a_seed_of_its_own() -> None:
         sides = [
             seeds.of_side(who, seed, r) for who in ("attacker", "defender") for seed in (0, 1) for r in (0, 1)
         ]
+        if seeds.secret is not None:
+            sides += [seeds.of_side(who, 0, 0, "others") for who in ("attacker", "defender")]
         return [seeds.of_draw(0), seeds.of_draw(1), *sides]
 
     everything = [*drawn(ONE), *drawn(OTHER), *drawn(PUBLIC)]
