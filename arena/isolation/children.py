@@ -86,16 +86,17 @@ class Child:
     def __exit__(self, *exception: object) -> None:
         self.end()
 
-    def ask(self, message: Message, doing: str, seconds: float | None = None) -> Message:
+    def ask(self, message: Message, doing: str, seconds: float | None = None, spent: float = 0.0) -> Message:
         """Send a message; what it answers.
 
         Args:
             doing: what it does meanwhile, for the sentence on its being late.
             seconds: that it may take; None: as the limits say.
+            spent: those of them that it took already.
         """
         self._doing = doing
         self._allowed = self._seconds if seconds is None else seconds
-        self._deadline = time.monotonic() + self._allowed
+        self._deadline = time.monotonic() + self._allowed - spent
         try:
             self.wire.send(message)
             answer = self.wire.receive()

@@ -180,6 +180,7 @@ class Bad(Defender):
 DEEDS: dict[str, Any] = {
     "exit": lambda x, rows, inner, response: os._exit(4),
     "sleep": lambda x, rows, inner, response: time.sleep(1000),
+    "ask on": lambda x, rows, inner, response: all(inner(x, rows) is not None for _ in iter(int, 1)),
     "raise": lambda x, rows, inner, response: 1 / 0,
     "nothing": lambda x, rows, inner, response: None,
     "short": lambda x, rows, inner, response: Response(response.scores[:0]),
