@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from arena.league.matrices import matrices, read_sources
@@ -72,6 +73,18 @@ def test_the_same_games_of_two_logs_count_once_and_must_agree() -> None:
         "1 of 2 games came out otherwise in run 1 of log.db than in run 2 of other.db, which is shown",
     )
     assert len(cell.games) == 2, "never averaged"
+
+
+def test_under_objective_minimum_the_distances_must_agree_too() -> None:
+    threat = THREAT.model_copy(update={"objective": "minimum"})
+
+    def conflicts(linf: list[float]) -> tuple[str, ...]:
+        one = match(won=[1, 1, 0], threat=threat, linf=[0.05, 0.07, np.nan])
+        other = match(won=[1, 1, 0], threat=threat, linf=linf, run=2, log="other.db")
+        return matrices([one, other])[0].cells["att", "def"].conflicts
+
+    assert not conflicts([0.05, 0.07001, np.inf])
+    assert len(conflicts([0.05, 0.09, np.nan])) == 1
 
 
 def test_of_equal_draws_the_one_with_most_games_counts() -> None:
