@@ -88,12 +88,16 @@ class ShardTask:
             stack=stack,
             openings=openings,
             threat=match.threat,
-            defender_seed=seeds.of_side("defender", seed, self.repeat, fingerprint(said["defenders"])),
+            defender_seed=seeds.of_side(
+                "defender", seed, self.repeat, fingerprint([match.defender_name, said["defenders"]])
+            ),
             at=match.at,
             votes=match.settings.votes,
             limits=match.settings.limits,
             attacker=_player(match),
-            attacker_seed=seeds.of_side("attacker", seed, self.repeat, fingerprint(said["attacker"])),
+            attacker_seed=seeds.of_side(
+                "attacker", seed, self.repeat, fingerprint([match.attacker_name, said["attacker"]])
+            ),
             resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
             defense=public_parameters(stack.defenders),
             level=self.level,

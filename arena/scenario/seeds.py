@@ -50,8 +50,8 @@ class Seeds:
         """The seed of the "attacker" or the "defender" in a replay of the games.
 
         Args:
-            agents: which ones they are, in any words. Of a secret each has a seed of its own: an agent is told
-                its own, and could compute the draws of all who share it.
+            agents: which ones they are, in any words. Of a secret each has a seed of its own: an agent is
+                told its own, and could compute the draws of all who share it.
         """
         if self.secret is None:
             return derive(seed, who, repeat)

@@ -174,6 +174,7 @@ def test_what_it_is_is_told_without_importing_it(strangers: Path) -> None:
     [
         ("strange_defenders:Rebuilt", "in its parameters and buffers alone"),
         ("strange_defenders:Nobody", 'has no "Nobody"'),
+        ("strange_defenders:Posing", 'has a parameter "name"'),
         ({"name": "strange_defenders:Blur", "sigmo": 1.0}, 'did you mean "sigma"?'),
     ],
 )

@@ -33,6 +33,13 @@ class Blur(Defender):
 
 
 @dataclass(frozen=True)
+class Posing(Defender):
+    """Would be written down as another."""
+
+    name: str = "snd"
+
+
+@dataclass(frozen=True)
 class Mean(Defender):
     """The mean of several noisy answers."""
 
