@@ -126,18 +126,19 @@ def _pair(source: Source) -> str:
 
 
 def _matrix(group: Sequence[Source], at: int) -> Matrix:
-    here = [source for source in group if at in source.counts]
-    sides = [_labels([_agent(source, side) for source in here]) for side in ("attacker", "defender")]
-    draws = {draw: place for place, draw in enumerate(dict.fromkeys(source.draw for source in here))}
+    here = [place for place, source in enumerate(group) if at in source.counts]
+    # Of all counts: who is called so at one is the same at another.
+    sides = [_labels([_agent(source, side) for source in group]) for side in ("attacker", "defender")]
+    draws = {draw: place for place, draw in enumerate(dict.fromkeys(group[i].draw for i in here))}
     pairs: dict[str, list[int]] = defaultdict(list)
-    for place, source in enumerate(here):
-        pairs[_pair(source)].append(place)
+    for place in here:
+        pairs[_pair(group[place])].append(place)
     cells = {}
     for places in pairs.values():
         attacker, defender = (labels[places[0]] for labels in sides)
-        cells[attacker, defender] = _cell([here[i] for i in places], at, attacker, defender, draws)
-    info = here[0].match.info
-    names = [tuple(dict.fromkeys(labels)) for labels in sides]
+        cells[attacker, defender] = _cell([group[i] for i in places], at, attacker, defender, draws)
+    info = group[here[0]].match.info
+    names = [tuple(dict.fromkeys(labels[i] for i in here)) for labels in sides]
     threat = info.threat.with_budget(at)
     return Matrix(info.dataset, info.classifier, threat, at, names[0], names[1], cells)
 

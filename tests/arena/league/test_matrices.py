@@ -98,6 +98,13 @@ def test_agents_of_equal_names_are_told_apart() -> None:
     assert all(name.startswith("a") for name in found.attackers)
 
 
+def test_a_label_means_the_same_agent_at_all_counts() -> None:
+    short = THREAT.with_budget(50)
+    early = match("a", won=[1], params={"p": 1}, threat=short)
+    late = match("a", won=[0], params={"p": 2}, number=1)
+    assert {m.at: m.attackers for m in matrices([early, late])} == {50: ("a (p=1)",), 100: ("a (p=2)",)}
+
+
 @pytest.fixture(scope="module")
 def book(replays: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log of two runs of one scenario, the second of which adds a defender."""
