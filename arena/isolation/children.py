@@ -199,7 +199,7 @@ class _Nursery:
 
     @property
     def lives(self) -> bool:
-        return self.owner == os.getpid() and self._process.poll() is None
+        return self.owner == os.getpid() and self._line.fileno() >= 0 and self._process.poll() is None
 
     def fork(self, grants: Grants, memory: int, descriptors: Sequence[int]) -> int:
         """The number of a new process that holds `descriptors`: of its channel, and of what it prints."""
@@ -228,6 +228,9 @@ class _Nursery:
                 reply = self._line.recv(LONGEST)
             except OSError as error:
                 raise IsolationError(f"{_NURSERY} does not answer: {error}") from error
+            except BaseException:  # the user's: the reply would be taken for that to the next request
+                self._line.close()
+                raise
         if not reply:
             raise IsolationError(f"{_NURSERY} ended")
         return json.loads(reply)
