@@ -67,10 +67,10 @@ PUBLIC = Seeds()
 
 
 def read_secret(file: Path) -> Seeds:
-    """The seeds of a file's secret: its bytes, without white space at the ends.
+    """The seeds of a file's secret: its characters, without white space at the ends.
 
     Raises:
-        ScenarioError: if it cannot be read, or is too short to be a secret.
+        ScenarioError: if it cannot be read, is too short to be a secret, or could not be published as text.
     """
     advice = f"write one by: openssl rand -hex 32 > {file}"
     try:
@@ -82,6 +82,11 @@ def read_secret(file: Path) -> Seeds:
         raise ScenarioError(
             f"the secret seed {file} holds {len(secret):,} bytes, {len(set(secret))} of them different; a "
             f"secret has {FEWEST} to {MOST:,} random ones; {advice}"
+        )
+    if not all(0x21 <= byte <= 0x7E for byte in secret):
+        raise ScenarioError(
+            f"the secret seed {file} holds bytes that are no printable ASCII characters, or white space, so "
+            f"that no page could show it once it is published; {advice}"
         )
     return Seeds(secret)
 

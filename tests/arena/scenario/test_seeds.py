@@ -66,6 +66,14 @@ def test_what_is_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
         read_secret(file)
 
 
+@pytest.mark.parametrize("content", [bytes(range(16)), b"0123456789 abcdef", b"0123456789abcde\xff"])
+def test_a_secret_that_could_not_be_published_is_refused(tmp_path: Path, content: bytes) -> None:
+    (file := tmp_path / "seed").write_bytes(content)
+
+    with pytest.raises(ScenarioError, match="no page could show it once it is published"):
+        read_secret(file)
+
+
 def test_a_secret_is_read_without_white_space(tmp_path: Path) -> None:
     (file := tmp_path / "seed").write_bytes(b" 0123456789abcdef\n")
 
