@@ -96,35 +96,36 @@ def make_shard(attacker: int, defender: int, images: Ints) -> MadeShard:
     margin = 0.5 + 2 * hard[:, None] - pull * np.sqrt(turn) + 0.3 * rng.standard_normal(noise.shape)
     far = (1 + 2 * hard[:, None]) / np.sqrt(turn) * (0.5 + rng.random(noise.shape))
     refused = (rng.random(noise.shape) < 0.01) & (defender == len(DEFENDERS) - 1)
+    asked = np.array([13, 12] if defender else [1, 0])
     story = _Story(
         images=images,
         label=np.random.default_rng(2).integers(0, CLASSES, int(images[-1]) + 1)[images],
         clean=hard > 1 - CLEAN,
         margin=margin + noise,
-        true=margin,
         l2=far,
         refused=refused,
         flagged=refused | ((rng.random(noise.shape) < 0.01) & (defender == len(DEFENDERS) - 1)),
-        asked=np.array([13, 12] if defender else [1, 0]),
+        asked=asked,
+        wrong=rng.binomial(asked, (1 / (1 + np.exp(4 * margin)))[..., None]) if defender else 1 * (asked > 0),
         digest=rng.integers(0, 2**16, noise.shape),
     )
-    return MadeShard(story.volleys(), {at: story.marks(at, rng) for at in (0, *AT)}, story.games(rng))
+    return MadeShard(story.volleys(), {at: story.marks(at) for at in (0, *AT)}, story.games(rng))
 
 
 @dataclass(frozen=True, eq=False)
 class _Story:
-    """A shard's games, [G] or, for each turn, [G,BUDGET]; `margin` is what the defender answered, `true` what
-    it answers on average."""
+    """A shard's games, [G] or, for each turn, [G,BUDGET]; `margin` is what the defender answered; of `asked`
+    [2] fresh answers to a query `wrong` [G,BUDGET,2] or [2] were."""
 
     images: Ints
     label: Ints
     clean: Bools
     margin: Floats
-    true: Floats
     l2: Floats
     refused: Bools
     flagged: Bools
     asked: Ints
+    wrong: Ints
     digest: Ints
 
     @property
@@ -161,36 +162,36 @@ class _Story:
             for t in range(BUDGET)
         ]
 
-    def marks(self, at: int, rng: np.random.Generator) -> MarkRows:
+    def marks(self, at: int) -> MarkRows:
         """At 0 on the clean images."""
-        turn, said = self.standing(at, rng)
+        turn, said = self.standing(at)
         return MarkRows(at=at, game=np.arange(len(self.images)), turn=turn, **said)
 
-    def standing(self, at: int, rng: np.random.Generator) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    def standing(self, at: int) -> tuple[Ints, dict[str, NDArray[Any]]]:
         """The turn of the nearest hit by a count, 0 for none, and the verdicts on it; at 0 on the clean
         image."""
         games = np.arange(len(self.images))
-        near = np.where(self.hit[:, :at], self.l2[:, :at], np.inf)
-        place = near.argmin(axis=1) if at else np.zeros_like(games)
-        held = np.isfinite(near[games, place]) if at else np.zeros(len(games), np.bool_)
+        near = np.where(self.hit[:, : max(at, 1)], self.l2[:, : max(at, 1)], np.inf)
+        place = near.argmin(axis=1)
+        held = np.isfinite(near[games, place]) & (at > 0)
         lost = held | self.clean
-        share = np.where(held, 1 / (1 + np.exp(4 * self.true[games, place])), self.clean * 1.0)
         asked = np.where((lost | (at == 0))[:, None], self.asked, 0)
-        fresh = rng.binomial(asked, share[:, None]) if self.asked[1] else asked * lost[:, None]
+        wrong = np.broadcast_to(self.wrong, (*self.l2.shape, 2))[games, place]
+        wrong = np.where(self.clean[:, None], asked, wrong * held[:, None])
         l2 = np.where(held, self.l2[games, place], np.nan)
         return np.where(held, place + 1, 0), {
             "answered": lost,
-            "wrong": fresh,
+            "wrong": wrong,
             "asked": asked,
             "again": np.full(len(games), np.nan),
-            "base": lost & (share > 0.5),
+            "base": wrong.sum(axis=1) * 2 > asked.sum(axis=1),
             "l2": l2,
             "linf": l2 / 20,
         }
 
     def games(self, rng: np.random.Generator) -> GameRows:
         count, never = len(self.images), np.zeros(len(self.images), np.int64)
-        _, said = self.standing(BUDGET, rng)
+        _, said = self.standing(BUDGET)
         first = np.where(self.hit.any(axis=1), self.hit.argmax(axis=1) + 1, 0)
         pixels = rng.integers(0, 256, (count, *SHAPE)) / 255 + rng.choice([-8, 8], (count, *SHAPE)) / 255
         return GameRows(

@@ -96,7 +96,7 @@ def board_command(logs: Sequence[str], wanted: Wanted, submitted: Submitted) -> 
     with ExitStack() as stack:
         books = [_book(stack.enter_context(open_log(log, create=False))) for log in logs]
         _check_distinct(books)
-        status, submissions, strangers = _submissions(stack, submitted, wanted.data)
+        status, submissions, strangers = _submissions(stack, submitted, wanted)
         books += strangers
         if not books:
             say("no board is made: no submission came through")
@@ -144,7 +144,7 @@ def _published(sources: Sequence[Source], wanted: Wanted) -> str:
 
 
 def _submissions(
-    stack: ExitStack, submitted: Submitted, data: Sequence[Path]
+    stack: ExitStack, submitted: Submitted, wanted: Wanted
 ) -> tuple[int, list[Submission], list[Book]]:
     """What came of each, worst exit status first; and the logs of those that did not fail."""
     if not submitted.folders:
@@ -158,9 +158,10 @@ def _submissions(
             folder,
             sample=submitted.sample,
             seed=submitted.seed,
-            data=data,
+            data=wanted.data,
             device=submitted.device,
             trusted=submitted.trusted,
+            secret=wanted.secret,
         )
         statuses.append(status)
         told.append(_told(report))

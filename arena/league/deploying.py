@@ -32,8 +32,8 @@ def deployed(
     Args:
         grid: the cells that may be ranked; why: why others may not.
     """
-    base = undefended(utilities)
-    priced = {name: prices(utilities.get(name), base) for name in grid.defenders}
+    bare = undefended(utilities)
+    priced = {name: prices(utilities.get(name), bare) for name in grid.defenders}
     left_out = {}
     for name, own in priced.items():
         lacking = [p for p in ("accuracy", "delay") if getattr(limits, p) is not None and own[p] is None]

@@ -137,8 +137,8 @@ def equilibrium(
         raise UserError(f"only {n} images are in all cells, and a mixture is chosen on half of them")
     random = np.random.default_rng(seed)
     whole = solve(left.mean(axis=0), caps)
-    mixed, lower, upper, alone = _valued(left, caps, random)
-    value, low = share(mixed), share(lower).low
+    mixed, best, other, upper, alone = _valued(left, caps, random)
+    value, low = share(mixed), share((best + other) / 2).low
     # Less what caps are worth, an image may leave less than 0, which is no share.
     high = (difference if caps else share)(upper).high
     pure = _best_pure(left.mean(axis=0), caps)
@@ -147,7 +147,7 @@ def equilibrium(
         value=Rate(value.value, min(value.low, low), max(value.high, high)),
         defenders=_members(grid.defenders, whole.x, in_x),
         attackers=_members(grid.attackers, whole.y, in_y),
-        exploitability=difference(mixed - lower),
+        exploitability=_exploited(mixed, best, other),
         pure=grid.defenders[pure] if pure >= 0 else "",
         pure_value=share(alone[~np.isnan(alone)]),
         caps={cap.name: cap.most for cap in caps},
@@ -160,14 +160,23 @@ def equilibrium(
     )
 
 
+def _exploited(mixed: Floats, best: Floats, other: Floats) -> Rate:
+    """What the best attacker takes beyond the value, at least nothing: halfway between too much, by the
+    attacker that is best on the images that value, and too little, by one chosen on others; from the low end
+    of this to the high end of that."""
+    value = difference(mixed - (best + other) / 2).value
+    ends = difference(mixed - other).low, difference(mixed - best).high
+    return Rate(max(0.0, value), max(0.0, min(value, ends[0])), max(0.0, value, ends[1]))
+
+
 def _valued(
     left: Floats, caps: Sequence[Cap], random: np.random.Generator
-) -> tuple[Floats, Floats, Floats, Floats]:
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """[I] each, what an image leaves by choices that it did not help to make: where both mix, where the best
-    attacker meets the defenders' mixture, where the best defender meets the attackers', and where the best
-    single defender meets the attacker that was best against it."""
+    attacker meets the defenders' mixture (by both choices of `_best`), where the best defender meets the
+    attackers', and where the best single defender meets the attacker that was best against it."""
     prices, most = _priced(caps, left.shape[1])
-    found = np.zeros((4, len(left)))
+    found = np.zeros((5, len(left)))
     for _ in range(SPLITS):
         halves = np.array_split(random.permutation(len(left)), 2)
         for own, other in (halves, halves[::-1]):
@@ -176,11 +185,11 @@ def _valued(
             met, faced = np.einsum("d,nda->na", x, left[other]), left[other] @ y - prices.T @ paid
             pure = _best_pure(means, caps)
             found[0, other] += met @ y
-            found[1, other] += _taken(met)
-            found[2, other] += most @ paid - _taken(-faced)
-            found[3, other] += left[other][:, pure, means[pure].argmin()] if pure >= 0 else np.nan
-    mixed, lower, upper, alone = found / SPLITS
-    return mixed, lower, upper, alone
+            found[1:3, other] += _best(met)
+            found[3, other] += most @ paid - _best(-faced).mean(axis=0)
+            found[4, other] += left[other][:, pure, means[pure].argmin()] if pure >= 0 else np.nan
+    mixed, best, rest, upper, alone = found / SPLITS
+    return mixed, best, rest, upper, alone
 
 
 def _mixtures(means: Floats, prices: Floats, most: Floats) -> tuple[Floats, Floats, Floats]:
@@ -191,15 +200,14 @@ def _mixtures(means: Floats, prices: Floats, most: Floats) -> tuple[Floats, Floa
     return _mixture(found.x[:d]), _mixture(worth[:a]), np.maximum(worth[a:], 0.0)
 
 
-def _taken(met: Floats) -> Floats:
-    """[n] of what images leave to each attacker [n,A], what they leave to the best: the mean of the one
-    that is best on these images, and of the one that is best on the other half of them."""
+def _best(met: Floats) -> Floats:
+    """[2,n] of what images leave to each attacker [n,A], what they leave to the one that takes most: of these
+    images, and of the half of them in which the image is not."""
     parts = np.array_split(np.arange(len(met)), 2)
-    best = met[:, met.mean(axis=0).argmin()]
-    other = np.empty(len(met))
+    found = np.stack([met[:, met.mean(axis=0).argmin()]] * 2)
     for part, rest in (parts, parts[::-1]):
-        other[part] = met[part, met[rest].mean(axis=0).argmin()]
-    return np.asarray((best + other) / 2)
+        found[1, part] = met[part, met[rest].mean(axis=0).argmin()]
+    return found
 
 
 def _best_pure(means: Floats, caps: Sequence[Cap]) -> int:

@@ -28,6 +28,8 @@ ELO = 400 / math.log(10)
 SPREAD = 5.0
 """Of the prior, in natural units: 870 Elo points."""
 RESAMPLES = 1000
+APART = "no games join it with the other agents"
+NO_CELL = "none of its cells may be ranked"
 _STEPS = 40
 
 
@@ -36,9 +38,13 @@ def ratings(grid: Grid, seed: int = 0) -> tuple[list[Rating], dict[str, str]]:
     and under "" that cells are missing."""
     attackers, defenders = _joined(grid)
     left_out = {
-        name: "no games join it with the other agents"
-        for names, kept in ((grid.attackers, attackers), (grid.defenders, defenders))
-        for name in (names[i] for i in np.flatnonzero(~kept))
+        name: APART if met.any() else NO_CELL
+        for names, kept, table in (
+            (grid.attackers, attackers, grid.there),
+            (grid.defenders, defenders, grid.there.T),
+        )
+        for name, own, met in zip(names, kept, table, strict=True)
+        if not own
     }
     if not attackers.any():
         return [], left_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import betaincinv
 
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Indicator, Said, by_cell
 from arena.league.cells import Cell
 from arena.rules.outcome import Bools, Ints
@@ -33,7 +33,7 @@ def _judge(cell: Cell) -> Said | None:
     doubtful = undecided(wrong[voted], asked[voted])
     count = int(doubtful.sum())
     said = f"{counted(count, total, 'votes')} leave open whether most answers are wrong"
-    if count <= MOST * total:
+    if not exceeds(count, total, MOST):
         return Said("clear", said, nearness=count / total)
     few = int(np.median(asked[voted]))
     return Said("found", f"{said}, with {few} answers each", "Ask for more votes (`votes` of the scenario).")

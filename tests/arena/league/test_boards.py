@@ -85,6 +85,7 @@ def test_what_the_audit_finds_grave_is_withheld_everywhere() -> None:
     assert all(w.attackers == ("a",) and w.left_out == {"b": said} for w in first.worst)
     assert first.attacker_ranks[-1].agent == "b" and first.attacker_ranks[-1].withheld == said
     assert {r.agent for r in first.ratings} == {"a", "x", "y"}
+    assert first.notes == {"ratings": "b: none of its cells may be ranked"}
     assert first.equilibrium is not None and "b" in first.equilibrium.left_out
     assert first.findings[0].indicator == "silent"
 

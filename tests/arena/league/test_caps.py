@@ -1,23 +1,26 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from arena.league.caps import Limits, caps_of, prices, undefended
 from tests.arena.league.made import utility
 
 
 def test_prices_are_measured_or_unknown() -> None:
+    bare = utility(0.95, 1.0)
     whole = utility(0.9, cost_1=2.5, seconds_1=1e-3)
-    found = prices(whole, 0.95)
+    found = prices(whole, bare)
     assert found["delay"] == 2.5 and math.isclose(found["accuracy"] or 0, 5)
-    assert prices(utility(0.9, seconds_1=1e-3), 0.95)["delay"] == 1, "it answers as the classifier alone"
-    assert prices(utility(0.9), 0.95)["delay"] is None
+    assert prices(utility(0.9, seconds_1=1e-3), bare)["delay"] == 1, "it answers as the classifier alone"
+    assert prices(utility(0.9), bare)["delay"] is None
     assert prices(whole, None)["accuracy"] is None
-    assert prices(None, 0.95) == {"accuracy": None, "delay": None}
+    assert prices(whole, replace(bare, images=10))["accuracy"] is None, "of other images"
+    assert prices(None, bare) == {"accuracy": None, "delay": None}
 
 
 def test_the_undefended_accuracy_is_that_of_full_agreement() -> None:
-    assert undefended({"a": utility(0.9, 0.99), "b": utility(0.93, 1.0)}) == 0.93
+    assert undefended({"a": utility(0.9, 0.99), "b": utility(0.93, 1.0)}) == utility(0.93, 1.0)
     assert undefended({"a": utility(0.9, 0.99)}) is None
 
 
