@@ -155,7 +155,8 @@ def mixture(found: Equilibrium) -> str:
         "Where each client meets one defender, drawn from the mixture for its whole game, the service keeps "
         f"{rated(found.value)} percent against the attackers' best mixture. The best single defender, "
         f"{found.pure}, keeps {rated(found.pure_value)}{gain}. The strongest single attacker takes "
-        f"{rated(found.exploitability)} points more from the mixture, on images that did not choose that."
+        f"{rated(found.exploitability)} points more from the mixture, on images that did not "
+        "choose the mixture."
     )
 
 
