@@ -54,17 +54,38 @@ def board(
         str | None, typer.Option(help="With --submit: where to play; the kind that played by default.")
     ] = None,
     trust: Trust = None,
+    secret_seed: Annotated[
+        Path | None,
+        typer.Option(help="The secret with which ranked runs were played: it is published on the board."),
+    ] = None,
+    spend: Annotated[
+        int | None,
+        typer.Option(min=1, help="First play up to so many further games where they decide a rank."),
+    ] = None,
 ) -> None:
     """Judge what logs hold: what is left, ranks, worst cases, a mixture; in the terminal, and as a page.
 
     Several logs are merged; where they contradict each other, both are shown and no rank is made.
     """
-    from arena.cli.board import Submitted, Wanted, board_command
+    from arena.cli.board import Submitted, Wanted, board_command, spend_command
 
     words = [*(threat or []), *([f"knowledge={knowledge}"] if knowledge else [])]
     with plain_errors():
         wanted = Wanted(
-            to, csv, json, parquet, at, words, run, cap_accuracy, cap_delay, title or "", data or []
+            to,
+            csv,
+            json,
+            parquet,
+            at,
+            words,
+            run,
+            cap_accuracy,
+            cap_delay,
+            title or "",
+            data or [],
+            secret_seed,
         )
+        if spend is not None:
+            spend_command(logs or [], wanted, spend, device)
         submitted = Submitted(submit or [], sample, seed, device, trust or [])
         raise typer.Exit(board_command(logs or [], wanted, submitted))

@@ -40,7 +40,7 @@ from arena.log.database import parse_address
 from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
-from arena.report import print_results
+from arena.report.terminal import print_results
 from arena.running.call_plan import preparing, served
 from arena.running.crew import CrewError
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
@@ -142,6 +142,18 @@ def play_command(run: Run, where: str, *, fresh: bool, pool: OpenPool | None = N
     if failed:
         _say_failed(failed, len(run.scenario.matches))
     return FAILED if failed else 0
+
+
+def play_quietly(run: Run, where: str) -> None:
+    """Play a run into a log that is there, without its results.
+
+    Raises:
+        LogError: if the log cannot be written. Finished shards are safe.
+    """
+    tell_room(run, machine_of(run, where))
+    promise(lambda: _safe(where, False))
+    with open_log(where, create=False) as book, _Bar(run) as bar, hearing(bar):
+        run.play(book, bar)
 
 
 def _say_failed(failed: int, of: int) -> None:

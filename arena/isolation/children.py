@@ -32,6 +32,11 @@ MEMORY = 4096.0
 THREADS = 256
 """Threads that an agent's process may have."""
 _NURSERY = "the process that agents' processes are forked from"
+_KEPT = (
+    *("LD_LIBRARY_PATH", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE"),
+    *("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS"),
+)
+"""What the environment says of libraries and of arithmetic, which is to be the same."""
 _LOOKING = 0.1
 _MIB = 2**20
 
@@ -178,9 +183,14 @@ class _Nursery:
         self._line, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [sys.executable, "-m", "arena.isolation.nursery", str(its.fileno()), str(os.getpid())]
         paths = os.pathsep.join(_search_path())
-        environment = {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         self._process = subprocess.Popen(
-            command, env=environment, pass_fds=(its.fileno(),), stdin=subprocess.DEVNULL, cwd="/"
+            command,
+            env={**environment, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            pass_fds=(its.fileno(),),
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,  # a signal from the terminal is the arena's to heed
         )
         its.close()
         if self._line.recv(LONGEST) != b"ready":

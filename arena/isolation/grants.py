@@ -7,6 +7,7 @@ are installed; and nothing that lies elsewhere: data, logs, scenarios, prepared 
 from __future__ import annotations
 
 import importlib.util
+import os
 import site
 import sys
 import sysconfig
@@ -61,7 +62,8 @@ def _installed(own: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     roots = _roots()
     withheld = {*_withheld_of_arena(), *(Path(p) / data for p in _places("sklearn") for data in _DATA)}
     withheld |= {Path(p) for top in _agents_tops() - {*own} for p in _places(top)}
-    found: list[Path] = [*map(Path, (*_LIBRARIES, *_HARDWARE))]
+    named = filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep))
+    found: list[Path] = [*map(Path, (*_LIBRARIES, *_HARDWARE, *named))]
     for place in (*roots, _ARENA):
         found += _without(place, withheld)
     existing = dict.fromkeys(str(path) for path in found if path.exists())

@@ -264,6 +264,7 @@ class Board:
         sentences: what was found, three at most, for the top.
         logs: by log: its name, runs, versions, devices, and the secret seeds' commitments.
         matrices: largest query count first within a world and threat.
+        secret: of the ranked runs, once it is published; "" where it is not, or there is none.
     """
 
     title: str
@@ -271,3 +272,4 @@ class Board:
     logs: Sequence[Mapping[str, Any]]
     matrices: Sequence[MatrixBoard]
     submissions: Sequence[Submission] = ()
+    secret: str = ""

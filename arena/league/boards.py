@@ -12,6 +12,7 @@ from arena.league.caps import Limits
 from arena.league.cells import Cell, Source
 from arena.league.deploying import deployed
 from arena.league.estimates import figures
+from arena.league.looks import looks_of
 from arena.league.matrices import Matrix, matrices
 from arena.league.orders import Judged, judged
 from arena.league.ratings import ratings
@@ -32,6 +33,7 @@ def board_of(
     cap_accuracy: float | None = None,
     cap_delay: float | None = None,
     findings: Findings | None = None,
+    looks: int | None = None,
 ) -> Board:
     """A board of matches, of one log or of several.
 
@@ -41,6 +43,7 @@ def board_of(
         cap_accuracy: how much clean accuracy, in percentage points, a mixture of defenders may lose at most.
         cap_delay: how many times the undefended classifier's time per query it may take at most.
         findings: what the audit finds; None where it was not asked, so that nothing is withheld for it.
+        looks: at how many looks ranks are tested in all; None: as the log says (`looks.looks_of`).
     """
     wanted = [s for s in sources if knowledge is None or s.threat.knowledge == knowledge]
     whole = matrices(wanted)
@@ -52,7 +55,7 @@ def board_of(
         for matrix in group:
             if chosen is None or matrix.at in chosen:
                 found = list(findings(matrix)) if findings else []
-                boards.append(_judged(matrix, curves, utilities, limits, found))
+                boards.append(_judged(matrix, curves, utilities, limits, found, looks))
     return Board(title, sentences(boards), _logs(wanted), boards)
 
 
@@ -89,15 +92,21 @@ def _utilities(group: Sequence[Matrix]) -> dict[str, Utility]:
 
 
 def _judged(
-    matrix: Matrix, curves: Curves, utilities: Mapping[str, Utility], limits: Limits, found: Sequence[Finding]
+    matrix: Matrix,
+    curves: Curves,
+    utilities: Mapping[str, Utility],
+    limits: Limits,
+    found: Sequence[Finding],
+    looks: int | None,
 ) -> MatrixBoard:
+    looks = looks or looks_of([source for cell in matrix.cells.values() for source in cell.sources])
     why = {pair: withheld(cell, found) for pair, cell in matrix.cells.items()}
     cells = {pair: _figures(cell, curves[pair], why[pair]) for pair, cell in matrix.cells.items()}
     own = {name: utilities[name] for name in matrix.defenders if name in utilities}
     grid = rankable(matrix, why)
     unsaid: dict[str, str] = {}
     notes: dict[str, str] = {}
-    judgement: Judged = judged(matrix, grid, why, unsaid)
+    judgement: Judged = judged(matrix, grid, why, unsaid, looks)
     share = _shares_say_nothing(matrix)
     strengths, without = ([], {}) if share else ratings(grid)
     if share:
@@ -109,6 +118,11 @@ def _judged(
     game = None if share else deployed(matrix, grid, why, own, limits, unsaid)
     if share:
         unsaid["equilibrium"] = share
+    if looks > 1:
+        notes["defender_ranks"] = notes["attacker_ranks"] = (
+            f"Further games were played until ranks were settled: they were looked at {looks} times at most, "
+            f"as fixed beforehand, and each look tests at a {looks}th of the level."
+        )
     return MatrixBoard(
         dataset=matrix.dataset,
         classifier=matrix.classifier,
@@ -175,8 +189,9 @@ def _logs(sources: Sequence[Source]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for source in sources:
         own = found.setdefault(
-            source.log, {"log": source.log, "runs": [], "devices": [], "versions": [], "draws": []}
+            source.log, {key: [] for key in ("runs", "devices", "versions", "draws", "commitments")}
         )
+        own["log"] = source.log
         run = source.run
         told = {"run": run.id, "scenario": run.info.scenario, "title": run.info.title, "started": run.started}
         for key, value in (
@@ -184,7 +199,8 @@ def _logs(sources: Sequence[Source]) -> list[dict[str, Any]]:
             ("devices", run.info.device),
             ("versions", dict(run.info.versions)),
             ("draws", source.draw),
+            ("commitments", source.secret),
         ):
-            if value not in own[key]:
+            if value and value not in own[key]:
                 own[key].append(value)
     return list(found.values())

@@ -27,6 +27,7 @@ class Source:
         asked: its queries by purpose.
         shards: how many are finished, and how many it has in all.
         utility: what its defended classifier is worth on clean images; None where not measured.
+        secret: the commitment to the secret from which the draws of a ranked run came; "" for others.
     """
 
     log: str
@@ -38,6 +39,7 @@ class Source:
     asked: tuple[PurposeCounts, ...]
     shards: tuple[int, int]
     utility: Utility | None = None
+    secret: str = ""
 
     @property
     def threat(self) -> Threat:

@@ -18,12 +18,11 @@ from arena.league.board import Order, PairTest, Rank, Side, WorstCase
 from arena.league.estimates import median_distance, share
 from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
-from arena.league.pairs import pair_tests, ranked
+from arena.league.pairs import adjust, pair_tests, ranked
 from arena.league.rates import Median, Rate
-from arena.league.standing import reasons
+from arena.league.standing import reasons, why_not
 from arena.league.worst import Worst, worst_case
 from arena.rules.outcome import Floats
-from arena.statistics import holm
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,14 @@ class Judged:
     orders: Sequence[Order]
 
 
-def judged(matrix: Matrix, grid: Grid, why: Mapping[tuple[str, str], str], unsaid: dict[str, str]) -> Judged:
+def judged(
+    matrix: Matrix, grid: Grid, why: Mapping[tuple[str, str], str], unsaid: dict[str, str], looks: int
+) -> Judged:
     """Worst cases and orders; why a part is empty goes to `unsaid`.
 
     Args:
         grid: the cells that may be ranked; why: why others may not.
+        looks: how often ranks are tested in all.
     """
     cannot = reasons(matrix, why)
     if not grid.there.any():
@@ -50,14 +52,14 @@ def judged(matrix: Matrix, grid: Grid, why: Mapping[tuple[str, str], str], unsai
         return Judged([], [], [], [], [])
     nearest = matrix.threat.objective == "minimum"
     worst = _worst(matrix, grid, cannot, nearest)
-    by_worst = _defenders(grid, worst, cannot, nearest)
-    by_hardest = _attackers(grid, cannot, nearest)
+    by_worst = _defenders(grid, worst, cannot, nearest, looks)
+    by_hardest = _attackers(grid, cannot, nearest, looks)
     return Judged(
         worst=[own.figures for own in worst.values()],
         defender_ranks=by_worst[0],
         attacker_ranks=by_hardest[0],
         tests=[*by_worst[1], *by_hardest[1]],
-        orders=_orders(grid, cannot, nearest),
+        orders=_orders(grid, cannot, nearest, looks),
     )
 
 
@@ -74,21 +76,21 @@ def _worst(
 
 
 def _defenders(
-    grid: Grid, worst: Mapping[str, Worst], cannot: Mapping[tuple[str, str], str], nearest: bool
+    grid: Grid, worst: Mapping[str, Worst], cannot: Mapping[tuple[str, str], str], nearest: bool, looks: int
 ) -> tuple[list[Rank], list[PairTest]]:
     values = {name: own.distance if nearest else own.left for name, own in worst.items()}
     figures: dict[str, Rate | Median] = {}
     for name, own in worst.items():
         far = own.figures.distance
         figures[name] = far if nearest and far is not None else own.figures.left
-    tests = pair_tests(values, nearest)
+    tests = pair_tests(values, nearest, looks=looks)
     met = {name: set(own.figures.attackers) for name, own in worst.items()}
-    lacking = {d: _first(cannot, 1, d) for d in grid.defenders if d not in worst}
+    lacking = {d: why_not(cannot, 1, d) for d in grid.defenders if d not in worst}
     return ranked(figures, tests, high_is_best=True, open_pairs=_open(met), withheld=lacking), tests
 
 
 def _attackers(
-    grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool
+    grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool, looks: int
 ) -> tuple[list[Rank], list[PairTest]]:
     values, met = {}, {}
     for a, name in enumerate(grid.attackers):
@@ -96,8 +98,8 @@ def _attackers(
         if len(own):
             values[name] = _hardest(np.stack([_values(grid, a, d, nearest) for d in own]), nearest)
             met[name] = {grid.defenders[d] for d in own}
-    tests = pair_tests(values, nearest)
-    lacking = {a: _first(cannot, 0, a) for a in grid.attackers if a not in values}
+    tests = pair_tests(values, nearest, looks=looks)
+    lacking = {a: why_not(cannot, 0, a) for a in grid.attackers if a not in values}
     figures = {name: _figure(own, nearest) for name, own in values.items()}
     return ranked(figures, tests, high_is_best=False, open_pairs=_open(met), withheld=lacking), tests
 
@@ -125,7 +127,7 @@ def _middle(values: Floats, nearest: bool) -> float:
     return float(np.median(known) if nearest else known.mean())
 
 
-def _orders(grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool) -> list[Order]:
+def _orders(grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool, looks: int) -> list[Order]:
     """All orders against single agents; their tests are adjusted together."""
     drafts = []
     sides: list[tuple[Side, tuple[str, ...]]] = [("defender", grid.attackers), ("attacker", grid.defenders)]
@@ -134,7 +136,7 @@ def _orders(grid: Grid, cannot: Mapping[tuple[str, str], str], nearest: bool) ->
             values = _against(grid, side, against, nearest)
             if len(values) > 1:
                 drafts.append((side, against, values, pair_tests(values, nearest)))
-    adjusted = iter(holm([test.p for *_, tests in drafts for test in tests]))
+    adjusted = iter(adjust([test.p for *_, tests in drafts for test in tests], looks))
     orders = []
     for side, against, values, tests in drafts:
         tests = [replace(test, adjusted=next(adjusted)) for test in tests]
@@ -182,8 +184,3 @@ def _open(met: Mapping[str, set[str]]) -> dict[tuple[str, str], str]:
             if missed := met[worse] - met[better]:
                 found[better, worse] = f"it did not meet {sorted(missed)[0]}"
     return found
-
-
-def _first(cannot: Mapping[tuple[str, str], str], side: int, name: str) -> str:
-    """Why an agent has no cell that may be ranked: its first reason."""
-    return next(said for pair, said in cannot.items() if pair[side] == name)

@@ -127,20 +127,27 @@ def pair_tests(
     values: Mapping[str, Floats],
     distances: bool = False,
     pairs: Sequence[tuple[str, str]] | None = None,
+    looks: int = 1,
 ) -> list[PairTest]:
-    """All pairs of agents on the same images, adjusted together (Holm).
+    """All pairs of agents on the same images, adjusted together (Holm), and for the looks at them.
 
     Args:
         values: by agent, [n] of the same images; distances as of `compare_distances`.
         pairs: those to be tested; None: all.
+        looks: how often they are tested in all (`looks.looks_of`).
     """
     wanted = list(combinations(values, 2)) if pairs is None else list(pairs)
     found = [(compare_distances if distances else compare)(values[a], values[b]) for a, b in wanted]
-    adjusted = holm([p for *_, p in found])
+    adjusted = adjust([p for *_, p in found], looks)
     return [
         PairTest(a, b, change, images, p, own)
         for (a, b), (change, images, p), own in zip(wanted, found, adjusted, strict=True)
     ]
+
+
+def adjust(values: Sequence[float], looks: int) -> list[float]:
+    """p-values adjusted for their number (Holm) and for how often they are looked at."""
+    return [min(1.0, looks * p) for p in holm(values)]
 
 
 def ranked(

@@ -208,6 +208,7 @@ class Run:
             level=self.level,
             batch=self.worlds[0].classifier.batch,
             resolved={
+                **({"further": dict(self.scenario.further)} if self.scenario.further else {}),
                 "size": self.scenario.size,
                 "sizes": self.scenario.sizes,
                 "matches": [

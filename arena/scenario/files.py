@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class Scenario:
         size: the chosen one, "" for a scenario without sizes.
         sizes: all sizes, the default first.
         left_out: the agents of "all", and of a caller, that do not play somewhere.
+        further: what the log is to say of further games of an earlier run (`arena.league.further`); empty
+            for all others.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Scenario:
     size: str = ""
     sizes: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    further: Mapping[str, int] = field(default_factory=dict)
 
     def with_games(self, games: int) -> Scenario:
         """The same scenario with `games` games a match."""

@@ -49,7 +49,7 @@ class Kept:
         return [c.tobytes() if isinstance(c, np.ndarray) else str(c) for c in columns]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kept() -> type[Kept]:
     return Kept
 

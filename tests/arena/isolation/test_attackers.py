@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -23,56 +22,19 @@ from arena.isolation import children
 from arena.isolation.attackers import IsolatedAttacker
 from arena.isolation.sandbox import lacking
 from arena.players import Attacker, Defender, Rows
-from arena.records.pieces import Piece
 from arena.rules.limits import Limits
 from arena.rules.threat import Threat
 
 pytestmark = pytest.mark.skipif(lacking() is not None, reason=f"no isolation here: {lacking()}")
-STRANGERS = Path(__file__).parent / "strangers"
 
 
 @pytest.fixture(scope="module")
-def cheats() -> Iterator[ModuleType]:
+def cheats(strangers: Path) -> ModuleType:
     """The module of the planted cheats, found as a user's own module is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(STRANGERS))
-        import cheats  # type: ignore[import-not-found]
+    import cheats  # type: ignore[import-not-found]
 
-        yield cheats
-
-
-class Kept:
-    """A recorder that keeps all pieces."""
-
-    def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-
-    def record(self, piece: Piece) -> None:
-        self.pieces.append(piece)
-
-    @property
-    def reasons(self) -> list[str]:
-        games = self.pieces[-1].games
-        assert games is not None
-        return list(games.reason)
-
-    def notes(self, key: str) -> list[Any]:
-        return [rows.value[0] for piece in self.pieces for rows in piece.notes if rows.key == key]
-
-    @property
-    def said(self) -> str:
-        """Why games ended in `error`."""
-        (said,) = self.notes("error")
-        return str(said)
-
-    @property
-    def text(self) -> list[Any]:
-        """All that was recorded, to the bit."""
-        reports: list[Any] = [
-            rows for kind in ("queries", "marks", "notes") for p in self.pieces for rows in getattr(p, kind)
-        ]
-        columns = [getattr(rows, f.name) for rows in (*reports, self.pieces[-1].games) for f in fields(rows)]
-        return [c.tobytes() if isinstance(c, np.ndarray) else str(c) for c in columns]
+    found: ModuleType = cheats
+    return found
 
 
 def apart(attacker: Attacker, limits: Limits | None = None) -> IsolatedAttacker:
@@ -96,10 +58,16 @@ def job(worlds: ModuleType, attacker: Attacker, **changes: Any) -> Job:
     return Job(**told)
 
 
-def played(worlds: ModuleType, attacker: Attacker, **changes: Any) -> Kept:
-    kept = Kept()
-    play_shard(job(worlds, attacker, **changes), kept)
-    return kept
+@pytest.fixture(scope="module")
+def played(worlds: ModuleType, kept: Any) -> Callable[..., Any]:
+    """Plays a shard; what was recorded of it."""
+
+    def play(attacker: Attacker, **changes: Any) -> Any:
+        record = kept()
+        play_shard(job(worlds, attacker, **changes), record)
+        return record
+
+    return play
 
 
 def forked() -> list[int]:
@@ -118,20 +86,22 @@ def forked() -> list[int]:
 
 
 def test_an_honest_attacker_plays_as_in_this_process_to_the_bit(
-    worlds: ModuleType, cheats: ModuleType
+    cheats: ModuleType, played: Callable[..., Any]
 ) -> None:
-    here = played(worlds, cheats.Honest())
-    there = played(worlds, apart(cheats.Honest()))
+    here = played(cheats.Honest())
+    there = played(apart(cheats.Honest()))
     assert there.text == here.text
     assert "error" not in here.reasons
     assert len(here.notes("step")) == 4
     assert not forked()
 
 
-def test_what_is_malformed_is_told_in_the_same_words(worlds: ModuleType, cheats: ModuleType) -> None:
+def test_what_is_malformed_is_told_in_the_same_words(
+    worlds: ModuleType, cheats: ModuleType, played: Callable[..., Any]
+) -> None:
     stack = Stack(worlds.classifier())
-    here = played(worlds, cheats.Malformed(), stack=stack)
-    there = played(worlds, apart(cheats.Malformed()), stack=stack)
+    here = played(cheats.Malformed(), stack=stack)
+    there = played(apart(cheats.Malformed()), stack=stack)
     assert there.text == here.text
     assert len(here.notes("25")) == 1, here.notes("error")
     assert not [n for n in range(26) if here.notes(str(n)) == ["taken"]]
@@ -139,7 +109,7 @@ def test_what_is_malformed_is_told_in_the_same_words(worlds: ModuleType, cheats:
 
 @pytest.fixture(scope="module")
 def came_of(
-    worlds: ModuleType, cheats: ModuleType, tmp_path_factory: pytest.TempPathFactory
+    cheats: ModuleType, tmp_path_factory: pytest.TempPathFactory, played: Callable[..., Any]
 ) -> Iterator[Any]:
     """What came of each attempt of the prober: by name."""
     folder = tmp_path_factory.mktemp("secrets")
@@ -147,7 +117,7 @@ def came_of(
     weights = next((Path(arena.__file__).parent / "classifiers" / "weights").glob("*.safetensors"))
     files = [folder / "seed.txt", weights, Path("/etc/passwd"), Path(f"/proc/{os.getpid()}/environ")]
     prober = cheats.Prober(tuple(map(str, files)), str(folder), os.getpid())
-    kept = played(worlds, apart(prober), limits=Limits(notes=10**6))
+    kept = played(apart(prober), limits=Limits(notes=10**6))
     assert "error" not in kept.reasons, kept.notes("error")
     yield {
         "folder": folder,
@@ -220,12 +190,12 @@ LATE = ("stop", "sleep", "compute", "half")
 
 @pytest.mark.parametrize("deed", [*ENDS, *LATE])
 def test_whoever_breaks_the_rules_ends_its_own_games(
-    worlds: ModuleType, cheats: ModuleType, deed: str
+    cheats: ModuleType, deed: str, played: Callable[..., Any]
 ) -> None:
     seconds = 0.5 if deed in LATE else 20.0
     limits = Limits(seconds=seconds, memory=200.0, output=100_000)
     began = time.monotonic()
-    kept = played(worlds, apart(cheats.Ender(deed), limits))
+    kept = played(apart(cheats.Ender(deed), limits))
     took = time.monotonic() - began
     assert kept.reasons == ["error"] * 3
     assert ENDS.get(deed, "took longer than the 0.5 s that it may (limits.seconds)") in kept.said
@@ -235,11 +205,11 @@ def test_whoever_breaks_the_rules_ends_its_own_games(
     assert not Path("/tmp/unpickled-by-arena").exists()
 
 
-def test_a_neighbour_is_not_disturbed(worlds: ModuleType, cheats: ModuleType) -> None:
-    before = played(worlds, apart(cheats.Honest())).text
+def test_a_neighbour_is_not_disturbed(cheats: ModuleType, played: Callable[..., Any]) -> None:
+    before = played(apart(cheats.Honest())).text
     for deed in ("exit", "pickle"):
-        played(worlds, apart(cheats.Ender(deed)))
-        assert played(worlds, apart(cheats.Honest())).text == before
+        played(apart(cheats.Ender(deed)))
+        assert played(apart(cheats.Honest())).text == before
 
 
 @dataclass(frozen=True)
@@ -253,43 +223,45 @@ class ScoreNoise(Defender):
 
 
 def test_a_public_seed_gives_the_noise_away_and_a_secret_one_does_not(
-    worlds: ModuleType, cheats: ModuleType
+    worlds: ModuleType, cheats: ModuleType, played: Callable[..., Any]
 ) -> None:
     def found(defender_seed: int) -> str:
         seeds = {"attacker_seed": seed_of("attacker", 12, 0), "defender_seed": defender_seed}
         stack = Stack(worlds.smooth(), (ScoreNoise(),))
-        (said,) = played(worlds, apart(cheats.SeedReader(50)), stack=stack, **seeds).notes("found")
+        (said,) = played(apart(cheats.SeedReader(50)), stack=stack, **seeds).notes("found")
         return str(said)
 
     assert found(seed_of("defender", 12, 0)) == "the noise, by seed 12"
     assert found(seed_of("defender", 2**62 + 1729, 0)) == "nothing"
 
 
-def test_a_seat_holds_no_seed_but_the_attacker_s_own(worlds: ModuleType, cheats: ModuleType) -> None:
+def test_a_seat_holds_no_seed_but_the_attacker_s_own(
+    worlds: ModuleType, cheats: ModuleType, kept: Any
+) -> None:
     from arena.game.shard import seat_attacker, seat_games
     from arena.isolation.moves import written_seat
     from arena.records.pieces import Pieces
 
     secret = 5_432_109_876_543_210
     own = job(worlds, cheats.Honest(), defender_seed=secret, threat=Threat(epsilon=0.2, budget=9))
-    message = written_seat(seat_attacker(own, seat_games(own, Pieces(Kept()))))
+    message = written_seat(seat_attacker(own, seat_games(own, Pieces(kept()))))
     assert message.values["seed"] == 7
     assert str(secret) not in repr(message.values)
     assert not [t for t in message.tensors if t.dtype == torch.int64 and bool((t == secret).any())]
 
 
 def test_images_for_known_numbers_are_of_no_use_once_numbers_are_others(
-    worlds: ModuleType, cheats: ModuleType
+    worlds: ModuleType, cheats: ModuleType, played: Callable[..., Any]
 ) -> None:
     def known(key: list[int]) -> float:
         x0 = worlds.images([(8, 6, 9, 4)])
         deal = worlds.deal(x0, worlds.truth(x0, worlds.classifier()), key=key)
-        return float(played(worlds, apart(cheats.NumberReader((13,))), openings=deal).notes("known")[0])
+        return float(played(apart(cheats.NumberReader((13,))), openings=deal).notes("known")[0])
 
     assert known([13]) == 1
     assert known([8_301_412_650]) == 0
 
 
-def test_what_cannot_be_sent_is_told(worlds: ModuleType) -> None:
-    kept = played(worlds, apart(worlds.Scripted(lambda games: iter(()))))
+def test_what_cannot_be_sent_is_told(worlds: ModuleType, played: Callable[..., Any]) -> None:
+    kept = played(apart(worlds.Scripted(lambda games: iter(()))))
     assert "it cannot be sent to a process of its own" in kept.said
