@@ -16,6 +16,7 @@ from pathlib import Path
 
 NAMES = (
     "attackers",
+    "coverage",
     "draws",
     "env",
     "forward",

@@ -82,6 +82,8 @@ def spent(command: list[str]) -> tuple[float, float, float, str]:
 def measure(where: str, rows: int, folder: Path, times: int, only: list[str]) -> Iterator[dict[str, Any]]:
     """Writes a log, and asks it."""
     python = [sys.executable, "-m", "bench", "growth"]
+    if "://" not in where:
+        Path(where).unlink(missing_ok=True)
     *_, said = spent([*python, "--write", where, str(rows)])
     told = json.loads(said.splitlines()[-1])
     rows = told["rows"]
@@ -100,12 +102,13 @@ def measure(where: str, rows: int, folder: Path, times: int, only: list[str]) ->
             words = [w.replace("LOG", where).replace("FOLDER", str(folder)) for w in COMMANDS[name]]
             command = [sys.executable, "-c", "from arena.cli.app import main; main()", *words]
         tries = [spent(command) for _ in range(1 if name in ONCE else times)]
-        seconds, processor, peak = (min(column) for column in list(zip(*tries, strict=True))[:3])
-        yield {"what": name, "rows": rows, "seconds": seconds, "CPU s": processor, "peak MiB": peak}
+        seconds, processor, peak, _ = zip(*tries, strict=True)
+        told = {"seconds": min(seconds), "CPU s": min(processor), "peak MiB": max(peak)}
+        yield {"what": name, "rows": rows, **told}
 
 
 def room(where: str, rows: int) -> dict[str, Any]:
-    """The size of a log on disk, of all its tables and of the queries alone."""
+    """The size of a log on disk."""
     if "://" not in where:
         size = Path(where).stat().st_size
         return {"MB": round(size / 1e6), "bytes/row": round(size / rows)}
@@ -151,7 +154,7 @@ def grow(sizes: list[int], server: bool, times: int, place: Path | None, only: l
         if server:
             from bench.servers import Server
 
-            running = stack.enter_context(Server())
+            running = stack.enter_context(Server(settings=""))
             places["PostgreSQL"] = lambda _: running.url()
         for rows in sizes:
             for database, where in places.items():

@@ -24,7 +24,7 @@ DEFENDERS = ("none", "snd", "rnd", "crop", "refuser")
 """The first answers with facts, the last refuses and flags some queries."""
 BUDGET, AT, SHARD = 100, (25, 50, 100), 250
 SHAPE, CLASSES = (3, 32, 32), 10
-THREAT = Threat(norm="l2", epsilon="inf", budget=BUDGET, feedback="label", objective="minimum")
+THREAT = Threat(norm="l2", epsilon=0.5, budget=BUDGET, feedback="label", objective="minimum")
 CLEAN = 0.06
 """The share of images that the classifier gets wrong: drawn, not played."""
 PURPOSES = ("gradient", "boundary-search", "step", "start")
@@ -96,45 +96,50 @@ def make_shard(attacker: int, defender: int, images: Ints) -> MadeShard:
     margin = 0.5 + 2 * hard[:, None] - pull * np.sqrt(turn) + 0.3 * rng.standard_normal(noise.shape)
     far = (1 + 2 * hard[:, None]) / np.sqrt(turn) * (0.5 + rng.random(noise.shape))
     refused = (rng.random(noise.shape) < 0.01) & (defender == len(DEFENDERS) - 1)
+    asked = np.array([13, 12] if defender else [1, 0])
     story = _Story(
         images=images,
         label=np.random.default_rng(2).integers(0, CLASSES, int(images[-1]) + 1)[images],
         clean=hard > 1 - CLEAN,
         margin=margin + noise,
-        true=margin,
         l2=far,
         refused=refused,
         flagged=refused | ((rng.random(noise.shape) < 0.01) & (defender == len(DEFENDERS) - 1)),
-        asked=np.array([13, 12] if defender else [1, 0]),
+        asked=asked,
+        wrong=rng.binomial(asked, (1 / (1 + np.exp(4 * margin)))[..., None]) if defender else 1 * (asked > 0),
         digest=rng.integers(0, 2**16, noise.shape),
     )
-    return MadeShard(story.volleys(), {at: story.marks(at, rng) for at in (0, *AT)}, story.games(rng))
+    return MadeShard(story.volleys(), {at: story.marks(at) for at in (0, *AT)}, story.games(rng))
 
 
 @dataclass(frozen=True, eq=False)
 class _Story:
-    """A shard's games, [G] or, for each turn, [G,BUDGET]; `margin` is what the defender answered, `true` what
-    it answers on average."""
+    """A shard's games, [G] or, for each turn, [G,BUDGET]; `margin` is what the defender answered; of `asked`
+    [2] fresh answers to a query `wrong` [G,BUDGET,2] or [2] were."""
 
     images: Ints
     label: Ints
     clean: Bools
     margin: Floats
-    true: Floats
     l2: Floats
     refused: Bools
     flagged: Bools
     asked: Ints
+    wrong: Ints
     digest: Ints
 
     @property
     def hit(self) -> Bools:
+        return self._wins & (self.l2 <= THREAT.epsilon)
+
+    @property
+    def _wins(self) -> Bools:
         return (self.margin < 0) & ~self.refused & ~self.clean[:, None]
 
     def volleys(self) -> list[QueryRows]:
         game, hit = np.flatnonzero(~self.clean), self.hit
         nearest = np.minimum.accumulate(np.where(hit, self.l2, np.inf), axis=1)
-        better = np.diff(nearest, axis=1, prepend=np.inf) < 0
+        better = nearest < np.concatenate([np.full((len(nearest), 1), np.inf), nearest[:, :-1]], axis=1)
         wrong = (self.label + 1)[:, None] % CLASSES
         label = np.where(self.refused, -1, np.where(self.margin < 0, wrong, self.label[:, None]))
         return [
@@ -150,43 +155,43 @@ class _Story:
                 l2=self.l2[game, t],
                 linf=self.l2[game, t] / 20,
                 hit=hit[game, t],
-                outside=np.zeros(len(game), np.bool_),
+                outside=(self._wins & ~hit)[game, t],
                 better=better[game, t],
                 digest=self.digest[game, t],
             )
             for t in range(BUDGET)
         ]
 
-    def marks(self, at: int, rng: np.random.Generator) -> MarkRows:
+    def marks(self, at: int) -> MarkRows:
         """At 0 on the clean images."""
-        turn, said = self.standing(at, rng)
+        turn, said = self.standing(at)
         return MarkRows(at=at, game=np.arange(len(self.images)), turn=turn, **said)
 
-    def standing(self, at: int, rng: np.random.Generator) -> tuple[Ints, dict[str, NDArray[Any]]]:
+    def standing(self, at: int) -> tuple[Ints, dict[str, NDArray[Any]]]:
         """The turn of the nearest hit by a count, 0 for none, and the verdicts on it; at 0 on the clean
         image."""
         games = np.arange(len(self.images))
-        near = np.where(self.hit[:, :at], self.l2[:, :at], np.inf)
-        place = near.argmin(axis=1) if at else np.zeros_like(games)
-        held = np.isfinite(near[games, place]) if at else np.zeros(len(games), np.bool_)
+        near = np.where(self.hit[:, : max(at, 1)], self.l2[:, : max(at, 1)], np.inf)
+        place = near.argmin(axis=1)
+        held = np.isfinite(near[games, place]) & (at > 0)
         lost = held | self.clean
-        share = np.where(held, 1 / (1 + np.exp(4 * self.true[games, place])), self.clean * 1.0)
         asked = np.where((lost | (at == 0))[:, None], self.asked, 0)
-        fresh = rng.binomial(asked, share[:, None]) if self.asked[1] else asked * lost[:, None]
+        wrong = np.broadcast_to(self.wrong, (*self.l2.shape, 2))[games, place]
+        wrong = np.where(self.clean[:, None], asked, wrong * held[:, None])
         l2 = np.where(held, self.l2[games, place], np.nan)
         return np.where(held, place + 1, 0), {
             "answered": lost,
-            "wrong": fresh,
+            "wrong": wrong,
             "asked": asked,
             "again": np.full(len(games), np.nan),
-            "base": lost & (share > 0.5),
+            "base": wrong.sum(axis=1) * 2 > asked.sum(axis=1),
             "l2": l2,
             "linf": l2 / 20,
         }
 
     def games(self, rng: np.random.Generator) -> GameRows:
         count, never = len(self.images), np.zeros(len(self.images), np.int64)
-        _, said = self.standing(BUDGET, rng)
+        _, said = self.standing(BUDGET)
         first = np.where(self.hit.any(axis=1), self.hit.argmax(axis=1) + 1, 0)
         pixels = rng.integers(0, 256, (count, *SHAPE)) / 255 + rng.choice([-8, 8], (count, *SHAPE)) / 255
         return GameRows(

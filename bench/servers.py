@@ -18,11 +18,16 @@ class NoServer(Exception):
 class Server:
     """A running server. Use it in a `with` statement; it and its folder are gone afterwards.
 
+    Args:
+        settings: what differs from PostgreSQL's own; by default a small server that does not wait for the
+            disk.
+
     Raises:
         NoServer: if there are no programs to start one, or nobody to run them as.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: str = "-c fsync=off -c shared_buffers=16MB") -> None:
+        self.settings = settings
         self.folder = Path(tempfile.mkdtemp(prefix="arena-pg-"))
         self.tools = _tools()
         self.running = {"check": True, "stdout": subprocess.DEVNULL, "cwd": self.folder, **_user(self.folder)}
@@ -33,7 +38,7 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until it can be reached."""
-        options = f"-k {self.folder} -h '' -c fsync=off -c shared_buffers=16MB"
+        options = f"-k {self.folder} -h '' {self.settings}"
         self._control("-w", "-l", str(self.folder / "messages"), "-o", options, "start")
 
     def stop(self, mode: str = "immediate") -> None:

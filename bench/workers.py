@@ -1,6 +1,6 @@
 """`arena play` in one process, in two workers and on Ray with two: times, and whether the logs are the same.
 
-python -m bench workers [--games 100] [--no-ray]
+python -m bench workers [--games 100] [--device cpu] [--no-ray]
 
 All compute with one thread a process. `playing` is from the beginning of the first shard to the end of the
 last one, workers that start included; `whole` is the command. The goal on two idle cores: 1.8 for `playing`.
@@ -42,7 +42,7 @@ WAYS = {
 }
 
 
-def measure(games: int, ways: Sequence[str]) -> list[dict[str, object]]:
+def measure(games: int, ways: Sequence[str], device: str) -> list[dict[str, object]]:
     """A row for each way to play the same scenario; ratios are to the first."""
     rows: list[dict[str, object]] = []
     first: tuple[float, float, dict[str, str]] | None = None
@@ -50,7 +50,7 @@ def measure(games: int, ways: Sequence[str]) -> list[dict[str, object]]:
         (Path(folder) / "shared.toml").write_text(SCENARIO.format(games=games))
         for number, way in enumerate(ways):
             log = Path(folder) / f"{number}.db"
-            whole, playing = play(Path(folder), log, WAYS[way])
+            whole, playing = play(Path(folder), log, [*WAYS[way], "--device", device])
             found = Book(str(log)).contents()
             first = first or (playing, whole, found)
             rows.append(
@@ -74,7 +74,7 @@ def play(folder: Path, log: Path, words: Sequence[str]) -> tuple[float, float]:
     command = [sys.executable, "-c", "from arena.cli.app import main; main()", "play", "shared.toml"]
     began = time.perf_counter()
     subprocess.run(
-        [*command, "--log", str(log), "--device", "cpu", *words],
+        [*command, "--log", str(log), *words],
         check=True,
         cwd=folder,
         env={**os.environ, **own},
@@ -92,13 +92,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--games", type=int, default=100)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--ray", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args(arguments)
     ways = list(WAYS)
     if not given.ray or importlib.util.find_spec("ray") is None:
         print("Ray is left out" if not given.ray else "Ray is left out: it is not installed", flush=True)
         ways.remove("Ray, two")
-    rows = measure(given.games, ways)
+    rows = measure(given.games, ways, given.device)
     print(f"{os.cpu_count()} cores\n{table(rows)}", flush=True)
     sys.exit(any(row["log"] == "DIFFERENT" for row in rows))
 

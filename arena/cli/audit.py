@@ -12,7 +12,6 @@ from rich.table import Table
 
 from arena.cli.console import CommandError, err, out, say, say_json
 from arena.league.audit.auditing import findings_of
-from arena.league.audit.replays import Replays
 from arena.league.audit.said import whole
 from arena.league.board import Finding, Status
 from arena.league.cells import Source
@@ -20,7 +19,6 @@ from arena.league.matrices import Matrix, matrices, read_sources
 from arena.log import Log, open_log, questions
 from arena.report.terminal import wide_enough
 from arena.report.words import rules
-from arena.running.replaying import Replayer
 
 ORDER: tuple[Status, ...] = ("found", "unchecked", "clear")
 WORDS = {"found": "found", "unchecked": "not checked", "clear": "clear"}
@@ -32,12 +30,13 @@ Audited = list[tuple[Matrix, list[Finding]]]
 @dataclass(frozen=True)
 class Replaying:
     """How games are played again: how many of a cell, where data sets and weights lie, the device (None: the
-    kind that played), and functions that may be called as networks."""
+    kind that played), functions that may be called as networks, and the secret of a ranked run."""
 
     games: int
     data: Sequence[Path]
     device: str | None
     trust: Sequence[str]
+    secret: Path | None = None
 
 
 def audit_command(log: str, run: int | None, as_json: bool, replaying: Replaying | None) -> int:
@@ -52,7 +51,12 @@ def audit_command(log: str, run: int | None, as_json: bool, replaying: Replaying
 
 def _replayed(book: Log, found: Audited, how: Replaying) -> Audited:
     """With what a sample of games says that is played again."""
-    with Replayer(book, data_dirs=how.data, device=how.device, trusted=how.trust) as replayer:
+    from arena.league.audit.replays import Replays  # with torch, which takes seconds to load
+    from arena.running.replaying import Replayer
+    from arena.scenario.seeds import PUBLIC, read_secret
+
+    seeds = PUBLIC if how.secret is None else read_secret(how.secret)
+    with Replayer(book, data_dirs=how.data, device=how.device, trusted=how.trust, seeds=seeds) as replayer:
         replays = Replays(replayer, how.games, _working)
         return [(matrix, [*findings, *replays.findings(matrix)]) for matrix, findings in found]
 

@@ -15,6 +15,7 @@ from arena.league.board import Board, Submission
 from arena.league.boards import board_of
 from arena.league.cells import Source
 from arena.league.filters import check_count, chosen, parse_filters
+from arena.league.looks import further
 from arena.league.matrices import read_sources
 from arena.log import Log, open_log, questions
 from arena.log.database import parse_address
@@ -23,11 +24,10 @@ from arena.messages import near
 from arena.report.board_examples import examples
 from arena.report.board_page import render_board
 from arena.report.board_terminal import print_board
-from arena.running.submission_files import find_files
-from arena.scenario.seeds import PUBLIC, Seeds, read_secret
 
 if TYPE_CHECKING:
     from arena.running.submissions import SubmissionReport
+    from arena.scenario.seeds import Seeds
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Wanted:
     @property
     def seeds(self) -> Seeds:
         """Raises ScenarioError if the secret cannot be read."""
+        from arena.scenario.seeds import PUBLIC, read_secret
+
         return PUBLIC if self.secret is None else read_secret(self.secret)
 
 
@@ -94,7 +96,7 @@ def board_command(logs: Sequence[str], wanted: Wanted, submitted: Submitted) -> 
     with ExitStack() as stack:
         books = [_book(stack.enter_context(open_log(log, create=False))) for log in logs]
         _check_distinct(books)
-        status, submissions, strangers = _submissions(stack, submitted, wanted.data)
+        status, submissions, strangers = _submissions(stack, submitted, wanted)
         books += strangers
         if not books:
             say("no board is made: no submission came through")
@@ -128,9 +130,9 @@ def spend_command(logs: Sequence[str], wanted: Wanted, games: int, device: str |
 
 def _published(sources: Sequence[Source], wanted: Wanted) -> str:
     """The secret, where it is the one with which all ranked runs were played."""
-    seeds = wanted.seeds
-    if seeds.secret is None:
+    if wanted.secret is None:
         return ""
+    seeds = wanted.seeds
     committed = {source.secret: source.log for source in sources if source.secret}
     others = [log for commitment, log in committed.items() if commitment != seeds.commitment]
     if others or not committed:
@@ -138,16 +140,17 @@ def _published(sources: Sequence[Source], wanted: Wanted) -> str:
             f"log {others[0]} was played with another one" if others else "no match here was played with one"
         )
         raise CommandError(f"--secret-seed {wanted.secret}: {why}; a board publishes the secret of its logs")
-    return seeds.secret.decode("utf-8", "backslashreplace")
+    return (seeds.secret or b"").decode("utf-8", "backslashreplace")
 
 
 def _submissions(
-    stack: ExitStack, submitted: Submitted, data: Sequence[Path]
+    stack: ExitStack, submitted: Submitted, wanted: Wanted
 ) -> tuple[int, list[Submission], list[Book]]:
     """What came of each, worst exit status first; and the logs of those that did not fail."""
     if not submitted.folders:
         return 0, [], []
     from arena.cli.submit import submit_command
+    from arena.running.submission_files import find_files
 
     statuses, told, books = [], [], []
     for folder in submitted.folders:
@@ -155,9 +158,10 @@ def _submissions(
             folder,
             sample=submitted.sample,
             seed=submitted.seed,
-            data=data,
+            data=wanted.data,
             device=submitted.device,
             trusted=submitted.trusted,
+            secret=wanted.secret,
         )
         statuses.append(status)
         told.append(_told(report))
@@ -215,7 +219,8 @@ def _of_run(book: Book, sources: Sequence[Source], run: int) -> list[Source]:
 
 
 def _judged(sources: Sequence[Source], wanted: Wanted) -> Board:
-    scenarios = dict.fromkeys(source.run.info.title or source.run.info.scenario for source in sources)
+    first = [source for source in sources if further(source) is None]
+    scenarios = dict.fromkeys(source.run.info.title or source.run.info.scenario for source in first)
     return board_of(
         sources,
         title=wanted.title or f"Board: {', '.join(scenarios)}",

@@ -14,8 +14,8 @@ from rich.table import Table
 from arena.cli.console import out, say, say_json
 from arena.log import open_log
 from arena.log.answers import LoggedMatch, LoggedRun
-from arena.report import read_run
 from arena.report.comparison import VERDICTS, Comparison, Difference, Pair, compare
+from arena.report.summary import read_run
 from arena.report.terminal import wide_enough
 from arena.report.words import NORMS, number, percent
 

@@ -9,7 +9,7 @@ import typer
 
 from arena.cli.board_options import board
 from arena.cli.ending import plain_errors
-from arena.cli.options import Json, LogPlace, Trust
+from arena.cli.options import Json, LogPlace, SecretSeed, Trust
 
 log_app = typer.Typer()
 
@@ -27,13 +27,14 @@ def audit(
         str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps; the kind that played by default.")
     ] = None,
     trust: Trust = None,
+    secret_seed: SecretSeed = None,
     as_json: Json = False,
 ) -> None:
     """Look for figures that come from weak attacks, luck or too few games."""
     from arena.cli.audit import Replaying, audit_command
 
     with plain_errors():
-        replaying = Replaying(games, data or [], device, trust or []) if replay else None
+        replaying = Replaying(games, data or [], device, trust or [], secret_seed) if replay else None
         raise typer.Exit(audit_command(log, run, as_json, replaying))
 
 
@@ -115,9 +116,7 @@ def replay(
         str | None, typer.Option(help="The scenario, for agents and places that the log does not name.")
     ] = None,
     trust: Trust = None,
-    secret_seed: Annotated[
-        Path | None, typer.Option(help="Of a ranked run: the file of the secret that it was played with.")
-    ] = None,
+    secret_seed: SecretSeed = None,
     picture: Annotated[Path | None, typer.Option(help="Write a picture: .png, .svg or .pdf.")] = None,
     animation: Annotated[Path | None, typer.Option(help="Write an animation: .gif, or .mp4.")] = None,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,3 +14,6 @@ Trust = Annotated[
     typer.Option(help="A function, module:function, that the file may call as a network; may be repeated."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+SecretSeed = Annotated[
+    Path | None, typer.Option(help="Of a ranked run: the file of the secret that it was played with.")
+]

@@ -40,7 +40,7 @@ from arena.log.database import parse_address
 from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
-from arena.report import print_results
+from arena.report.terminal import print_results
 from arena.running.call_plan import preparing, served
 from arena.running.crew import CrewError
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks

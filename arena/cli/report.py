@@ -8,7 +8,8 @@ from pathlib import Path
 from arena.cli.console import CommandError, say
 from arena.inputs.places import file_name
 from arena.log import open_log
-from arena.report import read_run, write_report
+from arena.report.html import write_report
+from arena.report.summary import read_run
 
 
 def report_command(log: str, to: Path | None, run: int | None, data: Sequence[Path]) -> int:

@@ -21,25 +21,27 @@ class Limits:
     delay: float | None = None
 
 
-def prices(utility: Utility | None, undefended: float | None) -> dict[str, float | None]:
+def prices(utility: Utility | None, bare: Utility | None) -> dict[str, float | None]:
     """A defender's prices by name, of its place in `Limits`; None where not measured.
 
     Args:
-        undefended: the undefended classifier's accuracy on the same images.
+        bare: the undefended classifier's worth; accuracies are compared only if they are of as many images.
     """
     if utility is None:
         return {"accuracy": None, "delay": None}
-    lost = None if undefended is None else 100 * (undefended - utility.accuracy)
+    lost = None
+    if bare is not None and bare.images == utility.images:
+        lost = 100 * (bare.accuracy - utility.accuracy)
     delay = utility.cost_1
     if math.isnan(delay):  # a stack that answers as the classifier alone has no ratio of its own
         delay = math.nan if math.isnan(utility.seconds_1) else 1.0
     return {"accuracy": lost, "delay": None if math.isnan(delay) else delay}
 
 
-def undefended(utilities: Mapping[str, Utility]) -> float | None:
-    """The undefended classifier's accuracy: that of a defender which agrees with it on all images; None where
-    none does."""
-    return next((u.accuracy for u in utilities.values() if u.agreement == 1.0), None)
+def undefended(utilities: Mapping[str, Utility]) -> Utility | None:
+    """The undefended classifier's worth, as far as labels go: that of a defender which agrees with it on all
+    images; None where none does."""
+    return next((u for u in utilities.values() if u.agreement == 1.0), None)
 
 
 def caps_of(limits: Limits, priced: Sequence[Mapping[str, float | None]]) -> list[Cap]:

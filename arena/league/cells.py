@@ -65,7 +65,7 @@ class Games:
         failed: it ended with `error`, `stalled` or `no-start`.
         reason: why it ended, be it after the query count.
         queries: charged by then. hit_at: turn of the first hit if that came by then, else 0.
-        refused, flagged: in the whole game; alarm_at: the first turn at which it was either, 0 for never.
+        refused: in the whole game.
         answered, wrong, asked, again, base: the verdicts at the count as in `records.reports.MarkRows`;
             wrong and asked are [n,2].
         distance: of the hit that stands, in the threat's norm; infinite without one.

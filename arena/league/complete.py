@@ -11,7 +11,8 @@ from arena.rules.outcome import Bools
 
 def complete(there: Bools) -> tuple[Bools, Bools]:
     """The attackers and defenders to keep, as masks, so that all pairs of them are there and the fewest
-    agents are dropped; of as few, rather defenders, since an attacker less flatters all that are left.
+    agents are dropped; of as few, rather so that two defenders are left, since one makes no game, and else
+    rather defenders, since an attacker less flatters all that are left.
 
     The fewest agents that meet all missing pairs are a smallest vertex cover of a bipartite graph, which its
     largest matching gives (Koenig 1931). Each pair that is there is kept once by force, so that both sides
@@ -20,21 +21,19 @@ def complete(there: Bools) -> tuple[Bools, Bools]:
     Args:
         there: [A,D].
     """
-    missing = ~there
-    best = np.zeros(there.shape[0], np.bool_), np.zeros(there.shape[1], np.bool_)
-    if not missing.any():
+    best, most = (np.zeros(there.shape[0], np.bool_), np.zeros(there.shape[1], np.bool_)), (0, 0, 0)
+    if there.all():
         return ~best[0], ~best[1]
-    most = (0, 0)
     for a, d in zip(*np.nonzero(there), strict=True):
-        keep_a, keep_d = ~missing[:, d], ~missing[a]
-        inner = missing[np.ix_(keep_a, keep_d)]
-        drop_a, drop_d = _cover(inner)
-        attackers, defenders = keep_a.copy(), keep_d.copy()
-        attackers[np.flatnonzero(keep_a)[drop_a]] = False
-        defenders[np.flatnonzero(keep_d)[drop_d]] = False
-        kept = int(attackers.sum() + defenders.sum()), int(attackers.sum())
-        if kept > most:
-            most, best = kept, (attackers, defenders)
+        rows, columns = np.flatnonzero(there[:, d]), np.flatnonzero(there[a])
+        inner = ~there[np.ix_(rows, columns)]
+        for drop_a, drop_d in (_cover(inner), _cover(inner.T)[::-1]):
+            kept = np.zeros_like(best[0]), np.zeros_like(best[1])
+            kept[0][rows[~drop_a]] = True
+            kept[1][columns[~drop_d]] = True
+            attackers, defenders = int(kept[0].sum()), int(kept[1].sum())
+            if (found := (attackers + defenders, min(defenders, 2), attackers)) > most:
+                most, best = found, kept
     return best
 
 

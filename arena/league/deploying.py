@@ -14,7 +14,7 @@ from arena.league.complete import complete
 from arena.league.equilibrium import equilibrium
 from arena.league.grid import Grid
 from arena.league.matrices import Matrix
-from arena.league.standing import reasons
+from arena.league.standing import NOT_PLAYED, reasons
 from arena.messages import UserError
 from arena.rules.outcome import Bools
 
@@ -32,8 +32,8 @@ def deployed(
     Args:
         grid: the cells that may be ranked; why: why others may not.
     """
-    base = undefended(utilities)
-    priced = {name: prices(utilities.get(name), base) for name in grid.defenders}
+    bare = undefended(utilities)
+    priced = {name: prices(utilities.get(name), bare) for name in grid.defenders}
     left_out = {}
     for name, own in priced.items():
         lacking = [p for p in ("accuracy", "delay") if getattr(limits, p) is not None and own[p] is None]
@@ -83,7 +83,7 @@ def _dropped(
     for side, names in enumerate((grid.attackers, grid.defenders)):
         for name in (n for n in names if n not in kept and n not in known):
             own = [(pair[1 - side], said) for pair, said in cannot.items() if pair[side] == name]
-            own.sort(key=lambda item: item[0] not in kept)
+            own.sort(key=lambda item: (item[0] not in kept, item[1] == NOT_PLAYED))
             other, said = own[0] if own else ("others", "their cells are missing")
             found[name] = f"with {other}: {said}"
     return found

@@ -21,12 +21,16 @@ from scipy.optimize import linprog
 from arena.league.board import Equilibrium, Member
 from arena.league.estimates import difference, share
 from arena.league.grid import Grid
-from arena.league.ratings import weights
+from arena.league.rates import Rate
+from arena.league.ratings import resampled
 from arena.messages import UserError
 from arena.rules.outcome import Floats
 
 RESAMPLES = 100
 """Of how often an agent is in the support: a standard error of 5 points at most."""
+SPLITS = 5
+"""In how many ways the images are halved."""
+FEWEST = 4
 GAP = 1e-7
 """The most by which primal and dual may differ."""
 IN_SUPPORT = 1e-6
@@ -115,29 +119,35 @@ def equilibrium(
     """The game of a grid whose pairs all have cells.
 
     The published mixtures are of all images. Their value is estimated by cross-fitting: mixtures of one half
-    of the images, valued on the other, and the other way round. What the best attacker takes beyond it, the
-    exploitability, is of the attacker that takes most on the images that value, so that it is rather too high
-    than too low.
+    of the images, valued on the other, and the other way round, over `SPLITS` ways to halve them. By the
+    minimax theorem no mixture x keeps more than the value against its best attacker, and no mixture y leaves
+    less than it to its best defender, so that the interval reaches from what x keeps to what y leaves, each
+    with its own interval. An attacker chosen on further images takes rather less than the best can, one
+    chosen on the images that value it rather more: the mean of both stands for the best, for the
+    exploitability too. The same for defenders.
 
     Raises:
         NoMixture, SolverError: as `solve`.
-        UserError: if fewer than four images are in all cells.
+        UserError: if fewer than `FEWEST` images are in all cells.
     """
     left = 1 - grid.by_image.transpose(0, 2, 1)
     left = left[~np.isnan(left).any(axis=(1, 2))]
     n = len(left)
-    if n < 4:
+    if n < FEWEST:
         raise UserError(f"only {n} images are in all cells, and a mixture is chosen on half of them")
     random = np.random.default_rng(seed)
     whole = solve(left.mean(axis=0), caps)
-    mixed, attacked, alone = _valued(left, caps, random)
+    mixed, best, other, upper, alone = _valued(left, caps, random)
+    value, low = share(mixed), share((best + other) / 2).low
+    # Less what caps are worth, an image may leave less than 0, which is no share.
+    high = (difference if caps else share)(upper).high
     pure = _best_pure(left.mean(axis=0), caps)
     in_x, in_y = _support(left, caps, random, resamples)
     return Equilibrium(
-        value=share(mixed),
+        value=Rate(value.value, min(value.low, low), max(value.high, high)),
         defenders=_members(grid.defenders, whole.x, in_x),
         attackers=_members(grid.attackers, whole.y, in_y),
-        exploitability=difference(mixed - attacked),
+        exploitability=_exploited(mixed, best, other),
         pure=grid.defenders[pure] if pure >= 0 else "",
         pure_value=share(alone[~np.isnan(alone)]),
         caps={cap.name: cap.most for cap in caps},
@@ -150,22 +160,54 @@ def equilibrium(
     )
 
 
-def _valued(left: Floats, caps: Sequence[Cap], random: np.random.Generator) -> tuple[Floats, Floats, Floats]:
-    """[I] what each image leaves, by mixtures that it did not help to choose: where both mix, where the best
-    attacker of the images that value meets the mixture, and where the best single defender, too, meets the
-    attacker that was best against it."""
-    n = len(left)
-    mixed, attacked, alone = np.empty(n), np.empty(n), np.empty(n)
-    halves = np.array_split(random.permutation(n), 2)
-    for own, other in (halves, halves[::-1]):
-        means = left[own].mean(axis=0)
-        chosen = solve(means, caps)
-        met = chosen.x @ left[other]
-        mixed[other] = met @ chosen.y
-        attacked[other] = met[:, met.mean(axis=0).argmin()]
-        pure = _best_pure(means, caps)
-        alone[other] = left[other][:, pure, means[pure].argmin()] if pure >= 0 else np.nan
-    return mixed, attacked, alone
+def _exploited(mixed: Floats, best: Floats, other: Floats) -> Rate:
+    """What the best attacker takes beyond the value, at least nothing: halfway between too much, by the
+    attacker that is best on the images that value, and too little, by one chosen on others; from the low end
+    of this to the high end of that."""
+    value = difference(mixed - (best + other) / 2).value
+    ends = difference(mixed - other).low, difference(mixed - best).high
+    return Rate(max(0.0, value), max(0.0, min(value, ends[0])), max(0.0, value, ends[1]))
+
+
+def _valued(
+    left: Floats, caps: Sequence[Cap], random: np.random.Generator
+) -> tuple[Floats, Floats, Floats, Floats, Floats]:
+    """[I] each, what an image leaves by choices that it did not help to make: where both mix, where the best
+    attacker meets the defenders' mixture (by both choices of `_best`), where the best defender meets the
+    attackers', and where the best single defender meets the attacker that was best against it."""
+    prices, most = _priced(caps, left.shape[1])
+    found = np.zeros((5, len(left)))
+    for _ in range(SPLITS):
+        halves = np.array_split(random.permutation(len(left)), 2)
+        for own, other in (halves, halves[::-1]):
+            means = left[own].mean(axis=0)
+            x, y, paid = _mixtures(means, prices, most)
+            met, faced = np.einsum("d,nda->na", x, left[other]), left[other] @ y - prices.T @ paid
+            pure = _best_pure(means, caps)
+            found[0, other] += met @ y
+            found[1:3, other] += _best(met)
+            found[3, other] += most @ paid - _best(-faced).mean(axis=0)
+            found[4, other] += left[other][:, pure, means[pure].argmin()] if pure >= 0 else np.nan
+    mixed, best, rest, upper, alone = found / SPLITS
+    return mixed, best, rest, upper, alone
+
+
+def _mixtures(means: Floats, prices: Floats, most: Floats) -> tuple[Floats, Floats, Floats]:
+    """The mixtures of payoffs [D,A], and what a unit of each cap is worth."""
+    found = _primal(means, prices, most)
+    d, a = means.shape
+    worth = -found.ineqlin.marginals
+    return _mixture(found.x[:d]), _mixture(worth[:a]), np.maximum(worth[a:], 0.0)
+
+
+def _best(met: Floats) -> Floats:
+    """[2,n] of what images leave to each attacker [n,A], what they leave to the one that takes most: of these
+    images, and of the half of them in which the image is not."""
+    parts = np.array_split(np.arange(len(met)), 2)
+    found = np.stack([met[:, met.mean(axis=0).argmin()]] * 2)
+    for part, rest in (parts, parts[::-1]):
+        found[1, part] = met[part, met[rest].mean(axis=0).argmin()]
+    return found
 
 
 def _best_pure(means: Floats, caps: Sequence[Cap]) -> int:
@@ -182,10 +224,9 @@ def _support(
 ) -> tuple[Floats, Floats]:
     """[D], [A] how often each agent is in the support over resamples of the images."""
     n, d, a = left.shape
-    means = (weights(n, resamples, random) @ left.reshape(n, -1) / n).reshape(resamples, d, a)
-    found = [_primal(own, *_priced(caps, d)) for own in means]
-    in_x = np.mean([one.x[:d] > IN_SUPPORT for one in found], axis=0)
-    in_y = np.mean([-one.ineqlin.marginals[:a] > IN_SUPPORT for one in found], axis=0)
+    means = (resampled(left.reshape(n, -1), resamples, random) / n).reshape(resamples, d, a)
+    found = [_mixtures(own, *_priced(caps, d)) for own in means]
+    in_x, in_y = (np.mean([one[side] > IN_SUPPORT for one in found], axis=0) for side in (0, 1))
     return in_x, in_y
 
 

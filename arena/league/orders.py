@@ -20,7 +20,7 @@ from arena.league.grid import Grid, image_medians
 from arena.league.matrices import Matrix
 from arena.league.pairs import adjust, pair_tests, ranked
 from arena.league.rates import Median, Rate
-from arena.league.standing import reasons
+from arena.league.standing import reasons, why_not
 from arena.league.worst import Worst, worst_case
 from arena.rules.outcome import Floats
 
@@ -85,7 +85,7 @@ def _defenders(
         figures[name] = far if nearest and far is not None else own.figures.left
     tests = pair_tests(values, nearest, looks=looks)
     met = {name: set(own.figures.attackers) for name, own in worst.items()}
-    lacking = {d: _first(cannot, 1, d) for d in grid.defenders if d not in worst}
+    lacking = {d: why_not(cannot, 1, d) for d in grid.defenders if d not in worst}
     return ranked(figures, tests, high_is_best=True, open_pairs=_open(met), withheld=lacking), tests
 
 
@@ -99,7 +99,7 @@ def _attackers(
             values[name] = _hardest(np.stack([_values(grid, a, d, nearest) for d in own]), nearest)
             met[name] = {grid.defenders[d] for d in own}
     tests = pair_tests(values, nearest, looks=looks)
-    lacking = {a: _first(cannot, 0, a) for a in grid.attackers if a not in values}
+    lacking = {a: why_not(cannot, 0, a) for a in grid.attackers if a not in values}
     figures = {name: _figure(own, nearest) for name, own in values.items()}
     return ranked(figures, tests, high_is_best=False, open_pairs=_open(met), withheld=lacking), tests
 
@@ -184,8 +184,3 @@ def _open(met: Mapping[str, set[str]]) -> dict[tuple[str, str], str]:
             if missed := met[worse] - met[better]:
                 found[better, worse] = f"it did not meet {sorted(missed)[0]}"
     return found
-
-
-def _first(cannot: Mapping[tuple[str, str], str], side: int, name: str) -> str:
-    """Why an agent has no cell that may be ranked: its first reason."""
-    return next(said for pair, said in cannot.items() if pair[side] == name)

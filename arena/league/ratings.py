@@ -28,6 +28,8 @@ ELO = 400 / math.log(10)
 SPREAD = 5.0
 """Of the prior, in natural units: 870 Elo points."""
 RESAMPLES = 1000
+APART = "no games join it with the other agents"
+NO_CELL = "none of its cells may be ranked"
 _STEPS = 40
 
 
@@ -36,9 +38,13 @@ def ratings(grid: Grid, seed: int = 0) -> tuple[list[Rating], dict[str, str]]:
     and under "" that cells are missing."""
     attackers, defenders = _joined(grid)
     left_out = {
-        name: "no games join it with the other agents"
-        for names, kept in ((grid.attackers, attackers), (grid.defenders, defenders))
-        for name in (names[i] for i in np.flatnonzero(~kept))
+        name: APART if met.any() else NO_CELL
+        for names, kept, table in (
+            (grid.attackers, attackers, grid.there),
+            (grid.defenders, defenders, grid.there.T),
+        )
+        for name, own, met in zip(names, kept, table, strict=True)
+        if not own
     }
     if not attackers.any():
         return [], left_out
@@ -69,16 +75,23 @@ def elo(bouts: Floats, random: np.random.Generator, resamples: int = RESAMPLES) 
     met = known.any(axis=0).astype(np.float64)
     won = np.concatenate([np.where(known, bouts, 0.0).reshape(n, -1), [met.ravel(), 0 * met.ravel()]])
     count = np.concatenate([known.reshape(n, -1).astype(np.float64), [met.ravel()] * 2])
-    weight = np.concatenate([np.ones((1, n + 2)), weights(n + 2, resamples, random)])
-    strength = _fit((weight @ won).reshape(-1, a, d), (weight @ count).reshape(-1, a, d))
+    units = np.concatenate([won, count], axis=1)
+    sums = np.concatenate([units.sum(axis=0)[None], resampled(units, resamples, random)])
+    strength = _fit(sums[:, : a * d].reshape(-1, a, d), sums[:, a * d :].reshape(-1, a, d))
     return np.asarray(ELO * (strength - strength.mean(axis=1, keepdims=True)))
 
 
-def weights(units: int, resamples: int, random: np.random.Generator) -> Floats:
-    """[resamples, units] how often each unit is in each resample with replacement of all units."""
-    drawn = random.integers(units, size=(resamples, units)) + units * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * units)
-    return counts.reshape(resamples, units).astype(np.float64)
+def resampled(units: Floats, resamples: int, random: np.random.Generator) -> Floats:
+    """[resamples,k] the sums of units [n,k] over resamples with replacement of all n; in pieces that
+    fit the processor's cache."""
+    n, sums = len(units), np.empty((resamples, units.shape[1]))
+    piece = max(1, 2**18 // n)
+    for first in range(0, resamples, piece):
+        rows = min(piece, resamples - first)
+        drawn = random.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        weight = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        sums[first : first + rows] = weight.astype(np.float64) @ units
+    return sums
 
 
 def _fit(won: Floats, count: Floats) -> Floats:

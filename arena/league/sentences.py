@@ -74,7 +74,7 @@ def _mixture(board: MatrixBoard) -> list[str]:
     text = f"A client's defender drawn from {names} keeps {_said(game.value)}"
     if not game.pure or math.isnan(game.gain.value):
         return [f"{text}; no defender keeps to the caps by itself."]
-    gain = f"{_points(game.gain)} points beyond {game.pure} alone"
+    gain = f"{_points(game.gain)} points compared with {game.pure} alone"
     settled = game.gain.low > 0 or game.gain.high < 0
     return [f"{text}, {gain}{'' if settled else ', so that neither is settled as better'}."]
 

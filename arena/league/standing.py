@@ -49,3 +49,14 @@ def rankable(matrix: Matrix, why: Mapping[tuple[str, str], str]) -> Grid:
 def reasons(matrix: Matrix, why: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str]:
     """Why each pair of the matrix that cannot be ranked cannot."""
     return dict.fromkeys(matrix.missing, NOT_PLAYED) | {pair: said for pair, said in why.items() if said}
+
+
+def why_not(cannot: Mapping[tuple[str, str], str], side: int, name: str) -> str:
+    """Why an agent has no cell that may be ranked: the first reason that is not that it was not played; "" if
+    there is none.
+
+    Args:
+        cannot: `reasons`; side: 0 of attackers, 1 of defenders.
+    """
+    own = [said for pair, said in cannot.items() if pair[side] == name]
+    return next((said for said in own if said != NOT_PLAYED), next(iter(own), ""))

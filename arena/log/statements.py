@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from arena.interruptions import caught, raise_pending
 from arena.log.errors import LogError, told
 from arena.log.writer import Log
 
@@ -49,7 +50,11 @@ def asking(log: Log, statement: str) -> Iterator[Answer]:
         elif log.database.is_sqlite:
             raw.set_authorizer(_permit)
             raw.set_progress_handler(_hear, HEARD)
-            yield _answer(log, raw.cursor(), statement)
+            try:
+                yield _answer(log, raw.cursor(), statement)
+            except sqlite3.OperationalError:
+                raise_pending()
+                raise
         else:
             with raw.cursor(name="arena_sql") as cursor:
                 cursor.itersize = AT_ONCE
@@ -81,5 +86,5 @@ def _permit(action: int, one: str | None, other: str | None, *_: Any) -> int:
 
 
 def _hear() -> int:
-    """Called amid a long statement: Python hears signals here."""
-    return 0
+    """Called amid a long statement, where Python hears signals; 1 ends the statement."""
+    return int(caught() is not None)

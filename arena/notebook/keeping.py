@@ -15,7 +15,7 @@ from arena.notebook.image_sets import write_image_set
 from arena.records.match_record import MatchRecord
 from arena.records.pieces import LogLevel, Piece, Recorder
 from arena.records.runs import MatchInfo, RunInfo
-from arena.report import write_report
+from arena.report.html import write_report
 from arena.rules.outcome import Ints
 from arena.scenario.identity import fingerprint
 

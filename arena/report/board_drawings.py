@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from arena.league.rates import Rate
-from arena.report.charts import COLOURS, DASHES, LONG
+from arena.report.strokes import COLOURS, DASHES, LONG
 
 Points = Sequence[tuple[int, float]]
 """(query count, accuracy left), ascending."""

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from arena.datasets import Dataset
 from arena.league.board import Board, CellFigures, MatrixBoard
 from arena.log import Log, questions
 from arena.log.answers import LoggedMatch, LoggedRun
 from arena.report.board_figures import worlds
 from arena.report.pictures import Originals, Picture, picture
+
+if TYPE_CHECKING:  # torch takes seconds to load
+    from arena.datasets import Dataset
 
 MOST = 60
 """The most games with pictures on a page."""

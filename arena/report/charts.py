@@ -14,14 +14,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from arena.report.strokes import COLOURS, DASHES, LONG
 from arena.report.summary import Row
 from arena.rules.outcome import Verdict
-
-COLOURS = 7
-"""Colours of the page's palette, `--c0` and on; further lines repeat them with other dashes."""
-DASHES = ("solid", (0, (6, 2)), (0, (2, 1.5)))
-LONG = 1000
-"""Budgets beyond this are drawn on a logarithmic axis."""
 
 _INK, _FAINT = "#010203", "#040506"
 _STAND_INS = [f"#0a0b{i:02x}" for i in range(COLOURS)]

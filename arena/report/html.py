@@ -14,7 +14,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import words
-from arena.report.charts import DASHES, curves, exact
+from arena.report.charts import curves, exact
 from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
 from arena.report.distance_charts import distance_curves, success_curves
@@ -33,6 +33,7 @@ from arena.report.sheets import (
     rate_cell,
     won_sheet,
 )
+from arena.report.strokes import DASHES
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.templates import environment, write_page
 from arena.rules.outcome import REASONS

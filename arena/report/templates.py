@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from arena.inputs.places import unwritable
 from arena.league.labels import flat
 from arena.report import words
-from arena.report.charts import COLOURS
 from arena.report.columns import NOTHING
+from arena.report.strokes import COLOURS
 
 
 def environment(filters: dict[str, Any]) -> Environment:

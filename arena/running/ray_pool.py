@@ -121,6 +121,8 @@ class RayPool:
         if not self._supplies.device.startswith("cuda"):
             return 0.0
         share = resources.get("GPU", 0) / self.seats
+        if not share:
+            raise WorkerError("--ray: the cluster has no GPU; --device cpu plays without")
         return 1.0 if share >= 1 else max(share // _SMALLEST * _SMALLEST, _SMALLEST)
 
     def __exit__(

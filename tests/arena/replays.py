@@ -10,6 +10,7 @@ from typing import Any
 from arena.log import open_log
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
+from arena.scenario.seeds import PUBLIC, Seeds
 
 TABLE: dict[str, Any] = {
     "games": 6,
@@ -29,9 +30,9 @@ class Silent:
         return lambda *_: None
 
 
-def play(to: Path, **changes: Any) -> Path:
+def play(to: Path, seeds: Seeds = PUBLIC, **changes: Any) -> Path:
     """A log of a small run."""
-    scenario = parse_scenario({**TABLE, **changes}, "small", to.parent, "small")
+    scenario = parse_scenario({**TABLE, **changes}, "small", to.parent, "small").with_seeds(seeds)
     with open_log(to) as log:
         Run(scenario, device="cpu", data_dirs=[to.parent]).play(log, Silent())
     return to

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from arena.league.audit.courses import courses
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.roles import is_control
 from arena.league.audit.said import Indicator, Said, Subject, of_cell, whole
 from arena.league.cells import Cell
@@ -52,7 +52,7 @@ def _said(cell: Cell) -> Said:
     before = hit & ~(courses(cell).alarm_at <= games.hit_at)
     count = int(before.sum())
     said = f"{counted(count, total, 'games with a hit')} had it before any alarm"
-    if count <= MOST * total:
+    if not exceeds(count, total, MOST):
         return Said("clear", said, nearness=count / total)
     turn = int(np.median(games.hit_at[before]))
     advice = (

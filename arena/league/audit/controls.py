@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from arena.league.audit.comparing import Comparison, compared, together
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.roles import control_attackers, control_defenders, is_control
 from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
 from arena.league.cells import Cell
@@ -114,7 +114,7 @@ def _image_by_image(cell: Cell, noise: Cell) -> Said:
     count = int((its < mine).sum() if minimum else ((its > 0.5) & (mine <= 0.5)).sum())
     does = "gets nearer than the attack" if minimum else "fools where the attack does not"
     said = f"{noise.attacker} {does} on {counted(count, len(mine), 'images')}"
-    if count <= FOOLED * len(mine):
+    if not exceeds(count, len(mine), FOOLED):
         return Said("clear", said, nearness=count / len(mine))
     return Said("found", said, "Start the attack from noise, or give it more queries.")
 

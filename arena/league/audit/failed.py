@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Indicator, Said, by_cell
 from arena.league.cells import Cell
 from arena.rules.outcome import FAILED
@@ -21,7 +21,7 @@ def _judge(cell: Cell) -> Said | None:
     lost_to_nobody = games.failed & ~games.answered
     failed = int(lost_to_nobody.sum())
     said = f"{counted(failed, played, 'games')} failed without a hit"
-    if failed <= MOST * played:
+    if not exceeds(failed, played, MOST):
         return Said("clear", said, nearness=failed / played)
     reasons = Counter(why for why, gone in zip(games.reason, lost_to_nobody, strict=True) if gone)
     ended = ", ".join(f"{reasons[why]} with {why}" for why in FAILED if reasons[why])

@@ -17,6 +17,11 @@ def spanned(rate: Rate) -> str:
     return f"{percent(rate.value)} [{100 * rate.low:.0f}, {100 * rate.high:.0f}]"
 
 
+def exceeds(count: int, of: int, most: float) -> bool:
+    """Whether so many are more than a share `most` of all, and more than one, which may be a freak."""
+    return count > max(1, most * of)
+
+
 def counted(count: int, of: int, what: str) -> str:
     """How many of some things, with the share and its 95 % Wilson interval."""
     share = Rate(count / of, *wilson(count, of))

@@ -9,9 +9,9 @@ from arena.league.cells import Cell
 from arena.league.matrices import Matrix
 
 
-def told(cell: Cell) -> bool:
-    """Whether the log tells the roles of a cell's sides; those of before 0.2 do not."""
-    return bool(_roles(cell))
+def tells_twin(cell: Cell) -> bool:
+    """Whether the log tells which attacker a cell's attacker adapts, if any."""
+    return "twin" in _roles(cell)
 
 
 def twin_of(cell: Cell) -> Mapping[str, Any] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Indicator, Said, by_cell
 from arena.league.cells import Cell
 
@@ -22,7 +22,7 @@ def _judge(cell: Cell) -> Said | None:
         f"{counted(count, total, 'games')} had a hit on the way, but the final image fools neither the "
         f"defense nor the classifier"
     )
-    if count <= MOST * total:
+    if not exceeds(count, total, MOST):
         return Said("clear", said, nearness=count / total)
     advice = (
         "Let the attack hand in the image that was answered wrong, and play again."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Indicator, Said, by_cell
 from arena.league.cells import Cell
 from arena.records.evidence import lost_early
@@ -24,7 +24,7 @@ def _judge(cell: Cell) -> Said | None:
     early = lost_early(games.reason, games.queries, games.vote, cell.at) & played
     count = int(early.sum())
     said = f"{counted(count, total, 'games')} ended with queries left and an image that loses its vote"
-    if count <= MOST * total:
+    if not exceeds(count, total, MOST):
         return Said("clear", said, nearness=count / total)
     unused = int(np.median(cell.at - games.queries[early]))
     advice = (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from arena.game.shard import Job
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Said
 from arena.league.audit.sampling import Sample, played
 from arena.league.cells import Cell, Source
@@ -48,7 +48,7 @@ def transferred(log: Log, cell: Cell, own: Sample, others: Sequence[Cell]) -> Sa
     minimum = cell.threat.objective == "minimum"
     does = "win at a smaller distance than its own" if minimum else "win where its own do not"
     said = f"its images against {defender} {does} on {counted(count, total, 'images')}"
-    if count <= FOOLED * total:
+    if not exceeds(count, total, FOOLED):
         return Said("clear", said, nearness=count / total)
     advice = "The direct attack is the weaker one: judge the defense by the better image of each game."
     return Said("found", said, advice)

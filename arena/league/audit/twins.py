@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from arena.league.audit.comparing import compared
-from arena.league.audit.roles import told, twin_of
+from arena.league.audit.roles import tells_twin, twin_of
 from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
 from arena.league.cells import Cell
 from arena.league.matrices import Matrix
@@ -14,7 +14,7 @@ from arena.league.matrices import Matrix
 
 def _judge(subject: Subject) -> Iterator[Said]:
     for cell in cells(subject.matrix):
-        if not told(cell):
+        if not tells_twin(cell):
             yield of_cell(Said("unchecked", "the log does not tell which plain attacker it adapts"), cell)
         elif (twin := twin_of(cell)) is not None:
             yield of_cell(_against(cell, twin, subject.matrix), cell)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import beta
+from scipy.special import betaincinv
 
-from arena.league.audit.figures import counted
+from arena.league.audit.figures import counted, exceeds
 from arena.league.audit.said import Indicator, Said, by_cell
 from arena.league.cells import Cell
 from arena.rules.outcome import Bools, Ints
@@ -16,8 +16,8 @@ MOST = 0.1
 
 def undecided(wrong: Ints, asked: Ints) -> Bools:
     """[n] whether the exact 95 % interval (Clopper and Pearson 1934) of a share holds one half."""
-    low = np.where(wrong > 0, beta.ppf(0.025, wrong, asked - wrong + 1), 0.0)
-    high = np.where(wrong < asked, beta.ppf(0.975, wrong + 1, asked - wrong), 1.0)
+    low = np.where(wrong > 0, betaincinv(wrong, asked - wrong + 1, 0.025), 0.0)
+    high = np.where(wrong < asked, betaincinv(wrong + 1, asked - wrong, 0.975), 1.0)
     return np.asarray((low <= 0.5) & (high >= 0.5))
 
 
@@ -33,7 +33,7 @@ def _judge(cell: Cell) -> Said | None:
     doubtful = undecided(wrong[voted], asked[voted])
     count = int(doubtful.sum())
     said = f"{counted(count, total, 'votes')} leave open whether most answers are wrong"
-    if count <= MOST * total:
+    if not exceeds(count, total, MOST):
         return Said("clear", said, nearness=count / total)
     few = int(np.median(asked[voted]))
     return Said("found", f"{said}, with {few} answers each", "Ask for more votes (`votes` of the scenario).")

@@ -237,3 +237,28 @@ def test_a_board_needs_a_log_or_a_submission(tmp_path: Path) -> None:
     assert code == 2 and "name one or several, or a submission by --submit FOLDER" in plain(said)
     code, said = arena("board", "--submit", str(tmp_path / "nowhere"))
     assert code == 2 and "there is no folder" in plain(said)
+
+
+def test_further_games_are_played_until_ranks_are_settled_and_the_secret_is_published(tmp_path: Path) -> None:
+    (secret := tmp_path / "secret").write_text("0123456789abcdef\n")
+    file, path, page = tmp_path / "small.toml", tmp_path / "small.db", tmp_path / "small.html"
+    file.write_text(SCENARIO.replace('"rays"', "") + "\n[limits]\nnotes = 10\n")
+    words = ("--device", "cpu", "--secret-seed", str(secret))
+    scenario = file.read_text().replace("games = 8", 'games = 8\nisolation = "none"')
+    file.write_text(scenario)
+    assert arena("play", str(file), "--log", str(path), *words)[0] == 0
+
+    code, said = arena("board", str(path), "--out", str(page), "--spend", "480", *words)
+
+    assert code == 0, said
+    assert "part 1 of 4: " in plain(said)
+    assert "0123456789abcdef" in page.read_text()
+    again = arena("board", str(path), "--out", str(page), "--spend", "480", *words)[1]
+    assert "games for the open ranks" not in plain(again), "they are played once"
+    code, said = arena("board", str(path), "--out", str(page), "--spend", "100", *words)
+    assert code == 2
+    assert "holds 480 further games" in plain(said)
+    (other := tmp_path / "other").write_text("fedcba9876543210")
+    code, said = arena("board", str(path), "--out", str(page), "--secret-seed", str(other))
+    assert code == 2
+    assert "was played with another" in plain(said)

@@ -89,3 +89,18 @@ def test_without_ray_a_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
     result = CliRunner().invoke(app, ["play", "quickstart", "--ray", "local"])
     assert result.exit_code == 2
     assert "Ray is not installed here; pip install 'blackbox-arena[ray]'" in " ".join(result.output.split())
+
+
+def test_a_full_disk_costs_the_shards_in_play(start: Start, children: Any, tmp_path: Path) -> None:
+    words = ("play", "workers.toml", "--device", "cpu", "--log", "full.db", "--workers", "2")
+    child = children.start(COMMAND, *words, largest_file=1_500_000, XDG_CACHE_HOME=str(tmp_path))
+    child.wait_until(lambda: len(workers_of(child.pid)) == 2)
+    workers = workers_of(child.pid)
+    assert child.wait() == 1
+    assert left_behind(workers) == []
+    said = " ".join(child.errors.split())
+    assert "full.db" in said and "safe" in said and "Traceback" not in said
+    book = Book("full.db")
+    seen = book.look()
+    assert seen.faults == []
+    assert 0 < len(seen.finished) < 12

@@ -95,6 +95,12 @@ def test_images_are_drawn_where_there_are_colours(log: Path) -> None:
     assert "\x1b[38;2;" in written.get() and "▀" in written.get()
 
 
+def test_an_mp4_needs_ffmpeg(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arena.report.game_pictures.shutil.which", lambda name: None)
+    code, said = arena("replay", str(log), "1", "--animation", "x.mp4")
+    assert code == 2 and "an mp4 needs the program ffmpeg, which is not here; name a .gif" in said
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

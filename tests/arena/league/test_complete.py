@@ -16,22 +16,22 @@ tables = st.tuples(st.integers(1, 4), st.integers(1, 4)).flatmap(
 )
 
 
-def brute(there: np.ndarray) -> tuple[int, int]:
-    """How many agents, and of them attackers, the best choice keeps."""
-    best = (0, 0)
+def brute(there: np.ndarray) -> int:
+    """How many agents the best choice keeps."""
+    best = 0
     for kept in product((False, True), repeat=sum(there.shape)):
         a, d = np.array(kept[: there.shape[0]]), np.array(kept[there.shape[0] :])
         if a.any() and d.any() and there[a][:, d].all():
-            best = max(best, (int(a.sum() + d.sum()), int(a.sum())))
+            best = max(best, int(a.sum() + d.sum()))
     return best
 
 
 @given(tables)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_fewest_agents_are_dropped(there: np.ndarray) -> None:
     a, d = complete(there)
     assert there[a][:, d].all()
-    assert (int(a.sum() + d.sum()), int(a.sum())) == brute(there)
+    assert int(a.sum() + d.sum()) == brute(there)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,8 @@ def test_the_fewest_agents_are_dropped(there: np.ndarray) -> None:
         ([], (4, 3)),
         ([(0, 0)], (4, 2)),  # rather a defender than an attacker
         ([(0, 0), (0, 1)], (3, 3)),  # an attacker that fits one defender
-        ([(0, 0), (1, 1), (2, 2)], (1, 3)),
+        ([(0, 0), (0, 1), (1, 0), (1, 1)], (2, 3)),  # one defender against four attackers is no game
+        ([(0, 0), (1, 0), (2, 0)], (4, 2)),
     ],
 )
 def test_examples(missing: list[tuple[int, int]], kept: tuple[int, int]) -> None:
@@ -48,7 +49,7 @@ def test_examples(missing: list[tuple[int, int]], kept: tuple[int, int]) -> None
     for pair in missing:
         there[pair] = False
     a, d = complete(there)
-    assert (a.sum(), d.sum()) == kept or sum(kept) == a.sum() + d.sum()
+    assert (a.sum(), d.sum()) == kept
 
 
 def test_of_no_pairs_nobody_is_kept() -> None:

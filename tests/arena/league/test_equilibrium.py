@@ -80,6 +80,8 @@ def test_order_and_copies_change_no_value(m: np.ndarray, shuffle: object) -> Non
 @pytest.mark.parametrize("seed", range(5))
 def test_openspiel_finds_the_same_value(seed: int) -> None:
     pyspiel = pytest.importorskip("pyspiel")
+    for solver in ("cvxpy", "ecos"):  # without which it gives None for a solution
+        pytest.importorskip(solver)
     lp_solver = pytest.importorskip("open_spiel.python.algorithms.lp_solver")
     m = np.random.default_rng(seed).random((6, 8))
     game = pyspiel.create_matrix_game(m.tolist(), (-m).tolist())
@@ -138,17 +140,16 @@ def test_a_clear_game_is_found_with_its_value() -> None:
 
 
 def test_a_mixture_is_not_valued_on_the_images_that_chose_it() -> None:
-    """Attackers that win half of the images at random are worth a half, and choosing among many of them or of
-    defenders makes nothing of it: the value of the whole matrix, chosen and valued at once, is as biased as its
-    shape says."""
+    """Of 20 defenders that lose half of the images at random, all mixtures are worth a half, the one that
+    looks best too; chosen and valued at once it looks better."""
     random = np.random.default_rng(3)
     said, plain = [], []
-    for _ in range(30):
+    for _ in range(15):
         tables = random.random((1, 20, 60)) < 0.5
         own = of(*(match("a", f"d{d}", tables[0, d]) for d in range(20)))
         said.append(equilibrium(own, [], {}, resamples=1).value.value)
         plain.append(solve((1 - own.by_image.mean(axis=0)).T).value)
-    assert abs(np.mean(said) - 0.5) < 0.03
+    assert abs(np.mean(said) - 0.5) < 0.04
     assert np.mean(plain) > 0.58
 
 

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
-from arena.league.matrices import matrices
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from arena.league.matrices import matrices, read_sources
+from arena.log import open_log, questions
 from tests.arena.league.made import THREAT, match
 
 
@@ -77,3 +83,52 @@ def test_agents_of_equal_names_are_told_apart() -> None:
     found = matrices([match("a", "x", [1], params={"p": 1}), match("a", "x", [0], params={"p": 2})])[0]
     assert len(found.attackers) == 2 and len(found.cells) == 2
     assert all(name.startswith("a") for name in found.attackers)
+
+
+@pytest.fixture(scope="module")
+def book(replays: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log of two runs of one scenario, the second of which adds a defender."""
+    path: Path = tmp_path_factory.mktemp("league") / "two.db"
+    rules = {
+        "games": 6,
+        "shard": 4,
+        "at": [5],
+        "threat": {"epsilon": 0.25, "budget": 10, "objective": "submit"},
+    }
+    rules |= {"attackers": [{"name": "square", "p": 0.3}]}
+    replays.play(path, **rules, defenders=["none"])
+    replays.play(path, **rules, defenders=["none", {"name": "snd", "sigma": 0.3}])
+    return path
+
+
+def test_matches_of_a_log_are_read_once_and_whole(book: Path) -> None:
+    with open_log(book, create=False) as log:
+        sources = read_sources(log)
+    assert [(s.match.info.attacker, s.match.info.defender) for s in sources] == [
+        ("square", "none"),
+        ("square", "snd"),
+    ]
+    assert all(s.shards == (2, 2) and s.log == str(book) for s in sources)
+    for matrix in (found := matrices(sources)):
+        for cell in matrix.cells.values():
+            assert cell.whole and (~cell.games.clean).sum() == 6
+            names = list(zip(cell.games.image.tolist(), cell.games.repeat.tolist(), strict=True))
+            assert names == sorted(names)
+    assert [m.at for m in found] == [10, 5]
+    first, second = found[0].cells.values()
+    assert first.games.image.tolist() == second.games.image.tolist(), "all matches play the same images"
+
+
+def test_verdicts_at_the_budget_are_those_of_the_log(book: Path) -> None:
+    with open_log(book, create=False) as log:
+        (source, _) = read_sources(log)
+        rows = questions.sql(
+            log, f"SELECT image, answered, hit_at FROM games WHERE match_id = {source.match.id}"
+        )
+    told = {image: (bool(answered), hit_at) for image, answered, hit_at in rows.rows}
+    (at_10, at_5) = (matrix.cells["square", "none"].games for matrix in matrices([source]))
+    for n, image in enumerate(at_10.image.tolist()):
+        answered, hit_at = told[image]
+        assert at_10.answered[n] == answered
+        if not at_10.clean[n]:
+            assert at_5.answered[n] == (hit_at is not None and hit_at <= 5)

@@ -92,7 +92,8 @@ def test_distances_by_two_halves_of_the_votes_must_agree() -> None:
 
 def test_all_pairs_are_adjusted_together() -> None:
     random = np.random.default_rng(5)
-    values = {name: (random.random(60) < share) * 1.0 for name, share in zip("abcd", (0.2, 0.25, 0.6, 0.9))}
+    shares = {"a": 0.2, "b": 0.25, "c": 0.6, "d": 0.9}
+    values = {name: (random.random(60) < share) * 1.0 for name, share in shares.items()}
     found = pair_tests(values)
     assert [(test.one, test.other) for test in found] == list(combinations("abcd", 2))
     assert [test.adjusted for test in found] == holm([test.p for test in found])

@@ -7,7 +7,7 @@ from scipy.optimize import minimize
 from arena.league.cells import Source
 from arena.league.grid import Grid, grid
 from arena.league.matrices import matrices
-from arena.league.ratings import ELO, SPREAD, elo, ratings, weights
+from arena.league.ratings import ELO, SPREAD, elo, ratings, resampled
 from tests.arena.league.made import match
 
 
@@ -85,7 +85,8 @@ def test_clean_images_are_no_bouts() -> None:
     assert [r.rating.value for r in one] == pytest.approx([r.rating.value for r in other])
 
 
-def test_resamples_draw_as_often_as_there_are_units() -> None:
-    drawn = weights(30, 500, np.random.default_rng(0))
+def test_resamples_are_sums_of_as_many_units_as_there_are() -> None:
+    drawn = resampled(np.eye(30), 500, np.random.default_rng(0))
     assert drawn.shape == (500, 30) and (drawn.sum(axis=1) == 30).all()
     assert abs(drawn.var() - 29 / 30) < 0.05
+    assert len(resampled(np.ones((2**20, 1)), 9, np.random.default_rng(0))) == 9, "in pieces"

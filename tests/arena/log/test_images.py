@@ -32,3 +32,9 @@ def test_the_bytes_are_those_documented() -> None:
 def test_what_is_no_such_image_is_refused(wrong: bytes) -> None:
     with pytest.raises(LogError, match=r"a final image of shape \(1, 1, 2\) was expected"):
         unpack(wrong, (1, 1, 2))
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    bomb = zlib.compress(bytes(10**7))
+    with pytest.raises(LogError, match=r"a final image of shape \(1, 1, 2\) was expected"):
+        unpack(bomb, (1, 1, 2))

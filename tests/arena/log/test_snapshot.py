@@ -17,9 +17,9 @@ from arena.log.answers import LoggedRun
 from arena.log.exports import TABLES, snapshot
 from arena.log.overview import overview
 from arena.records.runs import RunInfo
-from arena.report import print_results
 from arena.report.comparison import compare
 from arena.report.html import render
+from arena.report.terminal import print_results
 
 Asked = Callable[[Log], Any]
 

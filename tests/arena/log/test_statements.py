@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
 
-from arena.log import Log, LogError, questions
+from arena.interruptions import Interrupted, heeding
+from arena.log import Log, LogError, open_log, questions
 from arena.log.statements import asking
 
 
@@ -89,3 +93,11 @@ def test_pragmas_that_tell_are_answered(log: Log, played: None) -> None:
     if log.database.is_sqlite:
         names = {row[1] for row in questions.sql(log, "PRAGMA table_info(marks)").rows}
         assert {"game_id", "at", "vote"} <= names
+
+
+def test_a_signal_ends_a_long_statement(tmp_path: Path) -> None:
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with open_log(tmp_path / "log.db") as log, heeding():
+        Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(Interrupted):
+            questions.sql(log, endless)

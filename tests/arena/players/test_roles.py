@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from arena.players import Attacker, Games, Play
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
+from arena.players.stand_in import StandIn
 from arena.scenario.files import parse_scenario
 from arena.scenario.matches import Match
 
@@ -48,3 +51,15 @@ def test_the_twin_is_told_by_the_name_and_parameters_that_its_own_matches_log() 
 )
 def test_controls(attacker: Any, defenders: list[Any], controls: dict[str, bool]) -> None:
     assert roles_of(match(attacker, *defenders))["controls"] == controls
+
+
+@dataclass(frozen=True)
+class Elsewhere(StandIn, Attacker):
+    """Stands for an attacker in another process."""
+
+    def play(self, games: Games) -> Play:
+        yield from ()
+
+
+def test_of_a_stranger_the_twin_is_not_known() -> None:
+    assert "twin" not in roles(Elsewhere("their.module:Theirs", "{}", "{}", ()), ())

@@ -8,7 +8,8 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from arena.report.charts import COLOURS, curves
+from arena.report.charts import curves
+from arena.report.strokes import COLOURS
 from arena.report.summary import read_rows
 
 

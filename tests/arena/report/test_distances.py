@@ -34,7 +34,7 @@ def told(info):
         outcomes = LoggedGames(
             n + 1, zeros, zeros, np.array(image), zeros, zeros - 1, ["budget"] * 4 + ["clean"], zeros, zeros,
             zeros, hit[1], vote[1], *[zeros] * 4, np.full(5, np.nan), base[1], zeros, zeros,
-            far[1], far[1] / 10,
+            far[1], far[1] / 10, *[np.full(5, np.nan)] * 8,
         )  # fmt: skip
         marks = LoggedMarks(
             np.repeat([0, 10], 5), np.tile(n + 1, 2), np.tile(zeros, 2), np.append(np.zeros(5, bool), hit[0]),

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from arena.log import LogError, open_log
-from arena.report import print_results, words
+from arena.report import words
+from arena.report.terminal import print_results
 from arena.rules.threat import Threat
 
 LUCKY = {"verdict": "vote", "answers_are_facts": False}

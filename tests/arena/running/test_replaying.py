@@ -12,6 +12,7 @@ from arena.running.comparing import ALPHA
 from arena.running.rebuilding import ReplayError
 from arena.running.replaying import Checked, Replayer
 from arena.scenario.files import parse_scenario
+from arena.scenario.seeds import Seeds
 
 
 @pytest.fixture(scope="module")
@@ -173,3 +174,15 @@ def test_agents_that_the_log_cannot_name_come_from_the_scenario(replays, log: Pa
     with open_log(log, create=False) as book, Replayer(book, known=known) as replayer:
         play = replayer.open(2)
         assert play.same and play.match.attacker is known[1].attacker
+
+
+def test_a_ranked_run_is_played_again_with_its_secret_alone(replays, tmp_path: Path) -> None:
+    """Secret seeds, agents in processes of their own."""
+    secret, other = Seeds(b"0123456789abcdef!"), Seeds(b"0123456789abcdef?")
+    path = replays.play(tmp_path / "ranked.db", secret, games=3, defenders=["snd"], isolation="process")
+    found = check(path, 1, 0, seeds=secret)
+    assert found.how == "bits" and found.passed and found.comparison.rows["queries"] > 0
+    with pytest.raises(ReplayError, match="played with a secret seed: once that is published"):
+        check(path, 1, 0)
+    with pytest.raises(ReplayError, match="with another secret seed than the one given"):
+        check(path, 1, 0, seeds=other)

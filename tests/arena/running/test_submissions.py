@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import sys
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -263,3 +264,59 @@ def test_the_command_ends_with_what_was_found(honest: Path, tmp_path: Path, caps
     folder = copied(honest, tmp_path, "UPDATE runs SET ended = NULL")
     assert submit_command(folder, sample=1, seed=3)[0] == 1
     assert "fault: run 1 of the log has not ended" in capsys.readouterr().out
+
+
+STRANGE = """
+from contextlib import suppress
+from pathlib import Path
+from dataclasses import dataclass
+from agents.attackers.score.square import Square
+
+with suppress(OSError):
+    Path({ran!r}).touch()
+
+@dataclass(frozen=True)
+class Strange(Square):
+    pass
+"""
+
+
+def test_strange_agents_that_play_apart_are_checked(replays, tmp_path: Path, monkeypatch) -> None:
+    """No process but their own imports them."""
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    (tmp_path / "strange_agents.py").write_text(STRANGE.format(ran=str(tmp_path / "ran")))
+    monkeypatch.syspath_prepend(tmp_path)
+    text = SCENARIO.replace('{ name = "square", p = 0.3 }', '"strange_agents:Strange"')
+    text = text.replace("games = 6", 'games = 3\nisolation = "process"').replace('["none", ', "[")
+    (folder / "submitted.toml").write_text(text)
+    (folder / "card.toml").write_text(CARD.replace('"snd"', '"strange_agents:Strange"'))
+    with open_log(folder / "log.db") as log:
+        Run(load_scenario(folder / "submitted.toml"), device="cpu").play(log, replays.Silent())
+    report = checked(folder)
+    assert report.status == "bit for bit" and report.faults == ()
+    assert not (tmp_path / "ran").exists() and "strange_agents" not in sys.modules
+    (folder / "submitted.toml").write_text(text.replace('isolation = "process"', 'isolation = "none"'))
+    with pytest.raises(SubmissionError, match='names the agent "strange_agents:Strange"'):
+        checked(folder)
+
+
+def test_values_that_fit_their_columns_and_are_none(honest: Path, tmp_path: Path) -> None:
+    for number, statement in enumerate(
+        (
+            "UPDATE runs SET resolved = '[1]'",
+            "UPDATE runs SET resolved = '{\"matches\": [[1], {}]}'",
+            "UPDATE runs SET resolved = '" + "[" * 5000 + "]" * 5000 + "'",
+            "UPDATE runs SET started = 'yesterday'",
+            'UPDATE matches SET threat = \'{"budget": "x"}\'',
+            "UPDATE matches SET image_shape = '[1]'",
+            "UPDATE games SET reason = 'bored'",
+            "UPDATE games SET final = x'789c'",
+            "UPDATE shards SET games = 4000000000",
+            "UPDATE shards SET level = 'x'",
+        )
+    ):
+        (tmp_path / str(number)).mkdir()
+        report = checked(copied(honest, tmp_path / str(number), statement), sample=1)
+        failed = [one for one in report.outcomes if one.status == "failed"]
+        assert report.status == "failed" and (report.faults or failed), statement

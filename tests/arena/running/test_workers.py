@@ -30,6 +30,7 @@ from pathlib import Path
 
 import torch
 from agents.attackers.score.random_search import RandomSearch
+from arena.classifiers import FromNumpy
 from arena.players import Defender
 
 HERE = Path(__file__).parent
@@ -92,6 +93,12 @@ class Fits(Defender):
 
     def rewrite(self, scores, rows):
         return scores - 0.1 * scores.new_tensor(self.means)
+
+
+@FromNumpy
+def ask(x):
+    """A function as a service would be asked."""
+    return x.reshape(len(x), -1)[:, 20:30]
 
 
 class Fails(torch.nn.Module):
@@ -250,6 +257,23 @@ def test_workers_play_nothing_that_became_another_match(
     finally:
         (folder / "worker_agents.py").write_text(AGENTS)
     assert "would be another match on" in str(caught.value) and "code is " in str(caught.value)
+
+
+def test_calls_of_a_function_of_the_user_s_are_announced_and_counted_in_all_workers(
+    folder: Path, tmp_path: Path, pool: WorkerPool
+) -> None:
+    own = {"classifier": {"network": "worker_agents:ask"}, "games": 4, "shard": 2, "repeats": 1}
+    scenario = parse_scenario({**TABLE, **own, "defenders": ["none"]}, "workers", folder, "workers")
+    prepared = Run(scenario, device="cpu", prepared=folder / "prepared", workers=2)
+    (plan,) = prepared.plans
+    with open_log(tmp_path / "x.db") as log:
+        prepared.play(log, Watcher(), pool=lambda supplies: nullcontext(pool))
+        (queries,) = questions.sql(log, "SELECT sum(queries) FROM games").rows[0]
+    made = prepared.calls.of(plan.name)
+    assert made["queries"][1] == queries > 0
+    for cause, (calls, images) in made.items():
+        planned = plan.planned[cause]
+        assert calls <= planned.calls and images <= planned.images, cause
 
 
 def test_what_cannot_be_sent_is_said_before_the_run(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from arena.draws import derive
 from arena.scenario.errors import ScenarioError
+from arena.scenario.files import parse_scenario
 from arena.scenario.seeds import PUBLIC, Seeds, read_secret
 
 ONE, OTHER = Seeds(b"0123456789abcdef"), Seeds(b"0123456789abcdeg")
@@ -69,3 +70,25 @@ def test_a_secret_is_read_without_white_space(tmp_path: Path) -> None:
     assert read_secret(file) == ONE
     with pytest.raises(ScenarioError, match="cannot be read: No such file"):
         read_secret(tmp_path / "none")
+
+
+def test_a_ranked_run_plays_the_controls_apart_from_the_arena() -> None:
+    table = {
+        "attackers": ["square"],
+        "defenders": ["snd", "none"],
+        "block": [{"title": "apart"}, {"title": "here", "isolation": "none"}],
+        "threat": {"epsilon": 0.2, "budget": 5},
+    }
+
+    def played(seeds: Seeds) -> list[tuple[str, str, str, str]]:
+        matches = parse_scenario(table, "ranked", Path.cwd(), "ranked.toml", seeds=seeds).matches
+        assert {match.seeds for match in matches} == {seeds}
+        return [(m.block, m.attacker_name, m.defender_name, m.settings.isolation) for m in matches]
+
+    assert played(PUBLIC) == [(b, "square", d, "none") for b in ("apart", "here") for d in ("snd", "none")]
+    assert played(ONE) == [
+        (block, attacker, defender, isolation)
+        for block, isolation in (("apart", "process"), ("here", "none"))
+        for attacker in ("square", "noise")
+        for defender in ("snd", "none", "weak")
+    ]

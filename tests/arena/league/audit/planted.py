@@ -14,13 +14,13 @@ from arena.rules.outcome import labels_of
 
 @dataclass(frozen=True)
 class Stuck(Attacker):
-    """Asks for the clean image, whatever the ball."""
+    """Asks for the clean image once, whatever the ball, and gives up."""
 
     needs = Needs(objectives=("first", "submit"))
 
     def play(self, games: Games) -> Play:
-        while len(i := games.open):
-            yield from games.ask(games.x0[i], i)
+        yield from games.ask(games.x0[games.open], games.open)
+        yield from games.resign(games.open)
 
 
 @dataclass(frozen=True)

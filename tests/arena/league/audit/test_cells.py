@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from arena.league.audit.auditing import findings_of
+from arena.league.audit.figures import exceeds
 from arena.league.audit.still_improving import late_shares
 from arena.league.audit.unstable import undecided
 from arena.league.matrices import matrices
@@ -157,6 +158,7 @@ def test_distances_still_falling() -> None:
     far = only("still-improving", **own, distance_late=np.full(N, 0.28))  # (.28 - .1) / (1 - .1)
     assert far.status == "found"
     assert "20 % [20, 20]" in far.evidence
+    assert only("still-improving", **own, facts=False).status == "unchecked"  # it claims another image
     assert only("still-improving", **own).status == "clear"
 
 
@@ -209,3 +211,10 @@ def test_an_attacker_that_is_a_control_may_do_badly() -> None:
     assert said("silent-success", source(**own)) == []
     assert said("duplicates", source(**own)) == []
     assert [f.status for f in said("failed-games", source(**own, reason=["error"] * N))] == ["found"]
+
+
+def test_one_of_few_is_no_sign() -> None:
+    assert not exceeds(1, 10, 0.05)
+    assert exceeds(2, 10, 0.05)
+    assert not exceeds(2, 40, 0.05)
+    assert exceeds(3, 40, 0.05)

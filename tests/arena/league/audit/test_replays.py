@@ -32,7 +32,7 @@ FLAT, STUCK, WEAK = f"{PLANTED}:Flat", f"{PLANTED}:Stuck", "agents.defenders.wea
 THREAT = {"epsilon": 0.25, "budget": 40, "objective": "submit"}
 SCENARIO: dict[str, Any] = {
     "games": GAMES,
-    "shard": 6,
+    "shard": 10,
     "at": [],
     "attackers": [{"name": "square", "p": 0.3}, STUCK],
     "defenders": ["none", FLAT, {"name": "snd", "sigma": 0.3}, WEAK],
@@ -72,8 +72,8 @@ def source(matrix: Matrix, attacker: str, defender: str) -> Source:
 def test_the_sample_is_played_as_the_log_has_it(book: Log, matrix: Matrix) -> None:
     with Replayer(book) as replayer:
         for defender in ("none", "snd", FLAT):
-            own = sample(replayer, source(matrix, "square", defender), 9)
-            assert len(own) == 9
+            own = sample(replayer, source(matrix, "square", defender), 12)
+            assert len(own) == 12
             assert len(own.jobs) == 2  # of two shards
             assert own.play(lambda job: job).tolist() == own.logged.tolist()
 
