@@ -4,7 +4,7 @@ python -m bench isolation [--repeats R] [--data FOLDER]
 
 Per volley of 1 and of 1,000 rows of digits (1 x 8 x 8) and of 3 x 32 x 32 pixels, against a classifier that
 costs next to nothing: the seconds of a shard in this process and in one of its own, taken in turns, the least
-of each, which other work on the machine disturbs least. Per shard: what it takes to begin a process, build the
+of each, which other work on the machine disturbs least. Per shard: what it takes to begin a process, build an
 attacker and end it. And a match of Square on ResNet-20, where its weights are at hand, as a ratio.
 """
 
