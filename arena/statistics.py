@@ -54,7 +54,7 @@ def bootstrap(
     if x.ndim != 1 or len(x) == 0 or np.isnan(x).any() or np.isneginf(x).any():
         raise ValueError("an interval needs at least one value, in one dimension, none of them NaN or -inf")
     random = np.random.default_rng(seed)
-    piece = max(1, 2**22 // len(x))  # bounds the memory to some 64 MB whatever n is
+    piece = max(1, 2**16 // len(x))  # what fits the processor's cache is faster
     sizes = [min(piece, resamples - done) for done in range(0, resamples, piece)]
     drawn = np.concatenate([statistic(x[random.integers(len(x), size=(m, len(x)))], axis=1) for m in sizes])
     tail = (1 - confidence) / 2

@@ -168,7 +168,7 @@ class Equilibrium:
     Attributes:
         value: accuracy left where both sides mix: chosen on one half of the images, valued on the other.
         exploitability: how much the best attacker takes from the published defender mixture on images that
-            did not choose it, beyond the value; with its interval.
+            did not choose the mixture, beyond the value; with its interval.
         pure: the best single defender, and what it keeps against its best attacker, on the same images.
         caps: what the defenders' mixture had to keep to: lost accuracy, delay; None for no cap.
         left_out: agents that do not take part, with the reason; status: what the solver said; gap: between

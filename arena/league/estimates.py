@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cache
 from statistics import NormalDist
 from typing import Any
 
@@ -103,20 +104,35 @@ def median_distance(distances: Floats) -> Median:
 def _known(x: Floats) -> tuple[float, float]:
     """The bootstrap interval of the median of x [n], ascending, without resampling (Maritz and Jarrett 1978):
     the m-th smallest of n draws is at most x_k with probability I_{k/n}(m, n - m + 1)."""
-    n = len(x)
+    low, high = _ends(len(x))
+    return float(x[low]), float(x[high])
+
+
+@cache
+def _ends(n: int) -> tuple[int, int]:
+    """Which of n ascending values the interval ends at."""
     upto, lower, upper = np.arange(1, n + 1) / n, (n + 1) // 2, n // 2 + 1
-    low = x[np.argmax(betainc(lower, n - lower + 1, upto) > TAIL)]
-    return float(low), float(x[np.argmax(betainc(upper, n - upper + 1, upto) >= 1 - TAIL)])
+    low = np.argmax(betainc(lower, n - lower + 1, upto) > TAIL)
+    return int(low), int(np.argmax(betainc(upper, n - upper + 1, upto) >= 1 - TAIL))
 
 
 def _resampled(layers: Floats) -> tuple[float, float]:
     """The bootstrap interval of the median of all values [n,L] over resamples of the n."""
     n = len(layers)
-    random, piece = np.random.default_rng(0), max(1, 2**22 // layers.size)
-    sizes = [min(piece, RESAMPLES - done) for done in range(0, RESAMPLES, piece)]
-    drawn = np.concatenate(
-        [np.median(layers[random.integers(n, size=(m, n))].reshape(m, -1), axis=1) for m in sizes]
-    )
+    # A resample's median is found by how often each value is in it, along the values in their order: a tenth
+    # of the time that a median of each resample takes.
+    order = np.argsort(layers, axis=None, kind="stable")
+    values, image = layers.ravel()[order], order // layers.shape[1]
+    middle = ((layers.size - 1) // 2, layers.size // 2)
+    random, piece = np.random.default_rng(0), max(1, 2**18 // layers.size)
+    drawn = np.zeros(RESAMPLES)
+    for done in range(0, RESAMPLES, piece):
+        m = min(piece, RESAMPLES - done)
+        chosen = random.integers(n, size=(m, n)) + n * np.arange(m)[:, None]
+        often = np.bincount(chosen.ravel(), minlength=m * n).astype(np.int32).reshape(m, n)
+        upto = often[:, image].cumsum(axis=1, dtype=np.int32)
+        lower, upper = ((upto > place).argmax(axis=1) for place in middle)
+        drawn[done : done + m] = (values[lower] + values[upper]) / 2
     low, high = np.quantile(drawn, TAIL, method="lower"), np.quantile(drawn, 1 - TAIL, method="higher")
     return float(low), float(high)
 

@@ -82,10 +82,10 @@ def elo(bouts: Floats, random: np.random.Generator, resamples: int = RESAMPLES) 
 
 
 def resampled(units: Floats, resamples: int, random: np.random.Generator) -> Floats:
-    """[resamples,k] the sums of units [n,k] over resamples with replacement of all n; in pieces of at most
-    some 100 MB, whatever n is."""
+    """[resamples,k] the sums of units [n,k] over resamples with replacement of all n; in pieces that
+    fit the processor's cache."""
     n, sums = len(units), np.empty((resamples, units.shape[1]))
-    piece = max(1, 2**22 // n)
+    piece = max(1, 2**18 // n)
     for first in range(0, resamples, piece):
         rows = min(piece, resamples - first)
         drawn = random.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from arena.league.board import CellFigures, MatrixBoard, Rank
+from arena.league.board import CellFigures, Finding, MatrixBoard, Rank
 from arena.league.labels import flat
 from arena.league.rates import Rate
 from arena.report.board_drawings import curves
@@ -68,12 +68,23 @@ def _agent(
         figures=_figures(matrix, side, name),
         heads=table[0],
         rows=table[1],
-        remarks=[f"{note.indicator}: {told(finding)}" for note, finding in notes.of_agent(name)],
+        remarks=_remarks(notes, name),
         chart=_chart(matrix, cells) if not attacks else Markup(""),
         parameters=_values(source.get(f"{side}_params")),
         fitted=[] if attacks else _values(source.get("fitted")),
         examples=own,
     )
+
+
+def _remarks(notes: Notes, name: str) -> list[str]:
+    """The first finding of each indicator that names an agent, and how many more there are."""
+    by: dict[str, list[Finding]] = {}
+    for note, finding in notes.of_agent(name):
+        by.setdefault(note.indicator, []).append(finding)
+    return [
+        f"{indicator}: {told(found[0])}" + (f" And {len(found) - 1} more like it." if found[1:] else "")
+        for indicator, found in by.items()
+    ]
 
 
 def _figures(matrix: MatrixBoard, side: str, name: str) -> list[tuple[str, str]]:

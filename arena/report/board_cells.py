@@ -143,7 +143,7 @@ def prices(matrix: MatrixBoard) -> list[tuple[str, list[Markup]]]:
     line("rank", [Markup("<b>{}</b>").format(ranks.get(d, NOTHING)) for d in matrix.defenders if ranks] or [])
     line("clean accuracy", by(lambda u: _rate(words.accuracy(u))))
     if bare is not None:
-        line("points lost of it", by(lambda u: _rate(accuracy_lost(u, bare))))
+        line("points lost of it", by(lambda u: _rate(None if u is bare else accuracy_lost(u, bare))))
     line(
         "delay at 1 row", by(lambda u: Markup("{}").format(words.cost(u.cost_1, u.cost_1_low, u.cost_1_high)))
     )

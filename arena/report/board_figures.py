@@ -155,7 +155,8 @@ def mixture(found: Equilibrium) -> str:
         "Where each client meets one defender, drawn from the mixture for its whole game, the service keeps "
         f"{rated(found.value)} percent against the attackers' best mixture. The best single defender, "
         f"{found.pure}, keeps {rated(found.pure_value)}{gain}. The strongest single attacker takes "
-        f"{rated(found.exploitability)} points more from the mixture, on images that did not choose it."
+        f"{rated(found.exploitability)} points more from the mixture, on images that did not "
+        "choose the mixture."
     )
 
 
@@ -163,11 +164,11 @@ def capped(found: Equilibrium) -> str:
     """What the mixture of defenders had to keep to, and what it costs."""
     units = {"accuracy": ("lost clean accuracy", " points"), "delay": ("delay", " times the undefended")}
 
-    def told(values: Mapping[str, float | None], most: str) -> list[str]:
+    def told(values: Mapping[str, float | None], how: str, digits: int) -> list[str]:
         known = [(units.get(name, (name, "")), value) for name, value in values.items() if value is not None]
-        return [f"{name} {most}{number(value)}{unit}" for (name, unit), value in known]
+        return [f"{name} {how} {value:.{digits}g}{unit}" for (name, unit), value in known]
 
-    caps, prices = told(found.caps, "at most "), told(found.prices, "")
+    caps, prices = told(found.caps, "at most", 6), told(found.prices, "about", 2)
     said = f"Under caps: {listed(caps)}." if caps else "No cap on lost accuracy or delay was set."
     return f"{said} The mixture costs: {listed(prices)}." if prices else said
 

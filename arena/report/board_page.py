@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from arena.league.board import Board, Equilibrium, MatrixBoard, Order, Rank
 from arena.league.rates import Median, Rate
@@ -125,6 +126,7 @@ def render_board(board: Board, examples: Examples | None = None) -> str:
                 "told": told,
                 "known": _known,
                 "sentence": sentence,
+                "coded": _coded,
                 "when": lambda time: f"{time:%Y-%m-%d %H:%M}",
             }
         )
@@ -274,6 +276,11 @@ def _values(found: Equilibrium | None) -> list[tuple[str, Markup, str]]:
             ("the strongest attacker takes beyond the value", found.exploitability),
         )
     ]
+
+
+def _coded(text: str) -> Markup:
+    """A text whose words in backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _flagged(notes: Sequence[Note], prefix: str) -> Markup:

@@ -123,6 +123,7 @@ class _Worker:
 
     def __init__(self, supplies: bytes, heard: queue.Queue[tuple[_Worker, Heard]]) -> None:
         self._all_heard, self._ended = heard, False
+        self._unsaid: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _START],
             stdin=subprocess.PIPE,
@@ -133,23 +134,25 @@ class _Worker:
             process_group=0 if hasattr(os, "setpgid") else None,
         )
         self._listening = _thread(self._listen)
-        for thread in (self._listening, _thread(self._show), _thread(self._wait)):
+        for thread in (self._listening, *map(_thread, (self._speak, self._show, self._wait))):
             thread.start()
-        self._write(pickle.dumps((sys.path, os.getpid())) + supplies)
+        self._unsaid.put(pickle.dumps((sys.path, os.getpid())) + supplies)
 
     def send(self, job: bytes) -> None:
-        self._write(pickle.dumps(job))
-
-    def _write(self, content: bytes) -> None:
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # that it died is heard
-            self._process.stdin.write(content)
-            self._process.stdin.flush()
+        """Have it do a job, once it listens."""
+        self._unsaid.put(pickle.dumps(job))
 
     def end(self) -> None:
         """End it at once, with all that it started."""
         self._ended = True
         _kill(self._process)
+
+    def _speak(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as asked:  # that it died is heard
+            while (content := self._unsaid.get()) is not None:
+                asked.write(content)
+                asked.flush()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
@@ -169,7 +172,8 @@ class _Worker:
         assert self._process.stderr is not None
         with self._process.stderr as printed:
             for line in printed:
-                sys.stderr.write(harmless(line.decode(errors="replace")))
+                with suppress(OSError, ValueError):  # nobody looks, but the worker must not wait for that
+                    sys.stderr.write(harmless(line.decode(errors="replace")))
 
     def _wait(self) -> None:
         if hasattr(os, "waitid"):  # not yet forgotten, so that nobody else has its number
@@ -177,6 +181,7 @@ class _Worker:
                 os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
             _kill(self._process)  # what it started, which may hold its pipes
         how = _how(self._process.wait())
+        self._unsaid.put(None)
         self._listening.join(_LATE)
         self._tell(Died(how))
 

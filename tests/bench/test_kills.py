@@ -29,6 +29,13 @@ def test_three_kills_lose_nothing() -> None:
 
 
 @pytest.mark.slow
+def test_killed_workers_lose_nothing_and_none_lives_on() -> None:
+    tally = kill_runs(4, None, 1, scenario=SMALL, workers=2)
+    assert tally.kills == 4 and tally.fell["worker"]
+    assert tally.clean, (tally.differences, tally.refused, tally.orphans)
+
+
+@pytest.mark.slow
 def test_what_a_kill_must_never_leave_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

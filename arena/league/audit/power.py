@@ -18,6 +18,9 @@ from arena.statistics import paired_difference
 Z_BOTH, Z_POWER = 1.959964, 0.841621
 """Of a test at the two-sided 5 % level that finds a difference four times of five."""
 
+MOST_IMAGES = 1_000_000
+"""More than any data set holds: whom it takes so many to tell apart is called equal."""
+
 
 def images_needed(difference: Floats) -> float:
     """How many images tell a mean paired difference from 0 at the two-sided 5 % level with a power of 80 %:
@@ -66,7 +69,7 @@ def _between(better: Cell, worse: Cell) -> Said:
     if low > 0 or high < 0:
         return Said("clear", said, defender=better.defender, nearness=-abs(mean))
     needed = images_needed(lost - kept)
-    if not math.isfinite(needed):
+    if needed > MOST_IMAGES:
         return Said("found", said, "Call them equal: nothing tells them apart.", defender=better.defender)
     more = f"Show them as equal, or play about {math.ceil(needed):,} images to tell them apart."
     return Said("found", said, more, defender=better.defender)

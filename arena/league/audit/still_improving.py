@@ -9,8 +9,8 @@ from arena.league.audit.figures import percent
 from arena.league.audit.roles import decides_by_labels
 from arena.league.audit.said import Indicator, Said, by_cell, whole
 from arena.league.cells import Cell, Games
+from arena.league.estimates import share as mean_of
 from arena.rules.outcome import Bools, Floats
-from arena.statistics import bootstrap
 
 MOST = 0.05
 """Found from a larger mean share of the improvement that came in the last tenth of the budget (Pintor et al.,
@@ -44,11 +44,11 @@ def _judge(cell: Cell) -> Said | None:
     share = share[~np.isnan(share)]
     if not len(share):
         return Said("unchecked", "the log does not tell how margins and distances went")
-    low, high = bootstrap(share) if len(share) > 1 else (0.0, 1.0)
-    mean = float(share.mean())
+    late = mean_of(share)
+    mean = late.value
     said = (
-        f"{percent(mean)} [{100 * low:.0f}, {100 * high:.0f}] of the improvement came in the last tenth of "
-        f"the budget, over the {len(share)} games that went on to their last query {what}"
+        f"{percent(mean)} [{100 * late.low:.0f}, {100 * late.high:.0f}] of the improvement came in the last "
+        f"tenth of the budget, over the {len(share)} games that went on to their last query {what}"
     )
     if mean <= MOST:
         return Said("clear", said, nearness=mean)

@@ -12,6 +12,7 @@ from arena.isolation import sandbox, syscalls
 from arena.isolation.grants import Grants, grants_for
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import load_scenario, parse_scenario
+from arena.scenario.seeds import PUBLIC, Seeds
 
 ARENA = Path(arena.__file__).parent
 
@@ -116,10 +117,12 @@ def test_a_ranked_run_isolates_where_the_scenario_says_nothing(tmp_path: Path) -
     (tmp_path / "plain.toml").write_text(text)
     (tmp_path / "open.toml").write_text('isolation = "none"\n' + text)
 
-    def isolation(name: str, ranked: bool) -> str:
-        (match,) = load_scenario(tmp_path / name, ranked=ranked).matches
-        return str(match.describe()["isolation"])
+    def isolation(name: str, seeds: Seeds) -> set[str]:
+        return {
+            match.describe()["isolation"] for match in load_scenario(tmp_path / name, seeds=seeds).matches
+        }
 
-    assert isolation("plain.toml", False) == "none"
-    assert isolation("plain.toml", True) == "process"
-    assert isolation("open.toml", True) == "none"
+    secret = Seeds(b"0123456789abcdef0123456789abcdef")
+    assert isolation("plain.toml", PUBLIC) == {"none"}
+    assert isolation("plain.toml", secret) == {"process"}
+    assert isolation("open.toml", secret) == {"none"}

@@ -82,11 +82,11 @@ def test_matrices_of_one_world_and_threat_are_together_and_others_apart(matrix: 
 
 def test_the_mixture_is_said_with_all_that_it_was_bound_by(matrix: MatrixBoard) -> None:
     found = made.equilibrium(matrix.attackers, matrix.defenders)
-    found = replace(found, caps={"accuracy": 1.5, "delay": None}, prices={"accuracy": 0.2, "delay": 3.0})
+    found = replace(found, caps={"accuracy": 1.5, "delay": None}, prices={"accuracy": 0.2, "delay": 13.52})
     said = figures.capped(found)
     assert said == (
         "Under caps: lost clean accuracy at most 1.5 points. "
-        "The mixture costs: lost clean accuracy 0.2 points and delay 3 times the undefended."
+        "The mixture costs: lost clean accuracy about 0.2 points and delay about 14 times the undefended."
     )
     assert figures.capped(replace(found, caps={}, prices={})) == "No cap on lost accuracy or delay was set."
     said = figures.mixture(replace(found, gain=Rate(0.063, -0.02, 0.14)))

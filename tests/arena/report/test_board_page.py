@@ -223,3 +223,14 @@ def test_a_large_board_is_small_and_soon_there() -> None:
     page = render_board(made.board(*(made.matrix(20, 15, at) for at in (1000, 250, 100))))
     assert time.process_time() - started < 8
     assert len(page.encode()) < 2_200_000, "with pictures it must stay below 3 MB"
+
+
+def test_words_in_backticks_are_code_and_an_agent_is_told_each_kind_of_finding_once() -> None:
+    matrix = made.matrix(3, 3)
+    first = replace(matrix.findings[0], evidence="Read `vote` & not `<b>`")
+    findings = [first, *(replace(first, defender=d) for d in matrix.defenders if d != first.defender)]
+    page = render_board(made.board(replace(matrix, findings=findings)))
+    assert "Read <code>vote</code> &amp; not <code>&lt;b&gt;</code>." in page
+    part = page[page.index("<h3>Agents</h3>") :]
+    card = visible("<body>" + part[: part.index("</section>")])
+    assert card.count("still-improving:") == 1 and "And 2 more like it." in card
