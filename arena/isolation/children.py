@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -222,7 +223,7 @@ class _Nursery:
         return how
 
     def _asked(self, request: dict[str, Any], descriptors: Sequence[int] = ()) -> Any:
-        with self._lock:
+        with self._lock, _nothing_collected():
             try:
                 socket.send_fds(self._line, [json.dumps(request).encode()], list(descriptors))
                 reply = self._line.recv(LONGEST)
@@ -234,6 +235,18 @@ class _Nursery:
         if not reply:
             raise IsolationError(f"{_NURSERY} ended")
         return json.loads(reply)
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """No cycle is collected meanwhile: in it may be one whose end asks the nursery, too."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 _nurseries: list[_Nursery] = []

@@ -10,6 +10,7 @@ from arena.league.audit.controls import BEATS_NOISE, BEATS_WEAK, NOISE_FOOLS
 from arena.league.audit.duplicates import DUPLICATES
 from arena.league.audit.epsilon import FALLS_WITH_EPSILON
 from arena.league.audit.failed import FAILED_GAMES
+from arena.league.audit.not_facts import NOT_FACTS
 from arena.league.audit.outside import OUTSIDE_BALL
 from arena.league.audit.power import TOO_FEW_GAMES
 from arena.league.audit.said import Indicator, Subject
@@ -25,6 +26,7 @@ from arena.log.schema import to_json
 
 INDICATORS: tuple[Indicator, ...] = (
     FAILED_GAMES,
+    NOT_FACTS,
     OUTSIDE_BALL,
     STOPPED_EARLY,
     BELOW_TWIN,

@@ -90,6 +90,17 @@ def test_an_attack_that_stops_where_it_wins_did_not_stop_early() -> None:
     assert only("stopped-early", won=30, facts=False).status == "clear"
 
 
+def test_facts_that_are_none() -> None:
+    """A defender that says that it neither draws nor remembers, and answers a new client otherwise."""
+    found = only("not-facts", answered=np.arange(N) < 20, won=17)
+    assert (found.status, found.grave) == ("found", True)
+    assert "3 of 20 games with a hit" in found.evidence
+    assert only("not-facts", won=20).status == "clear"
+    handed_in = ["submitted"] * N
+    assert said("not-facts", source(answered=np.arange(N) < 20, won=17, reason=handed_in)) == []
+    assert said("not-facts", source(facts=False, answered=np.arange(N) < 20, won=17)) == []
+
+
 def test_silent_success() -> None:
     found = only("silent-success", answered=np.arange(N) < 8)
     assert found.status == "found"
