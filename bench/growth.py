@@ -120,7 +120,7 @@ def room(where: str, rows: int) -> dict[str, Any]:
             " AND c.relnamespace = current_schema()::regnamespace"
         ).fetchone()
     assert size is not None
-    return {"MB": round(size[0] / 1e6), "bytes/row": round(float(size[0]) / rows)}
+    return {"MB": round(int(size[0]) / 1e6), "bytes/row": round(int(size[0]) / rows)}
 
 
 def main() -> None:

@@ -171,8 +171,9 @@ def resnet20(data: Path, repeats: int) -> None:
             outside[where].append(took - inside[-1])
     one, other = (min(inside) + min(outside[where]) for where in ("here", "apart"))
     print(
-        f"square on ResNet-20, {len(world)} games of 20 queries: {min(inside):.2f} s in the classifier, "
-        f"beside it {min(outside['here']):.2f} s here, {min(outside['apart']):.2f} s apart; ratio {other / one:.3f}"
+        f"square on ResNet-20, {len(world)} games of 20 queries: {min(inside):.2f} s in the classifier; "
+        f"{min(outside['here']):.2f} s beside it here, {min(outside['apart']):.2f} s apart; "
+        f"ratio {other / one:.3f}"
     )
 
 

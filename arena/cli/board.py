@@ -140,7 +140,7 @@ def _published(sources: Sequence[Source], wanted: Wanted) -> str:
             f"log {others[0]} was played with another one" if others else "no match here was played with one"
         )
         raise CommandError(f"--secret-seed {wanted.secret}: {why}; a board publishes the secret of its logs")
-    return (seeds.secret or b"").decode("utf-8", "backslashreplace")
+    return (seeds.secret or b"").decode("ascii")
 
 
 def _submissions(

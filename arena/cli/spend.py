@@ -7,6 +7,7 @@ from pathlib import Path
 
 from arena.cli.console import CommandError, say
 from arena.cli.play import play_quietly
+from arena.league.audit.auditing import findings_of
 from arena.league.board import MatrixBoard
 from arena.league.boards import board_of
 from arena.league.cells import Source
@@ -63,7 +64,8 @@ def _judged(sources: Sequence[Source]) -> tuple[Matrix, MatrixBoard]:
         raise CommandError(
             f"--spend: these matches are of {len(worlds)} worlds and threats; choose one by --threat or --run"
         )
-    board = board_of(sources, title="", counts=[found[0].at], looks=1 + LOOKS)
+    findings = findings_of(sources)  # which withhold ranks, as on the board
+    board = board_of(sources, title="", counts=[found[0].at], looks=1 + LOOKS, findings=findings)
     return found[0], board.matrices[0]
 
 

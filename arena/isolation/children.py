@@ -86,16 +86,17 @@ class Child:
     def __exit__(self, *exception: object) -> None:
         self.end()
 
-    def ask(self, message: Message, doing: str, seconds: float | None = None) -> Message:
+    def ask(self, message: Message, doing: str, seconds: float | None = None, spent: float = 0.0) -> Message:
         """Send a message; what it answers.
 
         Args:
             doing: what it does meanwhile, for the sentence on its being late.
             seconds: that it may take; None: as the limits say.
+            spent: those of them that it took already.
         """
         self._doing = doing
         self._allowed = self._seconds if seconds is None else seconds
-        self._deadline = time.monotonic() + self._allowed
+        self._deadline = time.monotonic() + self._allowed - spent
         try:
             self.wire.send(message)
             answer = self.wire.receive()
@@ -155,6 +156,8 @@ class Child:
         said = brief(self._said.decode(errors="replace").strip())
         said = f" ({said})" if said else ""
         how = self.end()
+        if how == -signal.SIGKILL:  # by the system, or here, since it can be heard no more
+            return f"its process was killed, or closed its channel, during {self._doing}"
         if how < 0:
             name = signal.Signals(-how).name if -how in set(signal.Signals) else "unknown"
             return f"its process was ended by signal {-how} ({name}) during {self._doing}{said}"
@@ -198,7 +201,7 @@ class _Nursery:
 
     @property
     def lives(self) -> bool:
-        return self.owner == os.getpid() and self._process.poll() is None
+        return self.owner == os.getpid() and self._line.fileno() >= 0 and self._process.poll() is None
 
     def fork(self, grants: Grants, memory: int, descriptors: Sequence[int]) -> int:
         """The number of a new process that holds `descriptors`: of its channel, and of what it prints."""
@@ -227,6 +230,9 @@ class _Nursery:
                 reply = self._line.recv(LONGEST)
             except OSError as error:
                 raise IsolationError(f"{_NURSERY} does not answer: {error}") from error
+            except BaseException:  # the user's: the reply would be taken for that to the next request
+                self._line.close()
+                raise
         if not reply:
             raise IsolationError(f"{_NURSERY} ended")
         return json.loads(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,15 +102,24 @@ class Post:
 def conversed(
     child: Child, message: Message, doing: str, serve: Mapping[str, Answer], seconds: float | None = None
 ) -> Message:
-    """What a process answers to a message, after what it asks for meanwhile. Raises Told."""
-    answer = child.ask(message, doing, seconds)
-    while (server := serve.get(answer.kind)) is not None:
+    """What a process answers to a message, after what it asks for meanwhile. Raises Told.
+
+    Args:
+        seconds: that it may take between two things that it asks for; None: as the limits say, for all
+            together, however often it asks.
+    """
+    spent = 0.0
+    while True:
+        begun = time.monotonic()
+        answer = child.ask(message, doing, seconds, spent)
+        if (server := serve.get(answer.kind)) is None:
+            return answer
+        if seconds is None:
+            spent += time.monotonic() - begun
         try:
-            reply = server(answer)
+            message = server(answer)
         except Garbled as error:
             raise Told(f"its process sent {error}") from None
-        answer = child.ask(reply, doing, seconds)
-    return answer
 
 
 def written_answer(response: Response) -> Message:

@@ -117,6 +117,9 @@ def described(kind: Kind, told: Mapping[str, Any], modules: Sequence[str]) -> di
         raise AgentError(f"{who} cannot be described: {error}") from error
     if answer.kind == "refused":
         raise AgentError(one_line(str(answer.values.get("said"))))
+    own = answer.values.get("parameters")
+    if isinstance(own, dict) and "name" in own:  # beside which the arena writes whose they are
+        raise AgentError(f'{who} has a parameter "name", which is the word for the agent\'s own')
     if answer.kind != "described":
         raise AgentError(f"{who} cannot be described: its process says something else of it")
     return answer.values

@@ -14,12 +14,14 @@ from sqlalchemy import select
 from arena.league.cells import Cell, Games, Source, games_at
 from arena.league.labels import labels_apart
 from arena.log import Log, questions, schema
-from arena.log.answers import LoggedGames, LoggedMatch, LoggedRun
+from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.schema import to_json
 from arena.rules.threat import Threat
 
 _LIKE = ("reason", "queries", "answered", "wrong_a", "asked_a", "wrong_b", "asked_b", "base", "hit_at")
 """What games that came out alike have in common."""
+_NEAR = 1e-3
+"""How much the distances of such games may differ, relatively: machines round otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,18 +126,19 @@ def _pair(source: Source) -> str:
 
 
 def _matrix(group: Sequence[Source], at: int) -> Matrix:
-    here = [source for source in group if at in source.counts]
-    sides = [_labels([_agent(source, side) for source in here]) for side in ("attacker", "defender")]
-    draws = {draw: place for place, draw in enumerate(dict.fromkeys(source.draw for source in here))}
+    here = [place for place, source in enumerate(group) if at in source.counts]
+    # Of all counts: who is called so at one is the same at another.
+    sides = [_labels([_agent(source, side) for source in group]) for side in ("attacker", "defender")]
+    draws = {draw: place for place, draw in enumerate(dict.fromkeys(group[i].draw for i in here))}
     pairs: dict[str, list[int]] = defaultdict(list)
-    for place, source in enumerate(here):
-        pairs[_pair(source)].append(place)
+    for place in here:
+        pairs[_pair(group[place])].append(place)
     cells = {}
     for places in pairs.values():
         attacker, defender = (labels[places[0]] for labels in sides)
-        cells[attacker, defender] = _cell([here[i] for i in places], at, attacker, defender, draws)
-    info = here[0].match.info
-    names = [tuple(dict.fromkeys(labels)) for labels in sides]
+        cells[attacker, defender] = _cell([group[i] for i in places], at, attacker, defender, draws)
+    info = group[here[0]].match.info
+    names = [tuple(dict.fromkeys(labels[i] for i in here)) for labels in sides]
     threat = info.threat.with_budget(at)
     return Matrix(info.dataset, info.classifier, threat, at, names[0], names[1], cells)
 
@@ -187,9 +190,9 @@ def _conflict(one: Source, other: Source, at: int) -> str | None:
     counts by nature."""
     if one.threat.budget != other.threat.budget:
         return None
-    mine, yours = (_by_name(source.games) for source in (one, other))
+    mine, yours = (_by_name(source) for source in (one, other))
     shared = [(mine[name], yours[name]) for name in mine if name in yours]
-    differ = sum(a != b for a, b in shared)
+    differ = sum(a != b or not math.isclose(far, away, rel_tol=_NEAR) for (*a, far), (*b, away) in shared)
     if not differ:
         return None
     return (
@@ -198,8 +201,15 @@ def _conflict(one: Source, other: Source, at: int) -> str | None:
     )
 
 
-def _by_name(games: LoggedGames) -> dict[tuple[int, int], tuple[Any, ...]]:
-    columns = [getattr(games, name) for name in _LIKE]
+def _by_name(source: Source) -> dict[tuple[int, int], tuple[Any, ...]]:
+    """How games came out, the distance last: 0 where no verdict goes by it."""
+    games = source.games
+    far = np.zeros(len(games))
+    if source.threat.objective == "minimum":
+        far = np.nan_to_num(
+            np.asarray(getattr(games, source.threat.norm), np.float64), nan=np.inf, posinf=np.inf
+        )
+    columns = [*(getattr(games, name) for name in _LIKE), far]
     rows = zip(*columns, strict=True)
     return dict(zip(zip(games.image.tolist(), games.repeat.tolist(), strict=True), rows, strict=True))
 

@@ -16,7 +16,7 @@ from arena.players import Attacker
 from arena.players.registry import public_parameters
 from arena.records.pieces import LogLevel, Recorder
 from arena.scenario.errors import ScenarioError
-from arena.scenario.identity import modules_of_agents
+from arena.scenario.identity import fingerprint, modules_of_agents
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import PreparedStacks
@@ -82,17 +82,22 @@ class ShardTask:
                     f"(SHA {found[:12]}; it must be {wanted[:12]})"
                 )
         match, seeds, seed = self.match, self.match.seeds, self.match.settings.seed
+        said = match.describe()
         openings, stack = world.openings(match, self.rows), stacks.load(self.prepared_sha, match, world)
         return Job(
             stack=stack,
             openings=openings,
             threat=match.threat,
-            defender_seed=seeds.of_side("defender", seed, self.repeat),
+            defender_seed=seeds.of_side(
+                "defender", seed, self.repeat, fingerprint([match.defender_name, said["defenders"]])
+            ),
             at=match.at,
             votes=match.settings.votes,
             limits=match.settings.limits,
             attacker=_player(match),
-            attacker_seed=seeds.of_side("attacker", seed, self.repeat),
+            attacker_seed=seeds.of_side(
+                "attacker", seed, self.repeat, fingerprint([match.attacker_name, said["attacker"]])
+            ),
             resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
             defense=public_parameters(stack.defenders),
             level=self.level,

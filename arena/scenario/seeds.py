@@ -46,11 +46,16 @@ class Seeds:
         """The seed of which games are drawn, and of their targets and starting images."""
         return seed if self.secret is None else _number(self.secret, ["draw", seed])
 
-    def of_side(self, who: str, seed: int, repeat: int) -> int:
-        """The seed of the "attacker" or the "defender" in a replay of the games."""
+    def of_side(self, who: str, seed: int, repeat: int, agents: str = "") -> int:
+        """The seed of the "attacker" or the "defender" in a replay of the games.
+
+        Args:
+            agents: which ones they are, in any words. Of a secret each has a seed of its own: an agent is
+                told its own, and could compute the draws of all who share it.
+        """
         if self.secret is None:
             return derive(seed, who, repeat)
-        return _number(self.secret, [who, seed, repeat])
+        return _number(self.secret, [who, seed, repeat, agents])
 
     def numbers(self, image: Ints, of: int) -> Ints:
         """[n] the games' numbers, to which draws are keyed, from those of their images, which are below `of`:
@@ -62,10 +67,10 @@ PUBLIC = Seeds()
 
 
 def read_secret(file: Path) -> Seeds:
-    """The seeds of a file's secret: its bytes, without white space at the ends.
+    """The seeds of a file's secret: its characters, without white space at the ends.
 
     Raises:
-        ScenarioError: if it cannot be read, or is too short to be a secret.
+        ScenarioError: if it cannot be read, is too short to be a secret, or could not be published as text.
     """
     advice = f"write one by: openssl rand -hex 32 > {file}"
     try:
@@ -77,6 +82,11 @@ def read_secret(file: Path) -> Seeds:
         raise ScenarioError(
             f"the secret seed {file} holds {len(secret):,} bytes, {len(set(secret))} of them different; a "
             f"secret has {FEWEST} to {MOST:,} random ones; {advice}"
+        )
+    if not all(0x21 <= byte <= 0x7E for byte in secret):
+        raise ScenarioError(
+            f"the secret seed {file} holds bytes that are no printable ASCII characters, or white space, so "
+            f"that no page could show it once it is published; {advice}"
         )
     return Seeds(secret)
 

@@ -14,7 +14,7 @@ from arena.league.audit.comparing import compare
 from arena.league.audit.figures import counted, percent
 from arena.league.audit.frozen import freeze
 from arena.league.audit.roles import is_control
-from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell
+from arena.league.audit.said import Indicator, Said, Subject, cells, of_cell, whole
 from arena.league.audit.sampling import GAMES, Sample, sample
 from arena.league.audit.transfers import transferred
 from arena.league.board import Finding
@@ -28,6 +28,8 @@ from arena.statistics import wilson
 
 GAINED = 0.05
 """Twice the budget must not win a larger share more of the games, nor shorten the median distance by more."""
+
+WHOLE = "whole games are played again, which go on beyond this count"
 
 Tell = Callable[[str], None]
 
@@ -76,7 +78,7 @@ class Replays:
                 if is_control(cell, "attacker"):
                     continue
                 self.tell(f"{name}: {cell.attacker} against {cell.defender}")
-                own = self.sample(cell)
+                own = self.sample(cell) if whole(cell) else WHOLE
                 said = Said("unchecked", own) if isinstance(own, str) else _of(cell, own, judge)
                 if said is not None:
                     yield of_cell(said, cell)
@@ -89,7 +91,7 @@ class Replays:
             if is_control(cell, "attacker"):
                 continue
             self.tell(f"transfer: {cell.attacker} against {cell.defender}")
-            own = self.sample(cell)
+            own = self.sample(cell) if whole(cell) else WHOLE
             others = [one for one in subject.matrix.of(cell.attacker) if one is not cell]
             if isinstance(own, str):
                 yield of_cell(Said("unchecked", own), cell)

@@ -130,6 +130,7 @@ def test_it_finds_neither_labels_nor_classifier_nor_files(worlds: ModuleType, wh
 ENDS = {
     "exit": "its process ended by itself, with status 4",
     "sleep": "took longer than the 0.5 s that it may (limits.seconds)",
+    "ask on": "took longer than the 0.5 s that it may (limits.seconds)",
     "raise": "ZeroDivisionError: division by zero",
     "nothing": "must answer a Response; found NoneType",
     "short": "scores must be torch.float32 [2, 3] on cpu; found torch.float32 [0, 3]",
@@ -145,7 +146,7 @@ ENDS = {
 @pytest.mark.parametrize("deed", ENDS)
 def test_one_that_breaks_the_rules_ends_its_own_games(worlds: ModuleType, kept: Any, deed: str) -> None:
     record = kept()
-    limits = Limits(seconds=0.5) if deed == "sleep" else USUAL
+    limits = Limits(seconds=0.5) if deed in ("sleep", "ask on") else USUAL
     began = time.monotonic()
     play_shard(job(worlds, None, {"name": "strange_defenders:Bad", "deed": deed}, limits=limits), record)
     assert record.reasons == ["error"] * 2
@@ -173,6 +174,7 @@ def test_what_it_is_is_told_without_importing_it(strangers: Path) -> None:
     [
         ("strange_defenders:Rebuilt", "in its parameters and buffers alone"),
         ("strange_defenders:Nobody", 'has no "Nobody"'),
+        ("strange_defenders:Posing", 'has a parameter "name"'),
         ({"name": "strange_defenders:Blur", "sigmo": 1.0}, 'did you mean "sigma"?'),
     ],
 )

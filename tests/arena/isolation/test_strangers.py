@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from arena.isolation import children
 from arena.isolation.sandbox import lacking
 from arena.isolation.strangers import StrangeAttacker, attacker_of
 from arena.players.attacker import Needs
@@ -110,6 +111,22 @@ def test_what_stands_inside_a_packaged_wrapper_is_a_stranger_too(folder: Path) -
     assert modules_of_agents(found) == {"strange_steps", "agents.attackers.adaptive.eot"}
     assert parameters(found)["of"] == {"agent": "Step", "size": 0.125}
     assert "strange_steps" not in sys.modules
+
+
+def test_after_an_interruption_no_reply_is_taken_for_another_s(folder: Path) -> None:
+    class Interrupting:
+        def __init__(self, line: Any) -> None:
+            self.line, self.sendmsg, self.close, self.fileno = line, line.sendmsg, line.close, line.fileno
+
+        def recv(self, size: int) -> bytes:
+            raise KeyboardInterrupt
+
+    first: Any = children.nursery()
+    first._line = Interrupting(first._line)
+    with pytest.raises(KeyboardInterrupt):
+        attacker_of("strange_steps:Step")
+    assert children.nursery() is not first
+    assert isinstance(attacker_of("strange_steps:Step"), StrangeAttacker)
 
 
 def test_the_arena_s_own_are_built_here() -> None:

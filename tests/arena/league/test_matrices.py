@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 from arena.league.matrices import matrices, read_sources
@@ -74,6 +75,18 @@ def test_the_same_games_of_two_logs_count_once_and_must_agree() -> None:
     assert len(cell.games) == 2, "never averaged"
 
 
+def test_under_objective_minimum_the_distances_must_agree_too() -> None:
+    threat = THREAT.model_copy(update={"objective": "minimum"})
+
+    def conflicts(linf: list[float]) -> tuple[str, ...]:
+        one = match(won=[1, 1, 0], threat=threat, linf=[0.05, 0.07, np.nan])
+        other = match(won=[1, 1, 0], threat=threat, linf=linf, run=2, log="other.db")
+        return matrices([one, other])[0].cells["att", "def"].conflicts
+
+    assert not conflicts([0.05, 0.07001, np.inf])
+    assert len(conflicts([0.05, 0.09, np.nan])) == 1
+
+
 def test_of_equal_draws_the_one_with_most_games_counts() -> None:
     cell = matrices([match(won=[1, 0, 1]), match(won=[1, 0], run=2)])[0].cells["att", "def"]
     assert len(cell.games) == 3
@@ -83,6 +96,13 @@ def test_agents_of_equal_names_are_told_apart() -> None:
     found = matrices([match("a", "x", [1], params={"p": 1}), match("a", "x", [0], params={"p": 2})])[0]
     assert len(found.attackers) == 2 and len(found.cells) == 2
     assert all(name.startswith("a") for name in found.attackers)
+
+
+def test_a_label_means_the_same_agent_at_all_counts() -> None:
+    short = THREAT.with_budget(50)
+    early = match("a", won=[1], params={"p": 1}, threat=short)
+    late = match("a", won=[0], params={"p": 2}, number=1)
+    assert {m.at: m.attackers for m in matrices([early, late])} == {50: ("a (p=1)",), 100: ("a (p=2)",)}
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ def test_each_use_of_a_secret_is_a_seed_of_its_own() -> None:
         sides = [
             seeds.of_side(who, seed, r) for who in ("attacker", "defender") for seed in (0, 1) for r in (0, 1)
         ]
+        if seeds.secret is not None:
+            sides += [seeds.of_side(who, 0, 0, "others") for who in ("attacker", "defender")]
         return [seeds.of_draw(0), seeds.of_draw(1), *sides]
 
     everything = [*drawn(ONE), *drawn(OTHER), *drawn(PUBLIC)]
@@ -61,6 +63,14 @@ def test_what_is_no_secret_is_refused(tmp_path: Path, content: bytes) -> None:
     (file := tmp_path / "seed").write_bytes(content)
 
     with pytest.raises(ScenarioError, match="a secret has 16 to 4,096 random ones; write one by: openssl"):
+        read_secret(file)
+
+
+@pytest.mark.parametrize("content", [bytes(range(16)), b"0123456789 abcdef", b"0123456789abcde\xff"])
+def test_a_secret_that_could_not_be_published_is_refused(tmp_path: Path, content: bytes) -> None:
+    (file := tmp_path / "seed").write_bytes(content)
+
+    with pytest.raises(ScenarioError, match="no page could show it once it is published"):
         read_secret(file)
 
 

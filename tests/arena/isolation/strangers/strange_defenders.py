@@ -33,6 +33,13 @@ class Blur(Defender):
 
 
 @dataclass(frozen=True)
+class Posing(Defender):
+    """Would be written down as another."""
+
+    name: str = "snd"
+
+
+@dataclass(frozen=True)
 class Mean(Defender):
     """The mean of several noisy answers."""
 
@@ -180,6 +187,7 @@ class Bad(Defender):
 DEEDS: dict[str, Any] = {
     "exit": lambda x, rows, inner, response: os._exit(4),
     "sleep": lambda x, rows, inner, response: time.sleep(1000),
+    "ask on": lambda x, rows, inner, response: all(inner(x, rows) is not None for _ in iter(int, 1)),
     "raise": lambda x, rows, inner, response: 1 / 0,
     "nothing": lambda x, rows, inner, response: None,
     "short": lambda x, rows, inner, response: Response(response.scores[:0]),

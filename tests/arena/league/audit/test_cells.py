@@ -138,7 +138,7 @@ def test_still_improving() -> None:
     late = np.full(N, 3.0)
     found = only("still-improving", won=10, margin_late=late)
     assert found.status == "found"
-    assert "12 % [12, 12] of the improvement" in found.evidence  # (3 - 2) / (10 - 2)
+    assert "12 % [10, 24] of the improvement" in found.evidence  # (3 - 2) / (10 - 2)
     assert "30 games" in found.evidence  # those won are not asked
     assert only("still-improving", won=10).status == "clear"
     assert only("still-improving", won=10, margin_late=np.full(N, 2.1)).status == "clear"
@@ -157,7 +157,7 @@ def test_distances_still_falling() -> None:
     own = {"threat": MINIMUM, "won": N, "queries": np.full(N, 100)}
     far = only("still-improving", **own, distance_late=np.full(N, 0.28))  # (.28 - .1) / (1 - .1)
     assert far.status == "found"
-    assert "20 % [20, 20]" in far.evidence
+    assert "20 % [18, 28]" in far.evidence
     assert only("still-improving", **own, facts=False).status == "unchecked"  # it claims another image
     assert only("still-improving", **own).status == "clear"
 

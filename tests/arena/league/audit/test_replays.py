@@ -15,7 +15,7 @@ from arena.game.shard import Job
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.league.audit.frozen import freeze
-from arena.league.audit.replays import Replays
+from arena.league.audit.replays import WHOLE, Replays
 from arena.league.audit.sampling import sample
 from arena.league.board import Finding
 from arena.league.cells import Source
@@ -25,6 +25,7 @@ from arena.log.shard_rows import LoggedShard
 from arena.players import Rows
 from arena.running.rebuilding import ReplayError
 from arena.running.replaying import Replayer
+from tests.arena.league.made import match
 
 GAMES = 16
 PLANTED = "tests.arena.league.audit.planted"
@@ -67,6 +68,14 @@ def of(findings: list[Finding], indicator: str, attacker: str, defender: str) ->
 
 def source(matrix: Matrix, attacker: str, defender: str) -> Source:
     return matrix.cells[attacker, defender].sources[0]
+
+
+def test_games_that_go_on_beyond_a_count_say_nothing_of_it(book: Log) -> None:
+    early = next(m for m in matrices([match(won=[1, 0], marks={50: [0, 0]})]) if m.at == 50)
+    with Replayer(book) as replayer:
+        found = Replays(replayer).findings(early)
+    assert {one.status for one in found} == {"unchecked"}
+    assert all(WHOLE in one.evidence for one in found)
 
 
 def test_the_sample_is_played_as_the_log_has_it(book: Log, matrix: Matrix) -> None:
