@@ -11,7 +11,7 @@ import os
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
@@ -23,6 +23,7 @@ _ARENA = Path(__file__).parents[1]
 _HARDWARE = ("/proc/cpuinfo", "/sys/devices/system/cpu", "/usr/share/zoneinfo", "/etc/localtime")
 _LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 _DATA = ("datasets/data", "datasets/images")
+_OURS = "agents."
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Grants:
     Attributes:
         readable: files, and folders all of whose files may be read.
         listable: folders in which names may be looked up.
-        own: the files and folders of the agent's own top-level modules, by name; a package's may be several.
+        own: the files and folders of the top-level modules that the agent is written in or imports, by name;
+            a package's may be several.
     """
 
     readable: tuple[str, ...]
@@ -43,17 +45,34 @@ class Grants:
 def grants_for(modules: Iterable[str]) -> Grants:
     """What the process of an agent that is written in these modules may read.
 
-    To its own belong the top-level packages that its source imports, read without running it, where they are
-    not installed distributions.
+    Its own are the top-level packages of these modules, whole. Of other packages that their source imports,
+    read without running it, where they are not installed distributions, it may read the modules that it
+    imports and no other file, and look up names; of those of other installed agents, nothing.
     """
     wanted = tuple(sorted(modules))
-    named = [*source_closure(wanted).sources, *wanted]
-    tops = sorted({name.partition(".")[0] for name in named} - {"arena"})
-    own = {top: places for top in tops if (places := _places(top))}
-    held = {Path(place) for places in own.values() for place in places}
-    readable, listable = _installed(tuple(sorted(own)))
+    written = {name.partition(".")[0] for name in wanted}
+    imported = sorted(set(source_closure(wanted).sources) - set(wanted))
+    tops = {name.partition(".")[0] for name in imported} - _agents_tops() | written
+    if any(name.startswith(_OURS) for name in imported):
+        tops.add("agents")
+    own = {top: places for top in sorted(tops - {"arena"}) if (places := _places(top))}
+    whole = written | {"agents"} & tops
+    held = {Path(place) for top in sorted(whole & own.keys()) for place in own[top]}
+    readable, listable = _installed(tuple(sorted(whole & own.keys())))
     mine = [str(path) for place in sorted(held) for path in _without(place, _withheld_of_arena())]
-    return Grants((*readable, *mine), listable, own)
+    apart = [name for name in imported if (top := name.partition(".")[0]) in own and top not in whole]
+    files = [file for name in apart for file in _source(name, own[name.partition(".")[0]])]
+    folders = [place for top in sorted(own.keys() - whole) for place in own[top] if Path(place).is_dir()]
+    return Grants((*readable, *mine, *files), (*listable, *folders), own)
+
+
+def _source(name: str, places: Sequence[str]) -> Iterator[str]:
+    """The file of a module below the places of its top-level one."""
+    for place in map(Path, places):
+        inside = place.joinpath(*name.split(".")[1:])
+        for file in (place, inside.with_suffix(".py"), inside / "__init__.py"):
+            if file.is_file():
+                yield str(file)
 
 
 @cache

@@ -47,8 +47,8 @@ class CellFigures:
             games that ended with `error`, `stalled` or `no-start`.
         verdict: the headline; left, success: the accuracy left over all games, the share won of those played,
             by verdict; their intervals account for games and for the defense's randomness.
-        distance: the median over the games played, infinite where lost by nobody; None unless objective
-            `minimum`.
+        distance: the median over the images: infinite for one that nobody won, 0 for one that was lost before
+            its game; None unless objective `minimum`.
         queries_mean, queries_median: charged per game played; hits_median: turn of the first hit over the
             games with one.
         refused, flagged: shares of all queries; None where the log does not tell.

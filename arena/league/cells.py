@@ -119,7 +119,7 @@ class Cell:
         attacker, defender: as the tables of the matrix name them.
         threat: the rules, with `at` as the budget; at: the query count.
         facts: the defended classifier always gives the same image the same answer.
-        verdict: the headline (docs/design.md, D3).
+        verdict: the headline by docs/design.md, D3, whatever a scenario names: logs of several are compared.
         sources: the matches its games are of, one a draw.
         conflicts: sentences on other matches of equal agents and rules whose games came out otherwise; such a
             cell gets no rank.

@@ -198,10 +198,11 @@ def figures(
 
 
 def _distance(cell: Cell) -> Median:
-    """Each image stands by the median of its games, by the headline."""
-    games, played = cell.games, cell.played
-    values = distance_by(cell.verdict, games.distance, games.lost(cell.verdict))[played]
-    images, place = np.unique(games.image[played], return_inverse=True)
+    """Each image stands by the median of its games, by the headline; at 0 where it was lost before them."""
+    games = cell.games
+    near = distance_by(cell.verdict, games.distance, games.lost(cell.verdict))
+    values = np.where(games.clean, 0.0, near)
+    images, place = np.unique(games.image, return_inverse=True)
     return median_distance(image_medians(values, place, len(images)))
 
 

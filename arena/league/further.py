@@ -54,9 +54,9 @@ def next_part(matrix: Matrix, judged: MatrixBoard, games: int, look: int) -> Par
     is_open = open_defenders(matrix, judged)
     cells = [cell for defender in is_open for cell in matrix.against(defender) if not cell.conflicts]
     sources = [source for cell in matrix.cells.values() for source in cell.sources]
-    known = [told["each"] for source in sources if (told := further(source)) is not None]
+    known = [int(told["each"]) for source in sources if (told := further(source)) is not None]
     each = known[0] if known else games // LOOKS // max(1, len(cells))
-    if len(is_open) < 2 or each < FEWEST:
+    if len(is_open) < 2 or each < FEWEST or each * len(cells) > games - sum(known):
         return None
     return Part(games, look, tuple(cells), each)
 

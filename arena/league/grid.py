@@ -11,14 +11,7 @@ import numpy as np
 
 from arena.league.cells import Cell
 from arena.records.evidence import distance_by
-from arena.records.match_record import Judgement
 from arena.rules.outcome import Bools, Floats, Ints
-
-
-def ruling(cell: Cell) -> Judgement:
-    """The verdict that ranks a cell: `answered` where answers are facts, else `vote` (docs/design.md, D3),
-    whatever headline its scenario names."""
-    return "answered" if cell.facts else "vote"
 
 
 def image_means(values: Floats, place: Ints, images: int) -> Floats:
@@ -65,8 +58,9 @@ class Grid:
             hold the game or there is no cell.
         halves: [2,G,A,D] the same by each half of the votes.
         played: [G,A,D] the game was played.
-        distance: [G,A,D] of the hit that stands by the ruling verdict, infinite without one; NaN as `lost`,
-            and where the game was not played. nearest: [2,G,A,D] the same by each half of the votes.
+        distance: [G,A,D] of the hit that stands by the ruling verdict, infinite without one, and 0 where the
+            image was lost before the game; NaN as `lost`. nearest: [2,G,A,D] the same by each half of the
+            votes.
     """
 
     attackers: tuple[str, ...]
@@ -131,15 +125,15 @@ def grid(attackers: Sequence[str], defenders: Sequence[str], cells: Sequence[Cel
     for cell, own in zip(cells, names, strict=True):
         place = slice(None) if own is rows or np.array_equal(own, rows) else _find(rows, own)
         at = place, attackers.index(cell.attacker), defenders.index(cell.defender)
-        games, verdict = cell.games, ruling(cell)
+        games, verdict = cell.games, cell.verdict
         lost[at] = games.lost(verdict)
         played[at] = ~games.clean
-        away = np.where(games.clean, np.nan, 0.0)
-        distance[at] = distance_by(verdict, games.distance, games.lost(verdict)) + away
+        distance[at] = np.where(games.clean, 0.0, distance_by(verdict, games.distance, games.lost(verdict)))
         for half in (0, 1):
             values = lost[at] if cell.facts else games.half(half)
             halves[(half, *at)] = values
-            nearest[(half, *at)] = distance_by(verdict, games.distance, values) + away
+            near = distance_by(verdict, games.distance, values)
+            nearest[(half, *at)] = np.where(games.clean, 0.0, near)
     return Grid(
         tuple(attackers), tuple(defenders), rows[:, 1].copy(), lost, halves, played, distance, nearest
     )

@@ -18,7 +18,7 @@ from arena.log.answers import LoggedMatch, LoggedRun
 from arena.log.schema import to_json
 from arena.rules.threat import Threat
 
-_LIKE = ("reason", "queries", "answered", "wrong_a", "asked_a", "wrong_b", "asked_b", "base", "hit_at")
+_LIKE = ("reason", "queries", "answered", "base", "hit_at")
 """What games that came out alike have in common."""
 _NEAR = 1e-3
 """How much the distances of such games may differ, relatively: machines round otherwise."""
@@ -178,7 +178,7 @@ def _cell(
         info.threat.with_budget(at),
         at,
         info.answers_are_facts,
-        info.verdict,
+        "answered" if info.answers_are_facts else "vote",
         tuple(chosen),
         tuple(conflicts),
         _joined(games),
@@ -192,7 +192,7 @@ def _conflict(one: Source, other: Source, at: int) -> str | None:
         return None
     mine, yours = (_by_name(source) for source in (one, other))
     shared = [(mine[name], yours[name]) for name in mine if name in yours]
-    differ = sum(a != b or not math.isclose(far, away, rel_tol=_NEAR) for (*a, far), (*b, away) in shared)
+    differ = sum(_differ(*both) for both in shared)
     if not differ:
         return None
     return (
@@ -201,15 +201,27 @@ def _conflict(one: Source, other: Source, at: int) -> str | None:
     )
 
 
+def _differ(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
+    """Whether a game came out otherwise; votes of unequal numbers of answers say nothing of that."""
+    (*a, wrong, asked, far), (*b, lost, polled, away) = one, other
+    votes = asked == polled and wrong != lost
+    return a != b or votes or not math.isclose(far, away, rel_tol=_NEAR)
+
+
 def _by_name(source: Source) -> dict[tuple[int, int], tuple[Any, ...]]:
-    """How games came out, the distance last: 0 where no verdict goes by it."""
+    """How games came out; last wrong answers and those asked for, in halves, and the distance: 0 where no
+    verdict goes by it."""
     games = source.games
     far = np.zeros(len(games))
     if source.threat.objective == "minimum":
         far = np.nan_to_num(
             np.asarray(getattr(games, source.threat.norm), np.float64), nan=np.inf, posinf=np.inf
         )
-    columns = [*(getattr(games, name) for name in _LIKE), far]
+    wrong, asked = (
+        zip(getattr(games, f"{what}_a").tolist(), getattr(games, f"{what}_b").tolist(), strict=True)
+        for what in ("wrong", "asked")
+    )
+    columns = [*(getattr(games, name) for name in _LIKE), list(wrong), list(asked), far]
     rows = zip(*columns, strict=True)
     return dict(zip(zip(games.image.tolist(), games.repeat.tolist(), strict=True), rows, strict=True))
 

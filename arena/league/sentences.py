@@ -38,9 +38,9 @@ def _defenders(board: MatrixBoard) -> str:
         only = f"{first.agent}, the only defender that can be ranked,"
         return f"{only} keeps {_said(first.figure)} in its worst case"
     ties = [rank.agent for rank in ranks[1:] if rank.low == 1]
-    settled = _also(ties, "is not settled as better than", "is settled as better than all others")
-    if first.low == first.high == 1:
-        settled = "is settled as better than all others"
+    settled = "is settled as better than all others"
+    if first.high > 1:
+        settled = _also(ties, "is not settled as better than", "is not settled as better than all others")
     return (
         f"{first.agent} keeps most in its worst case over {_count(len(worst.attackers), 'attacker')}, "
         f"{_said(first.figure)}, and {settled}"
@@ -55,9 +55,9 @@ def _attackers(board: MatrixBoard) -> str:
     if len(ranks) == 1:
         return f"{first.agent} is the only attacker that can be ranked"
     ties = [rank.agent for rank in ranks[1:] if rank.low == 1]
-    settled = _also(ties, "it is not settled as stronger than", "it is settled as stronger than all others")
-    if first.low == first.high == 1:
-        settled = "it is settled as stronger than all others"
+    settled = "it is settled as stronger than all others"
+    if first.high > 1:
+        settled = _also(ties, "it is not settled as stronger than", "it is not settled as stronger than all")
     leaves = f"Of the attackers {first.agent} leaves least to the defender hardest for it"
     return f"{leaves}, {_said(first.figure)}; {settled}"
 

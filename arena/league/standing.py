@@ -27,10 +27,18 @@ def withheld(cell: Cell, findings: Sequence[Finding]) -> str:
         return "every game failed, so that what is left says nothing of the defense"
     if cell.two_ends:
         return "answers are not facts, and objective first leaves but two ends of what is left"
+    if _votes_in_one(cell):
+        return "a vote has but one fresh answer, so that none can choose while another values"
     for finding in findings:
         if finding.grave and finding.status == "found" and _speaks_of(finding, cell):
             return f"audit, {finding.indicator}: {finding.evidence}"
     return ""
+
+
+def _votes_in_one(cell: Cell) -> bool:
+    """Whether votes on answers that are no facts have no second half."""
+    asked = cell.games.asked
+    return not cell.facts and bool((asked.sum(axis=1) > 0).any()) and not asked[:, 1].any()
 
 
 def _speaks_of(finding: Finding, cell: Cell) -> bool:

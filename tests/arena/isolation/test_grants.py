@@ -56,7 +56,7 @@ def test_an_agent_reads_its_own_modules_and_those_that_they_import(
     grants = grants_for(["mine_here"])
     assert set(grants.own) == {"mine_here", "helper_here", "package_here"}
     allowed = [p.name for p in sorted(tmp_path.rglob("*")) if p.is_file() and may_read(grants, p)]
-    assert allowed == ["helper_here.py", "mine_here.py", "data.txt", "part.py"]
+    assert allowed == ["helper_here.py", "mine_here.py", "part.py"]
     assert str(tmp_path) not in grants.listable
 
 
@@ -126,3 +126,36 @@ def test_a_ranked_run_isolates_where_the_scenario_says_nothing(tmp_path: Path) -
     assert isolation("plain.toml", PUBLIC) == {"none"}
     assert isolation("plain.toml", secret) == {"process"}
     assert isolation("open.toml", secret) == {"none"}
+
+
+def test_an_import_opens_the_module_alone_and_nothing_of_another_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else `if False: import ours` would let a stranger read all that lies in our package."""
+    for name, text in (
+        ("theirs_here/__init__.py", ""),
+        ("theirs_here/attack.py", "if False:\n    import ours_here.tools\n    import rival_here.core\n"),
+        ("theirs_here/weights.bin", ""),
+        ("ours_here/__init__.py", ""),
+        ("ours_here/tools.py", ""),
+        ("ours_here/league.secret", ""),
+        ("rival_here/__init__.py", ""),
+        ("rival_here/core.py", ""),
+    ):
+        (file := tmp_path / name).parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("arena.isolation.grants._agents_tops", lambda: {"agents", "rival_here"})
+
+    grants = grants_for(["theirs_here.attack"])
+
+    readable = [
+        str(file.relative_to(tmp_path)) for file in sorted(tmp_path.rglob("*.*")) if may_read(grants, file)
+    ]
+    assert readable == [
+        "ours_here/__init__.py",
+        "ours_here/tools.py",
+        "theirs_here/__init__.py",
+        "theirs_here/attack.py",
+        "theirs_here/weights.bin",
+    ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arena.league.cells import Source
-from arena.league.grid import Grid, grid, image_means, image_medians, ruling
+from arena.league.grid import Grid, grid, image_means, image_medians
 from arena.league.matrices import matrices
 from tests.arena.league.made import match
 
@@ -45,9 +45,9 @@ def test_answers_that_are_not_facts_stand_by_their_votes() -> None:
     np.testing.assert_array_equal(found.distance[:, 0, 0], [0.1, np.inf])
     np.testing.assert_array_equal(found.nearest[:, :, 0, 0], [[0.1, np.inf], [np.inf, np.inf]])
     (matrix,) = matrices([match(won=[[13, 0]], votes=25)])
-    assert ruling(next(iter(matrix.cells.values()))) == "vote"
+    assert next(iter(matrix.cells.values())).verdict == "vote"
     (matrix,) = matrices([match(won=[1])])
-    assert ruling(next(iter(matrix.cells.values()))) == "answered"
+    assert next(iter(matrix.cells.values())).verdict == "answered"
 
 
 def test_parts_keep_their_agents() -> None:
