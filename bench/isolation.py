@@ -3,20 +3,23 @@
 python -m bench isolation [--repeats R] [--data FOLDER]
 
 Per volley of 1 and of 1,000 rows of digits (1 x 8 x 8) and of 3 x 32 x 32 pixels, against a classifier that
-costs next to nothing: the seconds of a shard in this process and in one of its own, taken in turns, the least
-of each, which other work on the machine disturbs least. Per shard: what it takes to begin a process, build an
-attacker and end it. And a match of Square on ResNet-20, where its weights are at hand, as a ratio.
+costs next to nothing: the time from one move to the next, in this process and with the attacker in one of its
+own; of all volleys the time that one in ten stays below, since other work on the machine only adds to it. Per
+shard: what it takes to begin a process, build the attacker and end it. And a match of Square on ResNet-20,
+where its weights are at hand, as a ratio.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -26,7 +29,7 @@ from arena.game.shard import Job, play_shard
 from arena.game.stack import Stack
 from arena.isolation.attackers import IsolatedAttacker
 from arena.isolation.children import nursery
-from arena.players import Attacker
+from arena.players import Attacker, Games, Play
 from arena.records.pieces import Piece
 from arena.rules.threat import Threat
 from arena.scenario.identity import modules_of_agents
@@ -95,31 +98,82 @@ def begin_and_end(repeats: int) -> float:
     return min(there) - min(here)
 
 
+@dataclass(frozen=True)
+class Timed(Attacker):
+    """`of`, with the moments at which it moves."""
+
+    of: Attacker
+    moments: list[float] = field(default_factory=list)
+
+    def play(self, games: Games) -> Play:
+        play = self.of.play(games)
+        try:
+            move = next(play)
+            while True:
+                self.moments.append(time.perf_counter())
+                move = play.send((yield move))
+        except StopIteration:
+            return
+        finally:
+            play.close()
+
+    @property
+    def undisturbed(self) -> float:
+        """Seconds from one move to the next, which one in ten stays below."""
+        return float(np.quantile(np.diff(self.moments), 0.1))
+
+
 def volleys(repeats: int) -> None:
     """Print what a volley costs more."""
-    begun = begin_and_end(repeats)
-    print(f"to begin and end a process: {1000 * begun:.0f} ms a shard")
+    print(f"to begin and end a process: {1000 * begin_and_end(repeats):.0f} ms a shard")
     rows = []
     for name, shape in SHAPES.items():
         for count, number in VOLLEYS.items():
-            here, there = in_turns(job(shape, Echo(number, count)), repeats)
-            more = min(there) - min(here) - begun
-            cells = {"images": name, "rows": count, "here, ms": 1e3 * min(here) / number}
-            rows.append({**cells, "more apart, ms": 1e3 * more / number})
+            one = Echo(repeats * number, count)
+            here, there = Timed(one), Timed(apart(one))
+            for player in (here, there):
+                play_shard(job(shape, player), _Nobody())
+            more = there.undisturbed - here.undisturbed
+            cells = {"images": name, "rows": count, "here, ms": 1e3 * here.undisturbed}
+            rows.append({**cells, "more apart, ms": 1e3 * more})
     print("a volley:", table(rows), sep="\n")
 
 
+class _TimedClassifier(Classifier):
+    """Counts the seconds of its answers."""
+
+    seconds = 0.0
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        began = time.perf_counter()
+        answer = super().__call__(x)
+        self.seconds += time.perf_counter() - began
+        return answer
+
+
 def resnet20(data: Path, repeats: int) -> None:
-    """Print the ratio of a match of Square on ResNet-20."""
-    threat = {"epsilon": "8/255", "budget": 50, "feedback": "logits", "objective": "submit"}
+    """Print what a match of Square on ResNet-20 takes in the classifier and outside of it, by the least."""
+    threat = {"epsilon": "8/255", "budget": 20, "feedback": "logits", "objective": "submit"}
     match = scenario("resnet20", 50, threat, "square").matches[0]
     folders = (data, data / "weights")
     world, stacks = LoadedWorlds(Path.cwd(), folders, torch.device("cpu")).of(match), PreparedStacks()
     task = next(iter(tasks(match, world, stacks.prepare(match, world), "games")))
-    here, there = in_turns(task.open(world, stacks), repeats)
+    here = task.open(world, stacks)
+    timed = copy.copy(here.stack.base)
+    timed.__class__ = _TimedClassifier
+    here = replace(here, stack=replace(here.stack, base=timed))
+    inside, outside = [], {"here": [], "apart": []}
+    for _ in range(repeats):
+        for where, attacker in (("here", here.attacker), ("apart", apart(here.attacker))):
+            before = timed.seconds
+            took = seconds(lambda a=attacker: play_shard(replace(here, attacker=a), _Nobody()))
+            inside.append(timed.seconds - before)
+            outside[where].append(took - inside[-1])
+    one, other = (min(inside) + min(outside[where]) for where in ("here", "apart"))
     print(
-        f"square on ResNet-20, {len(world)} games of 50 queries: {min(here):.2f} s here, {min(there):.2f} s "
-        f"apart; ratio {min(there) / min(here):.3f}, of the least of {repeats} each"
+        f"square on ResNet-20, {len(world)} games of 20 queries: {min(inside):.2f} s in the classifier; "
+        f"{min(outside['here']):.2f} s beside it here, {min(outside['apart']):.2f} s apart; "
+        f"ratio {other / one:.3f}"
     )
 
 

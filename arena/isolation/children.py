@@ -157,6 +157,8 @@ class Child:
         said = brief(self._said.decode(errors="replace").strip())
         said = f" ({said})" if said else ""
         how = self.end()
+        if how == -signal.SIGKILL:  # by the system, or here, since it can be heard no more
+            return f"its process was killed, or closed its channel, during {self._doing}"
         if how < 0:
             name = signal.Signals(-how).name if -how in set(signal.Signals) else "unknown"
             return f"its process was ended by signal {-how} ({name}) during {self._doing}{said}"

@@ -169,7 +169,7 @@ ENDS = {
     "print": "printed more than the 100,000 bytes",
     "memory": "memory",
     "threads": "thread",
-    "close": "ended by itself",
+    "close": "during a move",
     "garbage": "bytes that begin no message",
     "huge header": "a header of 4,294,967,295 bytes",
     "huge body": "a body of 1,152,921,504,606,846,976 bytes",
