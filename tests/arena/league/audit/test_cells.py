@@ -92,13 +92,13 @@ def test_an_attack_that_stops_where_it_wins_did_not_stop_early() -> None:
 
 def test_facts_that_are_none() -> None:
     """A defender that says that it neither draws nor remembers, and answers a new client otherwise."""
-    found = only("not-facts", answered=np.arange(N) < 20, won=17)
+    asked = {"answered": np.arange(N) < 20, "asked_a": np.ones(N, np.int64), "asked_b": np.zeros(N, np.int64)}
+    found = only("not-facts", won=17, **asked)
     assert (found.status, found.grave) == ("found", True)
     assert "3 of 20 games with a hit" in found.evidence
-    assert only("not-facts", won=20).status == "clear"
-    handed_in = ["submitted"] * N
-    assert said("not-facts", source(answered=np.arange(N) < 20, won=17, reason=handed_in)) == []
-    assert said("not-facts", source(facts=False, answered=np.arange(N) < 20, won=17)) == []
+    assert only("not-facts", won=20, **asked).status == "clear"
+    assert said("not-facts", source(won=17, reason=["submitted"] * N, **asked)) == []
+    assert said("not-facts", source(won=17, facts=False, **asked)) == []
 
 
 def test_silent_success() -> None:
