@@ -92,12 +92,12 @@ def test_an_attack_that_stops_where_it_wins_did_not_stop_early() -> None:
 
 def test_facts_that_are_none() -> None:
     """A defender that says that it neither draws nor remembers, and answers a new client otherwise."""
-    asked = {"answered": np.arange(N) < 20, "asked_a": np.ones(N, np.int64), "asked_b": np.zeros(N, np.int64)}
+    asked = {"answered": np.arange(N) < 20, "reason": ["budget"] * N}
     found = only("not-facts", won=17, **asked)
     assert (found.status, found.grave) == ("found", True)
     assert "3 of 20 games with a hit" in found.evidence
     assert only("not-facts", won=20, **asked).status == "clear"
-    assert said("not-facts", source(won=17, reason=["submitted"] * N, **asked)) == []
+    assert said("not-facts", source(won=17, **{**asked, "reason": ["submitted"] * N})) == []
     assert said("not-facts", source(won=17, facts=False, **asked)) == []
 
 
