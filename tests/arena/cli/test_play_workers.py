@@ -93,7 +93,7 @@ def test_without_ray_a_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 
 def test_a_full_disk_costs_the_shards_in_play(start: Start, children: Any, tmp_path: Path) -> None:
     words = ("play", "workers.toml", "--device", "cpu", "--log", "full.db", "--workers", "2")
-    child = children.start(COMMAND, *words, largest_file=1_500_000, XDG_CACHE_HOME=str(tmp_path))
+    child = children.start(COMMAND, *words, largest_file=800_000, XDG_CACHE_HOME=str(tmp_path))
     child.wait_until(lambda: len(workers_of(child.pid)) == 2)
     workers = workers_of(child.pid)
     assert child.wait() == 1
