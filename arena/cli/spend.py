@@ -62,7 +62,7 @@ def _judged(sources: Sequence[Source]) -> tuple[Matrix, MatrixBoard]:
     worlds = {(m.dataset, m.classifier, m.threat.with_budget(1).model_dump_json()) for m in found}
     if len(worlds) != 1:
         raise CommandError(
-            f"--spend: these matches are of {len(worlds)} worlds and threats; choose one by --threat or --run"
+            f"--spend: these matches are of {len(worlds)} worlds and threats; choose one by --threat"
         )
     findings = findings_of(sources)  # which withhold ranks, as on the board
     board = board_of(sources, title="", counts=[found[0].at], looks=1 + LOOKS, findings=findings)

@@ -14,7 +14,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split
-from arena.game.preparing import MissingPart, overrides
+from arena.game.preparing import MissingPart, OwnSplits, overrides
 from arena.isolation.moves import written_value
 from arena.isolation.rows import (
     ROOM,
@@ -76,29 +76,14 @@ class _AskedImages:
         return self.wire.receive().tensors[0]
 
 
-class _AskedSplits:
-    """The parts that a defender prepares itself on."""
-
-    def __init__(self, wire: Wire, told: Mapping[str, Any], tensors: list[Tensor]) -> None:
-        self._parts, self._missing = {}, told["missing"]
-        if told["parts"]:
-            shape, dtype = torch.Size(told["shape"]), getattr(torch, told["dtype"])
-            source = _AskedImages(wire, shape, dtype)
-            for place, name in enumerate(told["parts"]):
-                self._parts[name] = Split(source, *tensors[2 * place : 2 * place + 2])
-
-    @property
-    def train(self) -> Split:
-        return self._part("train")
-
-    @property
-    def calibration(self) -> Split:
-        return self._part("calibration")
-
-    def _part(self, name: str) -> Split:
-        if name in self._missing:
-            raise MissingPart(self._missing[name])
-        return self._parts[name]
+def _asked_splits(wire: Wire, told: Mapping[str, Any], tensors: list[Tensor]) -> OwnSplits:
+    """The parts that a defender prepares itself on; their images are asked for."""
+    parts = {}
+    if told["parts"]:
+        source = _AskedImages(wire, torch.Size(told["shape"]), getattr(torch, told["dtype"]))
+        for place, name in enumerate(told["parts"]):
+            parts[name] = Split(source, *tensors[2 * place : 2 * place + 2])
+    return OwnSplits(parts, told["missing"])
 
 
 def prepare(wire: Wire, message: Message) -> None:
@@ -106,7 +91,7 @@ def prepare(wire: Wire, message: Message) -> None:
     told = message.values
     content, *tensors = message.tensors
     defender, classifier = build_defender(told["spec"]), pickle.loads(content.numpy().tobytes())
-    splits = _AskedSplits(wire, told["splits"], tensors)
+    splits = _asked_splits(wire, told["splits"], tensors)
     with own_modes(), computing_threads(1):
         try:
             made: Any = getattr(defender, told["method"])(classifier, splits)
