@@ -80,7 +80,7 @@ class Referee(Host):
         limits: Limits = USUAL,
     ) -> None:
         self.oracle, self.threat, self.listener = oracle, threat, listener or SilentListener()
-        self.limits = limits
+        self.limits, self._hears_images = limits, listener is not None
         self.max_rows = max_rows or longest_volley(openings.x0.shape[1:])
         marks = marks_of(at, threat)
         self.board = Board(openings, threat, marks)
@@ -236,7 +236,8 @@ class Referee(Host):
             measured = (column.numpy().astype(np.float64) for column in (margin, l2, linf))
             flags = (none if flag is None else flag.numpy().copy() for flag in raised)
             won = board.wins(given, game)
-            return RowScalars(*[game, rank, account, given, *measured, won, *flags, digests(wave.x).numpy()])
+            images = [digests(wave.x).numpy()] if self._hears_images else []
+            return RowScalars(*[game, rank, account, given, *measured, won, *flags, *images])
         no, winning = torch.zeros_like(l2), board.wins(label, rows.game)
         digest = digests(wave.x)
         halves = [digest >> _HALF, digest & (2**_HALF - 1)]

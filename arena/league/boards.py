@@ -121,7 +121,7 @@ def _judged(
     if looks > 1:
         notes["defender_ranks"] = notes["attacker_ranks"] = (
             f"Further games were played until ranks were settled: they were looked at {looks} times at most, "
-            f"as fixed beforehand, and each look tests at a {looks}th of the level."
+            f"as fixed beforehand, and each look tests at a {looks}th of the level"
         )
     return MatrixBoard(
         dataset=matrix.dataset,
