@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -18,6 +18,7 @@ from arena.modes import back_in, modes, own_modes
 from arena.players.attacker import Attacker, generator_only
 from arena.players.seat import Games
 from arena.rules.limits import USUAL, Limits
+from arena.rules.losses import Loss
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Play, Resign, Submit, Volley, VolleyError
 from arena.rules.outcome import Bools, Reason
 from arena.surroundings import stop_timers, timers
@@ -81,7 +82,7 @@ class Host(ABC):
         if kind is Consult:
             x, game, what, loss = _of(move, "x", "game", "what", "loss")
             word("what to consult", what, ("detector", "gradient"))
-            word("a loss", loss, ("margin", "cross-entropy"))
+            word("a loss", loss, get_args(Loss))
             return Consult(*self.checks.whole(x, game), what, loss)
         if isinstance(move, Note) and kind is Note:
             return self.checks.note(move)

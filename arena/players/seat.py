@@ -231,7 +231,8 @@ class Games:
     # Geometry and loss
 
     def loss(self, answers: Answers, kind: Loss = "margin") -> Tensor:
-        """The loss to minimise [n] of the answered rows; below 0 (margin) where the label is wrong.
+        """The loss to minimise [n] of the answered rows (`arena.rules.losses`); a `margin` is below 0 where
+        the label is wrong.
 
         The mean over the repeats, if there are any. +inf if the row was not answered or holds NaN.
 

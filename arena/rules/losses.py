@@ -1,4 +1,4 @@
-"""The losses that score attackers minimise: margin and cross-entropy, as in Square Attack (2020)."""
+"""The losses that score attackers minimise (Square Attack, 2020; Adversarial Attack on Attackers, 2022)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
-Loss = Literal["margin", "cross-entropy"]
+Loss = Literal["margin", "probability-margin", "probability", "cross-entropy"]
 
 LEAST_LOG = -150 * math.log(2)
 """The logarithm in place of that of a probability 0: half of the smallest float32 above 0 rounds to 0."""
@@ -34,13 +35,17 @@ def margin(scores: Tensor, label: Tensor) -> Tensor:
 def attack_loss(
     scores: Tensor, label: Tensor, kind: Loss, *, targeted: bool, logits: bool, partial: bool = False
 ) -> Tensor:
-    """The loss to minimise, [n].
+    """The loss to minimise, [n]; each sees a classifier that is sure of itself as far as float32 reaches.
 
     `margin`: z_y - max_{k != y} z_k, or minus that of the target when targeted. Probabilities have the same
     margin, log p_y - log max_{k != y} p_k, as far as float32 holds them: 0 stands for less than 2^-149, so
     that the margin sees up to about 103.
-    `cross-entropy`: log p_y, or -log p_t when targeted. Of probabilities, log(1 - sum_{k != y} p_k) where
-    p_y is above a half, which sees more than p_y, which rounds to 1. Logits at +inf share all probability.
+    `probability-margin`: p_y - max_{k != y} p_k - 1, or the target's, max_{k != t} p_k - p_t - 1. The 1 taken
+    off lets it be summed from small probabilities alone; near p_y = 1 the difference would round to 1.
+    `probability`: p_y - 1, summed from the others, or -p_t.
+    `cross-entropy`: log p_y, or -log p_t when targeted; of logits -log(1 + sum_{k != y} exp(z_k - z_y)), which
+    stays below 0 where p_y rounds to 1. Of probabilities, log(1 - sum_{k != y} p_k) where p_y is above a half.
+    Logits at +inf share all probability.
 
     Args:
         scores: [n,K] logits or probabilities.
@@ -53,10 +58,11 @@ def attack_loss(
         scores = _with_hidden(scores)
     if kind == "margin":
         loss = margin(scores, label) if logits else _log_margin(scores, label)
-    elif logits:
-        loss = finite_above(scores).log_softmax(dim=1).gather(1, label.unsqueeze(1)).squeeze(1)
+    elif kind == "cross-entropy":
+        loss = _log_softmax(finite_above(scores), label) if logits else _log_probability(scores, label)
     else:
-        loss = _log_probability(scores, label)
+        p = finite_above(scores).softmax(dim=1) if logits else scores
+        return (_probability if kind == "probability" else _probability_margin)(p, label, targeted)
     return -loss if targeted else loss
 
 
@@ -76,6 +82,33 @@ def _log_margin(p: Tensor, label: Tensor) -> Tensor:
     """log p_y - log max_{k != y} p_k [n] of probabilities [n,K]."""
     own, best = _own_and_best(p, label)
     return _log(own) if best is None else _log(own) - _log(best)
+
+
+def _probability(p: Tensor, label: Tensor, targeted: bool) -> Tensor:
+    """p_y - 1, or -p_t [n], of probabilities [n,K]."""
+    column = label.unsqueeze(1)
+    if targeted:
+        return -p.gather(1, column).squeeze(1)
+    return -p.scatter(1, column, 0.0).sum(dim=1)
+
+
+def _probability_margin(p: Tensor, label: Tensor, targeted: bool) -> Tensor:
+    """p_y - max_{k != y} p_k - 1, or max_{k != t} p_k - p_t - 1 [n], of probabilities [n,K]."""
+    column = label.unsqueeze(1)
+    others = p.scatter(1, column, 0.0)
+    if not targeted:
+        return -(others.sum(dim=1) + others.amax(dim=1))
+    best = others.argmax(dim=1, keepdim=True)
+    return -(p.scatter(1, best, 0.0).sum(dim=1) + p.gather(1, column).squeeze(1))
+
+
+def _log_softmax(scores: Tensor, label: Tensor) -> Tensor:
+    """log p_y [n] of finite logits [n,K]."""
+    column = label.unsqueeze(1)
+    own = scores.gather(1, column).squeeze(1)
+    if scores.shape[1] == 1:
+        return own * 0
+    return -softplus(scores.scatter(1, column, -torch.inf).logsumexp(dim=1) - own)
 
 
 def _log_probability(p: Tensor, label: Tensor) -> Tensor:

@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 from torch import Tensor
 
+from arena.rules.losses import Loss
+
 
 class VolleyError(ValueError):
     """A malformed move: it was rejected whole and nothing was charged. Thrown into the attacker."""
@@ -85,7 +87,7 @@ class Consult:
     x: Tensor
     game: Tensor
     what: Literal["detector", "gradient"] = "detector"
-    loss: Literal["margin", "cross-entropy"] = "margin"
+    loss: Loss = "margin"
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,12 +85,43 @@ def test_cross_entropy_of_probabilities_agrees_with_that_of_logits(
     torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=0)
 
 
+@given(LABELLED, st.booleans(), st.booleans())
+def test_probabilities_and_their_margin_are_those_of_the_softmax(
+    rows: list[tuple[list[float], int]], targeted: bool, logits: bool
+) -> None:
+    """Up to the constants that let them be summed from small probabilities alone."""
+    scores, label = batch(rows)
+    p = scores.double().softmax(dim=1)
+    own, best = p.gather(1, label[:, None])[:, 0], p.scatter(1, label[:, None], 0).amax(dim=1)
+    shown = scores if logits else scores.softmax(dim=1)
+    found = attack_loss(shown, label, "probability", targeted=targeted, logits=logits)
+    torch.testing.assert_close(found.double(), -own if targeted else own - 1, rtol=0, atol=1e-6)
+    found = attack_loss(shown, label, "probability-margin", targeted=targeted, logits=logits)
+    torch.testing.assert_close(
+        found.double(), (best - own if targeted else own - best) - 1, rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["margin", "probability-margin", "probability", "cross-entropy"])
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("logits", [True, False])
+def test_each_loss_sees_a_sure_classifier_to_seven_digits(kind: Loss, targeted: bool, logits: bool) -> None:
+    """p_y rounds to 1, or p_t is minute: a plain float32 loss would be the same for all of these."""
+    z = torch.zeros(5, 3)
+    z[:, 0] = torch.tensor([20.0, 30.0, 30.001, 50.0, 80.0])
+    label = torch.full((5,), 1 if targeted else 0)
+    found = attack_loss(z if logits else z.softmax(1), label, kind, targeted=targeted, logits=logits)
+    exact = attack_loss(z.double(), label, kind, targeted=targeted, logits=True)
+    torch.testing.assert_close(found.double(), exact, rtol=3e-6, atol=0)
+    assert len(found.unique()) == 5
+
+
 def topk(p: Tensor, k: int) -> Tensor:
     kept = p.argsort(dim=1, descending=True)[:, :k]
     return torch.zeros_like(p).scatter(1, kept, p.gather(1, kept))
 
 
-@pytest.mark.parametrize("kind", ["margin", "cross-entropy"])
+@pytest.mark.parametrize("kind", ["margin", "probability-margin", "probability", "cross-entropy"])
 def test_under_topk_what_is_shown_counts_as_it_is(kind: Loss) -> None:
     """With y and another class among those shown, the loss is that of all probabilities."""
     p = (torch.randn(50, 10, generator=torch.Generator().manual_seed(0)) * 3).softmax(dim=1)

@@ -1,0 +1,92 @@
+"""The gradient of the loss from differences of answered losses, streamed, and the steps along it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor
+
+from agents.attackers.parts.claims import stand_by
+from agents.attackers.parts.estimates import BLOCK, unit
+from arena.players import Answers, Asking, Games, Loss, Move
+from arena.rules.purposes import GRADIENT
+
+Directions = Callable[[Tensor], Tensor]
+"""Fresh directions u [k,BLOCK,C,H,W] for rows [k] (index into the games asked)."""
+
+
+def gradient(
+    games: Games,
+    x: Tensor,
+    i: Tensor,
+    count: int,
+    directions: Directions,
+    radius: float,
+    loss: Loss,
+    base: Tensor | None = None,
+) -> Generator[Move, Answers, Tensor]:
+    """The estimate [n,C,H,W] of the gradient of the loss at `x` [n,C,H,W] of games `i` [n].
+
+    The mean over `count` directions u of (L(x + radius u) - L(x - radius u)) / (2 radius) u, at two queries
+    each, side by side; with the losses `base` [n] at x, of (L(x + radius u) - base) / radius u, at one. Probes
+    are brought into the ball. What the budget does not reach any more is left out of the mean; a game without
+    a whole difference has the estimate 0.
+    """
+    each = 2 if base is None else 1
+    total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
+    while done < count and len(rows := games.state.open[i].nonzero().squeeze(1)):
+        room = max(1, games.max_rows // (len(rows) * BLOCK * each))
+        blocks = [directions(rows) for _ in range(min(room, -(-(count - done) // BLOCK)))]
+        u = torch.cat(blocks, dim=1)[:, : count - done]
+        m = u.shape[1]
+        sides = torch.stack([u, -u], dim=2) if each == 2 else u.unsqueeze(2)
+        images = (x[rows].unsqueeze(1) + radius * sides.flatten(1, 2)).flatten(0, 1)
+        images = games.project(images, i[rows].repeat_interleave(m * each)).unflatten(
+            0, (len(rows), m * each)
+        )
+        found = (yield from losses(games, images, i[rows], loss)).view(len(rows), m, each)
+        slope = found[..., 0] - (found[..., 1] if base is None else base[rows].unsqueeze(1))
+        known = slope.isfinite()
+        slope = torch.where(known, slope / (each * radius), 0.0)
+        part = total[rows]
+        for b in range(m):  # one after the other, so that a sum does not depend on the shape of the volley
+            part.addcmul_(slope[:, b].view(-1, 1, 1, 1), u[:, b])
+        total[rows] = part
+        used[rows] += known.sum(dim=1)
+        done += m
+    return total / used.clamp_min(1).view(-1, 1, 1, 1)
+
+
+def losses(
+    games: Games, images: Tensor, i: Tensor, loss: Loss, purpose: str = GRADIENT
+) -> Generator[Move, Answers, Tensor]:
+    """Ask `images` [n,m,C,H,W] of games `i` [n], each once: their losses [n,m], +inf where no answer came.
+
+    Of the wrong answers to a game the attacker stands by that with the lowest loss.
+    """
+    n, m = images.shape[:2]
+    answers = yield from games.ask(images.flatten(0, 1), i.repeat_interleave(m), purpose)
+    found = games.loss(answers, loss).view(n, m)
+    yield from keep_hits(games, images, i, games.wrong(answers).view(n, m), found)
+    return found
+
+
+def keep_hits(games: Games, images: Tensor, i: Tensor, wrong: Tensor, loss: Tensor) -> Asking:
+    """Note games `i` [n] of whose `images` [n,m,C,H,W] some were answered `wrong` [n,m], and stand by that
+    with the lowest `loss` [n,m]."""
+    if games.threat.objective == "first" and bool(games.state.open[i].all()):
+        return games.state  # no game was closed, so there was no hit
+    rows = wrong.any(dim=1).nonzero().squeeze(1)
+    yield from games.note("accepted", 1.0, i[rows])
+    if games.threat.objective != "first":
+        place = torch.where(wrong, loss, torch.inf)[rows].argmin(dim=1)
+        yield from stand_by(games, images[rows, place], i[rows])
+    return games.state
+
+
+def step(games: Games, x: Tensor, g: Tensor, i: Tensor, eta: float | Tensor) -> Tensor:
+    """x [n,C,H,W] of games `i` [n], moved against `g` and brought into the ball: by eta per value in linf
+    (x - eta sign g), by the length eta in l2 (x - eta g / |g|). `eta`: a number, or one for each game [n]."""
+    size = eta.view(-1, 1, 1, 1) if isinstance(eta, Tensor) else eta
+    return games.project(x - size * (g.sign() if games.threat.norm == "linf" else unit(g)), i)
