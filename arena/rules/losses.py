@@ -43,9 +43,9 @@ def attack_loss(
     `probability-margin`: p_y - max_{k != y} p_k - 1, or the target's, max_{k != t} p_k - p_t - 1. The 1 taken
     off lets it be summed from small probabilities alone; near p_y = 1 the difference would round to 1.
     `probability`: p_y - 1, summed from the others, or -p_t.
-    `cross-entropy`: log p_y, or -log p_t when targeted; of logits -log(1 + sum_{k != y} exp(z_k - z_y)), which
-    stays below 0 where p_y rounds to 1. Of probabilities, log(1 - sum_{k != y} p_k) where p_y is above a half.
-    Logits at +inf share all probability.
+    `cross-entropy`: log p_y, or -log p_t when targeted; of logits -log(1 + sum_{k != y} exp(z_k - z_y)),
+    which stays below 0 where p_y rounds to 1; of probabilities log(1 - sum_{k != y} p_k) where p_y is above
+    a half. Logits at +inf share all probability.
 
     Args:
         scores: [n,K] logits or probabilities.

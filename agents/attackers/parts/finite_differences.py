@@ -29,9 +29,9 @@ def gradient(
     """The estimate [n,C,H,W] of the gradient of the loss at `x` [n,C,H,W] of games `i` [n].
 
     The mean over `count` directions u of (L(x + radius u) - L(x - radius u)) / (2 radius) u, at two queries
-    each, side by side; with the losses `base` [n] at x, of (L(x + radius u) - base) / radius u, at one. Probes
-    are brought into the ball. What the budget does not reach any more is left out of the mean; a game without
-    a whole difference has the estimate 0.
+    each, side by side; with the losses `base` [n] at x, of (L(x + radius u) - base) / radius u, at one.
+    Probes are brought into the ball. What the budget does not reach any more is left out of the mean; a game
+    without a whole difference has the estimate 0.
     """
     each = 2 if base is None else 1
     total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
