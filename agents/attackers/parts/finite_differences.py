@@ -42,9 +42,8 @@ def gradient(
         m = u.shape[1]
         sides = torch.stack([u, -u], dim=2) if each == 2 else u.unsqueeze(2)
         images = (x[rows].unsqueeze(1) + radius * sides.flatten(1, 2)).flatten(0, 1)
-        images = games.project(images, i[rows].repeat_interleave(m * each)).unflatten(
-            0, (len(rows), m * each)
-        )
+        images = games.project(images, i[rows].repeat_interleave(m * each))
+        images = images.view(len(rows), m * each, *x.shape[1:])
         found = (yield from losses(games, images, i[rows], loss)).view(len(rows), m, each)
         slope = found[..., 0] - (found[..., 1] if base is None else base[rows].unsqueeze(1))
         known = slope.isfinite()
