@@ -20,10 +20,10 @@ class Bandits(Attacker):
     """Bandits (Ilyas, Engstrom and Madry, ICLR 2019), with the time prior (T) and a data prior (TD).
 
     As in the authors' code: a prior v of the gradient, of side `tile`, is enlarged to the image (up: nearest
-    neighbour). A step asks x + delta q / |q| for q = up(v + n) and q = up(v - n), n ~ zeta N(0, I) / sqrt(d_v),
-    at two queries; estimates Delta = (L_+ - L_-) / (delta zeta); updates v along Delta n (in l_2
-    v <- v + tau Delta n, in l_inf by exponentiated gradients on [-1, 1]); and takes a step of length eta along
-    up(v), in l_inf along its sign. Here L is minimised, so that v is the prior of -grad L. The exponentiated
+    neighbour). A step asks x + delta q / |q| for q = up(v + n) and q = up(v - n), n ~ zeta N(0, I / d_v), at
+    two queries; estimates Delta = (L_+ - L_-) / (delta zeta); moves v along Delta n (in l_2
+    v <- v + tau Delta n, in l_inf by exponentiated gradients on [-1, 1]); and takes a step of length eta
+    along up(v), in l_inf along its sign. Here L is minimised, so v is the prior of -grad L. The exponentiated
     gradient is exactly v = tanh(w), w <- w + tau Delta n, which does not overflow.
 
     The iterate itself is not asked: a probe is as near to it as `delta`, and finds the hits.
@@ -60,9 +60,9 @@ class Bandits(Attacker):
             v = w[i].tanh() if linf else w[i]
             n = zeta / math.sqrt(w[0].numel()) * games.normal(w.shape[1:], i)
             q = unit(up(torch.stack([v + n, v - n], dim=1).flatten(0, 1), size))
-            probes = games.project(
-                x[i].repeat_interleave(2, dim=0) + delta * q, i.repeat_interleave(2)
-            ).view(len(i), 2, *x.shape[1:])
+            probes = games.project(x[i].repeat_interleave(2, dim=0) + delta * q, i.repeat_interleave(2)).view(
+                len(i), 2, *x.shape[1:]
+            )
             found = yield from losses(games, probes, i, self.loss)
             slope = (found[:, 0] - found[:, 1]) / (delta * zeta)
             slope = torch.where(slope.isfinite(), slope, 0.0).view(-1, 1, 1, 1)

@@ -19,9 +19,9 @@ from arena.rules.purposes import STEP
 class NES(Attacker):
     """NES (Ilyas, Engstrom, Athalye and Lin, ICML 2018, algorithm 1), l_inf and l_2.
 
-    g = mean over q pairs of (L(x + sigma u) - L(x - sigma u)) / (2 sigma) u; x <- Proj(x - eta sign g), in l_2
-    x <- Proj(x - eta g / |g|), at 2 q queries a step. Parameters, noise and loss are those of the SignHunter
-    authors' code on CIFAR-10 (Al-Dujaili and O'Reilly, ICLR 2020), which AAA's Table 11 has too.
+    g = mean over q pairs of (L(x + sigma u) - L(x - sigma u)) / (2 sigma) u; x <- Proj(x - eta sign g), in
+    l_2 x <- Proj(x - eta g / |g|), at 2 q queries a step. Parameters, noise and loss are those of the
+    SignHunter authors' code on CIFAR-10 (Al-Dujaili and O'Reilly, ICLR 2020), which AAA's Table 11 has too.
 
     Attributes:
         sigma: length of a probe in units of the noise.

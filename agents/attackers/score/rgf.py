@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from agents.attackers.parts.estimates import BLOCK, unit
-from agents.attackers.parts.finite_differences import gradient, losses
+from agents.attackers.parts.estimates import BLOCK
+from agents.attackers.parts.finite_differences import gradient, heading, losses
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.score.random_search import check_period
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
@@ -24,8 +24,8 @@ class RGF(Attacker):
 
     g = mean over B directions u ~ N(0, I) of (f(x + mu u) - f(x)) / mu u (the mean: Byun et al., Small Input
     Noise is Enough, WACV 2022, eq. 3); x <- Proj(x - eta g). A step costs B + 1 queries, since all directions
-    share one f(x). With step `sign` this is the score-based ZO-signSGD (Liu et al., ICLR 2019), with estimate
-    `antithetic`, (f(x + mu u) - f(x - mu u)) / (2 mu) u at 2 B queries a step, NES without its scale of noise.
+    share one f(x). With step `sign` this is the score-based ZO-signSGD (Liu et al., ICLR 2019); with estimate
+    `antithetic`, (f(x + mu u) - f(x - mu u)) / (2 mu) u at 2 B queries a step, it is NES with noise `pixel`.
 
     Attributes:
         estimate: `forward` or `antithetic`.
@@ -82,5 +82,5 @@ class RGF(Attacker):
 
 
 ETA = {"sign": 2 / 255, "normalised": 64 / 255, "raw": 0.002}
-DIRECTION = {"sign": Tensor.sign, "normalised": unit, "raw": Tensor.clone}
+DIRECTION = {"sign": Tensor.sign, "normalised": heading, "raw": Tensor.clone}
 """What is gone along, of an estimate g [n,C,H,W]."""
