@@ -108,17 +108,19 @@ def test_each_direction_may_have_a_base_of_its_own(estimate, linear):
     assert torch.allclose(g, both - mean_of(extra / RADIUS, u), atol=1e-2)
 
 
+@pytest.mark.parametrize("budget", [15, 60])
 @pytest.mark.parametrize("both_sides", [True, False])
 def test_neither_the_batch_nor_the_length_of_volleys_changes_a_bit(
-    referee, images, procedure, linear, both_sides
+    referee, images, procedure, linear, both_sides, budget
 ):
     model, x0, key = ahead(linear(SHAPE)), images(3, SHAPE), torch.tensor([7, 900, 3])
     base = None if both_sides else torch.full((3,), 99.0)
-    threat = Threat(norm="l2", epsilon=0.05, budget=15)
+    threat = Threat(norm="l2", epsilon=0.05, budget=budget)
 
     def play(rows, **more):
         run = procedure(estimating(None if base is None else base[rows], count=20))
-        referee(model, x0[rows], LABELS[rows], threat, key=key[rows], seed=5, **more).play(run)
+        table = referee(model, x0[rows], LABELS[rows], threat, key=key[rows], seed=5, **more).play(run)
+        assert {len(asked) for asked in table.asked} == {min(budget, 40 if both_sides else 20)}
         return run.result
 
     whole = play(slice(None))
