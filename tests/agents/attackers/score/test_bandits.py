@@ -101,26 +101,33 @@ def test_tiles_are_enlarged_by_the_nearest_neighbour():
 
 
 def test_a_data_prior_pays_where_the_gradient_is_smooth(referee, images):
-    """The loss falls with the mean of each quarter: tiles of 2 x 2 need fewer queries than 16 x 16."""
-    x0 = images(6, (1, 16, 16), low=0.4, high=0.6)
-    sign = enlarged(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 16, 16)
+    """The loss falls with the mean of each quarter: tiles of 2 x 2 need fewer queries than 12 x 12."""
+    x0 = images(3, (1, 12, 12), low=0.4, high=0.6)
+    sign = enlarged(torch.tensor([[1.0, -1.0], [-1.0, 1.0]]), 12, 12)
 
     def model(x, game, turn):
         along = ((x - x0[game]) * sign).flatten(1).sum(dim=1)
         return torch.stack([5 - along, torch.zeros(len(x))], dim=1)
 
-    threat = Threat(epsilon=2 * 5 / 256, budget=1000)
-    label = torch.zeros(6, dtype=torch.int64)
+    threat = Threat(epsilon=2 * 5 / 144, budget=1000)
+    label = LABELS
     costs = []
     for tile in (2, None):
         table = referee(model, x0, label, threat).play(Bandits(tile=tile, eta=0.005))
-        costs.append(sorted(len(asked) for asked in table.asked)[3])
+        costs.append(sorted(len(asked) for asked in table.asked)[1])
     assert costs[0] < 0.5 * costs[1]
 
 
-@pytest.mark.parametrize("tile", [None, 4])
-@pytest.mark.parametrize("goal", ["untargeted", "targeted"])
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize(
+    ("norm", "goal", "tile"),
+    [
+        ("linf", "untargeted", None),
+        ("linf", "targeted", None),
+        ("linf", "untargeted", 4),
+        ("l2", "untargeted", None),
+        ("l2", "targeted", 4),
+    ],
+)
 def test_it_breaks_what_is_within_reach_and_sends_nothing_from_outside(
     referee, linear, images, norm, goal, tile
 ):
@@ -135,7 +142,7 @@ def test_it_breaks_what_is_within_reach_and_sends_nothing_from_outside(
     needed = (scores.gather(1, label.view(-1, 1)) - scores) / reach
     own = torch.nn.functional.one_hot(label, 3).bool()
     needed = needed[every, goals] if goals is not None else needed.masked_fill(own, 9.0).amin(dim=1)
-    threat = Threat(norm=norm, epsilon=epsilon, budget=2000, goal=goal)
+    threat = Threat(norm=norm, epsilon=epsilon, budget=1200, goal=goal)
     attack = Bandits(tile=tile, eta=epsilon / 8, tau=1.0 if norm == "linf" else None)
     table = referee(model, x0, label, threat, target=goals).play(attack)
     near = [game for game in range(12) if needed[game] < (0.4 if tile is None else 0.1)]
