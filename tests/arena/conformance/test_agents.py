@@ -29,6 +29,11 @@ BRIEFER: dict[str, Spec] = {
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("attacker", {"name": "nes", "noise": "pixel", "ask_iterate": True}),
+    ("attacker", {"name": "rgf", "estimate": "antithetic", "step": "raw"}),
+    ("attacker", {"name": "rgf", "refresh_every": 3, "directions": 5}),
+    ("attacker", {"name": "bandits", "tile": 5}),
+    ("attacker", {"name": "zo-sign-sgd", "oracle": False, "init_draws": 10}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
