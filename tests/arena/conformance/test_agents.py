@@ -29,6 +29,9 @@ BRIEFER: dict[str, Spec] = {
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("attacker", {"name": "simba", "basis": "pixel", "refresh_every": 3}),
+    ("attacker", {"name": "simba", "order": "strided", "frequencies": 2, "stride": 2, "loss": "margin"}),
+    ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
