@@ -76,8 +76,8 @@ class ResidualNet(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(width, device) for _ in range(depth))
         self.norm = nn.BatchNorm2d(width, device=device)
         sides = [-(-side // stride) for side in sides]
-        self.halved_behind = (depth + 1) // 2 if min(sides) >= 2 * CELLS else depth + 1
-        if self.halved_behind <= depth:
+        self.halved_behind = (depth + 1) // 2 if min(sides) >= 2 * CELLS else 0
+        if self.halved_behind:
             sides = [-(-side // 2) for side in sides]
         self.cell = [max(1, side // CELLS) for side in sides]
         cells = math.prod(-(-side // cell) for side, cell in zip(sides, self.cell, strict=True))
