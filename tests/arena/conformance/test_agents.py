@@ -18,10 +18,19 @@ def test_agents_are_registered() -> None:
     assert {("attacker", "square"), ("defender", "none")} <= set(AGENTS)
 
 
+TINY_SURROGATES = {
+    "depths": [0, 1],
+    "width": 4,
+    "first_batches": 3,
+    "batches": 1,
+    "batch": 8,
+    "least_images": 1,
+}
 BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
+    "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
 }
