@@ -47,6 +47,7 @@ class Ground:
         pool: the attackers' own images.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
+        margin_base: whether undefended margins are recorded beside the queries'.
     """
 
     base: Classifier
@@ -57,6 +58,7 @@ class Ground:
     votes: int
     seed: int
     shard: int
+    margin_base: bool = False
 
     @property
     def key(self) -> Tensor:
@@ -75,6 +77,7 @@ def ground(
     votes: int,
     seed: int,
     shard: int,
+    margin_base: bool = False,
 ) -> Ground:
     """Read and check what `arena.play` was given; arguments as there.
 
@@ -87,7 +90,7 @@ def ground(
     y = read_labels(labels, len(x)).to(where)
     base = wrapped(classifier, x, y, where, batch)
     pool = ResourcePool(data.given.get("resources"), base)
-    return Ground(base, x, y, data, pool, votes, seed, shard)
+    return Ground(base, x, y, data, pool, votes, seed, shard, margin_base)
 
 
 def wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:

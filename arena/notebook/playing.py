@@ -71,6 +71,7 @@ def _play(
             resources=draw_resources(info.threat, on.pool, part, on.seed),
             defense=public_parameters(fixture.stack.defenders),
             level=level,
+            margin_base=on.margin_base,
         )
         keys = part.key.cpu().numpy()
         with nullcontext() if book is None else book.shard(info, number, keys) as written:

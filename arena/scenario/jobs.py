@@ -101,6 +101,7 @@ class ShardTask:
             resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
             defense=public_parameters(stack.defenders),
             level=self.level,
+            margin_base=match.settings.margin_base,
         )
 
     def packed(self) -> bytes:
