@@ -120,8 +120,8 @@ def play(
     """
     sides = ([one_attacker(attacker)], [one_stack(defender)])
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard, "margin_base": margin_base}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates)
+    how = {"votes": votes, "seed": seed, "shard": shard}
+    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates, margin_base=margin_base)
     return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
 
 
@@ -160,8 +160,8 @@ def play_all(
     """
     sides = (several("attackers", attackers), several("defenders", defenders))
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard, "margin_base": margin_base}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates)
+    how = {"votes": votes, "seed": seed, "shard": shard}
+    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates, margin_base=margin_base)
     return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 
