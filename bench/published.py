@@ -330,7 +330,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if told[:1] == ["--scores"]:
         from bench import published_scores
 
-        return published_scores.main(told[1:])
+        published_scores.main(told[1:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
