@@ -29,6 +29,7 @@ NAMES = (
     "linear",
     "log",
     "published",
+    "published_scores",
     "rewriting",
     "square",
     "threads",

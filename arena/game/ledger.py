@@ -18,7 +18,8 @@ class RowScalars:
     Attributes:
         rank: how many earlier rows of the volley are of the same game.
         wins: the label wins the game.
-        digest: of the images (`rules.geometry.digests`), None: not asked for.
+        digest: of the images (`rules.geometry.digests`); margin_base: of the hardened classifier alone; None:
+            not asked for.
     """
 
     game: Ints
@@ -33,6 +34,7 @@ class RowScalars:
     flagged: Bools
     banned: Bools
     digest: Ints | None = None
+    margin_base: Floats | None = None
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,7 @@ class StackOracle:
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
         # "none" and its like cost nothing: what only passes rows on is not asked.
         self._acting = [n for n, d in enumerate(stack.defenders) if d.acts or self._remembers[n]]
+        self.bare = not self._acting
         self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
@@ -129,6 +130,12 @@ class StackOracle:
         """[n] int64: the labels that the hardened classifier alone gives `x`."""
         with blaming_classifier(self.base.name):
             return labels_of(self.base(x))
+
+    @asking("monitor")
+    def base_scores(self, x: Tensor) -> Tensor:
+        """[n,K] the scores that the hardened classifier alone gives `x`."""
+        with blaming_classifier(self.base.name):
+            return self.base(x)
 
     @asking("insider")
     def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:

@@ -7,19 +7,22 @@ could be right) is told in words, and stands there as something of that name, wh
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from arena.game.blame import Told
 from arena.game.tensors import flaw_of, own
 from arena.isolation.wire import DTYPES, Garbled, Message, Room
-from arena.messages import one_line
+from arena.messages import in_short, one_line
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley
 from arena.rules.threat import Threat
@@ -34,6 +37,7 @@ _EVERY = {
     str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if type(kind) is torch.dtype
 }
 _SEAT = ("x0", "label", "target", "key")
+_RESOURCES = ("images", "labels", "starts")
 
 
 def room_for(games: int, max_rows: int, shape: Sequence[int]) -> Room:
@@ -178,7 +182,8 @@ def written_seat(games: Games) -> Message:
     """An attacker's seat as a message: what it may know of its games, and nothing else."""
     state, held = written_answers(games.state), games.resources
     given = {name: getattr(games, name) for name in _SEAT}
-    given |= {f.name: getattr(held, f.name) for f in fields(Resources)}
+    given |= {name: getattr(held, name) for name in _RESOURCES}
+    given |= {f"surrogate {n}": _packed(one) for n, one in enumerate(held.surrogates)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     values = {
         "threat": games.threat.model_dump(mode="json"),
@@ -210,8 +215,25 @@ def read_seat(message: Message) -> Games:
         max_rows=told["max_rows"],
         answers_are_facts=told["answers_are_facts"],
         defense=told["defense"],
-        resources=Resources(*(given.get(f.name) for f in fields(Resources))),
+        resources=Resources(
+            **{name: given.get(name) for name in _RESOURCES},
+            surrogates=tuple(_unpacked(given[name]) for name in names if name.startswith("surrogate ")),
+        ),
     )
+
+
+def _packed(surrogate: nn.Module) -> Tensor:
+    """A reference network as it is, on the CPU, for an attacker that holds it in a process of its own."""
+    try:
+        content = bytearray(pickle.dumps(copy.deepcopy(surrogate).cpu()))
+    except Exception as error:  # pickle raises whatever a module's parts raise
+        raise Told(f"its reference network cannot be sent to its process: {in_short(error)}") from error
+    return torch.frombuffer(content, dtype=torch.uint8)
+
+
+def _unpacked(content: Tensor) -> nn.Module:
+    found: nn.Module = pickle.loads(content.numpy().tobytes())
+    return found
 
 
 def threat_of(told: Mapping[str, Any]) -> Threat:

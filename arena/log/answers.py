@@ -143,7 +143,11 @@ class PurposeCounts:
 
 @dataclass(frozen=True)
 class LoggedQueries:
-    """A game's logged queries, [n] each, in order; `margin` is NaN where the defender declined."""
+    """A game's logged queries, [n] each, in order.
+
+    `margin` is NaN where the defender declined, `margin_base` where the match has no monitor (and in layouts
+    before 0009).
+    """
 
     turn: Ints
     account: Ints
@@ -155,6 +159,7 @@ class LoggedQueries:
     l2: Floats
     linf: Floats
     hit: Bools
+    margin_base: Floats
 
     def __len__(self) -> int:
         return len(self.turn)

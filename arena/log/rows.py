@@ -40,7 +40,16 @@ def query_columns(pieces: list[QueryRows], first_game: int) -> TableColumns:
         "l2": column("l2"),
         "linf": column("linf"),
         "hit": column("hit"),
+        "margin_base": _margins(pieces)[order],
     }
+
+
+def _margins(pieces: list[QueryRows]) -> Floats:
+    """Undefended margins; NULL where nobody asked for them."""
+    parts = [
+        np.full(len(piece), np.nan) if piece.margin_base is None else piece.margin_base for piece in pieces
+    ]
+    return np.concatenate(parts)
 
 
 def mark_columns(pieces: list[MarkRows], first_game: int) -> TableColumns:

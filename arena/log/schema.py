@@ -230,8 +230,11 @@ queries = Table(
     _column("l2", Double, null=True),
     _column("linf", Double, null=True),
     _column("hit", Boolean),
+    _column("margin_base", Double, null=True),
     sqlite_with_rowid=False,
 )
+"""`margin_base`: the margin of the hardened classifier alone, NULL where the match has no monitor, and in
+layouts before 0009."""
 
 notes = Table(
     "notes",

@@ -26,6 +26,8 @@ class QueryRows:
         better: this row became the game's best image.
         digest: of the image as the service saw it: of one game, equal images have equal ones, others hardly
             ever (`rules.geometry.digests`); None where nobody asked for them.
+        margin_base: the margin of the hardened classifier alone at the same images; None where nobody asked
+            for it.
     """
 
     purpose: str
@@ -42,6 +44,7 @@ class QueryRows:
     outside: Bools
     better: Bools
     digest: Ints | None = None
+    margin_base: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.game)

@@ -62,10 +62,11 @@ def _short(value: str | float) -> str:
 
 
 def _sparks(film: Film, width: int) -> list[Text]:
-    """Loss and distance against queries, in bars."""
+    """Loss and distance against queries, in bars, and the hardened classifier's own loss if it was asked."""
     found = []
     for name, values in (
         ("loss", film.rows.margin),
+        ("base", film.rows.margin_base),
         (f"{NORMS[film.match.info.threat.norm]}", film.distance),
     ):
         bars, finite = binned(film, values, width), values[np.isfinite(values)]

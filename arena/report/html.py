@@ -13,7 +13,7 @@ from markupsafe import Markup
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
-from arena.report import words
+from arena.report import margins, words
 from arena.report.charts import curves, exact
 from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
@@ -63,6 +63,7 @@ class Section:
         left, won, asked, ended: tables with a row a match; asked: None in another norm than l2.
         clean: one with a row a defender, None without any.
         near: charts of distance and of success within radii, against queries.
+        watched: charts of the defended and the undefended margin along games.
         flagging: the places of defenders that flagged something.
         drawn: what the lines of `charts` are.
         games: pictures by match; missing: why some have no originals.
@@ -82,6 +83,7 @@ class Section:
     clean: tuple[list[Side], Sheet] | None
     charts: list[Chart]
     near: list[Chart]
+    watched: list[Chart]
     flagging: list[int]
     drawn: str
     games: list[tuple[Side, Side, Row, list[Picture]]]
@@ -113,9 +115,10 @@ def _render(log: Log, run_id: int | None, data_dirs: Sequence[Path]) -> str:
     run = read_run(log, run_id)
     rows = read_rows(log, run.id)
     chosen, originals = choose(rows), Originals(run, data_dirs)
-    groups = grouped(rows)
+    groups, watched = grouped(rows), margins.courses(log, rows)
     sections = [
-        _section(log, group, place, groups, chosen, originals) for place, group in enumerate(groups, 1)
+        _section(log, group, place, groups, chosen, originals, watched)
+        for place, group in enumerate(groups, 1)
     ]
     return (
         environment({"rate": rate_cell, "distance": distance_cell})
@@ -136,12 +139,19 @@ def _render(log: Log, run_id: int | None, data_dirs: Sequence[Path]) -> str:
             },
             dashes=DASHES,
             estimation=ESTIMATION,
+            rule_of_courses=margins.RULE,
         )
     )
 
 
 def _section(
-    log: Log, group: Group, place: int, groups: Sequence[Group], chosen: dict[int, int], originals: Originals
+    log: Log,
+    group: Group,
+    place: int,
+    groups: Sequence[Group],
+    chosen: dict[int, int],
+    originals: Originals,
+    watched: dict[int, list[margins.Course]],
 ) -> Section:
     shown = [pair for pair in group.pairs if pair[2].match.id in chosen]
     sources = {row.match.id: originals.of(row.match) for *_, row in shown}
@@ -166,6 +176,7 @@ def _section(
         clean=_clean(group),
         charts=_charts(group, place),
         near=_near(group, place),
+        watched=_watched(group, place, watched),
         flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
         drawn=_lines_in_words(group),
         games=games,
@@ -215,6 +226,18 @@ def _charts(group: Group, place: int) -> list[Chart]:
             svg = Markup(curves(lines, f"g{place}d{d}"))
             title = f"{side.label}, {_drawn(lines[0][1])}"
             charts.append(Chart(title, svg, _accuracy_in_words(group, side, lines)))
+    return charts
+
+
+def _watched(group: Group, place: int, found: dict[int, list[margins.Course]]) -> list[Chart]:
+    """The charts of margins along games, match by match."""
+    charts = []
+    for attacker, defender, row in group.pairs:
+        for course in found.get(row.match.id, ()):
+            ended = "won" if course.won else "kept"
+            title = f"{attacker.label} against {defender.label}: image {course.image}, {ended}"
+            svg = Markup(margins.margin_curves(course, f"g{place}m{row.match.id}i{ended}"))
+            charts.append(Chart(title, svg, f"{title}. {margins.in_words(course)}"))
     return charts
 
 

@@ -102,6 +102,8 @@ class Block(BaseModel):
         isolation: `process`: attackers, and defenders that are not the arena's own, play in processes of
             their own (docs/scenarios.md, "Isolation"); `none`: in the process that holds the classifier.
         log: how many rows are logged; None: decided by the expected number.
+        margin_base: whether the margin of the hardened classifier without the rest of the defender is logged
+            beside that of every query: a monitor, which costs nothing in the game.
         batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         utility: on how many clean images each defended classifier is evaluated, in addition to its matches;
         0: none.
@@ -125,6 +127,7 @@ class Block(BaseModel):
     limits: Limits = USUAL
     isolation: Isolation = "none"
     log: LogLevel | None = None
+    margin_base: bool = Field(default=False, strict=True)
     batch: Rows | None = None
     utility: int = Field(default=1000, ge=0, le=2**24, strict=True)
 
@@ -139,3 +142,12 @@ class Block(BaseModel):
     @classmethod
     def _ascending(cls, value: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _every_query_logged(self) -> Self:
+        if self.margin_base and self.log not in (None, "queries"):
+            raise ValueError(
+                f'margin_base: it is logged beside each query, which needs log = "queries"; found log = '
+                f'"{self.log}"'
+            )
+        return self

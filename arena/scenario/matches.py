@@ -15,6 +15,7 @@ from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import Changes, Entrant, LeftOut, lineup
+from arena.scenario.reference_networks import specs_of
 from arena.scenario.seeds import PUBLIC, Seeds
 
 
@@ -58,9 +59,12 @@ class Match:
     def describe(self) -> dict[str, Any]:
         """Everything that decides how this match is played, as JSON values."""
         s = self.settings
+        # Only where it is on, so that a log from before there were monitors can still be played again.
+        monitor = {"margin_base": True} if s.margin_base else {}
         secret = {"secret": self.seeds.commitment} if self.seeds.secret is not None else {}
         return {
             **secret,
+            **monitor,
             "world": self.world.model_dump(mode="json"),
             "threat": self.threat.model_dump(mode="json"),
             "attacker": {"name": self.attacker_name, **parameters(self.attacker)},
@@ -116,6 +120,7 @@ def matches_of(
                 if not _fits(attacker, threat, where, spot, left_out):
                     continue
                 for own, at, title in _rules(threat, block, attacker.agent, where):
+                    specs_of(own, where, isolated=block.isolation == "process")
                     for stack in sides.stacks:
                         if _fit(attacker, stack, where, spot, left_out):
                             pair = attacker.agent, stack.agent

@@ -65,8 +65,7 @@ class Square(Attacker):
 
     def play(self, games: Games) -> Play:
         length = games.threat.budget if self.rescale else self.schedule_length
-        squares = LinfSquares if games.threat.norm == "linf" else L2Squares
-        proposals = squares(games, lambda step: self.p * 0.5 ** halvings(step, length))
+        proposals = squares(games, self.p, length)
         if self.clean_query:
             answers = yield from games.ask(games.x0[games.open], games.open, "clean")
             yield from freeze(games, games.x0, answers)
@@ -83,6 +82,12 @@ class Square(Attacker):
 def halvings(step: int, length: int) -> int:
     """The number of halvings of p up to a step (from 0) of a schedule of `length` steps."""
     return bisect_left((10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000), int(step / length * 10_000))
+
+
+def squares(games: Games, p: float, length: int) -> Squares:
+    """The proposals in the threat's norm; `p` is the share of pixels at first, `length` the schedule's."""
+    kind = LinfSquares if games.threat.norm == "linf" else L2Squares
+    return kind(games, lambda step: p * 0.5 ** halvings(step, length))
 
 
 class Squares(ABC):

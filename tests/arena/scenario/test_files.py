@@ -303,3 +303,17 @@ def test_a_users_own_package_named_scenarios_hides_no_packaged_one(tmp_path):
 def test_a_missing_file_names_the_packaged_ones():
     with pytest.raises(ScenarioError, match='did you mean "quickstart"'):
         load_scenario("quickstrat")
+
+
+def test_a_monitor_is_a_block_s_choice_and_needs_every_query(tmp_path):
+    for written, wanted in (("", False), ("margin_base = true\n", True), ("margin_base = false\n", False)):
+        (match,) = read(tmp_path, f"{written}{MINIMAL}").matches
+        assert match.settings.margin_base is wanted
+        assert match.describe().get("margin_base", False) is wanted
+    (match,) = read(tmp_path, f'log = "queries"\nmargin_base = true\n{MINIMAL}').matches
+    assert match.settings.margin_base
+    for level in ("changes", "games"):
+        assert told(tmp_path, f'log = "{level}"\nmargin_base = true\n{MINIMAL}').endswith(
+            f'margin_base: it is logged beside each query, which needs log = "queries"; found log = "{level}"'
+        )
+    assert "margin_base" in told(tmp_path, f'margin_base = "yes"\n{MINIMAL}')
