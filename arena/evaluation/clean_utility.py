@@ -25,7 +25,7 @@ class Utility:
         input_l2: the mean l2 distance, in pixel units of [0,1], between a clean image and what the classifier
             was asked about in its place, over all that it was asked: ||x_0 - x_q|| of Byun et al., table 7. 0
             where defenders leave images alone; NaN where they change their shape or do not ask, and in logs
-            of layouts before 0009.
+            of layouts before 0010.
         flagged: the share that the defender marked as an attacker's: its false positives; NaN in logs that do
             not record it (layouts before 0003).
         agreement: the share whose label (or lack of one) is the undefended classifier's.

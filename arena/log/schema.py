@@ -214,7 +214,7 @@ marks = Table(
     _column("query_l2", Double, null=True),
     sqlite_with_rowid=False,
 )
-"""`query_l2` is NULL in rows of layouts before 0009, and where a game had no query."""
+"""`query_l2` is NULL in rows of layouts before 0010, and where a game had no query."""
 
 queries = Table(
     "queries",
@@ -264,7 +264,7 @@ utilities = Table(
 )
 """What a match's defended classifier is worth on so many clean images (a `Utility`): the same row for
 all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no
-two runs share. Layouts before 0003 do not tell `flagged`, those before 0009 neither `input_l2` nor
+two runs share. Layouts before 0003 do not tell `flagged`, those before 0010 neither `input_l2` nor
 `multiply_adds`."""
 
 purposes = Table(
