@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
@@ -17,7 +18,7 @@ from arena.report import margins, words
 from arena.report.charts import curves, exact
 from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
-from arena.report.distance_charts import distance_curves, success_curves
+from arena.report.distance_charts import distance_curves, radius_curves, success_curves
 from arena.report.distances import Distances
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, Side, grouped
@@ -34,10 +35,13 @@ from arena.report.sheets import (
     rate_cell,
     won_sheet,
 )
-from arena.report.strokes import DASHES
+from arena.report.strokes import COLOURS, DASHES
 from arena.report.summary import VERDICTS, Row, progress, read_rows, read_run
 from arena.report.templates import environment, write_page
 from arena.rules.outcome import REASONS
+
+MOST_COUNTS = 6
+"""Of more reported query counts success against the radius is drawn at so many, evenly."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,7 @@ class Section:
         left, won, asked, ended: tables with a row a match; asked: None in another norm than l2.
         clean: one with a row a defender, None without any.
         near: charts of distance and of success within radii, against queries.
+        along: what the lines are, and charts of success against the radius.
         watched: charts of the defended and the undefended margin along games.
         flagging: the places of defenders that flagged something.
         drawn: what the lines of `charts` are.
@@ -83,6 +88,7 @@ class Section:
     clean: tuple[list[Side], Sheet] | None
     charts: list[Chart]
     near: list[Chart]
+    along: tuple[list[str], list[Chart]]
     watched: list[Chart]
     flagging: list[int]
     drawn: str
@@ -176,6 +182,7 @@ def _section(
         clean=_clean(group),
         charts=_charts(group, place),
         near=_near(group, place),
+        along=_along(group, place),
         watched=_watched(group, place, watched),
         flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
         drawn=_lines_in_words(group),
@@ -267,10 +274,45 @@ def _near(group: Group, place: int) -> list[Chart]:
             svg = Markup(distance_curves(lines, norm, f"g{place}d{d}m"))
             title = f"{side.label}: median {norm}"
             charts.append(Chart(title, svg, f"Median distance that {side.label} leaves, by queries. {text}."))
-        for r, radius in enumerate(lines[0][1].within if lines else ()):
+        for r, radius in enumerate(lines[0][1].radii if lines else ()):
             if radius < math.inf:
                 charts.append(_within(group, side, lines, radius, f"g{place}d{d}r{r}"))
     return charts
+
+
+def _along(group: Group, place: int) -> tuple[list[str], list[Chart]]:
+    """What the lines are, and the charts of success against the radius, one for each of some reported counts;
+    with more lines than strokes, for each defender, too."""
+    places = [(a, d) for d in range(len(group.defenders)) for a in range(len(group.attackers))]
+    found = [(a, d, own) for a, d in places if (own := group.distances(a, d)) is not None and own.along]
+    apart = len(found) > COLOURS * len(DASHES)
+    names = [side.label for side in group.attackers]
+    if not apart:
+        names = [f"{group.attackers[a].label} against {group.defenders[d].label}" for a, d, _ in found]
+    sets = (
+        [[line for line in found if line[1] == d] for d in range(len(group.defenders))] if apart else [found]
+    )
+    counts = sorted({at for *_, own in found for at in own.counts})
+    kept = np.unique(np.linspace(0, len(counts) - 1, min(MOST_COUNTS, len(counts))).round().astype(int))
+    norm, charts = words.NORMS[group.threat.norm], []
+    for at in [counts[i] for i in kept.tolist()]:
+        for number, own_set in enumerate(sets):
+            numbered = [(a if apart else n, own) for n, (a, _, own) in enumerate(own_set) if at in own.counts]
+            if not numbered:
+                continue
+            title = f"{at:,} queries" + f", {group.defenders[own_set[0][1]].label}" * apart
+            lines = [(n, own, own.verdict) for n, own in numbered]
+            svg = Markup(radius_curves(lines, at, norm, f"g{place}a{at}s{number}"))
+            said = "; ".join(
+                f"{names[n]}, by {own.verdict}: "
+                + ", ".join(
+                    f"{words.percent(own.within[r][at][own.verdict].value)} % within {words.number(r)}"
+                    for r in own.along
+                )
+                for n, own in numbered
+            )
+            charts.append(Chart(title, svg, f"Success against the {norm} radius at {title}. {said}."))
+    return names, charts
 
 
 def _within(
