@@ -2,7 +2,7 @@
 
     python3.11 -m venv VENV
     VENV/bin/python -m pip install -c constraints.txt -e ".[published]"
-    VENV/bin/python -m pip install --no-deps torchattacks    # it asks for torchvision, and does without
+    VENV/bin/python -m pip install -c constraints.txt --no-deps torchattacks  # without torchvision
     OMP_NUM_THREADS=1 VENV/bin/python -m bench published --scores [--world digits|mnist|resnet20]
         [--games G] [--at Q ...] [--only NAME ...] [--data DIR]
 
