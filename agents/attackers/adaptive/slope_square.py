@@ -101,7 +101,9 @@ class SlopeSquare(Square):
             answers = yield from games.ask(candidate, i, "search")
             new = games.loss(answers, loss)
             delta = change(new, best[i])
-            accepted = torch.where(down[i], delta < 0, climbs(delta, self.theta)) | (best[i].isinf() & (new < torch.inf))
+            accepted = torch.where(down[i], delta < 0, climbs(delta, self.theta)) | (
+                best[i].isinf() & (new < torch.inf)
+            )
             testing = (streak[i] >= self.patience) & ~accepted & (delta.abs() <= self.theta)
             rows = (testing & games.state.open[i]).nonzero().squeeze(1)
             if len(rows):
