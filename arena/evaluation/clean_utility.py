@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from arena.evaluation.reliability import Reliability
+
 WIDE = 2.0
 """From one end of a cost's interval to the other: above it no figure is shown."""
 
@@ -36,6 +38,8 @@ class Utility:
         seconds_1, seconds_batch: the defended seconds per query, medians; on the CPU those of the processor.
         peak_bytes: the most memory that answering one large batch needs at any moment, beyond weights,
             images and what was held before.
+        reliability: probabilities and accuracy along the images; None in logs that do not record them
+            (layouts before 0010).
     """
 
     images: int
@@ -59,6 +63,7 @@ class Utility:
     seconds_batch: float = math.nan
     peak_bytes: int | None = None
     flagged: float = math.nan
+    reliability: Reliability | None = None
 
     def __str__(self) -> str:
         text = (
