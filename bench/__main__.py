@@ -32,6 +32,7 @@ NAMES = (
     "published_scores",
     "rewriting",
     "square",
+    "theorems",
     "threads",
     "workers",
 )
