@@ -87,6 +87,7 @@ def play(
     device: str = "auto",
     batch: int | None = None,
     keep_rows: bool = False,
+    margin_base: bool = False,
     log: str | Path | None = None,
 ) -> Result:
     """Play one game on every image and return the result.
@@ -106,6 +107,8 @@ def play(
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
         keep_rows: keep every charged query in `Result.rows`, as memory allows.
+        margin_base: keep beside each query's margin that of the hardened classifier without the rest of the
+            defender: a monitor, which costs nothing in the game. It needs `keep_rows` or a `log`.
         log: the path or URL of a log that gets a new run, as `arena play` would write it.
 
     Raises:
@@ -117,8 +120,9 @@ def play(
     """
     sides = ([one_attacker(attacker)], [one_stack(defender)])
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates)
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
 
 
@@ -144,6 +148,7 @@ def play_all(
     device: str = "auto",
     batch: int | None = None,
     keep_rows: bool = False,
+    margin_base: bool = False,
     log: str | Path | None = None,
 ) -> Results:
     """Play every attacker against every defender, on the same games, and return all results.
@@ -156,8 +161,9 @@ def play_all(
     """
     sides = (several("attackers", attackers), several("defenders", defenders))
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates)
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 
@@ -173,6 +179,8 @@ def _played(
     keep_rows: bool,
 ) -> list[Result]:
     """Every attacker against every stack, attacker by attacker."""
+    if on.margin_base and log is None and not keep_rows:
+        raise ValueError("margin_base is kept beside each query: pass keep_rows=True, or a log")
     call = new_call()
     found = fixtures(on, attackers, stacks, threat, at, targets, call)
     title = f"{_titles(attackers)} against {_titles(stacks)}"

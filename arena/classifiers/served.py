@@ -21,7 +21,16 @@ from arena.messages import in_short
 from arena.progress import remark
 
 Cause = Literal[
-    "checks", "preparing", "openings", "resources", "utility", "cost", "queries", "verdicts", "insider"
+    "checks",
+    "preparing",
+    "openings",
+    "resources",
+    "utility",
+    "cost",
+    "queries",
+    "monitor",
+    "verdicts",
+    "insider",
 ]
 CAUSES: dict[Cause, str] = {
     "checks": "checks when it is loaded",
@@ -31,6 +40,7 @@ CAUSES: dict[Cause, str] = {
     "utility": "utility on clean images",
     "cost": "cost of answering",
     "queries": "charged queries",
+    "monitor": "undefended margins beside them",
     "verdicts": "verdicts",
     "insider": "insider's evaluations",
 }

@@ -39,6 +39,10 @@ class Oracle(Protocol):
     def answers_are_facts(self) -> bool:
         """Whether the same image always gets the same answer: neither random nor stateful."""
 
+    @property
+    def bare(self) -> bool:
+        """Whether nothing stands before the hardened classifier: answers are its own."""
+
     def respond(self, x: Tensor, rows: Rows) -> Response:
         """The defended answers to images `x` [n,C,H,W]. Nothing is remembered before `commit`."""
 
@@ -56,6 +60,9 @@ class Oracle(Protocol):
 
     def base_labels(self, x: Tensor) -> Tensor:
         """[n] int64: the labels that the hardened classifier alone gives `x`."""
+
+    def base_scores(self, x: Tensor) -> Tensor:
+        """[n,K] the scores that the hardened classifier alone gives `x`, for a monitor."""
 
     def gradient(self, x: Tensor, goal: Tensor, loss: Loss, *, targeted: bool) -> tuple[Tensor, Tensor]:
         """Of the attacker's loss of the hardened classifier, at `x`: gradient [n,C,H,W], value [n].

@@ -21,6 +21,7 @@ from arena.game.ledger import RowScalars, Ruling
 from arena.game.limits import overtime
 from arena.game.openings import Openings
 from arena.game.oracle import Oracle, respond_to
+from arena.game.scalars import Found, row_scalars
 from arena.game.verdicts import Judge, marks_of
 from arena.game.waves import Queue, Wave, rank_within
 from arena.players.defender import Rows
@@ -28,7 +29,7 @@ from arena.players.response import Response
 from arena.players.seat import Games, Resources
 from arena.records.reports import GameRows, Listener, NoteRows, QueryRows, SilentListener
 from arena.rules.feedback import shown
-from arena.rules.geometry import digests, distances, quantise
+from arena.rules.geometry import distances, quantise
 from arena.rules.limits import USUAL, Limits
 from arena.rules.losses import attack_loss
 from arena.rules.moves import Answers, Claim, Consult, Resign, Submit, Volley, VolleyError
@@ -37,9 +38,6 @@ from arena.rules.threat import Threat
 
 LONGEST_VOLLEY, VOLLEY_PIXELS = 4096, 2**27
 """A volley is no longer than this, nor are its images larger, all together (half a GiB of float32)."""
-
-_HALF = 24
-"""Bits of a whole number that float32 holds, in which scalars leave a device."""
 
 
 def longest_volley(shape: Sequence[int]) -> int:
@@ -62,6 +60,8 @@ class Referee(Host):
         listener: hears all that happens.
         max_rows: the longest volley allowed; None: `longest_volley`.
         limits: of what may be noted, and how long an answer may take.
+        monitored: whether the hardened classifier is asked, too, at every row that is answered, for the
+            listener alone (`QueryRows.margin_base`): nothing that is played depends on it.
 
     Raises:
         DefenderError: if a defender fails, here and wherever the oracle is asked.
@@ -78,9 +78,11 @@ class Referee(Host):
         listener: Listener | None = None,
         max_rows: int | None = None,
         limits: Limits = USUAL,
+        monitored: bool = False,
     ) -> None:
         self.oracle, self.threat, self.listener = oracle, threat, listener or SilentListener()
         self.limits, self._hears_images = limits, listener is not None
+        self.monitored = monitored
         self.max_rows = max_rows or longest_volley(openings.x0.shape[1:])
         marks = marks_of(at, threat)
         self.board = Board(openings, threat, marks)
@@ -142,8 +144,7 @@ class Referee(Host):
         if not self.oracle.paid:
             response = self.oracle.respond(wave.x, wave.rows)
         else:
-            mine = self.board.place(self.open)[wave.rows.game] & (wave.rows.turn <= self.threat.budget)
-            response = respond_to(self.oracle, wave.x, wave.rows, mine)
+            response = respond_to(self.oracle, wave.x, wave.rows, self._chargeable(wave))
         if (late := overtime(self.limits, "the answer to a volley", time.monotonic() - began)) is not None:
             raise DefenderError(late)
         return response
@@ -216,42 +217,32 @@ class Referee(Host):
             if len(segment.rows):
                 board.best[board.place(segment.game)] = wave.x[board.place(segment.rows)]
             if segment.mark is not None:
-                self.judge.mark(segment.mark, segment.due)
+                self.judge.mark(segment.mark, segment.due, segment.due_l2)
 
     def _scalars(self, wave: Wave, response: Response, scores: Tensor, label: Tensor) -> RowScalars:
-        """The rows' scalars on the host: on a device by the one copy of a volley."""
-        board, rows = self.board, wave.rows
-        targeted = board.target is not None
-        goal = board.goal.index_select(0, rows.game)
+        targeted = self.board.target is not None
+        goal = self.board.goal.index_select(0, wave.rows.game)
         margin = attack_loss(scores, goal, "margin", targeted=targeted, logits=True)
-        l2, linf = distances(wave.x, board.x0.index_select(0, rows.game))
-        whole = [rows.game, wave.rank, rows.account, label]
-        raised = [response.given(name) for name in ("refused", "flagged", "banned")]
-        if board.on_host:
-            if wave.flaws is not None:
-                self.checks.reject(wave.flaws.tolist())
-            none = np.zeros(len(label), dtype=bool)
-            # Copies: what players hold and may write to is not what the books and the log are made of.
-            game, rank, account, given = (column.numpy().copy() for column in whole)
-            measured = (column.numpy().astype(np.float64) for column in (margin, l2, linf))
-            flags = (none if flag is None else flag.numpy().copy() for flag in raised)
-            won = board.wins(given, game)
-            images = [digests(wave.x).numpy()] if self._hears_images else []
-            return RowScalars(*[game, rank, account, given, *measured, won, *flags, *images])
-        no, winning = torch.zeros_like(l2), board.wins(label, rows.game)
-        digest = digests(wave.x)
-        halves = [digest >> _HALF, digest & (2**_HALF - 1)]
-        columns = [*whole, margin, l2, linf, winning, *(no if flag is None else flag for flag in raised)]
-        columns += halves
-        packed = torch.stack([column.to(torch.float32) for column in columns])
-        if wave.flaws is None:
-            host = packed.cpu().numpy().astype(np.float64)
-        else:
-            flat = torch.cat([packed.flatten(), wave.flaws]).cpu().numpy()
-            self.checks.reject(flat[packed.numel() :].tolist())
-            host = flat[: packed.numel()].reshape(packed.shape).astype(np.float64)
-        high, low = host[-2:].astype(np.int64)
-        return RowScalars(*[*host[:4].astype(np.int64), *host[4:7], *(host[7:-2] > 0), high << _HALF | low])
+        base = None
+        if self.monitored:
+            # Where nothing defends, what was answered is what the monitor would be told.
+            own = scores if self.oracle.bare else self._base_scores(wave)
+            base = attack_loss(own, goal, "margin", targeted=targeted, logits=True)
+        found = Found(label, margin, base)
+        return row_scalars(self.board, self.checks, wave, response, found, digested=self._hears_images)
+
+    def _base_scores(self, wave: Wave) -> Tensor:
+        """[n,K] what the hardened classifier alone says of a wave; NaN where a paid one is not asked."""
+        if not self.oracle.paid or bool((mine := self._chargeable(wave)).all()):
+            return self.oracle.base_scores(wave.x)
+        scores = wave.x.new_full((len(wave.x), self.oracle.classes), torch.nan)
+        if bool(mine.any()):
+            scores[mine] = self.oracle.base_scores(wave.x[mine])
+        return scores
+
+    def _chargeable(self, wave: Wave) -> Tensor:
+        """[n] the rows of open games within their budgets."""
+        return self.board.place(self.open)[wave.rows.game] & (wave.rows.turn <= self.threat.budget)
 
     def _report(self, purpose: str, c: RowScalars, ruling: Ruling) -> None:
         kept = slice(None) if self.granted == len(c.game) else ruling.kept
@@ -271,6 +262,7 @@ class Referee(Host):
                 ruling.outside[kept],
                 ruling.better[kept],
                 None if c.digest is None else c.digest[kept],
+                None if c.margin_base is None else c.margin_base[kept],
             )
         )
 

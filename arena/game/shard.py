@@ -58,6 +58,7 @@ class Job(GameSetup):
         attacker: who plays; attacker_seed: of its draws.
         resources: what it owns; defense: what it is told of the defense where the threat grants that.
         level: how many of the rows are recorded.
+        margin_base: whether the margin of the hardened classifier alone is recorded beside each query's.
     """
 
     attacker: Attacker = field(kw_only=True)
@@ -65,6 +66,7 @@ class Job(GameSetup):
     resources: Resources | None = None
     defense: Mapping[str, Any] | None = None
     level: LogLevel = "queries"
+    margin_base: bool = False
 
 
 def seed_of(who: str, seed: int, repeat: int) -> int:
@@ -73,8 +75,8 @@ def seed_of(who: str, seed: int, repeat: int) -> int:
 
 
 @asking("openings")
-def seat_games(setup: GameSetup, listener: Listener | None = None) -> Referee:
-    """The Referee of a setup, before the first move."""
+def seat_games(setup: GameSetup, listener: Listener | None = None, *, monitored: bool = False) -> Referee:
+    """The Referee of a setup, before the first move; `monitored` as there."""
     oracle = StackOracle(
         setup.stack,
         seed=setup.defender_seed,
@@ -90,6 +92,7 @@ def seat_games(setup: GameSetup, listener: Listener | None = None) -> Referee:
         listener=listener,
         max_rows=setup.max_rows,
         limits=setup.limits,
+        monitored=monitored,
     )
 
 
@@ -116,7 +119,7 @@ def play_shard(job: Job, recorder: Recorder) -> None:
     pieces = Pieces(recorder, job.level, job.threat)
     with own_surroundings(job.attacker_seed):
         try:
-            referee = seat_games(job, pieces)
+            referee = seat_games(job, pieces, monitored=job.margin_base)
         except DefenderError as failure:
             end_unplayed(job.openings, job.threat, job.at, str(failure), pieces)
         else:

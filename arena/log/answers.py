@@ -102,7 +102,8 @@ class LoggedGames:
 class LoggedMarks:
     """A match's verdicts at query counts, [n] each, ordered by `at`, then as `LoggedGames`.
 
-    `l2` and `linf` are infinite if there was no hit yet; the others as in `LoggedGames`.
+    `l2` and `linf` are infinite if there was no hit yet; `query_l2` is the l2 distance of the last query by
+    then, NaN if that is not known; the others as in `LoggedGames`.
     """
 
     at: Ints
@@ -118,6 +119,7 @@ class LoggedMarks:
     base: Bools
     l2: Floats
     linf: Floats
+    query_l2: Floats
 
     def __len__(self) -> int:
         return len(self.at)
@@ -141,7 +143,11 @@ class PurposeCounts:
 
 @dataclass(frozen=True)
 class LoggedQueries:
-    """A game's logged queries, [n] each, in order; `margin` is NaN where the defender declined."""
+    """A game's logged queries, [n] each, in order.
+
+    `margin` is NaN where the defender declined, `margin_base` where the match has no monitor (and in layouts
+    before 0009).
+    """
 
     turn: Ints
     account: Ints
@@ -153,6 +159,7 @@ class LoggedQueries:
     l2: Floats
     linf: Floats
     hit: Bools
+    margin_base: Floats
 
     def __len__(self) -> int:
         return len(self.turn)

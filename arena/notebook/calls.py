@@ -34,7 +34,7 @@ def run_info(call: str, title: str, found: Sequence[Fixture], on: Ground) -> Run
         versions=versions(),
         device=device_in_words(on.base.device),
         fingerprint=call,
-        level=level_for(queries),
+        level="queries" if on.margin_base else level_for(queries),
         batch=on.base.batch,
         resolved={"fresh": True, "matches": [_described(fixture.info, on) for fixture in found]},
     )
@@ -53,6 +53,7 @@ def _described(info: MatchInfo, on: Ground) -> dict[str, Any]:
         "seed": on.seed,
         "at": list(info.at),
         "votes": on.votes,
+        **({"margin_base": True} if on.margin_base else {}),
         "dataset_sha": info.dataset_sha,
         "classifier_sha": info.classifier_sha,
     }

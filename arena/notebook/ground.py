@@ -49,6 +49,7 @@ class Ground:
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
         surrogates: the attackers' reference networks.
+        margin_base: whether undefended margins are recorded beside the queries'.
     """
 
     base: Classifier
@@ -60,6 +61,7 @@ class Ground:
     seed: int
     shard: int
     surrogates: tuple[Surrogate, ...] = ()
+    margin_base: bool = False
 
     @property
     def key(self) -> Tensor:
@@ -79,6 +81,7 @@ def ground(
     seed: int,
     shard: int,
     surrogates: Sequence[Model] = (),
+    margin_base: bool = False,
 ) -> Ground:
     """Read and check what `arena.play` was given; arguments as there.
 
@@ -92,7 +95,7 @@ def ground(
     base = wrapped(classifier, x, y, where, batch)
     pool = ResourcePool(data.given.get("resources"), base)
     known = _surrogates(surrogates, base, x, where)
-    return Ground(base, x, y, data, pool, votes, seed, shard, known)
+    return Ground(base, x, y, data, pool, votes, seed, shard, known, margin_base)
 
 
 def _surrogates(

@@ -73,6 +73,7 @@ def _play(
             ),
             defense=public_parameters(fixture.stack.defenders),
             level=level,
+            margin_base=on.margin_base,
         )
         keys = part.key.cpu().numpy()
         with nullcontext() if book is None else book.shard(info, number, keys) as written:

@@ -75,7 +75,8 @@ def _pack(record: MatchRecord, prefix: str, arrays: Arrays) -> dict[str, Any]:
         _add(arrays, f"{prefix}marks.{at}.", rows, ("at",))
     for column in _columns(QueryRows, "purpose") if record.rows else ():
         parts = [getattr(rows, column) for rows in record.rows]
-        arrays[f"{prefix}rows.{column}"] = np.concatenate(parts)
+        if parts[0] is not None:
+            arrays[f"{prefix}rows.{column}"] = np.concatenate(parts)
     return {
         "match": {**vars(record.match), "threat": record.match.threat.model_dump(mode="json")},
         "run": asdict(record.run),
@@ -131,7 +132,8 @@ def _match(about: Mapping[str, Any]) -> MatchInfo:
 
 def _rows(volleys: Sequence[tuple[str, int]], prefix: str, arrays: Arrays) -> Iterator[QueryRows]:
     first = 0
-    taken = _taken(arrays, f"{prefix}rows.", QueryRows, "purpose") if volleys else {}
+    names = [name for name in _columns(QueryRows, "purpose") if f"{prefix}rows.{name}" in arrays]
+    taken = {name: arrays[f"{prefix}rows.{name}"] for name in names}
     for purpose, count in volleys:
         yield QueryRows(purpose, **{name: column[first : first + count] for name, column in taken.items()})
         first += count

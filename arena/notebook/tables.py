@@ -65,15 +65,16 @@ def curve(record: MatchRecord) -> Columns:
 
 
 def queries(record: MatchRecord) -> Columns:
-    """One row a charged query."""
+    """One row a charged query; `margin_base` only where it was asked for."""
     if not record.rows and record.queries.any():
         raise ValueError("no queries were kept: play with keep_rows=True")
-    names = [f.name for f in fields(QueryRows) if f.name not in ("purpose", "game", "digest")]
+    names = [f.name for f in fields(QueryRows) if f.name not in ("purpose", "game", "digest", "margin_base")]
+    monitored = bool(record.rows) and record.rows[0].margin_base is not None
     parts = [
         {
             "image": record.games.key[rows.game],
             "purpose": [rows.purpose] * len(rows),
-            **{name: getattr(rows, name) for name in names},
+            **{name: getattr(rows, name) for name in (*names, *["margin_base"] * monitored)},
         }
         for rows in record.rows
     ]

@@ -26,6 +26,8 @@ class QueryRows:
         better: this row became the game's best image.
         digest: of the image as the service saw it: of one game, equal images have equal ones, others hardly
             ever (`rules.geometry.digests`); None where nobody asked for them.
+        margin_base: the margin of the hardened classifier alone at the same images; None where nobody asked
+            for it.
     """
 
     purpose: str
@@ -42,6 +44,7 @@ class QueryRows:
     outside: Bools
     better: Bools
     digest: Ints | None = None
+    margin_base: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.game)
@@ -60,6 +63,8 @@ class MarkRows:
             wrong; NaN where no defender remembers or nothing was asked yet.
         base: the hardened classifier alone is wrong.
         l2, linf: the distances of the hit; NaN without one.
+        query_l2: the l2 distance of the `at`-th query, or of the last one where the game ended before; NaN
+            without any.
     """
 
     at: int
@@ -72,6 +77,7 @@ class MarkRows:
     base: Bools
     l2: Floats
     linf: Floats
+    query_l2: Floats
 
     @property
     def vote(self) -> Floats:

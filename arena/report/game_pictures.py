@@ -55,7 +55,7 @@ def draw_game(film: Film, to: Path) -> None:
         _difference(figure.add_subplot(grid[0, len(shown)]), film, film.game.final)
         loss = figure.add_subplot(grid[1, :])
         distance = figure.add_subplot(grid[2, :], sharex=loss)
-        _curve(loss, film, film.rows.margin, "loss (margin)")
+        _losses(loss, film)
         _curve(distance, film, film.distance, f"{NORMS[film.match.info.threat.norm]} distance")
         _ball(distance, film)
         loss.axhline(0, color="grey", linewidth=0.7, linestyle=":")
@@ -77,7 +77,7 @@ def animate_game(film: Film, to: Path) -> None:
         grid = figure.add_gridspec(2, 3, width_ratios=[1, 1, 1.8])
         first, other = figure.add_subplot(grid[:, 0]), figure.add_subplot(grid[:, 1])
         loss, distance = figure.add_subplot(grid[0, 2]), figure.add_subplot(grid[1, 2])
-        _curve(loss, film, film.rows.margin, "loss (margin)")
+        _losses(loss, film)
         _curve(distance, film, film.distance, f"{NORMS[film.match.info.threat.norm]} distance")
         _ball(distance, film)
         _told(loss, film)
@@ -163,6 +163,15 @@ def _difference(axes: Axes, film: Film, image: Pixels) -> AxesImage:
         return _show(axes, np.full_like(image, 0.5), "difference\n(not played again)")
     factor = _factor(film, image)
     return _show(axes, 0.5 + factor * (image - film.clean), f"difference x{factor}")
+
+
+def _losses(axes: Axes, film: Film) -> None:
+    """The defended margin, and behind it the undefended one where a monitor watched the game."""
+    base = film.rows.margin_base
+    if (shown := np.isfinite(base)).any():
+        axes.plot(film.rows.turn[shown], base[shown], color="tab:grey", linewidth=0.8, label="undefended")
+        axes.legend(fontsize=8, loc="upper right", frameon=False)
+    _curve(axes, film, film.rows.margin, "loss (margin)")
 
 
 def _curve(axes: Axes, film: Film, values: Any, name: str) -> None:

@@ -62,10 +62,11 @@ def _short(value: str | float) -> str:
 
 
 def _sparks(film: Film, width: int) -> list[Text]:
-    """Loss and distance against queries, in bars."""
+    """Loss and distance against queries, in bars, and the hardened classifier's own loss if it was asked."""
     found = []
     for name, values in (
         ("loss", film.rows.margin),
+        ("base", film.rows.margin_base),
         (f"{NORMS[film.match.info.threat.norm]}", film.distance),
     ):
         bars, finite = binned(film, values, width), values[np.isfinite(values)]
@@ -80,10 +81,10 @@ def _sparks(film: Film, width: int) -> list[Text]:
     return found
 
 
-def spark(values: NDArray[np.float64]) -> str:
-    """A bar a value, the least the lowest; a blank for NaN."""
+def spark(values: NDArray[np.float64], ends: tuple[float, float] | None = None) -> str:
+    """A bar a value, the lowest for the least, or for the lower one of `ends`; a blank for NaN."""
     finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    low, high = ends or ((float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0))
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(" " if np.isnan(v) else BARS[round((v - low) * scale)] for v in values.tolist())
 

@@ -126,6 +126,7 @@ def _by_cause(played: Sequence[Played], remembers: bool) -> dict[Cause, Planned]
     for match, world in played:
         own = _Asked(match, world, remembers)
         plan["queries"] += own.queries
+        plan["monitor"] += own.monitor
         plan["openings"] += own.openings
         plan["verdicts"] += own.verdicts
         if match.threat.knowledge in ("detector", "weights"):
@@ -151,6 +152,15 @@ class _Asked:
     def queries(self) -> Planned:
         s = self.match.settings
         rows = s.games * s.repeats * self.match.threat.budget * self.asks
+        return Planned(rows, rows, "at most")
+
+    @property
+    def monitor(self) -> Planned:
+        """One answer of the hardened classifier beside each query, where a defender stands before it."""
+        s = self.match.settings
+        if not s.margin_base or not any(d.acts or d.memory != "none" for d in self.match.defenders):
+            return Planned()
+        rows = s.games * s.repeats * self.match.threat.budget
         return Planned(rows, rows, "at most")
 
     @property

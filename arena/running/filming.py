@@ -177,7 +177,7 @@ class _OneGame:
     _kinds: ClassVar[Mapping[str, type[np.generic]]] = {
         **dict.fromkeys(("turn", "account", "label"), np.int64),
         **dict.fromkeys(("refused", "flagged", "hit"), np.bool_),
-        **dict.fromkeys(("margin", "l2", "linf"), np.float64),
+        **dict.fromkeys(("margin", "l2", "linf", "margin_base"), np.float64),
     }
 
     def __init__(self, place: int) -> None:
@@ -190,7 +190,8 @@ class _OneGame:
             mine = np.flatnonzero(rows.game == self.place)
             self._purposes += [rows.purpose] * len(mine)
             for name, parts in self._columns.items():
-                parts.append(getattr(rows, name)[mine])
+                column = getattr(rows, name)
+                parts.append(np.full(len(mine), np.nan) if column is None else column[mine])
 
     def rows(self) -> LoggedQueries:
         """They, in order."""

@@ -93,7 +93,8 @@ def is_described(match: Match, said: Mapping[str, Any]) -> bool:
     """Whether a match is the one that a log describes, wherever its data and weights lie; whether it was
     played with a secret is another question where `match` has none."""
     own: dict[str, Any] = as_logged(without_places(match.describe()))
-    return all(key in said and own[key] == said[key] for key in own)
+    monitored = match.settings.margin_base == bool(said.get("margin_base"))
+    return monitored and all(key in said and own[key] == said[key] for key in own)
 
 
 def as_logged(values: Any) -> Any:

@@ -243,6 +243,8 @@ class Run:
 
     def _level(self) -> LogLevel:
         chosen = {m.settings.log for m in self.scenario.matches} - {None}
+        if any(m.settings.margin_base for m in self.scenario.matches):
+            return "queries"
         for level in ("queries", "changes", "games"):
             if level in chosen:
                 return level

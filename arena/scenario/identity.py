@@ -42,7 +42,8 @@ def match_identity(
 
     Titles, blocks, radii, verdicts that head a table and evaluations on clean images are not in it: they say
     how a match is shown, or stand beside it. The log level is, though it changes no result: a match that was
-    logged at level `games` has no rows for a run that wants `queries`.
+    logged at level `games` has no rows for a run that wants `queries`. So is a monitor: without
+    one a match has no `margin_base` for a run that wants it, and with one it is not shown as another's.
 
     Args:
         prepared_sha: of the prepared defenders.

@@ -104,6 +104,7 @@ class ShardTask:
             ),
             defense=public_parameters(stack.defenders),
             level=self.level,
+            margin_base=match.settings.margin_base,
         )
 
     def packed(self) -> bytes:

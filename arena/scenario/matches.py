@@ -59,9 +59,12 @@ class Match:
     def describe(self) -> dict[str, Any]:
         """Everything that decides how this match is played, as JSON values."""
         s = self.settings
+        # Only where it is on, so that a log from before there were monitors can still be played again.
+        monitor = {"margin_base": True} if s.margin_base else {}
         secret = {"secret": self.seeds.commitment} if self.seeds.secret is not None else {}
         return {
             **secret,
+            **monitor,
             "world": self.world.model_dump(mode="json"),
             "threat": self.threat.model_dump(mode="json"),
             "attacker": {"name": self.attacker_name, **parameters(self.attacker)},

@@ -13,6 +13,8 @@ import arena
 from agents.attackers.adaptive.eot import EOT
 from agents.attackers.score.square import Square
 from agents.defenders.snd import SND
+from arena.log import open_log, questions
+from arena.notebook.result import Result
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.threat import Threat
 
@@ -156,6 +158,7 @@ def test_a_defender_that_prepares_itself_gets_the_data_or_says_what_it_needs(wor
         ({"threat": 7}, "threat must be a Threat or a table"),
         ({"threat": {**RULES, "quantization": "round"}}, 'did you mean "quantisation"'),
         ({"threat": {**RULES, "resources": {"starts": True}}}, "pass resources="),
+        ({"margin_base": True}, "margin_base is kept beside each query: pass keep_rows=True, or a log"),
         ({"votes": 0}, "votes must be a whole number"),
         ({"votes": 10**12}, "votes must be at most 16,777,216; found 1000000000000"),
         ({"shard": 0}, "shard must be a whole number"),
@@ -272,3 +275,25 @@ def test_all_attackers_meet_all_defenders_on_the_same_games(world):
     with pytest.raises(ValueError, match=r"cannot play plain: .* has a detector"):
         rules = {**RULES, "norm": "l2", "feedback": "label", "knowledge": "detector"}
         arena.play_all(["bypass-fq"], {"plain": "none", "noisy": snd}, **given | {"threat": rules})
+
+
+def test_a_monitor_keeps_the_undefended_margin_beside_each_query(world, tmp_path):
+    given = {"classifier": world["model"], **_data(world), "threat": RULES, "keep_rows": True}
+    plain, watched = (
+        arena.play("square", {"name": "snd", "sigma": 0.2}, **given, margin_base=monitored)
+        for monitored in (False, True)
+    )
+    assert all(rows.margin_base is None for rows in plain.rows)
+    assert "margin_base" not in plain.to_dataframe("queries")
+    table = watched.to_dataframe("queries")
+    assert table.drop(columns="margin_base").equals(plain.to_dataframe("queries"))
+    assert table.margin_base.notna().all() and (table.margin_base != table.margin).any()
+    again = Result.load(watched.save(tmp_path / "watched"))
+    assert again.to_dataframe("queries").equals(table)
+    log = tmp_path / "arena.db"
+    arena.play(
+        "square", {"name": "snd", "sigma": 0.2}, **{**given, "keep_rows": False}, margin_base=True, log=log
+    )
+    with open_log(log, create=False) as book:
+        rows = questions.sql(book, "SELECT margin_base FROM finished_queries ORDER BY game_id, turn").rows
+    assert sorted(row[0] for row in rows) == sorted(table.margin_base.tolist())

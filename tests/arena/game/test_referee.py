@@ -12,8 +12,11 @@ from torch import Tensor
 
 from arena.game.referee import longest_volley
 from arena.game.shard import play_games
+from arena.game.stack_oracle import StackOracle
 from arena.game.waves import Wave
 from arena.players import Defender, Games, Play
+from arena.rules.geometry import quantise
+from arena.rules.losses import attack_loss
 from arena.rules.moves import Claim, Consult, Resign, Volley, VolleyError
 from arena.rules.threat import Threat
 
@@ -83,6 +86,78 @@ def test_volleys_may_be_cut_anywhere(worlds: ModuleType) -> None:
     whole = transcripts(worlds, [worlds.Noise(0.1)], [0, 1, 2, 3, 4])
     for max_rows in (2, 3, 7):
         assert transcripts(worlds, [worlds.Noise(0.1)], [0, 1, 2, 3, 4], max_rows=max_rows) == whole
+
+
+# The monitor
+
+
+def layers_of(worlds: ModuleType) -> dict[str, list[Defender]]:
+    return {
+        "bare": [],
+        "random": [worlds.Noise(0.1), worlds.Flip(0.3)],
+        "memory": [worlds.Noise(0.1), worlds.warden("account", random=True)],
+    }
+
+
+@pytest.mark.parametrize("stack", ["bare", "random", "memory"])
+@pytest.mark.parametrize("objective", ["first", "submit", "minimum"])
+def test_a_monitor_changes_nothing_that_is_played(worlds: ModuleType, stack: str, objective: Any) -> None:
+    threat = Threat(epsilon=2 / 16, budget=25, objective=objective)
+    plain, watched = (
+        transcripts(worlds, layers_of(worlds)[stack], [0, 1, 2, 3, 4], threat=threat, monitored=monitored)
+        for monitored in (False, True)
+    )
+    assert plain == watched
+
+
+@pytest.mark.parametrize("stack", ["bare", "random", "memory"])
+@pytest.mark.parametrize("target", [None, [1, 2]])
+def test_the_monitor_tells_the_undefended_margin_of_what_was_answered(
+    worlds: ModuleType, stack: str, target: list[int] | None
+) -> None:
+    sent: list[Tensor] = []
+
+    def script(games: Games) -> Play:
+        both = torch.arange(2)
+        for step in range(2):
+            steps = [0.2 * (step + 1) * games.normal(games.x0.shape[1:], both) for _ in range(2)]
+            sent.append(torch.cat([games.x0 + one for one in steps]).clamp(0, 1))
+            yield from games.ask(sent[-1].clone(), both.repeat(2))
+
+    goal = "untargeted" if target is None else "targeted"
+    threat = Threat(epsilon=1.0, budget=3, objective="submit", quantisation="round", goal=goal)
+    how = {"threat": threat, "target": target, "monitored": True}
+    rows, record = worlds.played(script, defenders=layers_of(worlds)[stack], **how)
+    assert rows.queries.tolist() == [3, 3]
+    base, goals = (
+        worlds.classifier(),
+        torch.from_numpy(rows.label) if target is None else torch.tensor(target),
+    )
+    wave = [2, 2, 2] if stack == "memory" else [4, 2]  # of a volley to a memory each row a game is a wave
+    assert [len(part) for part in record.query_rows] == wave
+    for part in record.query_rows:
+        place = [int(2 * ((turn - 1) % 2) + game) for turn, game in zip(part.turn, part.game, strict=True)]
+        x = torch.stack([sent[int(turn > 2)][row] for turn, row in zip(part.turn, place, strict=True)])
+        scores = base(quantise(x, "round"))
+        wanted = attack_loss(scores, goals[part.game], "margin", targeted=target is not None, logits=True)
+        assert part.margin_base is not None
+        assert part.margin_base.tolist() == wanted.tolist()
+        if stack == "bare":
+            assert part.margin_base.tolist() == part.margin.tolist()
+    differ = [(part.margin_base != part.margin).any() for part in record.query_rows]
+    assert any(differ) == (stack != "bare")
+
+
+def test_without_a_monitor_the_classifier_is_not_asked_for_it(
+    worlds: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    real = StackOracle.base_scores
+    monkeypatch.setattr(StackOracle, "base_scores", lambda self, x: asked.append(len(x)) or real(self, x))
+    for stack, monitored, wanted in (("random", False, []), ("bare", True, []), ("random", True, [5])):
+        asked.clear()
+        transcripts(worlds, layers_of(worlds)[stack], [0, 1, 2, 3, 4], monitored=monitored)
+        assert asked[:1] == wanted, "where nothing defends, what was answered is told again"
 
 
 # The two halves

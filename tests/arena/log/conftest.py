@@ -114,6 +114,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                 outside=rng.random(n) < 0.1,
                 better=rng.random(n) < 0.3,
                 digest=np.random.default_rng(turn).integers(0, 8, n),
+                margin_base=None if turn % 3 == 2 else _numbers(np.random.default_rng(turn), n),
             )
         )
         if turn % 3 == 0:
@@ -127,6 +128,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                     base=rng.random(games) < 0.5,
                     l2=_numbers(rng, games),
                     linf=_numbers(rng, games),
+                    query_l2=_numbers(rng, games),
                 )
             )
             some = np.flatnonzero(rng.random(games) < 0.7)

@@ -46,7 +46,8 @@ def expected_queries(made: Any, first: int, kept: Callable[[QueryRows, int], boo
                 flags = [bool(piece.refused[i]), bool(piece.flagged[i])]
                 floats = [null(getattr(piece, name)[i].item()) for name in ("margin", "l2", "linf")]
                 place = [first + piece.game[i].item(), piece.turn[i].item()]
-                rows.append((*place, *named, *flags, *floats, bool(piece.hit[i])))
+                base = None if piece.margin_base is None else null(piece.margin_base[i].item())
+                rows.append((*place, *named, *flags, *floats, bool(piece.hit[i]), base))
     return sorted(rows, key=lambda row: row[:2])
 
 

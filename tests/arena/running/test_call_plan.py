@@ -16,7 +16,7 @@ from arena.classifiers.errors import ServiceError
 from arena.classifiers.served import CAUSES
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import load_dataset
-from arena.log import open_log
+from arena.log import open_log, questions
 from arena.players.registry import build_defender, names
 from arena.progress import Work, hearing
 from arena.running.runner import Run
@@ -121,6 +121,7 @@ def test_an_undefended_service_is_asked_what_was_announced(
         "resources": 0,
         "utility": 100 - drawn,  # the first of them are those drawn
         "cost": 0,
+        "monitor": 0,
         "insider": 0,
     }
     assert plan.planned["queries"].images == 8 * 12
@@ -153,6 +154,27 @@ def test_rows_that_cannot_be_charged_are_not_asked(
     play(run, tmp_path)
     planned, (_, images) = plan.planned["queries"].images, run.calls.of(plan.name)["queries"]
     assert planned is not None and images <= planned == 8 * 30
+
+
+def test_a_monitor_is_announced_and_asked_beside_the_charged_queries_alone(
+    service: Counted, ready: Callable[..., Run], tmp_path: Path
+) -> None:
+    stack = {"stack": ["disagreement", {"name": "snd", "sigma": 0.05}]}
+    changes = {"attackers": ["hop-skip-jump"], "threat": {"epsilon": 0.2, "budget": 30, "feedback": "label"}}
+    run = ready(defenders=["none", stack], margin_base=True, utility=0, games=6, **changes)
+    (plan,) = run.plans
+    play(run, tmp_path)
+    made = run.calls.of(plan.name)
+    assert plan.planned["monitor"].images == 6 * 30, "where nothing defends, the answer is known"
+    assert plan.planned["monitor"].kind == "at most"
+    with open_log(str(tmp_path / "served.db"), create=False) as log:
+        wanted = "SELECT count(*), count(margin_base), sum(margin_base <> margin) FROM finished_queries q"
+        of_match = " JOIN finished_games g ON g.id = q.game_id WHERE g.match_id = "
+        (bare,), (defended,) = (questions.sql(log, f"{wanted}{of_match}{match}").rows for match in (1, 2))
+    assert bare[0] == bare[1] > 0 == bare[2]
+    assert defended[0] == defended[1] <= made["monitor"][1] <= 6 * 30
+    assert defended[2] > 0
+    assert sum(images for _, images in made.values()) == service.images
 
 
 @pytest.mark.parametrize("name", names("defender"))

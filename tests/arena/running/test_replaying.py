@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +187,14 @@ def test_a_ranked_run_is_played_again_with_its_secret_alone(replays, tmp_path: P
         check(path, 1, 0)
     with pytest.raises(ReplayError, match="with another secret seed than the one given"):
         check(path, 1, 0, seeds=other)
+
+
+@pytest.mark.parametrize("defenders", [["none"], [{"name": "snd", "sigma": 0.1}]])
+def test_a_monitor_is_replayed_with_its_match(replays, tmp_path: Path, defenders: list[Any]) -> None:
+    path = replays.play(tmp_path / "run.db", margin_base=True, defenders=defenders)
+    assert check(path, 1).comparison.equal
+    changed = replays.tampered(path, "UPDATE queries SET margin_base = margin_base + 1 WHERE turn = 2")
+    (difference,) = check(changed, 1, 0).comparison.differences
+    assert (difference.table, difference.column) == ("queries", "margin_base")
+    known = parse_scenario({**replays.TABLE, "defenders": defenders}, "small", tmp_path, "small").matches
+    assert check(path, 1, known=known).comparison.equal, "a scenario without the monitor is another"

@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 
 from arena.log import Log, open_log, questions
+from arena.log.shard_rows import rows_of, shards_of
 from arena.report.summary import progress, read_rows, read_run
+from arena.running import runner
+from arena.running.comparing import compare
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
 from arena.scenario.matches import Match
@@ -168,3 +171,30 @@ def test_other_words_are_taken_up_and_another_log_level_is_not_served(tmp_path: 
         (match,) = questions.matches(log, 1)
         assert (match.info.block, match.info.verdict) == ("new", "base")
         assert play(log, "square", log="queries") == (2, {"square": 12})
+
+
+def test_a_monitored_match_stands_beside_the_one_without_and_is_the_same_game(tmp_path: Path) -> None:
+    sql = (
+        "SELECT count(*), count(q.margin_base), sum(q.margin_base <> q.margin) FROM finished_queries q"
+        " JOIN finished_games g ON g.id = q.game_id WHERE g.match_id = "
+    )
+    with open_log(tmp_path / "x.db") as log:
+        changes = {"defenders": [{"name": "snd", "sigma": 0.1}], "log": "queries"}
+        assert play(log, "square", **changes) == (1, {"square": 12})
+        assert play(log, "square", **changes, margin_base=True) == (2, {"square": 12})
+        assert play(log, "square", **changes) == (1, {})
+        assert play(log, "square", **changes, margin_base=True) == (2, {})
+        (plain,), (monitored,) = found(log, 1), found(log, 2)
+        (none,), (all_of_them,) = (questions.sql(log, f"{sql}{match}").rows for match in (plain, monitored))
+        assert none == (12, 0, None)
+        assert all_of_them == (12, 12, 12)
+        both = [rows_of(log, shards_of(log, match)[0]) for match in (plain, monitored)]
+        comparison = compare(*both)
+        assert [(d.table, d.column) for d in comparison.differences] == [("queries", "margin_base")]
+
+
+def test_a_monitor_has_every_query_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(runner.LOGGED_ROWS, "queries", 1)
+    assert run("square").level == "changes"
+    assert run("square", margin_base=True).level == "queries"
+    assert run("square", block=[{"margin_base": True}, {"log": "games"}]).level == "queries"

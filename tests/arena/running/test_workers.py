@@ -182,13 +182,14 @@ def played(
 
 
 def test_workers_leave_the_same_log_and_say_the_same(folder: Path, tmp_path: Path, pool: WorkerPool) -> None:
-    alone, heard = played(folder, tmp_path / "alone.db", None)
-    several, heard_too = played(folder, tmp_path / "several.db", pool)
+    alone, heard = played(folder, tmp_path / "alone.db", None, margin_base=True)
+    several, heard_too = played(folder, tmp_path / "several.db", pool, margin_base=True)
     assert several == alone
     assert (heard_too.queries, heard_too.games) == (heard.queries, heard.games)
     assert sorted(heard_too.begun) == heard.begun == [0, 1, 2]
     assert (folder / "fits").read_text() == "x", "prepared once, and read back by all"
     with open_log(tmp_path / "several.db", create=False) as log:
+        assert questions.sql(log, "SELECT count(*) FROM queries WHERE margin_base IS NULL").rows == [(0,)]
         costs = questions.sql(log, "SELECT cost_1, seconds_1, peak_bytes FROM utilities").rows
     assert all(seconds > 0 and peak > 0 for _, seconds, peak in costs)
     assert sum(cost is not None and cost > 0 for cost, _, _ in costs) == 2, "none has no cost to compare"
