@@ -204,10 +204,10 @@ def _evaluate_all(
         rows = list(_evaluated(world, dataset, classifier, options, failed))
         of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
         drawn += [
-                (f"{row.title}{of}", row.utility.reliability)
-                for row in rows
-                if row.utility.reliability is not None
-            ]
+            (f"{row.title}{of}", row.utility.reliability)
+            for row in rows
+            if row.utility.reliability is not None
+        ]
         if options.json:
             found += [_as_json(dataset, classifier, options, row) for row in rows]
         else:

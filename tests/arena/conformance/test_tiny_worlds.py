@@ -67,12 +67,12 @@ def test_reference_networks_are_others_and_their_gradients_the_same_bits_in_any_
     place = tiny_world(number, "cpu")
     x, networks = place.split("games", 33).images, place.surrogates(2)
     assert len({one.sha for one in networks} | {place.classifier.sha}) == 3
+
+    def slope(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        point = x.clone().requires_grad_(True)
+        return torch.autograd.grad(network(point)[:, 0].sum(), point)[0]
+
     for network in networks:
-
-        def slope(x: torch.Tensor) -> torch.Tensor:
-            point = x.clone().requires_grad_(True)
-            return torch.autograd.grad(network(point)[:, 0].sum(), point)[0]
-
-        whole = slope(x)
-        assert torch.equal(torch.cat([slope(row[None]) for row in x]), whole)
+        whole = slope(network, x)
+        assert torch.equal(torch.cat([slope(network, row[None]) for row in x]), whole)
         assert bool((whole != 0).any()) and network(x).shape == (33, place.classes)

@@ -385,6 +385,8 @@ def test_two_answers_of_one_image_have_draws_of_their_own():
     classifier, split = world([[1.0, 0.0]] * 20, [0] * 20)
     spread = Evaluation(classifier, split).loss_spread(Stack(classifier, (Coin(),)), 2)
     assert spread > 0.1
+
+
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_the_undefended_one_moves_nothing_and_a_flat_defense_all(batch: int) -> None:
     logits = torch.randn(150, 4, generator=torch.Generator().manual_seed(1)) * 2

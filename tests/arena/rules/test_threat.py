@@ -171,7 +171,7 @@ def test_rules_do_not_change() -> None:
         ),
         (
             {"resources": {"surrogates": [{"network": "net", "params": {"set": {1}}}]}},
-            "threat: resources.surrogates.0.params.set: found {1}; input was not a valid JSON value",
+            "threat: resources.surrogates.0.params.dict.set: found {1}; input was not a valid JSON value",
         ),
         ({"goals": "targeted"}, 'threat: goals: there is no such key; did you mean "goal"?'),
         ({"epsilon": "inf"}, 'threat: epsilon "inf" needs objective "minimum"; found objective "first"'),
