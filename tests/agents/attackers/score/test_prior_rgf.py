@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from agents.attackers.score.prior_rgf import ETA, LEVEL, MOST, PriorRGF, optimal_lambda
+from agents.attackers.parts.estimates import unit
+from agents.attackers.score.prior_rgf import ETA, LEVEL, MOST, PriorRGF, Slopes, optimal_lambda
 from arena.players.seat import Resources
 from arena.rules.threat import GrantedResources, NamedNetwork, Threat
 
@@ -113,25 +114,30 @@ def test_an_orthogonal_prior_is_told_and_does_no_harm(played, linear):
     assert mean["orthogonal"] < 1.15 * mean["none"]
 
 
-def test_directions_lean_towards_the_prior_by_lambda(played, linear):
-    """The prior's cosine is .5: the squared part of each direction along it is lambda*."""
-    model = linear(SHAPE)
-    w, v = apart(model), orthogonal(model).weight[0]
-    w, v = w / w.norm(), v / v.norm()
-    mixed = 0.5 * w + math.sqrt(0.75) * v
-    network = Linear(torch.stack([mixed, torch.zeros_like(mixed)]))
-    attacker = PriorRGF(loss="margin", length_probes=800)
-    table = played(far(model), [network], attacker, Threat(epsilon=0.2, budget=852), 2)
-    share = optimal_lambda(torch.tensor([0.5]), D, 50)
-    assert 0.05 < share < 0.95
-    for game in range(2):
-        queries, asked = table.queries(game), table.purposes(game)
-        assert asked == ["base", *["gradient-length"] * 800, "prior", *["gradient"] * 50]
-        u = (queries[802:] - queries[0]).double().flatten(1)
-        u /= u.norm(dim=1, keepdim=True)
-        along = (u @ mixed.double().flatten()) ** 2
-        assert along.std() < 0.02
-        assert abs(float(along.mean()) - float(share)) < 0.1  # the cosine is estimated
+def test_directions_lean_towards_the_prior_by_their_share(referee, linear, images, procedure):
+    """The squared part of each direction along v is lambda, the rest is orthogonal to it and of all kinds."""
+    x0, share = images(3, SHAPE, low=0.4, high=0.6), torch.tensor([0.0, 0.3, 0.9])
+    model, label = linear(SHAPE), torch.zeros(3, dtype=torch.int64)
+    table = referee(far(model), x0, label, Threat(epsilon=0.2, budget=20))
+    v = unit(images(3, SHAPE, low=-1.0))
+
+    def steps(games):
+        slopes = Slopes(games, PriorRGF(loss="margin", directions=20, mu=1e-2))
+        slopes.base[:] = torch.tensor(50.0) + (x0 - 0.5).mul(apart(model)).flatten(1).sum(dim=1)
+        return (yield from slopes.biased(x0, v, share, torch.arange(3)))
+
+    asks = procedure(steps)
+    table.play(asks)
+    for game in range(3):
+        u = (table.queries(game) - x0[game]).double().flatten(1) / (1e-2 * math.sqrt(D))
+        along = u @ v[game].double().flatten()
+        torch.testing.assert_close(along.float(), share[game].sqrt().expand(20), rtol=0, atol=1e-3)
+        torch.testing.assert_close(u.norm(dim=1).float(), torch.ones(20), rtol=0, atol=1e-3)
+        rest = unit((u - along[:, None] * v[game].double().flatten()).view(20, *SHAPE)).flatten(1)
+        assert float((rest @ rest.T - torch.eye(20)).abs().max()) < 0.4
+        slope = u.float() @ apart(model).flatten()
+        expected = (slope[:, None] * u.float()).mean(dim=0).view(SHAPE)
+        torch.testing.assert_close(asks.result[game], expected, rtol=1e-2, atol=1e-2)
 
 
 def efficiency(lam, alpha, d, q):
