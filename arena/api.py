@@ -120,8 +120,9 @@ def play(
     """
     sides = ([one_attacker(attacker)], [one_stack(defender)])
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates, margin_base=margin_base)
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
 
 
@@ -160,8 +161,9 @@ def play_all(
     """
     sides = (several("attackers", attackers), several("defenders", defenders))
     data = data_of(train=train, calibration=calibration, resources=resources)
-    how = {"votes": votes, "seed": seed, "shard": shard}
-    on = ground(classifier, images, labels, data, device, batch, **how, surrogates=surrogates, margin_base=margin_base)
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 
