@@ -164,11 +164,14 @@ def test_the_table_has_an_attacker_for_each_belief_and_threat() -> None:
         for norm in ("linf", "l2"):
             for goal in ("untargeted", "targeted"):
                 threat = Threat(norm=norm, goal=goal, epsilon=0.1, budget=100)
-                assert suited(belief, threat).needs.unmet(threat) is None
+                for values in (64, 3072):
+                    assert suited(belief, threat, values).needs.unmet(threat) is None
     threat = Threat(norm="linf", epsilon=0.1, budget=100)
-    assert isinstance(suited("waves", threat), RayS)
-    assert isinstance(suited("jumps", threat), BiSquare)
-    assert Scout().twin == Square() == suited("plain", threat)
+    assert isinstance(suited("waves", threat, 3072), RayS)
+    assert isinstance(suited("jumps", threat, 3072), BiSquare)
+    assert isinstance(suited("noise", threat, 64), RayS)
+    assert isinstance(suited("noise", threat, 3072), Square)
+    assert Scout().twin == Square() == suited("plain", threat, 64)
 
 
 def test_what_makes_no_sense() -> None:
