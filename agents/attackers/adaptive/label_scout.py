@@ -47,9 +47,9 @@ class LabelScout(Attacker):
 
     In each game it asks for an image that wins (uniform noise; targeted: the start that is granted), searches
     the boundary on the way there from x0, and repeats four points beside it, each `repeats` times as it is
-    and as often changed by too little to matter. The answers of all games of the shard together decide what is
-    believed (`parts.label_diagnosis`); each game leaves it in the log under the key "believes", and goes on
-    with the attacker that `LABEL_PLAYS` names for it and the budget that is left.
+    and as often changed by too little to matter. The answers of all games of the shard together decide what
+    is believed (`parts.label_diagnosis`). Each game leaves that in the log under the key "believes", and goes
+    on with the attacker that `LABEL_PLAYS` names for it and the budget that is left.
 
     Attributes:
         halvings: of the search.

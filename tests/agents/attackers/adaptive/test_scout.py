@@ -68,7 +68,7 @@ def table(referee: Any, images: Any) -> Callable[..., Any]:
         def model(x: Tensor, game: Tensor, turn: Tensor) -> Tensor:
             far = (x - x0[game]).flatten(1).square().sum(dim=1)
             shown = fold(first[game] - 1.5 * far, game, turn)
-            return torch.stack([shown, torch.zeros_like(shown), torch.full_like(shown, -30)], dim=1)
+            return torch.stack([shown / 2, -shown / 2, torch.full_like(shown, -30)], dim=1)
 
         rules: dict[str, Any] = {"epsilon": 0.15, "budget": budget, "objective": "submit"}
         rules |= more.pop("rules", {})
@@ -98,10 +98,8 @@ NAMES = ["plain", "little noise", "noise", "linear", "sine", "noisy linear", "co
 
 @pytest.mark.parametrize("games", [1, 8])
 @pytest.mark.parametrize(("fold", "belief"), CASES, ids=NAMES)
-def test_what_it_believes(
-    table: Any, procedure: Any, fold: Fold, belief: Belief, games: int, request: pytest.FixtureRequest
-) -> None:
-    if games == 1 and belief in ("coin", "sine"):
+def test_what_it_believes(table: Any, procedure: Any, fold: Fold, belief: Belief, games: int) -> None:
+    if games == 1 and belief == "coin":
         pytest.skip("one coin may fall so that it is not seen")
     assert believed(procedure, table(fold, games)) == belief
 
@@ -196,4 +194,4 @@ def test_it_keeps_most_of_what_one_that_is_told_wins(
         "threat": {"norm": "linf", "epsilon": 0.2, "budget": 100, "objective": "submit"},
     }
     scouts, plain = arena.play(Scout(), defender, **game), arena.play(told, defender, **game)
-    assert scouts.success().value >= 0.8 * plain.success().value > 0
+    assert scouts.success()[0] >= 0.8 * plain.success()[0] > 0
