@@ -79,6 +79,7 @@ def play(
     train: Pair | None = None,
     calibration: Pair | None = None,
     resources: Pair | None = None,
+    surrogates: Sequence[Model] = (),
     at: Sequence[int] = (),
     votes: int = 25,
     seed: int = 0,
@@ -100,6 +101,7 @@ def play(
         targets: [G] target labels; None: drawn by the threat's rule.
         train, calibration: (images, labels) for defenders that prepare themselves.
         resources: (images, labels) that the threat's resources are drawn from.
+        surrogates: reference networks for attackers that need some, as `classifier`; copies are granted.
         at: query counts to report verdicts at, besides 0 and the budget. An attacker whose first queries are
             not as good as a run with a smaller budget (`Needs.prefix`) plays once for each of them.
         votes: fresh answers per vote of a random defender.
@@ -118,18 +120,9 @@ def play(
     """
     sides = ([one_attacker(attacker)], [one_stack(defender)])
     data = data_of(train=train, calibration=calibration, resources=resources)
-    on = ground(
-        classifier,
-        images,
-        labels,
-        data,
-        device,
-        batch,
-        votes=votes,
-        seed=seed,
-        shard=shard,
-        margin_base=margin_base,
-    )
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return _played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows)[0]
 
 
@@ -147,6 +140,7 @@ def play_all(
     train: Pair | None = None,
     calibration: Pair | None = None,
     resources: Pair | None = None,
+    surrogates: Sequence[Model] = (),
     at: Sequence[int] = (),
     votes: int = 25,
     seed: int = 0,
@@ -167,18 +161,9 @@ def play_all(
     """
     sides = (several("attackers", attackers), several("defenders", defenders))
     data = data_of(train=train, calibration=calibration, resources=resources)
-    on = ground(
-        classifier,
-        images,
-        labels,
-        data,
-        device,
-        batch,
-        votes=votes,
-        seed=seed,
-        shard=shard,
-        margin_base=margin_base,
-    )
+    how: dict[str, Any] = {"votes": votes, "seed": seed, "shard": shard}
+    how |= {"surrogates": surrogates, "margin_base": margin_base}
+    on = ground(classifier, images, labels, data, device, batch, **how)
     return Results(_played(on, *sides, threat=threat, at=at, targets=targets, log=log, keep_rows=keep_rows))
 
 

@@ -5,6 +5,9 @@
     OMP_NUM_THREADS=1 VENV/bin/python -m bench published [--world digits|mnist|mnist-cw] [--games G]
         [--plays P] [--at Q ...] [--only NAME ...] [--data DIR]
 
+These are the decision-based ones; `python -m bench published --scores` has those that are told scores
+(`bench.published_scores`).
+
 Theirs play image by image against a `Meter`, which charges every row that they forward to its image and keeps
 the nearest adversarial row as our Referee does; so both sides are read at the same number of true queries,
 each with its own start, ours by the rules that the library follows where an attack knows several. foolbox in
@@ -18,6 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -41,7 +45,7 @@ from arena.game.stack import Stack
 from arena.players import Attacker
 from arena.players.registry import build_attacker, names
 from arena.records.reports import GameRows, MemoryListener
-from arena.rules.threat import Threat, parse_threat
+from arena.rules.threat import Norm, Threat, parse_threat
 from arena.statistics import bootstrap
 from bench.replay import counted, forward
 from bench.tables import between, table
@@ -64,16 +68,20 @@ class Meter(nn.Module):
         x0: [1,C,H,W] in [0,1], the image under attack.
         y: its label.
         budget: rows answered; a call that goes beyond raises `BudgetSpent`.
+        norm: the norm of distances.
 
     Attributes:
         queries: rows charged.
-        distance: for each charged row its l2 distance where it is adversarial, else inf, by calls.
+        distance: for each charged row its distance where it is adversarial, else inf, by calls.
         network_seconds, own_seconds: processor time of the network, and of this class beside it.
     """
 
-    def __init__(self, network: Callable[[Tensor], Tensor], x0: Tensor, y: int, budget: int) -> None:
+    def __init__(
+        self, network: Callable[[Tensor], Tensor], x0: Tensor, y: int, budget: int, norm: Norm = "l2"
+    ) -> None:
         super().__init__()
         self.network, self.x0, self.y, self.budget = network, x0, y, budget
+        self.order = 2 if norm == "l2" else torch.inf
         self.queries = 0
         self.distance: list[Tensor] = []
         self.network_seconds = self.own_seconds = 0.0
@@ -87,7 +95,9 @@ class Meter(nn.Module):
         asked = time.process_time()
         logits = self.network(granted)
         answered = time.process_time()
-        far = torch.linalg.vector_norm((granted.double() - self.x0.double()).flatten(1), dim=1)
+        far = torch.linalg.vector_norm(
+            (granted.double() - self.x0.double()).flatten(1), ord=self.order, dim=1
+        )
         self.distance.append(far.where(logits.argmax(dim=1) != self.y, torch.inf))
         self.queries += len(granted)
         self.network_seconds += answered - asked
@@ -107,13 +117,14 @@ class Side:
     """What one implementation came to over G games.
 
     Attributes:
-        distance: [G] by query count, inf where nothing was found.
+        found: [G] by query count, inf where nothing was found: distances (`published_scores`: the number of
+            the first hit).
         seconds, forward_seconds: processor time, and the part of it in the network.
         queries: rows charged.
         ends: how often games ended how.
     """
 
-    distance: dict[int, Floats] = field(default_factory=dict)
+    found: dict[int, Floats] = field(default_factory=dict)
     seconds: float = 0.0
     forward_seconds: float = 0.0
     queries: int = 0
@@ -196,7 +207,7 @@ def play_ours(
             side.seconds += time.process_time() - began
         side.forward_seconds += forward(classifier, x, sizes, time.process_time)
         side.queries += int(ended.queries.sum())
-        side.distance |= marks
+        side.found |= marks
         side.ends.update(ended.reason)
     return side
 
@@ -234,7 +245,7 @@ def play_theirs(
             side.queries += meter.queries
             for q in counts:
                 found[q].append(meter.nearest(q))
-        side.distance |= {q: np.asarray(values) for q, values in found.items()}
+        side.found |= {q: np.asarray(values) for q, values in found.items()}
     return side
 
 
@@ -276,8 +287,8 @@ def paired_ratio(ours: Floats, theirs: Floats) -> tuple[float, float, float]:
 def distances(name: str, ours: Side, theirs: Side, plays: int = 1) -> list[dict[str, object]]:
     """The table's rows of a pair, one for each query count; games are the plays, each of all images."""
     rows: list[dict[str, object]] = []
-    for q in sorted(ours.distance):
-        a, b = ours.distance[q], theirs.distance[q]
+    for q in sorted(ours.found):
+        a, b = ours.found[q], theirs.found[q]
         ratio = paired_ratio(a.reshape(plays, -1), b.reshape(plays, -1))
         rows.append(
             {
@@ -315,6 +326,12 @@ def costs(name: str, ours: Side, theirs: Side) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if told[:1] == ["--scores"]:
+        from bench import published_scores
+
+        published_scores.main(told[1:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -325,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=[pair.name for pair in PAIRS])
     shared = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     parser.add_argument("--data", type=Path, default=shared)
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(told)
     if missing := [module for module in ("art", "foolbox") if find_spec(module) is None]:
         parser.error(f"{' and '.join(missing)} cannot be imported: install the extra `published`, as above")
     torch.set_num_threads(1)

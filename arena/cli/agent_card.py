@@ -55,6 +55,7 @@ def needs_of(needs: Needs) -> dict[str, str]:
         "feedback": _FEEDBACK.get(needs.feedback, needs.feedback),
         "images": f"{needs.images} of its own" if needs.images else "none of its own",
         "starts": _STARTS.get(needs.starts, needs.starts),
+        "surrogates": f"{needs.surrogates} to differentiate through" if needs.surrogates else "none",
         "prefix": "yes: one run is reported at every query count"
         if needs.prefix
         else "no: it plays once for each query count that is reported",
@@ -125,6 +126,8 @@ def _threat(needs: Needs) -> dict[str, Any]:
     resources: dict[str, Any] = {"images": needs.images} if needs.images else {}
     if needs.needs_starts(threat["goal"] == "targeted"):
         resources["starts"] = True
+    if needs.surrogates:
+        resources["surrogates"] = ["digits-cnn"] * needs.surrogates
     if resources:
         threat["resources"] = resources
     default = {**Threat.model_fields, **GrantedResources.model_fields}
@@ -165,7 +168,8 @@ def _plainest() -> Iterator[str]:
         except AgentError:
             continue
         needs = attacker.needs
-        if needs.knowledge == "none" and not needs.images and needs.starts != "always" and needs.prefix:
+        owned = needs.images or needs.surrogates or needs.starts == "always"
+        if needs.knowledge == "none" and not owned and needs.prefix:
             count = len(parameters_of(type(attacker)))
             found.append((needs.feedback == "label", count, name))
     yield from (name for *_, name in sorted(found))

@@ -25,7 +25,8 @@ def board(
     parquet: Annotated[Path | None, typer.Option("--parquet", help="As --csv, in Parquet.")] = None,
     at: Annotated[int | None, typer.Option(min=1, help="One query count alone; all by default.")] = None,
     knowledge: Annotated[
-        str | None, typer.Option(help="Matches alone whose attackers know this: none, defense, ...")
+        str | None,
+        typer.Option(help="Matches alone whose attackers know this: none, surrogates, ..."),
     ] = None,
     threat: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE, such as norm=linf: matches with that rule alone.")

@@ -34,10 +34,11 @@ from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
+from arena.report.columns import NOTHING
 from arena.report.reliability_charts import STILLS, draw_reliability
 from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
-from arena.report.words import cost, megabytes, milliseconds, number, percent
+from arena.report.words import cost, megabytes, millions, milliseconds, number, percent
 from arena.running.call_plan import served
 from arena.scenario.matches import Match
 
@@ -55,6 +56,8 @@ class Options:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the most that fit.
+        answers: how many each image gets to tell how far random draws spread the loss; None: that is not
+            measured.
         picture: the file of probability and accuracy along the images; None: none.
         trusted: functions of a scenario that may be called to make its networks; one that the command line
             itself names needs no such word.
@@ -68,6 +71,22 @@ class Options:
     json: bool = False
     picture: Path | None = None
     trusted: Sequence[str] = ()
+    answers: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found of a stack.
+
+    Attributes:
+        facts: what its defenders found when they were fitted.
+        spread: `Evaluation.loss_spread`; None if it was not asked for.
+    """
+
+    title: str
+    utility: Utility
+    facts: dict[str, Any]
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -184,9 +203,13 @@ def _evaluate_all(
         classifier = sized(loaded, options.batch or world.batch)
         rows = list(_evaluated(world, dataset, classifier, options, failed))
         of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
-        drawn += [(f"{title}{of}", u.reliability) for title, u, _ in rows if u.reliability is not None]
+        drawn += [
+                (f"{row.title}{of}", row.utility.reliability)
+                for row in rows
+                if row.utility.reliability is not None
+            ]
         if options.json:
-            found += [_as_json(dataset, classifier, options, *row) for row in rows]
+            found += [_as_json(dataset, classifier, options, row) for row in rows]
         else:
             _print(dataset, classifier, options, rows)
     if options.json:
@@ -218,9 +241,8 @@ def _draw(drawn: Sequence[tuple[str, Reliability]], options: Options) -> None:
 
 def _evaluated(
     world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options, failed: list[str]
-) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
-    """Each stack's name and utility, and what its defenders found when they were fitted; the titles of stacks
-    that fail join `failed`."""
+) -> Iterator[Found]:
+    """What is found of each stack; the titles of stacks that fail join `failed`."""
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
@@ -232,12 +254,13 @@ def _evaluated(
             ):
                 stack = prepare(classifier, defenders, dataset)
                 utility = evaluation.of(stack, cost=served(classifier) is None)
+                spread = None if options.answers is None else evaluation.loss_spread(stack, options.answers)
                 facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
         except DefenderError as error:
             failed.append(title)
             err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
         else:
-            yield title, utility, facts
+            yield Found(title, utility, facts, spread)
 
 
 class _Line(Remarks):
@@ -255,11 +278,11 @@ def _print(
     dataset: Dataset,
     classifier: Classifier,
     options: Options,
-    rows: Sequence[tuple[str, Utility, dict[str, Any]]],
+    rows: Sequence[Found],
 ) -> None:
     if not rows:
         return
-    console, first = wide_enough(out), rows[0][1]
+    console, first = wide_enough(out), rows[0].utility
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
     precision = f", {classifier.precision}" * (classifier.precision != "float32")
     say(f"{classifier.name} on {of}, {classifier.device}{precision}")
@@ -269,35 +292,44 @@ def _print(
     tables = [_table_of(rows, whole) for whole in (True, False)]
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     console.print(next(fits, tables[-1]))
-    for title, _, facts in rows:
-        for name, found in facts.items():
+    for row in rows:
+        for name, found in row.facts.items():
             values = ", ".join(
                 f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
             )
-            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
-    for line in reliability_lines([(title, u) for title, u, _ in rows], console.width):
+            say(f"{row.title if row.title == name else f'{row.title}: {name}'}, as fitted: {values}")
+    for line in reliability_lines([(row.title, row.utility) for row in rows], console.width):
         say(line)
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
     say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
+    if any(row.utility.input_l2 > 0 for row in rows):
+        say("moved: mean l2 distance from an image to what the classifier sees in its place")
+    if options.answers is not None:
+        say(f"spread: standard deviation of p_y - max p_k over {options.answers} answers, mean over images")
 
 
-def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
+def _table_of(rows: Sequence[Found], whole: bool) -> Table:
     """One row per stack; unless `whole`, without the columns that a narrow console has no room for."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
-    unanswered = any(u.declined or u.refused for _, u, _ in rows)
-    flagged = any(u.flagged for _, u, _ in rows)
+    utilities = [row.utility for row in rows]
+    unanswered = any(u.declined or u.refused for u in utilities)
+    flagged, moved = any(u.flagged for u in utilities), any(u.input_l2 > 0 for u in utilities)
+    spread = any(row.spread is not None for row in rows)
     heads = ["accuracy\n[95 %]", "agree-\nment", "ECE", *["equal\nmass"] * whole, "NLL"]
     heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
-    heads += ["cost at\n1 row", f"cost at\n{rows[0][1].batch} rows"]
-    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
+    heads += ["moved"] * moved + ["spread"] * spread
+    heads += ["cost at\n1 row", f"cost at\n{utilities[0].batch} rows"]
+    for head in [*heads, *["ms/query\n1/batch", "peak\nMB", "million\nmult-adds"] * whole]:
         table.add_column(head, justify="right", no_wrap=True)
-    for title, u, _ in rows:
-        table.add_row(escape(title), *_figures(u, unanswered, flagged, whole))
+    for row in rows:
+        u = row.utility
+        own = [number(u.input_l2)] * moved + [NOTHING if row.spread is None else number(row.spread)] * spread
+        table.add_row(escape(row.title), *_figures(u, unanswered, flagged, whole, own))
     return table
 
 
-def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
+def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool, own: list[str]) -> list[str]:
     one = cost(u.cost_1, u.cost_1_low, u.cost_1_high, whole)
     many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high, whole)
     values = [
@@ -308,20 +340,19 @@ def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[s
         number(u.nll),
         *[f"{percent(u.declined)}/{percent(u.refused)}"] * unanswered,
         *[percent(u.flagged)] * flagged,
+        *own,
         one,
         many,
     ]
     times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
-    return [*values, times, megabytes(u.peak_bytes)] if whole else values
+    return [*values, times, megabytes(u.peak_bytes), millions(u.multiply_adds)] if whole else values
 
 
 def _as_json(
     dataset: Dataset,
     classifier: Classifier,
     options: Options,
-    title: str,
-    utility: Utility,
-    facts: dict[str, Any],
+    found: Found,
 ) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
@@ -333,9 +364,11 @@ def _as_json(
         "card": dict(classifier.card),
         "remarks": list(classifier.remarks),
         "device": str(classifier.device),
-        "defender": title,
-        **asdict(utility),
-        "facts": facts,
+        "defender": found.title,
+        **asdict(found.utility),
+        "loss_spread": found.spread,
+        "answers": options.answers,
+        "facts": found.facts,
     }
 
 

@@ -13,11 +13,11 @@ from typing import Any, Literal
 from arena.conformance.results import Skip
 from arena.conformance.stand_in_agents import Detector, Flips, Trouble
 from arena.conformance.surroundings import AMBIENT
-from arena.conformance.tiny_worlds import WORLDS, constant_world, tiny_world
+from arena.conformance.tiny_worlds import WORLDS, constant_world, surrogate_name, tiny_world
 from arena.conformance.watched_play import PATIENCE, AttackerTrial, FaultKind, WatchedPlay, difference, watch
 from arena.players import Attacker, Needs
 from arena.players.declared import flaw_of_declared
-from arena.rules.threat import Goal, GrantedResources, Norm, Objective, Quantisation, Threat
+from arena.rules.threat import Goal, GrantedResources, NamedNetwork, Norm, Objective, Quantisation, Threat
 
 FATAL: tuple[FaultKind, ...] = ("crash", "hang", "stalled", "form", "range")
 """Faults with which a play is not worth comparing to another."""
@@ -143,7 +143,14 @@ class AttackerSubject:
             objective=objective,
             quantisation=_QUANTISATION[number % len(_QUANTISATION)],
             knowledge=needs.knowledge,
-            resources=GrantedResources(images=needs.images, starts=needs.needs_starts(goal == "targeted")),
+            resources=GrantedResources(
+                images=needs.images,
+                starts=needs.needs_starts(goal == "targeted"),
+                surrogates=tuple(
+                    NamedNetwork.model_validate({"network": surrogate_name(n)})
+                    for n in range(needs.surrogates)
+                ),
+            ),
         )
         place = tiny_world(number % len(WORLDS), self.device)
         where = (

@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from arena import draws
 from arena.classifiers import Classifier
+from arena.classifiers.surrogates import Surrogate
 from arena.datasets import Split
 from arena.rules.geometry import quantise
 from arena.rules.outcome import labels_of
@@ -109,6 +110,17 @@ class TinyWorld:
         images, labels = self._drawn[name, count]
         return Split(images.clone(), torch.arange(count, device=images.device), labels.clone())
 
+    def surrogates(self, count: int) -> tuple[Surrogate, ...]:
+        """`count` other networks for the same images, whose logits and gradients of an image do not depend on
+        the batch either."""
+        shape, classes, device = self.shape, self.classes, self.classifier.device
+        networks = (RowWise(shape, classes, seed=100 * (self.seed + 1) + n) for n in range(count))
+        loaded = (
+            Classifier(network, shape=shape, classes=classes, device=device, name=surrogate_name(n))
+            for n, network in enumerate(networks)
+        )
+        return tuple(Surrogate(one) for one in loaded)
+
     @property
     def train(self) -> Split:
         """40 images to train defenders on."""
@@ -118,6 +130,11 @@ class TinyWorld:
     def calibration(self) -> Split:
         """20 images to tune defenders on."""
         return self.split("calibration", 20)
+
+
+def surrogate_name(number: int) -> str:
+    """What a threat calls a world's reference network, from 0."""
+    return f"tiny-{number + 1}"
 
 
 @cache

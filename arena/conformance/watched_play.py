@@ -194,7 +194,13 @@ def watch(
         max_rows=trial.max_rows,
         attacker=_Watched(attacker, recording, patience, ambient),
         attacker_seed=seed,
-        resources=draw_resources(threat, ResourcePool(own, world.classifier), openings, seed=1),
+        resources=draw_resources(
+            threat,
+            ResourcePool(own, world.classifier),
+            openings,
+            seed=1,
+            surrogates=world.surrogates(len(owned.surrogates)),
+        ),
         defense={"defenders": [{"name": "none"}]},
         level="games",
     )

@@ -194,13 +194,14 @@ class Checks:
 
 
 def word(name: str, found: object, allowed: Sequence[str] = ()) -> str:
-    """`found`, if it is text, and one of `allowed` where some are listed.
+    """`found`, if it is text, and one of `allowed` where some (two at least) are listed.
 
     Raises:
         VolleyError: with what it must be.
     """
     if type(found) is not str or (allowed and found not in allowed):
-        must = " or ".join(f'"{a}"' for a in allowed) or "text"
+        names = [f'"{a}"' for a in allowed]
+        must = f"{', '.join(names[:-1])} or {names[-1]}" if names else "text"
         shown = one_line(repr(found)[:LONGEST_WORD]) if type(found) is str else in_words(found)
         raise VolleyError(f"{name} must be {must}; found {shown}")
     return found if allowed else _text(name, found, LONGEST_WORD)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena import draws
 from arena.classifiers import Classifier
@@ -88,20 +88,30 @@ def check_resources(threat: Threat, pool: ResourcePool) -> None:
         )
 
 
-def draw_resources(threat: Threat, pool: ResourcePool, openings: Openings, seed: int) -> Resources:
+def draw_resources(
+    threat: Threat,
+    pool: ResourcePool,
+    openings: Openings,
+    seed: int,
+    surrogates: tuple[nn.Module, ...] = (),
+) -> Resources:
     """What the threat's resources grant the attacker. No other images of the pool are held than these.
+
+    Args:
+        surrogates: the reference networks that the threat names, in its order.
 
     Raises:
         ValueError: if the pool holds too few images.
     """
     wanted, device = threat.resources, openings.x0.device
     if not wanted.images and not wanted.starts:
-        return Resources()
+        return Resources(surrogates=surrogates)
     check_resources(threat, pool)
     assert pool.split is not None
     granted = slice(0, wanted.images)
     images, labels = pool.split.take(granted).to(device), pool.split.labels[granted].to(device, copy=True)
-    return Resources(images, labels, _starts(pool, openings, seed) if wanted.starts else None)
+    starts = _starts(pool, openings, seed) if wanted.starts else None
+    return Resources(images, labels, starts, surrogates)
 
 
 def _starts(pool: ResourcePool, openings: Openings, seed: int) -> Tensor:

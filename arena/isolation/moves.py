@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena.game.tensors import flaw_of, own
 from arena.isolation.wire import DTYPES, Garbled, Message, Room
@@ -34,6 +35,7 @@ _EVERY = {
     str(kind).removeprefix("torch."): kind for kind in vars(torch).values() if type(kind) is torch.dtype
 }
 _SEAT = ("x0", "label", "target", "key")
+_RESOURCES = ("images", "labels", "starts")
 
 
 def room_for(games: int, max_rows: int, shape: Sequence[int]) -> Room:
@@ -174,11 +176,16 @@ def read_answers(message: Message) -> Answers:
 # Seats
 
 
-def written_seat(games: Games) -> Message:
-    """An attacker's seat as a message: what it may know of its games, and nothing else."""
+def written_seat(games: Games, surrogates: Sequence[Tensor] = ()) -> Message:
+    """An attacker's seat as a message: what it may know of its games, and nothing else.
+
+    Args:
+        surrogates: its reference networks, pickled, as bytes.
+    """
     state, held = written_answers(games.state), games.resources
     given = {name: getattr(games, name) for name in _SEAT}
-    given |= {f.name: getattr(held, f.name) for f in fields(Resources)}
+    given |= {name: getattr(held, name) for name in _RESOURCES}
+    given |= {f"surrogate {n}": one for n, one in enumerate(surrogates)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     values = {
         "threat": games.threat.model_dump(mode="json"),
@@ -210,8 +217,16 @@ def read_seat(message: Message) -> Games:
         max_rows=told["max_rows"],
         answers_are_facts=told["answers_are_facts"],
         defense=told["defense"],
-        resources=Resources(*(given.get(f.name) for f in fields(Resources))),
+        resources=Resources(
+            **{name: given.get(name) for name in _RESOURCES},
+            surrogates=tuple(_unpacked(given[name]) for name in names if name.startswith("surrogate ")),
+        ),
     )
+
+
+def _unpacked(content: Tensor) -> nn.Module:
+    found: nn.Module = pickle.loads(content.numpy().tobytes())
+    return found
 
 
 def threat_of(told: Mapping[str, Any]) -> Threat:

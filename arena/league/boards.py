@@ -39,13 +39,13 @@ def board_of(
 
     Args:
         counts: the query counts wanted; None: all that are reported.
-        knowledge: the attackers' that is wanted; None: each, in matrices of its own.
+        knowledge: the attackers' that is wanted (`Threat.known`); None: each, in matrices of its own.
         cap_accuracy: how much clean accuracy, in percentage points, a mixture of defenders may lose at most.
         cap_delay: how many times the undefended classifier's time per query it may take at most.
         findings: what the audit finds; None where it was not asked, so that nothing is withheld for it.
         looks: at how many looks ranks are tested in all; None: as the log says (`looks.looks_of`).
     """
-    wanted = [s for s in sources if knowledge is None or s.threat.knowledge == knowledge]
+    wanted = [s for s in sources if knowledge is None or s.threat.known == knowledge]
     whole = matrices(wanted)
     chosen = None if counts is None else set(counts)
     limits = Limits(cap_accuracy, cap_delay)

@@ -70,6 +70,8 @@ def _has(threat: Threat, key: str, value: str) -> bool:
 
 
 def _text(threat: Threat, key: str) -> str:
+    if key == "knowledge":
+        return threat.known
     value = getattr(threat, key)
     if key == "epsilon":
         steps = value * 255

@@ -30,7 +30,7 @@ class Matrix:
 
     Attributes:
         dataset, classifier: names of the world's parts; their contents are the same in all cells (by SHA).
-        threat: with `at` as the budget; knowledge is part of it.
+        threat: with `at` as the budget; knowledge is part of it, and so are reference networks.
         at: the query count.
         attackers, defenders: labels, distinct, in the order of their first matches.
         cells: by (attacker, defender); pairs that nobody played, or not at this count, are missing.

@@ -85,7 +85,7 @@ def _values(info: MatchInfo) -> dict[str, Any]:
             "attacker_params": dict(info.attacker_params),
             "defender_params": dict(info.defender_params),
             "threat": info.threat.model_dump(mode="json"),
-            "knowledge": info.threat.knowledge,
+            "knowledge": info.threat.known,
             "facts": dict(info.facts),
         }
     )

@@ -66,6 +66,7 @@ def mark_columns(pieces: list[MarkRows], first_game: int) -> TableColumns:
         "linf": _joined(pieces, "linf"),
         **_halves(_joined(pieces, "wrong"), _joined(pieces, "asked")),
         **_again(_joined(pieces, "again")),
+        "query_l2": _joined(pieces, "query_l2"),
     }
 
 

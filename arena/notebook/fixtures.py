@@ -25,7 +25,7 @@ from arena.players.registry import name_of
 from arena.players.roles import roles
 from arena.records.runs import MatchInfo
 from arena.rules.geometry import quantise
-from arena.rules.threat import Threat, parse_threat
+from arena.rules.threat import NamedNetwork, Threat, parse_threat
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def fixtures(
         ValueError: if an attacker cannot play the threat or a stack, or `at` or `targets` do not fit.
         DefenderError: if there is one stack, and it cannot be prepared; of several the others are played.
     """
-    rules = parse_threat(threat)
+    rules = _granting(parse_threat(threat), on)
     _check_at(at, rules)
     players = [agent for entrant in attackers for agent in entrant.agents if isinstance(agent, Attacker)]
     for player in players:
@@ -134,6 +134,17 @@ def _check(player: Attacker, rules: Threat, stacks: Sequence[Entrant]) -> None:
         if (unmet := player.needs.unmet_by(_defenders(side))) is not None:
             which = "this defense" if len(stacks) == 1 else side.title
             raise ValueError(f"attacker {name_of(player)} cannot play {which}: {unmet}")
+
+
+def _granting(rules: Threat, on: Ground) -> Threat:
+    """The rules with the reference networks of the call, told by name and SHA."""
+    if rules.resources.surrogates:
+        raise ValueError(
+            "a call grants reference networks as they are: pass surrogates=[...], and leave "
+            "resources.surrogates out of the threat"
+        )
+    named = [{"network": one.name, "sha": one.sha} for one in on.surrogates]
+    return rules.with_surrogates(map(NamedNetwork.model_validate, named))
 
 
 def _check_at(at: Sequence[int], rules: Threat) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from arena.classifiers import Classifier
+from arena.classifiers import Classifier, ClassifierError
 from arena.classifiers.devices import resolve_device, sized
+from arena.classifiers.surrogates import Surrogate, surrogate_of
 from arena.datasets import Split
 from arena.datasets.own_arrays import read_images, read_labels, read_split
 from arena.game.openings import ResourcePool
@@ -47,6 +48,7 @@ class Ground:
         pool: the attackers' own images.
         votes: fresh answers per vote of a random defender.
         shard: how many games are played side by side.
+        surrogates: the attackers' reference networks.
         margin_base: whether undefended margins are recorded beside the queries'.
     """
 
@@ -58,6 +60,7 @@ class Ground:
     votes: int
     seed: int
     shard: int
+    surrogates: tuple[Surrogate, ...] = ()
     margin_base: bool = False
 
     @property
@@ -77,6 +80,7 @@ def ground(
     votes: int,
     seed: int,
     shard: int,
+    surrogates: Sequence[Model] = (),
     margin_base: bool = False,
 ) -> Ground:
     """Read and check what `arena.play` was given; arguments as there.
@@ -90,7 +94,22 @@ def ground(
     y = read_labels(labels, len(x)).to(where)
     base = wrapped(classifier, x, y, where, batch)
     pool = ResourcePool(data.given.get("resources"), base)
-    return Ground(base, x, y, data, pool, votes, seed, shard, margin_base)
+    known = _surrogates(surrogates, base, x, where)
+    return Ground(base, x, y, data, pool, votes, seed, shard, known, margin_base)
+
+
+def _surrogates(
+    given: Sequence[Model], base: Classifier, x: Tensor, device: torch.device
+) -> tuple[Surrogate, ...]:
+    if not isinstance(given, list | tuple):
+        raise ValueError(f"surrogates must be a list of networks; found {quoted(given)}")
+    found = []
+    for number, one in enumerate(given, 1):
+        try:
+            found.append(surrogate_of(Classifier.of(one, sample=x[:1], device=device), base))
+        except (ClassifierError, ValueError) as error:
+            raise ValueError(f"surrogates: {number}: {error}") from error
+    return tuple(found)
 
 
 def wrapped(classifier: Model, x: Tensor, y: Tensor, device: torch.device, batch: int | None) -> Classifier:

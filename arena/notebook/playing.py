@@ -68,7 +68,9 @@ def _play(
             votes=on.votes,
             attacker=fixture.attacker,
             attacker_seed=seed_of("attacker", on.seed, 0),
-            resources=draw_resources(info.threat, on.pool, part, on.seed),
+            resources=draw_resources(
+                info.threat, on.pool, part, on.seed, on.surrogates if info.threat.resources.surrogates else ()
+            ),
             defense=public_parameters(fixture.stack.defenders),
             level=level,
             margin_base=on.margin_base,

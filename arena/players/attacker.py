@@ -27,6 +27,8 @@ class Needs:
         knowledge: the least knowledge it needs.
         images: how many images of its own it needs.
         starts: when it needs a starting image for each game.
+        surrogates: how many reference networks it needs; it is given all that a threat grants. One that needs
+            none is given none, and plays as if the threat granted none.
         prefix: whether the first q queries of its run are as good as a whole run with budget q.
     """
 
@@ -37,6 +39,7 @@ class Needs:
     knowledge: Knowledge = "none"
     images: int = 0
     starts: Literal["never", "targeted", "always"] = "never"
+    surrogates: int = 0
     prefix: bool = True
 
     def needs_starts(self, targeted: bool) -> bool:
@@ -59,6 +62,9 @@ class Needs:
             return f"it needs {self.images} images of its own; the threat grants {threat.resources.images}"
         if self.needs_starts(threat.targeted) and not threat.resources.starts:
             return "it needs starting images; the threat grants none (resources.starts)"
+        if (found := len(threat.resources.surrogates)) < self.surrogates:
+            few = "a reference network" if self.surrogates == 1 else f"{self.surrogates} reference networks"
+            return f"it needs {few}; the threat grants {found or 'none'} (resources.surrogates)"
         return None
 
     def unmet_by(self, defenders: Sequence[Defender]) -> str | None:
@@ -104,13 +110,16 @@ def runs_of(attacker: Attacker, threat: Threat, at: Sequence[int]) -> list[tuple
     """The runs that report an attacker's results at the counts `at` and at the threat's budget.
 
     Each is a threat and the counts reported in it, ascending, all of them multiplied by the attacker's
-    `budget_factor`. There is one run, unless the first queries of a run are not as good as a run with a
-    smaller budget (`Needs.prefix`): such an attacker plays once for each count.
+    `budget_factor`. It grants reference networks to those alone that need some. There is one run, unless the
+    first queries of a run are not as good as a run with a smaller budget (`Needs.prefix`): such an attacker
+    plays once for each count.
 
     Raises:
         ValueError: if no threat may have so large a budget.
     """
     factor = attacker.budget_factor
+    if threat.resources.surrogates and not attacker.needs.surrogates:
+        threat = threat.with_surrogates(())
     if threat.budget * factor > MOST_QUERIES:
         raise ValueError(
             f"its budget_factor {factor} makes {threat.budget * factor:,} queries of the budget "

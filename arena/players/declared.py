@@ -77,8 +77,9 @@ def _needs(name: str, found: Any) -> str | None:
     for field, words in _WORDS.items():
         if (flaw := _one_of(f"needs.{field}", getattr(found, field), words)) is not None:
             return flaw
-    if type(found.images) is not int or found.images < 0:
-        return f"needs.images must be a whole number from 0; found {_shown(found.images)}"
+    for field in ("images", "surrogates"):
+        if type(value := getattr(found, field)) is not int or value < 0:
+            return f"needs.{field} must be a whole number from 0; found {_shown(value)}"
     return _bool("needs.prefix", found.prefix)
 
 

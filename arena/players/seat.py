@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from arena import draws
 from arena.rules import geometry
@@ -25,16 +26,21 @@ class Resources:
         images: [m,C,H,W] labelled images of its own, disjoint from all other splits.
         labels: [m] int64.
         starts: [G,C,H,W] a starting image for each game; NaN if none was found.
+        surrogates: reference networks, images [n,C,H,W] float32 in [0,1] -> logits [n,K], in evaluation mode,
+            differentiable in their images and not in their weights.
     """
 
     images: Tensor | None = None
     labels: Tensor | None = None
     starts: Tensor | None = None
+    surrogates: tuple[nn.Module, ...] = ()
 
     def copy(self) -> Resources:
         """These resources in memory of their own."""
-        held = (self.images, self.labels, self.starts)
-        return Resources(*[None if tensor is None else tensor.clone() for tensor in held])
+        images, labels, starts = (
+            None if tensor is None else tensor.clone() for tensor in (self.images, self.labels, self.starts)
+        )
+        return Resources(images, labels, starts, tuple(copy.deepcopy(one) for one in self.surrogates))
 
 
 EMPTY_MOVES = 10_000
@@ -59,7 +65,7 @@ class Games:
         max_rows: the longest Volley allowed; `ask` cuts longer ones.
         kept: what the procedures of the attacker at this seat keep for one another, by name.
         defense: names and parameters of the defenders if `knowledge` grants them, else None.
-        resources: the attacker's own images and starting points.
+        resources: the attacker's own images, starting points and reference networks.
     """
 
     def __init__(

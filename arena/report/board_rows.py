@@ -17,7 +17,10 @@ from arena.report.board_notes import Notes
 
 Row = dict[str, Any]
 
-_MATRIX = ("dataset", "classifier", "norm", "epsilon", "goal", "feedback", "objective", "knowledge", "at")
+_MATRIX = (
+    *("dataset", "classifier", "norm", "epsilon", "goal", "feedback", "objective", "knowledge"),
+    *("surrogates", "at"),
+)
 _TEXT = {
     "dataset",
     "classifier",
@@ -26,6 +29,7 @@ _TEXT = {
     "feedback",
     "objective",
     "knowledge",
+    "surrogates",
     "attacker",
     "defender",
 }
@@ -117,9 +121,14 @@ def _plain(value: Any) -> Any:
 
 
 def _of_matrix(matrix: MatrixBoard) -> Row:
-    own = ("norm", "epsilon", "goal", "feedback", "objective", "knowledge")
+    threat = matrix.threat
+    own = ("norm", "epsilon", "goal", "feedback", "objective")
+    known = {
+        "knowledge": threat.known,
+        "surrogates": ", ".join(one.title for one in threat.resources.surrogates),
+    }
     world = {"dataset": matrix.dataset, "classifier": matrix.classifier, "at": matrix.at}
-    return world | {name: getattr(matrix.threat, name) for name in own}
+    return world | {name: getattr(threat, name) for name in own} | known
 
 
 def _of_cell(cell: CellFigures, verdict: Any) -> Row:

@@ -28,6 +28,7 @@ from arena.report.pictures import Originals, Picture, choose, pictures
 from arena.report.sheets import (
     Cell,
     Sheet,
+    asked_sheet,
     clean_sheet,
     distance_cell,
     ended_sheet,
@@ -49,8 +50,9 @@ class Section:
     Attributes:
         notes: whose rule and headline are kept; found: what was found, in sentences.
         matrix: what is left at the budget, a row an attacker; worth: of each defender, what it costs.
-        left, won, ended: tables with a row a match; clean: one with a row a defender, None without any;
-            reliable: charts of probability and accuracy along clean images.
+        left, won, asked, ended: tables with a row a match; asked: None in another norm than l2.
+        clean: one with a row a defender, None without any; reliable: charts of probability and accuracy
+            along clean images.
         near: charts of distance and of success within radii, against queries.
         along: what the lines are, and charts of success against the radius.
         watched: charts of the defended and the undefended margin along games.
@@ -68,6 +70,7 @@ class Section:
     worth: list[tuple[str, list[str]]]
     left: Sheet
     won: Sheet
+    asked: Sheet | None
     ended: Sheet
     clean: tuple[list[Side], Sheet] | None
     reliable: list[Chart]
@@ -162,6 +165,7 @@ def _section(
         worth=_worth(group),
         left=left_sheet(group),
         won=won_sheet(group),
+        asked=asked_sheet(group),
         ended=ended_sheet(group, [reason for reason in REASONS if reason in ended]),
         clean=_clean(group),
         reliable=reliability_charts(group, place),

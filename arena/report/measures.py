@@ -84,6 +84,25 @@ def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
     return f"{text} {span(rates[own])}" if interval else text
 
 
+def asked_table(group: Group) -> Table | None:
+    """The mean l2 distance of the queries at the reported counts, one row per match: what a game of objective
+    `first` does not tell otherwise. None under other rules, and where the log does not tell."""
+    counts = sorted({at for *_, row in group.pairs for at in row.query_l2})
+    if (group.threat.norm, group.threat.objective) != ("l2", "first") or not counts:
+        return None
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME)
+    for at in counts:
+        table.add_column(f"@{at:,}", justify="right", no_wrap=True)
+    for attacker, cells in group.by_attacker:
+        table.add_section()
+        table.add_row(f"[bold]{escape(attacker.label)}[/]")
+        for side, row in cells:
+            found = (number(row.query_l2[at]) if at in row.query_l2 else "" for at in counts)
+            table.add_row(f"  {escape(side.label)}", *found)
+    return table
+
+
 def detection_table(group: Group) -> Table | None:
     """Flagged shares of clean images, of estimation queries, of all queries and by purpose, one row per
     match; None if no defender flagged anything."""

@@ -110,6 +110,10 @@ def megabytes(count: int | None) -> str:
     return NOTHING if count is None else f"{count / 1e6:,.3g}"
 
 
+def millions(count: float) -> str:
+    return NOTHING if math.isnan(count) else f"{count / 1e6:,.4g}"
+
+
 def accuracy(utility: Utility) -> Rate:
     """Clean accuracy with its interval."""
     return Rate(utility.accuracy, utility.low, utility.high)
@@ -140,13 +144,22 @@ def rules(threat: Threat, budgets: set[int]) -> str:
         parts.append(f"quantisation {threat.quantisation}")
     if threat.accounts > 1:
         parts.append(f"{threat.accounts} accounts")
-    if threat.knowledge != "none":
-        parts.append(f"knowledge {threat.knowledge}")
+    if threat.known != "none":
+        parts.append(f"knowledge {threat.known}")
+    if threat.resources.surrogates:
+        parts.append(surrogates(threat))
     if threat.resources.images:
         parts.append(f"{threat.resources.images} images of the attacker's own")
     if threat.resources.starts:
         parts.append("starting images")
     return " · ".join(parts)
+
+
+def surrogates(threat: Threat) -> str:
+    """The reference networks that a threat grants; "" for none."""
+    titles = [one.title for one in threat.resources.surrogates]
+    what = "reference network" if len(titles) == 1 else f"{len(titles)} reference networks"
+    return f"{what} {listed(titles)}" if titles else ""
 
 
 def duration(seconds: float) -> str:

@@ -66,6 +66,18 @@ def attack_loss(
     return -loss if targeted else loss
 
 
+def as_logits(scores: Tensor, *, logits: bool, partial: bool = False) -> Tensor:
+    """Scores [n,K] as logits, up to a number that is the same for all classes of a row.
+
+    Args:
+        logits: whether `scores` are logits; else they are probabilities, and their logarithms are taken.
+        partial: as for `attack_loss`.
+    """
+    if logits:
+        return scores
+    return _log(_with_hidden(scores) if partial else scores)
+
+
 def finite_above(scores: Tensor) -> Tensor:
     """Scores with the largest finite number in place of +inf: their softmax is the limit of large ones."""
     return scores.clamp_max(torch.finfo(scores.dtype).max)

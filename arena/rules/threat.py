@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
@@ -13,8 +13,11 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    JsonValue,
     PlainSerializer,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -29,6 +32,8 @@ Knowledge = Literal["none", "defense", "detector", "weights"]
 
 MOST_QUERIES = 2**24
 """The largest budget of a game."""
+MOST_SURROGATES = 64
+"""The most reference networks of an attacker."""
 TOLERANCE = 1e-6
 """Slack of the ball: a distance up to epsilon + TOLERANCE is inside (docs/design.md, D3)."""
 
@@ -68,6 +73,45 @@ Epsilon = Annotated[
 Feedback = Annotated[str, BeforeValidator(parse_feedback)]
 
 
+class NamedNetwork(BaseModel):
+    """A reference network as a user names it, by the keys of a classifier.
+
+    Whoever loads it reads them. The log's has no `weights` but the whole `sha` of what was granted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    network: str
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The keys that were given."""
+        return self.model_dump(mode="json")
+
+    @property
+    def title(self) -> str:
+        """Its name, with the beginning of its SHA where that is known."""
+        sha = self.table.get("sha")
+        return f"{self.network} ({sha[:12]})" if isinstance(sha, str) else self.network
+
+    def __hash__(self) -> int:
+        return hash(self.network)
+
+
+def _named(value: Any) -> Any:
+    """A network by its name alone, or by a table of a classifier's keys."""
+    if not isinstance(value, str | Mapping | NamedNetwork):
+        raise ValueError(f"a network's name, or a table of a classifier's keys; found {quoted(value)}")
+    return {"network": value} if isinstance(value, str) else value
+
+
+def _listed(value: Any) -> Any:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"a list of networks; found {quoted(value)}")
+    return tuple(value)
+
+
 class GrantedResources(BaseModel):
     """What an attacker has besides the answers (docs/design.md, D5).
 
@@ -75,12 +119,25 @@ class GrantedResources(BaseModel):
         images: how many labelled images of the `resources` split it holds.
         starts: whether it holds, for each game, an image from which it may start: one that the
             classifier gives the target's label (targeted) or another label than y (untargeted).
+        surrogates: the reference networks that it holds, and may differentiate through.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int = Field(default=0, ge=0)
     starts: bool = False
+    surrogates: Annotated[
+        tuple[Annotated[NamedNetwork, BeforeValidator(_named)], ...],
+        BeforeValidator(_listed),
+        Field(max_length=MOST_SURROGATES),
+    ] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_none(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Reference networks are told of where there are some: logs from before they could be granted hold
+        the same threats."""
+        told: dict[str, Any] = handler(self)
+        return told if self.surrogates else {key: told[key] for key in told if key != "surrogates"}
 
 
 class Threat(BaseModel):
@@ -134,8 +191,22 @@ class Threat(BaseModel):
     def targeted(self) -> bool:
         return self.goal == "targeted"
 
+    @property
+    def known(self) -> str:
+        """What an attacker knows beyond the answers, in a word: `knowledge`, and `surrogates` beside it or in
+        place of `none` where reference networks are granted. They are a knowledge of their own: whoever has
+        them stands in no table with those who have none."""
+        if not self.resources.surrogates:
+            return self.knowledge
+        return "surrogates" if self.knowledge == "none" else f"{self.knowledge}+surrogates"
+
     def with_budget(self, budget: int) -> Threat:
         return self.model_copy(update={"budget": budget})
+
+    def with_surrogates(self, surrogates: Iterable[NamedNetwork]) -> Threat:
+        """This threat, granting these reference networks."""
+        given = self.resources.model_copy(update={"surrogates": tuple(surrogates)})
+        return self.model_copy(update={"resources": given})
 
 
 def parse_threat(given: Threat | Mapping[str, Any]) -> Threat:

@@ -116,7 +116,7 @@ def _made(said: Mapping[str, Any], match: LoggedMatch) -> Match:
         limits = Limits.model_validate(said["limits"])
         attacker = (attacker_of if apart else build_attacker)(_spec("attacker", outer))
         defenders = stack_of(stack, limits) if apart else build_stack(stack)
-        world, threat = World.model_validate(_placed(said)), Threat(**said["threat"])
+        world, threat = World.model_validate(_placed(said)), Threat(**_threat(said))
         own = {key: said[key] for key in Block.model_fields if key in said and key not in _CROSSED}
         settings = Block(
             worlds=(world,), threats=(threat,), attackers=(attacker,), defenders=(defenders,), **own
@@ -145,6 +145,18 @@ def _placed(said: Mapping[str, Any]) -> dict[str, Any]:
         if places.get(key) is not None:
             table[key] = places[key]
     return {"dataset": dataset, "classifier": classifier}
+
+
+def _threat(said: Mapping[str, Any]) -> dict[str, Any]:
+    """The threat, its reference networks with the paths of their weights, where the log knows them."""
+    threat, weights = said["threat"], said.get("places", {}).get("surrogates", ())
+    owned = dict(threat["resources"])
+    if "surrogates" in owned and len(weights) == len(owned["surrogates"]):
+        owned["surrogates"] = [
+            one if path is None else {**one, "weights": path}
+            for one, path in zip(owned["surrogates"], weights, strict=True)
+        ]
+    return {**threat, "resources": owned}
 
 
 def _spec(kind: Kind, told: Any) -> Any:

@@ -218,6 +218,12 @@ class Replayer:
         for what, found, wanted in (
             (f"data set {logged.info.dataset}", world.dataset.sha, said["dataset_sha"]),
             (f"classifier {logged.info.classifier}", world.classifier.sha, said["classifier_sha"]),
+            *zip(
+                [f"reference network {one.name}" for one in world.surrogates],
+                [one.sha for one in world.surrogates],
+                said.get("surrogate_shas", ()),
+                strict=True,
+            ),
         ):
             if found != wanted:
                 raise ReplayError(

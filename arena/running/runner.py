@@ -33,11 +33,12 @@ from arena.running.utilities import Utilities, UtilityWork
 from arena.running.work import Here, Players
 from arena.running.workplace import Job, Supplies
 from arena.scenario.files import Scenario
-from arena.scenario.identity import fingerprint, places
+from arena.scenario.identity import fingerprint, networks_of, places
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import Prepared, PreparedStacks
+from arena.scenario.reference_networks import pinned
 
 OpenPool = Callable[[Supplies], AbstractContextManager[Pool]]
 
@@ -196,7 +197,7 @@ class Run:
             scenario=self.scenario.name,
             title=self.scenario.title,
             seed=first.seed,
-            versions=versions(*packages_of([m.world.classifier.network for m in self.scenario.matches])),
+            versions=versions(*packages_of({name for m in self.scenario.matches for name in networks_of(m)})),
             device=device_in_words(self.device),
             fingerprint=fingerprint(
                 {
@@ -263,7 +264,7 @@ class Run:
             classifier_sha=world.classifier.sha,
             dataset=world.dataset.name,
             dataset_sha=world.dataset.sha,
-            threat=match.threat,
+            threat=pinned(match.threat, world.surrogates),
             classes=world.classifier.classes,
             image_shape=world.dataset.shape,
             at=match.at,

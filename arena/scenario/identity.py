@@ -16,6 +16,7 @@ from arena.players.stand_in import StandIn
 from arena.provenance import source_closure, versions
 from arena.records.pieces import LogLevel
 from arena.scenario.matches import Match
+from arena.scenario.reference_networks import without_weights
 
 PLAYED_BY = ("arena.game.shard",)
 """What plays a shard: its source, and that of all it imports, is part of every match."""
@@ -35,6 +36,7 @@ def match_identity(
     forward: Sequence[str],
     threads: int,
     level: LogLevel,
+    surrogate_shas: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that decides what is played and recorded in a match, as JSON values.
 
@@ -48,14 +50,16 @@ def match_identity(
         max_rows: the longest volley of an attacker.
         forward: how the classifier's forward pass was prepared, step by step.
         threads: of a forward pass of `batch` rows.
+        surrogate_shas: of the reference networks that the threat grants, in its order.
     """
     apart = ISOLATED_BY if match.settings.isolation == "process" else ()
     code = source_closure([*modules_of(match), *PLAYED_BY, *apart])
-    packages = packages_of([match.world.classifier.network])
+    packages = packages_of(networks_of(match))
     return {
         **without_places(match.describe()),
         "dataset_sha": dataset_sha,
         "classifier_sha": classifier_sha,
+        **({"surrogate_shas": list(surrogate_shas)} if surrogate_shas else {}),
         "prepared_sha": prepared_sha,
         "versions": versions(*packages) | dict(code.distributions),
         "code": code.sha,
@@ -69,25 +73,41 @@ def match_identity(
     }
 
 
-def places(match: Match) -> dict[str, str | None]:
+def places(match: Match) -> dict[str, Any]:
     """Where a match's data and weights lie, as its scenario says: what its identity leaves out."""
-    world = match.world
+    world, named = match.world, match.threat.resources.surrogates
     path = world.dataset.path
-    return {"path": None if path is None else str(path), "weights": world.classifier.weights}
+    return {
+        "path": None if path is None else str(path),
+        "weights": world.classifier.weights,
+        **({"surrogates": [one.table.get("weights") for one in named]} if named else {}),
+    }
 
 
 def without_places(described: dict[str, Any]) -> dict[str, Any]:
     """A match without the paths of its data and weights: their SHAs tell what lies there."""
-    world = described["world"]
+    world, threat = described["world"], described["threat"]
     dataset = {key: value for key, value in world["dataset"].items() if key != "path"}
-    classifier = {key: value for key, value in world["classifier"].items() if key != "weights"}
-    return {**described, "world": {**world, "dataset": dataset, "classifier": classifier}}
+    classifier = without_weights(world["classifier"])
+    owned = dict(threat["resources"])
+    if "surrogates" in owned:
+        owned["surrogates"] = [without_weights(one) for one in owned["surrogates"]]
+    return {
+        **described,
+        "world": {**world, "dataset": dataset, "classifier": classifier},
+        "threat": {**threat, "resources": owned},
+    }
+
+
+def networks_of(match: Match) -> list[str]:
+    """The networks of a match by name: that of its classifier, and its attacker's reference networks."""
+    return [match.world.classifier.network, *(one.network for one in match.threat.resources.surrogates)]
 
 
 def modules_of(match: Match) -> set[str]:
-    """The modules in which a match's agents, those inside them, and its network's factory are written."""
-    network, colon, _ = match.world.classifier.network.partition(":")
-    return modules_of_agents(match.attacker, *match.defenders) | ({network} if colon else set())
+    """The modules in which a match's agents, those inside them, and its networks' factories are written."""
+    named = (network.partition(":") for network in networks_of(match))
+    return modules_of_agents(match.attacker, *match.defenders) | {top for top, colon, _ in named if colon}
 
 
 def modules_of_agents(*agents: Attacker | Defender) -> set[str]:

@@ -20,6 +20,7 @@ from arena.scenario.identity import fingerprint, modules_of_agents
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.scenario.matches import Match
 from arena.scenario.prepared_stacks import PreparedStacks
+from arena.scenario.reference_networks import pinned
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class ShardTask:
         return Job(
             stack=stack,
             openings=openings,
-            threat=match.threat,
+            threat=pinned(match.threat, world.surrogates),
             defender_seed=seeds.of_side(
                 "defender", seed, self.repeat, fingerprint([match.defender_name, said["defenders"]])
             ),
@@ -98,7 +99,9 @@ class ShardTask:
             attacker_seed=seeds.of_side(
                 "attacker", seed, self.repeat, fingerprint([match.attacker_name, said["attacker"]])
             ),
-            resources=draw_resources(match.threat, world.pool, openings, seeds.of_draw(seed)),
+            resources=draw_resources(
+                match.threat, world.pool, openings, seeds.of_draw(seed), world.surrogates
+            ),
             defense=public_parameters(stack.defenders),
             level=self.level,
             margin_base=match.settings.margin_base,

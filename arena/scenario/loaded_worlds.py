@@ -10,15 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from arena.classifiers import Classifier, ClassifierError, load_classifier
+from arena.classifiers import Classifier, ClassifierError, ClassifierSpec, load_classifier
 from arena.classifiers.devices import sized
 from arena.classifiers.served import asking, served_in
+from arena.classifiers.surrogates import Surrogate, surrogate_of
 from arena.datasets import Dataset, DatasetError, Drawn, draw, load_dataset
 from arena.game.openings import Openings, ResourcePool, check_resources, draw_targets
 from arena.rules.outcome import Ints, labels_of
 from arena.scenario.blocks import World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.matches import Match
+from arena.scenario.reference_networks import placed, specs_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +30,14 @@ class LoadedWorld:
     Attributes:
         pool: the `resources` split, from which the threats' resources are granted.
         drawn: positions in the `games` split in drawing order, and which of them the classifier gets right.
+        surrogates: the reference networks that the match's threat grants.
     """
 
     dataset: Dataset
     classifier: Classifier
     pool: ResourcePool
     drawn: Drawn
+    surrogates: tuple[Surrogate, ...] = ()
 
     def __len__(self) -> int:
         return len(self.drawn.index)
@@ -83,6 +87,7 @@ class LoadedWorlds:
         self.dirs = [folder, *data_dirs]
         self.device = device
         self._worlds: dict[tuple[World, int | None], tuple[Dataset, Classifier, ResourcePool]] = {}
+        self._surrogates: dict[tuple[World, ClassifierSpec], Surrogate] = {}
         self._batches = dict(settled.batches) if settled else {}
         self._drawn = dict(settled.drawn) if settled else {}
 
@@ -94,13 +99,14 @@ class LoadedWorlds:
         """The world of `match`.
 
         Raises:
-            ScenarioError: if data or classifier cannot be loaded, do not fit each other, or too few images
-                are classified right.
+            ScenarioError: if data, classifier or reference networks cannot be loaded, do not fit each other,
+                or too few images are classified right.
         """
         dataset, classifier, pool = self._world(match)
         if match.attacker.needs.knowledge == "weights":
             with _placed(f"{match.where}{match.attacker_name}: "):
                 classifier.require_gradients()
+        surrogates = self._surrogates_of(match, dataset, classifier)
         try:
             check_resources(match.threat, pool)
         except ValueError as error:
@@ -108,7 +114,7 @@ class LoadedWorlds:
         key = (match.world, classifier.batch, match.settings.games, match.seeds.of_draw(match.settings.seed))
         if key not in self._drawn:
             self._drawn[key] = self._draw(dataset, classifier, match)
-        return LoadedWorld(dataset, classifier, pool, self._drawn[key])
+        return LoadedWorld(dataset, classifier, pool, self._drawn[key], surrogates)
 
     def _world(self, match: Match) -> tuple[Dataset, Classifier, ResourcePool]:
         world, batch = match.world, match.settings.batch
@@ -123,6 +129,18 @@ class LoadedWorlds:
             self._batches[world, batch] = classifier.batch
             self._worlds[world, batch] = dataset, classifier, ResourcePool(dataset.resources, classifier)
         return self._worlds[world, batch]
+
+    def _surrogates_of(self, match: Match, dataset: Dataset, classifier: Classifier) -> tuple[Surrogate, ...]:
+        """The match's reference networks, each loaded once for a world."""
+        specs = specs_of(match.threat, match.where)
+        for number, spec in enumerate(specs, 1):
+            if (match.world, spec) not in self._surrogates:
+                with placed(match.where, number):
+                    loaded = load_classifier(
+                        spec, dataset, self.device, data_dirs=self.dirs, trusted=self.trusted
+                    )
+                    self._surrogates[match.world, spec] = surrogate_of(loaded, classifier)
+        return tuple(self._surrogates[match.world, spec] for spec in specs)
 
     @asking("openings")
     def _draw(self, dataset: Dataset, classifier: Classifier, match: Match) -> Drawn:

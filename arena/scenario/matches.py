@@ -15,6 +15,7 @@ from arena.rules.threat import TOLERANCE, Threat
 from arena.scenario.blocks import Block, World
 from arena.scenario.errors import ScenarioError
 from arena.scenario.lineups import Changes, Entrant, LeftOut, lineup
+from arena.scenario.reference_networks import specs_of
 from arena.scenario.seeds import PUBLIC, Seeds
 
 
@@ -119,6 +120,7 @@ def matches_of(
                 if not _fits(attacker, threat, where, spot, left_out):
                     continue
                 for own, at, title in _rules(threat, block, attacker.agent, where):
+                    specs_of(own, where, isolated=block.isolation == "process")
                     for stack in sides.stacks:
                         if _fit(attacker, stack, where, spot, left_out):
                             pair = attacker.agent, stack.agent

@@ -75,8 +75,8 @@ def test_their_side_is_read_at_query_counts() -> None:
     side = play_theirs(descend, bright, image(0.0, 0.25), torch.tensor([0, 0]), [1, 3], prefix=True)
     assert side.queries == 6
     assert side.ends == {"budget": 2}
-    assert side.distance[1] == pytest.approx(np.array([1.0, 0.75]) * math.sqrt(2))
-    assert side.distance[3] == pytest.approx(np.array([0.625, 0.375]) * math.sqrt(2))
+    assert side.found[1] == pytest.approx(np.array([1.0, 0.75]) * math.sqrt(2))
+    assert side.found[3] == pytest.approx(np.array([0.625, 0.375]) * math.sqrt(2))
 
 
 def test_a_schedule_of_the_budget_is_played_once_for_each() -> None:
@@ -89,7 +89,7 @@ def test_a_schedule_of_the_budget_is_played_once_for_each() -> None:
     side = play_theirs(note, bright, image(0.0), torch.tensor([0]), [2, 4], prefix=False)
     assert asked == [2, 4]
     assert side.ends == {"AssertionError: lost": 2}
-    assert np.isinf(side.distance[4]).all()
+    assert np.isinf(side.found[4]).all()
 
 
 def test_our_side_is_the_referee_s_at_the_same_counts() -> None:
@@ -99,8 +99,8 @@ def test_our_side_is_the_referee_s_at_the_same_counts() -> None:
     side = play_ours({"name": "hop-skip-jump"}, classifier, x, y, [50, 300])
     assert side.queries == 900
     assert side.ends == {"budget": 3}
-    assert (side.distance[50] >= side.distance[300]).all()
-    assert side.distance[300] == pytest.approx(np.array([0.5, 0.25, 0.1]), rel=0.1)
+    assert (side.found[50] >= side.found[300]).all()
+    assert side.found[300] == pytest.approx(np.array([0.5, 0.25, 0.1]), rel=0.1)
     assert side.forward_seconds > 0
 
 

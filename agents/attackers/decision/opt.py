@@ -58,43 +58,53 @@ class Opt(Attacker):
         while len(i := games.open):
             yield from stand_by(games, descent.image(i), i)
             i = games.open
-            gradient, probe = yield from self.estimate(descent, i)
+            gradient, probe = yield from estimate(descent, i, self.count(games))
             yield from descent.line_search(gradient, i)
             best.take(probe.theta, probe.g, i)
             yield from descent.refine(i)
 
     def count(self, games: Games) -> int:
         """q."""
-        if games.threat.norm == "l2":
-            return self.directions or 10
-        return self.directions or (20 if games.threat.targeted else 5)
+        return self.directions or default_count(games)
 
-    def estimate(self, descent: Descent, i: Tensor) -> Generator[Move, Answers, tuple[Tensor, Directions]]:
-        """The estimate [n,C,H,W] of the gradient of g in games `i` [n], and the nearest of its probes."""
-        games, count = descent.games, self.count(descent.games)
-        gradient = torch.zeros_like(games.x0[i])
-        nearest = Directions(gradient.clone(), torch.full_like(descent.best.g[i], torch.inf))
-        for rows in descent.shares(i, count):
-            gradient[rows] = yield from self.differences(descent, i[rows], count, nearest, rows)
-        return gradient, nearest
 
-    def differences(
-        self, descent: Descent, i: Tensor, count: int, nearest: Directions, rows: Tensor
-    ) -> Generator[Move, Answers, Tensor]:
-        """The mean [n,C,H,W] of (g(theta') - g(theta)) / beta u over the probes that found the boundary.
+def default_count(games: Games) -> int:
+    """The authors' q."""
+    if games.threat.norm == "l2":
+        return 10
+    return 20 if games.threat.targeted else 5
 
-        The nearest of the probes are entered into `nearest` at `rows` [n].
-        """
-        games, each = descent.games, i.repeat_interleave(count)
-        u, _ = normed(games.normal((count, *games.x0.shape[1:]), i), games.threat.norm)
-        theta, start = descent.near(u, i), descent.best.g[i].unsqueeze(1)
-        g = yield from descent.evaluate(theta.flatten(0, 1), descent.best.g[each], each, GRADIENT)
-        g = g.view(len(i), count)
-        found = g.isfinite()
-        slope = torch.where(found, (g - start) / descent.beta[i].unsqueeze(1), 0.0)
-        slope = (slope / found.sum(dim=1, keepdim=True).clamp_min(1)).float()
-        gradient = torch.zeros_like(u[:, 0])
-        for k in range(count):
-            gradient.addcmul_(slope[:, k].view(-1, 1, 1, 1), u[:, k])
-            nearest.take(theta[:, k], g[:, k], rows)
-        return gradient
+
+def estimate(
+    descent: Descent, i: Tensor, count: int, *, signs: bool = False
+) -> Generator[Move, Answers, tuple[Tensor, Directions]]:
+    """The estimate [n,C,H,W] of the gradient of g in games `i` [n], and the nearest of its `count` probes.
+
+    The mean of (g(theta') - g(theta)) / beta u over the probes that found the boundary; with `signs`, the
+    mean of the signs of these terms.
+    """
+    gradient = torch.zeros_like(descent.games.x0[i])
+    nearest = Directions(gradient.clone(), torch.full_like(descent.best.g[i], torch.inf))
+    for rows in descent.shares(i, count):
+        gradient[rows] = yield from differences(descent, i[rows], count, signs, nearest, rows)
+    return gradient, nearest
+
+
+def differences(
+    descent: Descent, i: Tensor, count: int, signs: bool, nearest: Directions, rows: Tensor
+) -> Generator[Move, Answers, Tensor]:
+    """`estimate` where a volley has room for all probes; the nearest go into `nearest` at `rows` [n]."""
+    games, each = descent.games, i.repeat_interleave(count)
+    u, _ = normed(games.normal((count, *games.x0.shape[1:]), i), games.threat.norm)
+    theta, start = descent.near(u, i), descent.best.g[i].unsqueeze(1)
+    g = yield from descent.evaluate(theta.flatten(0, 1), descent.best.g[each], each, GRADIENT)
+    g = g.view(len(i), count)
+    found = g.isfinite()
+    slope = (g - start).sign() if signs else (g - start) / descent.beta[i].unsqueeze(1)
+    slope = torch.where(found, slope, 0.0)
+    slope = (slope / found.sum(dim=1, keepdim=True).clamp_min(1)).float()
+    gradient = torch.zeros_like(u[:, 0])
+    for k in range(count):
+        gradient.addcmul_(slope[:, k].view(-1, 1, 1, 1), u[:, k].sign() if signs else u[:, k])
+        nearest.take(theta[:, k], g[:, k], rows)
+    return gradient

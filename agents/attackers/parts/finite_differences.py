@@ -29,11 +29,13 @@ def gradient(
     """The estimate [n,C,H,W] of the gradient of the loss at `x` [n,C,H,W] of games `i` [n].
 
     The mean over `count` directions u of (L(x + radius u) - L(x - radius u)) / (2 radius) u, at two queries
-    each, side by side; with the losses `base` [n] at x, of (L(x + radius u) - base) / radius u, at one.
-    Probes are brought into the ball. What the budget does not reach any more is left out of the mean; a game
-    without a whole difference has the estimate 0.
+    each, side by side; with losses `base` at x, [n] or one for each direction [n,count], of
+    (L(x + radius u) - base) / radius u, at one. Probes are brought into the ball. What the budget does not
+    reach any more is left out of the mean; a game without a whole difference has the estimate 0.
     """
     each = 2 if base is None else 1
+    if base is not None:
+        base = base.view(len(i), -1).expand(-1, count)
     total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
     while done < count and len(rows := games.state.open[i].nonzero().squeeze(1)):
         room = max(1, games.max_rows // (len(rows) * BLOCK * each))
@@ -45,7 +47,7 @@ def gradient(
         images = games.project(images, i[rows].repeat_interleave(m * each))
         images = images.view(len(rows), m * each, *x.shape[1:])
         found = (yield from losses(games, images, i[rows], loss)).view(len(rows), m, each)
-        slope = found[..., 0] - (found[..., 1] if base is None else base[rows].unsqueeze(1))
+        slope = found[..., 0] - (found[..., 1] if base is None else base[rows, done : done + m])
         known = slope.isfinite()
         slope = torch.where(known, slope / (each * radius), 0.0)
         part = total[rows]
@@ -88,4 +90,10 @@ def step(games: Games, x: Tensor, g: Tensor, i: Tensor, eta: float | Tensor) -> 
     """x [n,C,H,W] of games `i` [n], moved against `g` and brought into the ball: by eta per value in linf
     (x - eta sign g), by the length eta in l2 (x - eta g / |g|). `eta`: a number, or one for each game [n]."""
     size = eta.view(-1, 1, 1, 1) if isinstance(eta, Tensor) else eta
-    return games.project(x - size * (g.sign() if games.threat.norm == "linf" else unit(g)), i)
+    return games.project(x - size * (g.sign() if games.threat.norm == "linf" else heading(g)), i)
+
+
+def heading(g: Tensor) -> Tensor:
+    """`g` [n,C,H,W] over its l2 length, however short: that of a classifier that is sure may be 1e-30."""
+    largest = g.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
+    return unit(torch.where(largest > 0, g / largest, 0.0))

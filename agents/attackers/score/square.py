@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.choices import ChoicesAhead
-from agents.attackers.score.random_search import Accept, check_period, falls, freeze, search
+from agents.attackers.score.random_search import Accept, Propose, check_period, falls, freeze, search
 from arena.players import Attacker, Games, Loss, Needs, Play
 
 STEPS_AHEAD = 32
@@ -65,24 +65,37 @@ class Square(Attacker):
 
     def play(self, games: Games) -> Play:
         length = games.threat.budget if self.rescale else self.schedule_length
-        squares = LinfSquares if games.threat.norm == "linf" else L2Squares
-        proposals = squares(games, lambda step: self.p * 0.5 ** halvings(step, length))
+        proposals = squares(games, self.p, length)
         if self.clean_query:
             answers = yield from games.ask(games.x0[games.open], games.open, "clean")
             yield from freeze(games, games.x0, answers)
+        yield from self.descend(games, proposals.start(), proposals.propose)
+
+    def descend(self, games: Games, x: Tensor, propose: Propose) -> Play:
+        """Search from `x` [G,C,H,W], the first incumbents."""
         yield from search(
             games,
-            proposals.start(),
-            proposals.propose,
+            x,
+            propose,
             self.acceptance(games),
-            loss=self.loss or ("cross-entropy" if games.threat.targeted else "margin"),
+            loss=self.loss_in(games),
             refresh_every=self.refresh_every,
         )
+
+    def loss_in(self, games: Games) -> Loss:
+        """What is minimised in these games."""
+        return self.loss or ("cross-entropy" if games.threat.targeted else "margin")
 
 
 def halvings(step: int, length: int) -> int:
     """The number of halvings of p up to a step (from 0) of a schedule of `length` steps."""
     return bisect_left((10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000), int(step / length * 10_000))
+
+
+def squares(games: Games, p: float, length: int) -> Squares:
+    """The proposals in the threat's norm; `p` is the share of pixels at first, `length` the schedule's."""
+    kind = LinfSquares if games.threat.norm == "linf" else L2Squares
+    return kind(games, lambda step: p * 0.5 ** halvings(step, length))
 
 
 class Squares(ABC):

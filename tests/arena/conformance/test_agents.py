@@ -18,10 +18,19 @@ def test_agents_are_registered() -> None:
     assert {("attacker", "square"), ("defender", "none")} <= set(AGENTS)
 
 
+TINY_SURROGATES = {
+    "depths": [0, 1],
+    "width": 4,
+    "first_batches": 3,
+    "batches": 1,
+    "batch": 8,
+    "least_images": 1,
+}
 BRIEFER: dict[str, Spec] = {
     "carlini-wagner": {"name": "carlini-wagner", "iterations": 10, "search_steps": 2, "learning_rate": 0.1},
     "pgd": {"name": "pgd", "steps": 5, "restarts": 2},
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
+    "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
 }
@@ -29,6 +38,14 @@ BRIEFER: dict[str, Spec] = {
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("attacker", {"name": "nes", "noise": "pixel", "ask_iterate": True}),
+    ("attacker", {"name": "rgf", "estimate": "antithetic", "step": "raw"}),
+    ("attacker", {"name": "rgf", "refresh_every": 3, "directions": 5}),
+    ("attacker", {"name": "bandits", "tile": 5}),
+    ("attacker", {"name": "zo-sign-sgd", "oracle": False, "init_draws": 10}),
+    ("attacker", {"name": "simba", "basis": "pixel", "refresh_every": 3}),
+    ("attacker", {"name": "simba", "order": "strided", "frequencies": 2, "stride": 2, "loss": "margin"}),
+    ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),

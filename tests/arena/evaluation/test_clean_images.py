@@ -33,6 +33,7 @@ MEASURED = (
     "seconds_1",
     "seconds_batch",
     "peak_bytes",
+    "multiply_adds",
 )
 """The fields that depend on the moment, not on the scenario alone."""
 
@@ -311,6 +312,79 @@ def test_mistakes_get_a_sentence(digits):
         arena.evaluate(classifier, images=images, labels=[1, 2, 3], batch=0)
 
 
+class Moves(Defender):
+    """Asks about the image moved by each of `by`, in every pixel, and answers what came last."""
+
+    def __init__(self, *by):
+        self.by = by
+
+    def respond(self, x, rows, inner):
+        return [inner(x + by, rows) for by in self.by][-1]
+
+
+def test_what_the_classifier_is_asked_about_lies_so_far_from_the_clean_image(noisy):
+    classifier, split = world(*noisy, batch=7)
+
+    def of(*defenders):
+        return Evaluation(classifier, split).of(Stack(classifier, defenders), cost=False).input_l2
+
+    assert of() == 0
+    assert of(Moves(-1e-4)) == pytest.approx(2e-4, rel=1e-2), "images of 4 pixels"
+    assert of(Moves(0.0, 1e-4, 2e-4)) == pytest.approx(2e-4, rel=1e-2), "the mean over all that is asked"
+    assert of(Moves(1e-4), Moves(-1e-4)) == pytest.approx(0, abs=1e-6), "the innermost asks the classifier"
+    assert math.isnan(of(Says([[1.0, 0.0, 0.0, 0.0, 0.0]] * 256)))
+
+
+def test_small_noise_moves_images_by_its_norm_and_clipped_noise_by_less(digits):
+    """E||sigma v|| = sigma sqrt(2) Gamma((D+1)/2) / Gamma(D/2), D = 64; half of it is clipped off where a
+    pixel is 0 or 1."""
+    dataset, classifier = digits
+    evaluation = Evaluation(classifier, dataset.games)
+    found = [
+        evaluation.of(prepare(classifier, build_stack({"name": "snd", **given}), dataset), cost=False)
+        for given in ({"sigma": 0.05}, {"sigma": 0.05, "clamp": True})
+    ]
+    norm = 0.05 * math.sqrt(2) * math.exp(math.lgamma(32.5) - math.lgamma(32))
+    assert found[0].input_l2 == pytest.approx(norm, rel=0.01)
+    x = dataset.games.take(torch.arange(len(dataset.games)))
+    inner = float(((x > 0.1) & (x < 0.9)).float().mean())
+    half = norm * math.sqrt(inner + (1 - inner) / 2)
+    assert found[1].input_l2 == pytest.approx(half, rel=0.05)
+
+
+class Coin(Defender):
+    """Answers class 0 with probability u, one other with 1 - u, u uniform for each query."""
+
+    random: ClassVar[bool] = True
+
+    def __init__(self, refuses=()):
+        self.refuses = torch.tensor(refuses, dtype=torch.int64)
+
+    def respond(self, x, rows, inner):
+        u = rows.uniform(()).clamp(1e-6, 1 - 1e-6)
+        scores = torch.stack([u.log(), (1 - u).log()], dim=1)
+        return Response(scores, refused=torch.isin((x[:, 0, 0, 0] * 255).round().long(), self.refuses))
+
+
+def test_the_loss_spreads_as_its_distribution_does():
+    """p_y - p_other = 2u - 1, whose standard deviation is 1 / sqrt(3)."""
+    classifier, split = world([[1.0, 0.0]] * 60, [0, 1] * 30)
+    evaluation = Evaluation(classifier, split)
+    found = evaluation.loss_spread(Stack(classifier, (Coin(),)), 100)
+    assert found == pytest.approx(1 / math.sqrt(3), rel=0.02)
+    assert evaluation.loss_spread(Stack(classifier, (Coin(),)), 100) == found
+    refusing = evaluation.loss_spread(Stack(classifier, (Coin(range(59)),)), 100)
+    assert refusing == pytest.approx(1 / math.sqrt(3), rel=0.3), "of the one image that is answered"
+    assert math.isnan(evaluation.loss_spread(Stack(classifier, (Coin(range(60)),)), 3))
+    assert evaluation.loss_spread(Stack(classifier, (Moves(1e-4),)), 3) == 0
+    with pytest.raises(ValueError, match="at least two answers; found 60, 1"):
+        evaluation.loss_spread(Stack(classifier, (Coin(),)), 1)
+
+
+def test_two_answers_of_one_image_have_draws_of_their_own():
+    classifier, split = world([[1.0, 0.0]] * 20, [0] * 20)
+    spread = Evaluation(classifier, split).loss_spread(Stack(classifier, (Coin(),)), 2)
+    assert spread > 0.1
 @pytest.mark.parametrize("batch", [1, 7, 1000])
 def test_the_undefended_one_moves_nothing_and_a_flat_defense_all(batch: int) -> None:
     logits = torch.randn(150, 4, generator=torch.Generator().manual_seed(1)) * 2

@@ -97,7 +97,7 @@ OTHERS |= {
     ),
     "consult loss": (
         Consult(X, I, "gradient", "l2"),  # type: ignore[arg-type]
-        'a loss must be "margin" or "cross-entropy"; found \'l2\'',
+        'a loss must be "margin", "probability-margin", "probability" or "cross-entropy"; found \'l2\'',
     ),
     "consult without detector": (Consult(X, I), "no defender of this stack has a detector"),
     "resign unknown game": (Resign(torch.tensor([0, 2])), GAMES),

@@ -107,12 +107,12 @@ def test_verdicts(log: Log, played: Played) -> None:
                 for i, game in enumerate(piece.game.tolist()):
                     votes = np.stack([piece.wrong[i], piece.asked[i]], axis=1).flatten().tolist()
                     row = (piece.turn[i], piece.answered[i], piece.vote[i], *votes, str(piece.again[i]))
-                    wanted.append(
-                        (piece.at, ids[game], *row, piece.base[i], far(piece.l2[i]), far(piece.linf[i]))
-                    )
+                    distances = (far(piece.l2[i]), far(piece.linf[i]), str(piece.query_l2[i]))
+                    wanted.append((piece.at, ids[game], *row, piece.base[i], *distances))
     found = questions.verdicts(log, 1)
     columns = {f.name: getattr(found, f.name).tolist() for f in fields(found)}
-    columns["again"] = list(map(str, columns["again"]))  # NaN too, which no comparison finds equal
+    for name in ("again", "query_l2"):
+        columns[name] = list(map(str, columns[name]))  # NaN too, which no comparison finds equal
     rows = list(zip(*columns.values(), strict=True))
     order = {game: i for i, game in enumerate(questions.outcomes(log, 1).game.tolist())}
     assert rows == sorted(wanted, key=lambda row: (row[0], order[row[1]]))

@@ -134,7 +134,11 @@ class Hand:
                 votes = _votes([game.votes[i] for game in games], column("again") if at else None)
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
-                shard.marks(MarkRows(at, place, np.minimum(hit_at, at), answered, *votes, base, far, far))
+                shard.marks(
+                    MarkRows(
+                        at, place, np.minimum(hit_at, at), answered, *votes, base, far, far, l2 + at / 10
+                    )
+                )
             for rows in queries or (_hits(games),):
                 shard.queries(rows)
             failed = [game for game in games if game.error]

@@ -5,7 +5,10 @@ import torch
 
 from agents.attackers.adaptive.eot import EOT
 from agents.attackers.adaptive.op_square import OpSquare
+from agents.attackers.score.bandits import Bandits
+from agents.attackers.score.nes import NES
 from agents.attackers.score.random_search import RandomSearch
+from agents.attackers.score.rgf import RGF
 from agents.attackers.score.square import Square
 from arena.players import Attacker, Needs
 from arena.rules.threat import Threat
@@ -252,3 +255,35 @@ def test_errors():
 def test_it_needs_what_the_attack_inside_needs_and_scores():
     assert EOT(Square(rescale=True)).needs == Square(rescale=True).needs
     assert EOT(Probe()).needs == Needs(feedback="scores")
+
+
+@pytest.mark.parametrize("convention", ["fixed", "adaptive"])
+@pytest.mark.parametrize("of", [NES(pairs=5), RGF(directions=5), Bandits()], ids=lambda a: type(a).__name__)
+def test_finite_differences_are_those_of_mean_losses(referee, linear, images, of, convention):
+    """Where repeats agree, it is the same play, each row M times: with the budget's M-th part of the rows in
+    one convention, with as many rows and M times the queries in the other."""
+    model, x0 = linear(SHAPE), images(2, SHAPE, low=0.4, high=0.6)
+    ahead = lambda x, game, turn: model(x, game, turn) + torch.tensor([30.0, 0.0])  # noqa: E731
+    attack, label = EOT(of, repeats=4, convention=convention), torch.zeros(2, dtype=torch.int64)
+    granted = 60 * attack.budget_factor
+    rows = granted // 4
+    repeated, alone = (
+        referee(ahead, x0, label, Threat(epsilon=0.3, budget=budget)).play(attacker)
+        for attacker, budget in ((attack, granted), (EOT(of, repeats=1), rows))
+    )
+    assert rows == (15 if convention == "fixed" else 60)
+    for game in range(2):
+        assert len(repeated.asked[game]) == granted
+        assert torch.equal(repeated.queries(game), alone.queries(game).repeat_interleave(4, dim=0))
+
+
+def test_refreshing_gives_each_forward_difference_a_base_of_its_own(referee, linear, images):
+    model, x0 = linear(SHAPE), images(1, SHAPE, low=0.4, high=0.6)
+    ahead = lambda x, game, turn: model(x, game, turn) + torch.tensor([30.0, 0.0])  # noqa: E731
+    attack = EOT(RGF(directions=3), repeats=2, refresh_every=1)
+    threat, label = Threat(epsilon=0.3, budget=12), torch.zeros(1, dtype=torch.int64)
+    table = referee(ahead, x0, label, threat).play(attack)
+    assert table.purposes(0) == ["base"] * 6 + ["gradient"] * 6
+    assert all(torch.equal(x, x0[0]) for x in table.queries(0)[:6])
+    with pytest.raises(ValueError, match="refresh_every"):
+        EOT(NES(), refresh_every=1)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from agents.attackers.decision.opt import Opt
+from agents.attackers.decision.opt import Opt, estimate
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.parts.directions import Descent, Directions, normed
 from arena.rules.threat import Threat
@@ -12,10 +12,10 @@ SHAPE = (1, 12, 12)
 THREAT = Threat(norm="l2", epsilon=math.inf, budget=5000, objective="minimum", feedback="label")
 
 
-def estimate(referee, procedure, boundary, theta, g, count, beta):
+def estimated(referee, procedure, boundary, theta, g, count, beta):
     def steps(games):
         descent = Descent.start(games, Directions(theta.clone(), g.clone()), 0.2, beta)
-        return (yield from Opt(directions=count).estimate(descent, games.open))
+        return (yield from estimate(descent, games.open, count))
 
     run = procedure(steps)
     table = referee(boundary.answer, boundary.images, torch.zeros(len(theta)).long(), THREAT)
@@ -37,7 +37,7 @@ def test_the_estimate_is_the_mean_of_finite_differences_and_keeps_the_nearest_pr
         return boundary.least["l2"].view(-1, *[1] * (slope.dim() - 1)) / slope
 
     g = g_of(theta.double())
-    gradient, nearest, table = estimate(referee, procedure, boundary, theta, g, count, beta)
+    gradient, nearest, table = estimated(referee, procedure, boundary, theta, g, count, beta)
     seat = referee(boundary.answer, boundary.images, torch.zeros(3).long(), THREAT).seat
     u = normed(seat.normal((count, *SHAPE)), "l2")[0].double()
     turned = theta.unsqueeze(1).double() + beta * u
@@ -55,7 +55,7 @@ def test_the_estimate_is_the_mean_of_finite_differences_and_keeps_the_nearest_pr
 def test_probes_that_find_no_boundary_are_left_out(referee, flat_boundary, procedure):
     boundary = flat_boundary(SHAPE, 2)
     theta = normed(-boundary.w.float().expand(2, *SHAPE), "l2")[0]
-    gradient, nearest, _ = estimate(
+    gradient, nearest, _ = estimated(
         referee, procedure, boundary, theta, torch.full((2,), 10.0).double(), 2, 1e-3
     )
     assert (gradient == 0).all() and nearest.g.isinf().all()

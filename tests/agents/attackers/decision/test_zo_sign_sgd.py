@@ -35,6 +35,54 @@ def test_the_estimate_is_the_mean_of_the_signs_of_directions(referee, flat_bound
         assert torch.allclose(run.result[game], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_without_the_oracle_the_signs_come_from_searches(referee, flat_boundary, procedure, norm):
+    """Against g = margin / <w, theta> in float64, for the draws of a seat with the same seed."""
+    boundary, count, beta = flat_boundary(SHAPE, 3), 6, 1e-2
+    noise = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(1))
+    theta, _ = normed(boundary.w.float() + noise, norm)
+
+    def g_of(directions):
+        slope = (boundary.w * directions.double()).flatten(-3).sum(dim=-1)
+        return boundary.least["l2"].view(-1, *[1] * (slope.dim() - 1)) * boundary.w.norm() / slope
+
+    def steps(games):
+        descent = Descent.start(games, Directions(theta.clone(), g_of(theta)), 0.2, beta)
+        return (yield from ZOSignSGD(probes=count, oracle=False).gradient(descent, games.open))
+
+    run = procedure(steps)
+    threat = Threat(norm=norm, epsilon=math.inf, budget=5000, objective="minimum", feedback="label")
+    make = lambda: referee(boundary.answer, boundary.images, torch.zeros(3).long(), threat)  # noqa: E731
+    table, other = make().play(run), make().seat
+    u, _ = normed(other.normal((count, *SHAPE)), norm)
+    turned, _ = normed(theta.unsqueeze(1).double() + beta * u, norm)
+    s = (g_of(turned) - g_of(theta).unsqueeze(1)).sign()
+    assert s.min() < s.max()
+    expected = (s[..., None, None, None] * u.sign()).mean(dim=1).float()
+    assert torch.allclose(run.result, expected, atol=1e-6)
+    assert all(len(table.asked[game]) >= 5 * count for game in range(3))
+
+
+def test_probes_are_those_of_sign_opt_or_of_opt(referee, flat_boundary):
+    boundary = flat_boundary(SHAPE, 1)
+    for norm, goal, expected in (("l2", "untargeted", 10), ("linf", "targeted", 20)):
+        threat = Threat(norm=norm, goal=goal, epsilon=math.inf, budget=9, objective="minimum")
+        seat = referee(boundary.answer, boundary.images, torch.zeros(1).long(), threat).seat
+        assert ZOSignSGD(oracle=False).count(seat) == expected
+        assert ZOSignSGD().count(seat) == 200
+        assert ZOSignSGD(probes=7, oracle=False).count(seat) == ZOSignSGD(probes=7).count(seat) == 7
+
+
+@pytest.mark.slow
+def test_the_oracle_is_worth_its_name(flat_boundary):
+    """Sign-OPT's Figure 5b: without it the same queries bring the distance down less."""
+    boundary = flat_boundary((1, 12, 12), 5)
+    with_it, _ = boundary.ratios(ZOSignSGD(init_draws=20), "l2", 1800)
+    without, result = boundary.ratios(ZOSignSGD(init_draws=20, oracle=False), "l2", 1800, (600,))
+    assert with_it[0] < 0.8 * without[1] and without[1] < without[0]
+    assert result.base.all()
+
+
 def test_on_a_plane_the_distance_falls_towards_the_least(flat_boundary):
     found, result = flat_boundary((1, 12, 12), 5).ratios(ZOSignSGD(init_draws=20), "l2", 1800, (900,))
     assert all(1 - 1e-6 <= ratio < bound for ratio, bound in zip(found, (2.0, 1.3), strict=True)), found
