@@ -29,7 +29,6 @@ NAMES = (
     "linear",
     "log",
     "published",
-    "published_scores",
     "rewriting",
     "square",
     "theorems",

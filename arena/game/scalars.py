@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def row_scalars(
         flags = (none if flag is None else flag.numpy().copy() for flag in raised)
         digest = digests(wave.x).numpy() if digested else None
         base = None if found.margin_base is None else found.margin_base.numpy().astype(np.float64)
-        books = [game, rank, account, label, *measured, board.wins(label, game), *flags]
+        books: list[Any] = [game, rank, account, label, *measured, board.wins(label, game), *flags]
         return RowScalars(*[*books, digest, base])
     no, winning, both = torch.zeros_like(l2), board.wins(found.label, rows.game), digests(wave.x)
     columns = [*whole, *real, winning, *(no if flag is None else flag for flag in raised)]

@@ -61,7 +61,8 @@ def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Ro
     near = set(counts[len(counts) - intervals :])
     medians = [_median(own, at, at in near) if at in own.median else "" for at in counts]
     lines = [[f"median {norm}", *medians]]
-    for radius, by_count in own.within.items():
+    for radius in own.radii:
+        by_count = own.within[radius]
         shares = [_shares(by_count[at], row, at in near) if at in by_count else "" for at in counts]
         lines.append([f"≤ {number(radius)}", *shares])
     return lines

@@ -26,13 +26,17 @@ class Bandits(Attacker):
     along up(v), in l_inf along its sign. Here L is minimised, so v is the prior of -grad L. The exponentiated
     gradient is exactly v = tanh(w), w <- w + tau Delta n, which does not overflow.
 
-    The iterate itself is not asked: a probe is as near to it as `delta`, and finds the hits.
+    The iterate itself is not asked, where the authors' code asks it without counting: probes, which are
+    brought into the ball, are as near to it as `delta` and find the hits.
 
     Attributes:
         tile: side of the prior; None: that of the image (T).
         delta: l_2 length of a probe; None: .1, in l_2 .01.
         eta: length of a step, per pixel in l_inf; None: .01, in l_2 .5.
-        tau: learning rate of the prior; None: 100, in l_2 .1. It has to fit the gradient's size.
+        tau: learning rate of the prior; None: 100, in l_2 .1, which the authors chose on ImageNet. It has to
+            fit the length of the gradient of L and the number of values: a prior that outgrows `zeta` is not
+            explored any more, a minute one forgets nothing. In l_inf on CIFAR-10 (ResNet-20) 1 wins more,
+            most with the margin, whose gradient is as long where the network is sure.
         zeta: length of the exploration; None: 1, in l_2 .01.
         loss: L.
     """

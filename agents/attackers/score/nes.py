@@ -31,7 +31,8 @@ class NES(Attacker):
             is about sigma long; `pixel`, N(0, I), as in the studies of Random Noise Defense, where sigma is
             compared to the defender's noise per pixel.
         loss: L, to be minimised.
-        ask_iterate: ask each iterate as well, at one query a step. Otherwise probes find the hits.
+        ask_iterate: ask each iterate as well, at one query a step; the authors' code asks it uncounted.
+            Otherwise probes find the hits, which are as near to it as `sigma`: as many, and no later.
     """
 
     sigma: float = 2.55 / 255

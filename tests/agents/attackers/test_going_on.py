@@ -28,6 +28,9 @@ SQUARE, HOP = {"name": "square", "p": 0.3}, {"name": "hop-skip-jump"}
 ATTACKERS = {
     "square": SQUARE,
     "random-search": {"name": "random-search", "mu": 0.1},
+    "nes": {"name": "nes", "pairs": 5},
+    "rgf": {"name": "rgf", "directions": 5},
+    "bandits": "bandits",
     "simba": {"name": "simba", "basis": "pixel"},
     "sign-hunter": "sign-hunter",
     "parsimonious": {"name": "parsimonious", "batch": 7},
