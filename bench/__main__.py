@@ -29,9 +29,9 @@ NAMES = (
     "linear",
     "log",
     "published",
-    "published_scores",
     "rewriting",
     "square",
+    "theorems",
     "threads",
     "workers",
 )

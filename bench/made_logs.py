@@ -165,7 +165,8 @@ class _Story:
     def marks(self, at: int) -> MarkRows:
         """At 0 on the clean images."""
         turn, said = self.standing(at)
-        return MarkRows(at=at, game=np.arange(len(self.images)), turn=turn, **said)
+        last = self.l2[:, at - 1] if at else np.full(len(self.images), np.nan)
+        return MarkRows(at=at, game=np.arange(len(self.images)), turn=turn, query_l2=last, **said)
 
     def standing(self, at: int) -> tuple[Ints, dict[str, NDArray[Any]]]:
         """The turn of the nearest hit by a count, 0 for none, and the verdicts on it; at 0 on the clean

@@ -5,7 +5,8 @@
     OMP_NUM_THREADS=1 VENV/bin/python -m bench published [--world digits|mnist|mnist-cw] [--games G]
         [--plays P] [--at Q ...] [--only NAME ...] [--data DIR]
 
-These are the decision-based ones; `python -m bench published_scores` has those that are told scores.
+These are the decision-based ones; `python -m bench published --scores` has those that are told scores
+(`bench.published_scores`).
 
 Theirs play image by image against a `Meter`, which charges every row that they forward to its image and keeps
 the nearest adversarial row as our Referee does; so both sides are read at the same number of true queries,
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -324,6 +326,12 @@ def costs(name: str, ours: Side, theirs: Side) -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    told = list(sys.argv[1:] if arguments is None else arguments)
+    if told[:1] == ["--scores"]:
+        from bench import published_scores
+
+        published_scores.main(told[1:])
+        return
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -334,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", default=[pair.name for pair in PAIRS])
     shared = Path(os.environ.get("ARENA_SHARED", "../shared")) / "data"
     parser.add_argument("--data", type=Path, default=shared)
-    given = parser.parse_args(arguments)
+    given = parser.parse_args(told)
     if missing := [module for module in ("art", "foolbox") if find_spec(module) is None]:
         parser.error(f"{' and '.join(missing)} cannot be imported: install the extra `published`, as above")
     torch.set_num_threads(1)

@@ -3,8 +3,8 @@
     python3.11 -m venv VENV
     VENV/bin/python -m pip install -c constraints.txt -e ".[published]"
     VENV/bin/python -m pip install --no-deps torchattacks    # it asks for torchvision, and does without
-    OMP_NUM_THREADS=1 VENV/bin/python -m bench published_scores [--world digits|mnist|resnet20] [--games G]
-        [--at Q ...] [--only NAME ...] [--data DIR]
+    OMP_NUM_THREADS=1 VENV/bin/python -m bench published --scores [--world digits|mnist|resnet20]
+        [--games G] [--at Q ...] [--only NAME ...] [--data DIR]
 
 The others are the Adversarial Robustness Toolbox's and torchattacks'. As in `bench published`, they play
 image by image against a `Meter`, which charges every row that they forward, and ours follow the library's

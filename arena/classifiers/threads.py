@@ -56,32 +56,40 @@ def multiply_adds(module: nn.Module, x: Tensor) -> float:
 
     A copy is run, so that neither the module nor a hook that listens to it takes `x` for an image of a game.
     """
-    count = _Count()
+    count = CountedWork()
     try:
         copied = copy.deepcopy(module)
         for layer in copied.modules():
             layer._forward_hooks.clear()
             layer._forward_pre_hooks.clear()
-        # In inference_mode whole layers reach the count, which knows the operations that they consist of.
         with computing_threads(1), torch.inference_mode(False), torch.no_grad(), count:
             copied(x)
     except Exception:
         return 0
-    return count.flops / 2
+    return count.multiply_adds
 
 
-class _Count(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Adds up the floating-point operations, by the formulas of torch's own counter."""
+class CountedWork(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up the multiply-adds of convolutions, matrix products and attention, by the formulas of torch's
+    own counter; of element-wise operations nothing."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.flops = 0
+
+    @property
+    def multiply_adds(self) -> float:
+        return self.flops / 2
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else torch would load its compiler in order to skip it, which takes seconds
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func._overloadpacket not in flop_registry and torch.is_inference_mode_enabled():
+            with self:  # there whole layers come, and the formulas know what they consist of
+                if (parts := func.decompose(*args, **(kwargs or {}))) is not NotImplemented:
+                    return parts
         made = func(*args, **(kwargs or {}))
         if (formula := flop_registry.get(func._overloadpacket)) is not None:
             self.flops += formula(*args, **(kwargs or {}), out_val=made)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
+from arena.evaluation.reliability import Reliability
 from arena.game.blame import DefenderError
 from arena.game.stack import facts_of, prepare
 from arena.inputs.texts import TextError, read_json
@@ -33,8 +34,11 @@ from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
+from arena.report.columns import NOTHING
+from arena.report.reliability_charts import STILLS, draw_reliability
+from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
-from arena.report.words import cost, megabytes, milliseconds, number, percent
+from arena.report.words import cost, megabytes, millions, milliseconds, number, percent
 from arena.running.call_plan import served
 from arena.scenario.matches import Match
 
@@ -52,6 +56,9 @@ class Options:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the most that fit.
+        answers: how many each image gets to tell how far random draws spread the loss; None: that is not
+            measured.
+        picture: the file of probability and accuracy along the images; None: none.
         trusted: functions of a scenario that may be called to make its networks; one that the command line
             itself names needs no such word.
     """
@@ -62,7 +69,24 @@ class Options:
     images: int | None = None
     batch: int | None = None
     json: bool = False
+    picture: Path | None = None
     trusted: Sequence[str] = ()
+    answers: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found of a stack.
+
+    Attributes:
+        facts: what its defenders found when they were fitted.
+        spread: `Evaluation.loss_spread`; None if it was not asked for.
+    """
+
+    title: str
+    utility: Utility
+    facts: dict[str, Any]
+    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,6 +180,7 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             )
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
+    _check_picture(options.picture)
     check_trusted(options.trusted, [world.classifier.network for world in worlds])
     device = resolve_device(options.device)
     with hearing(Remarks()):
@@ -168,6 +193,7 @@ def _evaluate_all(
 ) -> list[str]:
     """Evaluate and print all stacks but those that fail, each told in a line; the titles of these."""
     found: list[dict[str, Any]] = []
+    drawn: list[tuple[str, Reliability]] = []
     failed: list[str] = []
     for world in worlds:
         dirs = [*folders, *options.data]
@@ -175,21 +201,48 @@ def _evaluate_all(
         trusted = [*options.trusted, *world.trusted]
         loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
         classifier = sized(loaded, options.batch or world.batch)
-        rows = _evaluated(world, dataset, classifier, options, failed)
+        rows = list(_evaluated(world, dataset, classifier, options, failed))
+        of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
+        drawn += [
+            (f"{row.title}{of}", row.utility.reliability)
+            for row in rows
+            if row.utility.reliability is not None
+        ]
         if options.json:
-            found += [_as_json(dataset, classifier, options, *row) for row in rows]
+            found += [_as_json(dataset, classifier, options, row) for row in rows]
         else:
-            _print(dataset, classifier, options, list(rows))
+            _print(dataset, classifier, options, rows)
     if options.json:
         say_json(found)
+    if options.picture is not None and drawn:
+        _draw(drawn, options)
     return failed
+
+
+def _check_picture(to: Path | None) -> None:
+    if to is None:
+        return
+    if to.suffix.removeprefix(".") not in STILLS:
+        allowed = ", ".join(f".{kind}" for kind in STILLS)
+        raise CommandError(f'--picture: found "{to}"; the name must end with one of {allowed}')
+    if not to.absolute().parent.is_dir():
+        raise CommandError(f"--picture: there is no folder {to.parent}; create it first")
+
+
+def _draw(drawn: Sequence[tuple[str, Reliability]], options: Options) -> None:
+    assert options.picture is not None
+    try:
+        draw_reliability(drawn, options.picture)
+    except OSError as error:
+        raise CommandError(f"{options.picture} cannot be written: {error.strerror or error}") from error
+    if not options.json:
+        say(f"picture: {options.picture}")
 
 
 def _evaluated(
     world: EvaluatedWorld, dataset: Dataset, classifier: Classifier, options: Options, failed: list[str]
-) -> Iterator[tuple[str, Utility, dict[str, Any]]]:
-    """Each stack's name and utility, and what its defenders found when they were fitted; the titles of stacks
-    that fail join `failed`."""
+) -> Iterator[Found]:
+    """What is found of each stack; the titles of stacks that fail join `failed`."""
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
@@ -201,12 +254,13 @@ def _evaluated(
             ):
                 stack = prepare(classifier, defenders, dataset)
                 utility = evaluation.of(stack, cost=served(classifier) is None)
+                spread = None if options.answers is None else evaluation.loss_spread(stack, options.answers)
                 facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
         except DefenderError as error:
             failed.append(title)
             err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
         else:
-            yield title, utility, facts
+            yield Found(title, utility, facts, spread)
 
 
 class _Line(Remarks):
@@ -224,11 +278,11 @@ def _print(
     dataset: Dataset,
     classifier: Classifier,
     options: Options,
-    rows: Sequence[tuple[str, Utility, dict[str, Any]]],
+    rows: Sequence[Found],
 ) -> None:
     if not rows:
         return
-    console, first = wide_enough(out), rows[0][1]
+    console, first = wide_enough(out), rows[0].utility
     of = f"{first.images:,} images of {dataset.name} ({options.split})"
     precision = f", {classifier.precision}" * (classifier.precision != "float32")
     say(f"{classifier.name} on {of}, {classifier.device}{precision}")
@@ -238,33 +292,44 @@ def _print(
     tables = [_table_of(rows, whole) for whole in (True, False)]
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     console.print(next(fits, tables[-1]))
-    for title, _, facts in rows:
-        for name, found in facts.items():
+    for row in rows:
+        for name, found in row.facts.items():
             values = ", ".join(
                 f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
             )
-            say(f"{title if title == name else f'{title}: {name}'}, as fitted: {values}")
+            say(f"{row.title if row.title == name else f'{row.title}: {name}'}, as fitted: {values}")
+    for line in reliability_lines([(row.title, row.utility) for row in rows], console.width):
+        say(line)
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
     say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
+    if any(row.utility.input_l2 > 0 for row in rows):
+        say("moved: mean l2 distance from an image to what the classifier sees in its place")
+    if options.answers is not None:
+        say(f"spread: standard deviation of p_y - max p_k over {options.answers} answers, mean over images")
 
 
-def _table_of(rows: Sequence[tuple[str, Utility, dict[str, Any]]], whole: bool) -> Table:
+def _table_of(rows: Sequence[Found], whole: bool) -> Table:
     """One row per stack; unless `whole`, without the columns that a narrow console has no room for."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("defender", overflow="fold", min_width=8)
-    unanswered = any(u.declined or u.refused for _, u, _ in rows)
-    flagged = any(u.flagged for _, u, _ in rows)
+    utilities = [row.utility for row in rows]
+    unanswered = any(u.declined or u.refused for u in utilities)
+    flagged, moved = any(u.flagged for u in utilities), any(u.input_l2 > 0 for u in utilities)
+    spread = any(row.spread is not None for row in rows)
     heads = ["accuracy\n[95 %]", "agree-\nment", "ECE", *["equal\nmass"] * whole, "NLL"]
     heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
-    heads += ["cost at\n1 row", f"cost at\n{rows[0][1].batch} rows"]
-    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
+    heads += ["moved"] * moved + ["spread"] * spread
+    heads += ["cost at\n1 row", f"cost at\n{utilities[0].batch} rows"]
+    for head in [*heads, *["ms/query\n1/batch", "peak\nMB", "million\nmult-adds"] * whole]:
         table.add_column(head, justify="right", no_wrap=True)
-    for title, u, _ in rows:
-        table.add_row(escape(title), *_figures(u, unanswered, flagged, whole))
+    for row in rows:
+        u = row.utility
+        own = [number(u.input_l2)] * moved + [NOTHING if row.spread is None else number(row.spread)] * spread
+        table.add_row(escape(row.title), *_figures(u, unanswered, flagged, whole, own))
     return table
 
 
-def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[str]:
+def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool, own: list[str]) -> list[str]:
     one = cost(u.cost_1, u.cost_1_low, u.cost_1_high, whole)
     many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high, whole)
     values = [
@@ -275,20 +340,19 @@ def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool) -> list[s
         number(u.nll),
         *[f"{percent(u.declined)}/{percent(u.refused)}"] * unanswered,
         *[percent(u.flagged)] * flagged,
+        *own,
         one,
         many,
     ]
     times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
-    return [*values, times, megabytes(u.peak_bytes)] if whole else values
+    return [*values, times, megabytes(u.peak_bytes), millions(u.multiply_adds)] if whole else values
 
 
 def _as_json(
     dataset: Dataset,
     classifier: Classifier,
     options: Options,
-    title: str,
-    utility: Utility,
-    facts: dict[str, Any],
+    found: Found,
 ) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
@@ -300,9 +364,11 @@ def _as_json(
         "card": dict(classifier.card),
         "remarks": list(classifier.remarks),
         "device": str(classifier.device),
-        "defender": title,
-        **vars(utility),
-        "facts": facts,
+        "defender": found.title,
+        **asdict(found.utility),
+        "loss_spread": found.spread,
+        "answers": options.answers,
+        "facts": found.facts,
     }
 
 

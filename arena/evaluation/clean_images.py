@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,18 +20,21 @@ from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
+from arena.evaluation.reliability import reliability
 from arena.game.stack import Stack
-from arena.game.stack_oracle import StackOracle
+from arena.game.stack_oracle import StackOracle, Watch
 from arena.modes import own_modes
-from arena.players import Response
+from arena.players import Response, Rows
 from arena.progress import tell
+from arena.rules.geometry import distance
+from arena.rules.losses import margin
 from arena.rules.outcome import labels_of
 
 
 class Evaluation:
     """Labelled images on which stacks around a classifier are evaluated.
 
-    Of a large split only a batch of images is held at a time, and four numbers for each image.
+    Of a large split only a batch of images is held at a time, and a few numbers for each image.
 
     Args:
         classifier: the undefended one.
@@ -49,9 +53,16 @@ class Evaluation:
         return len(self.places)
 
     @cached_property
-    def undefended(self) -> Tensor:
-        """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
-        return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
+    def undefended(self) -> tuple[Tensor, Tensor]:
+        """[n] each, on the CPU: the undefended classifier's labels, -1 for none, and its probabilities of the
+        true classes."""
+        labels, sure = [], []
+        for cut, x in self._pieces(self.classifier):
+            scores = self.classifier(x).cpu()
+            truth = self.split.labels[self.places[cut : cut + len(x)]]
+            labels.append(labels_of(scores))
+            sure.append(log_probabilities(scores).gather(1, truth[:, None])[:, 0].exp())
+        return torch.cat(labels), torch.cat(sure)
 
     @own_modes()
     @computing_threads(1)
@@ -71,10 +82,11 @@ class Evaluation:
         if not len(self):
             raise ValueError("a utility needs at least one image")
         began = time.perf_counter()
+        moves = _Moves()
         with asking("utility"):
-            columns = list(zip(*self._answers(stack), strict=True))
+            columns = list(zip(*(read(*pair) for pair in self._answers(stack, moves)), strict=True))
             seconds = time.perf_counter() - began
-            undefended = self.undefended
+            undefended, sure = self.undefended
         label, refused, confidence, nll, flagged = (torch.cat(column) for column in columns)
         truth, answered = self.split.labels[self.places], label >= 0
         right = label == truth
@@ -88,6 +100,8 @@ class Evaluation:
             refused=_share(refused),
             flagged=_share(flagged),
             agreement=_share(label == undefended),
+            input_l2=moves.mean_l2,
+            reliability=reliability(sure.numpy(), (-nll).exp().numpy(), answered.numpy(), right.numpy()),
             **_calibration(confidence[answered], right[answered], nll[answered]),
             **(self._cost(stack, seconds / 3) if cost else {}),
         )
@@ -98,23 +112,54 @@ class Evaluation:
         """The measured fields of a stack's utility alone, as those that `of` gives with `cost`."""
         began = time.perf_counter()
         with asking("cost"):
-            next(self._answers(stack))
+            next(self._answers(stack, _Moves()))
         pieces = -(-len(self) // stack.base.batch)
         return self._cost(stack, (time.perf_counter() - began) * pieces / 3)
 
-    def _answers(self, stack: Stack) -> Iterator[tuple[Tensor, ...]]:
-        """The utility, measured piece by piece, as `read` gives the images."""
-        seed = draws.derive(self.seed, "utility")
+    @own_modes()
+    @computing_threads(1)
+    def loss_spread(self, stack: Stack, answers: int) -> float:
+        """The standard deviation of the loss over a random stack's draws, averaged over the images: SND's
+        sigma of l(x + eta) (Byun et al., sec. 4.2), with l = p_y - max_{k != y} p_k (eq. 1).
+
+        Args:
+            answers: how many fresh ones each image gets (the paper: 100), each as the first query of its own
+                game. Images with fewer than two that are answered with a label do not count; NaN if no other
+                is left. A stack that is not random gives 0, and is not asked.
+
+        Raises:
+            ValueError: if there are no images, or fewer than two answers.
+        """
+        if answers < 2 or not len(self):
+            raise ValueError(f"a spread needs images, and at least two answers; found {len(self)}, {answers}")
+        if not stack.random:
+            return 0.0
+        losses = []
+        for number in range(answers):
+            tell("fresh answers", number, answers)
+            with asking("utility"):
+                losses.append(torch.cat([_loss(*pair) for pair in self._answers(stack, _Moves(), number)]))
+        among = np.stack([loss.numpy() for loss in losses], axis=1)
+        told = among[(~np.isnan(among)).sum(axis=1) > 1]
+        return float(np.nanstd(told, axis=1, ddof=1).mean()) if len(told) else math.nan
+
+    def _answers(
+        self, stack: Stack, moves: _Moves, number: int | None = None
+    ) -> Iterator[tuple[Response, Tensor]]:
+        """The answers to the images, piece by piece, and their true labels; each `number` has draws of its
+        own."""
+        seed = draws.derive(self.seed, "utility", *([] if number is None else [number]))
         service = any(d.memory == "service" for d in stack.defenders)
-        oracle = StackOracle(stack, seed=seed, games=len(self)) if service else None
+        oracle = StackOracle(stack, seed=seed, games=len(self), watch=moves) if service else None
         for cut, x in self._pieces(stack.base):
             place = self.places[cut : cut + len(x)]
-            own = oracle or StackOracle(stack, seed=seed, games=len(x))
+            own = oracle or StackOracle(stack, seed=seed, games=len(x), watch=moves)
+            moves.clean = x
             game = self.split.index[place].to(x.device)
             tell("clean images answered", cut, len(self))
             response = own.respond(x, first_queries(len(x), x.device, game, cut if service else 0))
             own.commit(torch.ones(len(x), dtype=torch.bool, device=x.device))
-            yield read(response, self.split.labels[place])
+            yield response, self.split.labels[place]
 
     @asking("cost")
     def _cost(self, stack: Stack, seconds: float) -> dict[str, Any]:
@@ -130,6 +175,37 @@ class Evaluation:
 
     def _take(self, cut: int, classifier: Classifier) -> Tensor:
         return self.split.take(self.places[cut : cut + classifier.batch]).to(classifier.device)
+
+
+class _Moves(Watch):
+    """How far each image that the classifier is asked about lies from the clean one.
+
+    Attributes:
+        clean: [n,C,H,W] the images of the volley that is answered.
+    """
+
+    def __init__(self) -> None:
+        self.clean = torch.empty(0)
+        self._far: list[Tensor] = []
+
+    def asked(self, x: Tensor, rows: Rows) -> None:
+        same = x.shape[1:] == self.clean.shape[1:]
+        far = distance(x.detach(), self.clean[rows.place], "l2") if same else torch.full((len(x),), torch.nan)
+        self._far.append(far.cpu())
+
+    @property
+    def mean_l2(self) -> float:
+        """Over all images asked about; NaN without any."""
+        far = torch.cat(self._far).tolist() if self._far else []
+        return math.fsum(far) / len(far) if far else math.nan
+
+
+def _loss(response: Response, truth: Tensor) -> Tensor:
+    """[n] float64: p_y - max_{k != y} p_k of the classes `truth`; NaN for rows that are refused or without a
+    label."""
+    scores = response.scores.cpu()
+    silent = (response.refused | response.banned | response.withheld).cpu() | (labels_of(scores) < 0)
+    return margin(log_probabilities(scores).exp(), truth).masked_fill(silent, torch.nan)
 
 
 def _calibration(confidence: Tensor, right: Tensor, nll: Tensor) -> dict[str, Any]:

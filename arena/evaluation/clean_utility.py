@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from arena.evaluation.reliability import Reliability
+
 WIDE = 2.0
 """From one end of a cost's interval to the other: above it no figure is shown."""
 
@@ -22,6 +24,10 @@ class Utility:
         accuracy: the share answered with the true label; low, high: its 95 % Wilson interval, which is over
             images alone, not over a random defender's draws.
         declined, refused: the shares without a label, and refused.
+        input_l2: the mean l2 distance, in pixel units of [0,1], between a clean image and what the classifier
+            was asked about in its place, over all that it was asked: ||x_0 - x_q|| of Byun et al., table 7. 0
+            where defenders leave images alone; NaN where they change their shape or do not ask, and in logs
+            of layouts before 0010.
         flagged: the share that the defender marked as an attacker's: its false positives; NaN in logs that do
             not record it (layouts before 0003).
         agreement: the share whose label (or lack of one) is the undefended classifier's.
@@ -36,6 +42,12 @@ class Utility:
         seconds_1, seconds_batch: the defended seconds per query, medians; on the CPU those of the processor.
         peak_bytes: the most memory that answering one large batch needs at any moment, beyond weights,
             images and what was held before.
+        multiply_adds: of one query of one image, in convolutions, matrix products and attention: those of the
+            classifier for each row that it is asked, and the defenders' own. Element-wise work is not counted
+            (normalisation, activations, noise, AAA's descent on logits). NaN where the classifier's cannot be
+            counted.
+        reliability: probabilities and accuracy along the images; None in logs that do not record them
+            (layouts before 0011).
     """
 
     images: int
@@ -59,6 +71,9 @@ class Utility:
     seconds_batch: float = math.nan
     peak_bytes: int | None = None
     flagged: float = math.nan
+    input_l2: float = math.nan
+    multiply_adds: float = math.nan
+    reliability: Reliability | None = None
 
     def __str__(self) -> str:
         text = (
@@ -69,6 +84,8 @@ class Utility:
             text += f", declined {self.declined:.1%}, refused {self.refused:.1%}"
         if self.flagged > 0:
             text += f", flagged {self.flagged:.1%}"
+        if self.input_l2 > 0:
+            text += f", images moved by {self.input_l2:.3g} in l2"
         if not math.isnan(self.cost_1):
             one = cost_in_words(self.cost_1, self.cost_1_low, self.cost_1_high)
             many = cost_in_words(self.cost_batch, self.cost_batch_low, self.cost_batch_high)

@@ -1,4 +1,4 @@
-"""The cost of answering: seconds per query relative to the undefended classifier, and peak memory."""
+"""The cost of answering: seconds per query relative to the undefended classifier, peak memory, and work."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.classifiers.devices import cuda_peak
+from arena.classifiers.threads import CountedWork, multiply_adds
 from arena.game.stack import Stack
-from arena.game.stack_oracle import StackOracle
+from arena.game.stack_oracle import StackOracle, Watch
 from arena.players import Rows
 from arena.statistics import median_interval
 
@@ -55,6 +56,7 @@ def measure(
         "seconds_1": one[3],
         "seconds_batch": all_rows[3] / batch,
         "peak_bytes": peak_bytes(lambda: _ask(stack, many, seed), stack.base.device),
+        "multiply_adds": multiply_adds_of(stack, many[:1], seed),
     }
 
 
@@ -109,6 +111,28 @@ def peak_bytes(run: Callable[[], object], device: torch.device) -> int | None:
         held += event.nbytes()
         most = max(most, held)
     return most
+
+
+def multiply_adds_of(stack: Stack, image: Tensor, seed: int = 0) -> float:
+    """The multiply-adds of one query of `image` [1,C,H,W], as `Utility` counts them."""
+    watch = _WorkWatch()
+    StackOracle(stack, seed=seed, watch=watch).respond(image, first_queries(1, image.device))
+    own = multiply_adds(stack.base.module, image) if watch.rows else 0.0
+    return math.nan if watch.rows and not own else watch.rows * own + watch.work.multiply_adds
+
+
+class _WorkWatch(Watch):
+    """Counts defenders' own work, and the rows that the classifier is asked: a prepared or compiled copy
+    hides what it does."""
+
+    def __init__(self) -> None:
+        self.work, self.rows = CountedWork(), 0
+
+    def within(self) -> CountedWork:
+        return self.work
+
+    def asked(self, x: Tensor, rows: Rows) -> None:
+        self.rows += len(x)
 
 
 def _ask(stack: Stack, x: Tensor, seed: int) -> float:

@@ -45,7 +45,7 @@ class Segment:
         rows: [m] the rows of the volley; game [m] their games, each once; the others describe them, [m] each.
         value: by what bests are compared; the lowest is the best.
         mark: the query count to report after these rows; None where no game passes one.
-        due: the games that pass it.
+        due: [k] the games that pass it, each once; due_l2 [k] the l2 distances of their queries there.
     """
 
     rows: Ints
@@ -58,6 +58,7 @@ class Segment:
     linf: Floats
     mark: int | None
     due: Ints
+    due_l2: Floats
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,8 @@ class Ledger:
         self.best_inside = np.ones(games, dtype=bool)
         self.best_l2 = np.zeros(games)
         self.best_linf = np.zeros(games)
+        self.last_l2 = np.full(games, np.nan)
+        """The l2 distance of each game's last query."""
 
     @property
     def last_hit(self) -> Bools:
@@ -147,6 +150,7 @@ class Ledger:
         for lowered in (self.banned, self.chosen, self.best_hit):
             lowered[games] = False
         self._due[games] = self.at[0]
+        self.last_l2[games] = np.nan
         self.best_value[games] = np.inf
         self.best_inside[games] = True
         self.is_open[games] = True
@@ -221,8 +225,9 @@ class Ledger:
             self.queries[c.game] += kept
         else:
             self.queries += np.bincount(c.game[kept], minlength=len(self.queries))
+        self.last_l2[c.game[kept]] = c.l2[kept]  # the last of a game's rows stays
         if self.threat.accounts > 1:
-            self.last_account[c.game[kept]] = c.account[kept]  # the last of a game's rows stays
+            self.last_account[c.game[kept]] = c.account[kept]
         if refused.any():
             self.refused += np.bincount(c.game[kept & refused], minlength=len(self.queries))
         if ban.any():
@@ -280,7 +285,7 @@ class Ledger:
     ) -> list[Segment]:
         """The volley cut at the marks that games pass in it."""
 
-        def segment(among: Bools, at: int | None, due: Ints) -> Segment:
+        def segment(among: Bools, at: int | None, last: Ints) -> Segment:
             rows = np.flatnonzero(among)
             if not singly:
                 rows = self._last(rows, c)
@@ -294,18 +299,21 @@ class Ledger:
                 c.l2[rows],
                 c.linf[rows],
                 at,
-                due,
+                c.game[last],
+                c.l2[last],
             )
 
+        none = np.zeros(0, np.int64)
         passed = kept & (turn >= self._due[c.game])
         if not passed.any():
-            return [segment(better, None, c.game[:0])] if better.any() else []
+            return [segment(better, None, none)] if better.any() else []
         segments = []
         mark = np.searchsorted(self.at, turn)
         for part in np.unique(mark[kept]).tolist():
             at = int(self.at[part])
-            due = np.unique(c.game[kept & (before < at) & (turn >= at)])
-            segments.append(segment(better & (mark == part), at if len(due) else None, due))
+            last = np.flatnonzero(kept & (turn == at))
+            last = last[np.argsort(c.game[last])]
+            segments.append(segment(better & (mark == part), at if len(last) else None, last))
         self._due = self.at[np.searchsorted(self.at, self.queries, side="right")]
         return segments
 

@@ -217,7 +217,7 @@ class Referee(Host):
             if len(segment.rows):
                 board.best[board.place(segment.game)] = wave.x[board.place(segment.rows)]
             if segment.mark is not None:
-                self.judge.mark(segment.mark, segment.due)
+                self.judge.mark(segment.mark, segment.due, segment.due_l2)
 
     def _scalars(self, wave: Wave, response: Response, scores: Tensor, label: Tensor) -> RowScalars:
         targeted = self.board.target is not None

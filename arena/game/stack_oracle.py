@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +29,18 @@ GRADIENT_ROWS = 64
 """The most rows of one backward pass, which holds the activations of all layers at a time."""
 
 
+class Watch:
+    """Who watches how answers are made; this one sees nothing."""
+
+    def within(self) -> AbstractContextManager[object]:
+        """What a defender's `respond` runs within; again for what it asks of other defenders, not for the
+        classifier."""
+        return nullcontext()
+
+    def asked(self, x: Tensor, rows: Rows) -> None:
+        """The classifier is about to be asked about images `x` [m,C,H,W] for these rows [m]."""
+
+
 class StackOracle:
     """An `Oracle` that answers rows through a stack and keeps the defenders' memories.
 
@@ -37,14 +50,22 @@ class StackOracle:
         games, accounts: the size of the shard, for the memories.
         rows: how many pass through the defenders at a time; the classifier cuts them into its own batches.
             None for `ROWS`, or for such a batch where it is larger.
+        watch: who watches.
     """
 
     def __init__(
-        self, stack: Stack, *, seed: int = 0, games: int = 1, accounts: int = 1, rows: int | None = None
+        self,
+        stack: Stack,
+        *,
+        seed: int = 0,
+        games: int = 1,
+        accounts: int = 1,
+        rows: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         # What a defender sets on itself while it answers is not to reach another shard.
         self.stack = replace(stack, defenders=tuple(map(_copy_of, stack.defenders)))
-        self.base, self.classes = stack.base, stack.base.classes
+        self.base, self.classes, self._watch = stack.base, stack.base.classes, watch or Watch()
         self.rows = rows or max(ROWS, stack.base.batch)
         self.random, self.stateful = stack.random, stack.stateful
         self.paid = served_in(stack.base.module) is not None
@@ -190,7 +211,7 @@ class StackOracle:
     def _layer(self, place: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
         """The answer of the acting defenders from `place` on."""
         if place == len(self._acting):
-            return self._base_response(x)
+            return self._base_response(x, rows)
         layer = self._acting[place]
         mine = replace(rows, seed=seeds[layer], memory=self._memories[layer])
         defender = self.stack.defenders[layer]
@@ -198,16 +219,17 @@ class StackOracle:
         def inner(z: Tensor, inside: Rows) -> Response:
             return self._layer(place + 1, *self._passed_on(defender, z, inside, place + 1), seeds, record)
 
-        with blaming(defender, "respond", self._is_the_base):
+        with blaming(defender, "respond", self._is_the_base), self._watch.within():
             response = defender.respond(x, mine, inner)
         taken = own_response(defender, response, len(x), self.base)
         if record and self._remembers[layer]:
             self._heard.append((layer, x, mine, response))
         return taken
 
-    def _base_response(self, x: Tensor) -> Response:
+    def _base_response(self, x: Tensor, rows: Rows) -> Response:
         try:
             with blaming_classifier(self.base.name):
+                self._watch.asked(x, rows)
                 # Whoever serves a move has looked at the modes; since then only defenders may have set any.
                 if not self._acting or modes() == self._home:
                     return Response(self.base(x))

@@ -59,7 +59,7 @@ class Judge:
         self.again[games] = np.nan
         self.forget(games)
         self._marked[games] = -1
-        self.mark(0, games)
+        self.mark(0, games, np.full(len(games), np.nan))
 
     def abandon(self) -> Ints:
         """Ask the oracle nothing any more, and let all games but those that were wrong from the beginning end
@@ -80,12 +80,13 @@ class Judge:
         """Memories may have changed: whoever asks again may be answered otherwise."""
         self._moment += 1
 
-    def mark(self, at: int, games: Ints) -> None:
-        """Judge the images that stand in `games` as those at query count `at`, and report."""
+    def mark(self, at: int, games: Ints, query_l2: Floats) -> None:
+        """Judge the images that stand in `games` as those at query count `at`, and report them with the l2
+        distances of the queries there."""
         self._judge(games)
         self.ask_again(games)
         self._marked[games] = at
-        self._report(at, games)
+        self._report(at, games, query_l2)
 
     def ask_again(self, games: Ints) -> None:
         """Have the clients of `games` ask for their best images once more, by memory as it stands.
@@ -106,7 +107,8 @@ class Judge:
         board, ledger = self.board, self.board.ledger
         self._judge(games)
         for at in [0, *self.marks]:
-            self._report(at, games[self._marked[games] < at])
+            late = games[self._marked[games] < at]
+            self._report(at, late, ledger.last_l2[late])
         l2, linf = self._distances(games)
         place = board.place(games)
         target = torch.full_like(place, -1) if board.target is None else board.target[place]
@@ -132,7 +134,7 @@ class Judge:
             final=board.best[place].cpu().numpy(),
         )
 
-    def _report(self, at: int, games: Ints) -> None:
+    def _report(self, at: int, games: Ints, query_l2: Floats) -> None:
         if not len(games):
             return
         ledger = self.board.ledger
@@ -149,6 +151,7 @@ class Judge:
                 self.base[games],
                 l2,
                 linf,
+                query_l2,
             )
         )
 

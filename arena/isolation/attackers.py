@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from arena.game.blame import Told
 from arena.isolation.children import SECONDS, Child
@@ -58,7 +61,8 @@ class IsolatedAttacker(Attacker):
 def _relayed(child: Child, games: Games) -> Play:
     with child:
         child.wire.room = room_for(len(games), games.max_rows, games.x0.shape[1:])
-        told, doing = written_seat(games), "the first move"
+        networks = [_network(one) for one in games.resources.surrogates]
+        told, doing = written_seat(games, networks), "the first move"
         while True:
             move = child.ask(told, doing)
             if move.kind == "end":
@@ -77,8 +81,17 @@ def _relayed(child: Child, games: Games) -> Play:
 def _packed(attacker: Attacker) -> Message:
     if isinstance(attacker, StandIn):
         return Message("attacker", {"spec": json.loads(attacker.spec)})
+    return Message("attacker", {}, [_pickled(attacker, "it")])
+
+
+def _network(surrogate: nn.Module) -> Tensor:
+    """A reference network, on the CPU: the process loads nothing, and may read no weights."""
+    return _pickled(copy.deepcopy(surrogate).cpu(), "its reference network")
+
+
+def _pickled(part: Any, what: str) -> Tensor:
     try:
-        content = bytearray(pickle.dumps(attacker))
+        content = bytearray(pickle.dumps(part))
     except Exception as error:  # pickle raises whatever an agent's parts raise
-        raise Told(f"it cannot be sent to a process of its own: {in_short(error)}") from error
-    return Message("attacker", {}, [torch.frombuffer(content, dtype=torch.uint8)])
+        raise Told(f"{what} cannot be sent to a process of its own: {in_short(error)}") from error
+    return torch.frombuffer(content, dtype=torch.uint8)

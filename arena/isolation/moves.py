@@ -7,7 +7,6 @@ could be right) is told in words, and stands there as something of that name, wh
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import pickle
@@ -19,10 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from arena.game.blame import Told
 from arena.game.tensors import flaw_of, own
 from arena.isolation.wire import DTYPES, Garbled, Message, Room
-from arena.messages import in_short, one_line
+from arena.messages import one_line
 from arena.players.seat import Games, Resources
 from arena.rules.moves import Answers, Claim, Consult, Move, Note, Resign, Submit, Volley
 from arena.rules.threat import Threat
@@ -178,12 +176,16 @@ def read_answers(message: Message) -> Answers:
 # Seats
 
 
-def written_seat(games: Games) -> Message:
-    """An attacker's seat as a message: what it may know of its games, and nothing else."""
+def written_seat(games: Games, surrogates: Sequence[Tensor] = ()) -> Message:
+    """An attacker's seat as a message: what it may know of its games, and nothing else.
+
+    Args:
+        surrogates: its reference networks, pickled, as bytes.
+    """
     state, held = written_answers(games.state), games.resources
     given = {name: getattr(games, name) for name in _SEAT}
     given |= {name: getattr(held, name) for name in _RESOURCES}
-    given |= {f"surrogate {n}": _packed(one) for n, one in enumerate(held.surrogates)}
+    given |= {f"surrogate {n}": one for n, one in enumerate(surrogates)}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     values = {
         "threat": games.threat.model_dump(mode="json"),
@@ -220,15 +222,6 @@ def read_seat(message: Message) -> Games:
             surrogates=tuple(_unpacked(given[name]) for name in names if name.startswith("surrogate ")),
         ),
     )
-
-
-def _packed(surrogate: nn.Module) -> Tensor:
-    """A reference network as it is, on the CPU, for an attacker that holds it in a process of its own."""
-    try:
-        content = bytearray(pickle.dumps(copy.deepcopy(surrogate).cpu()))
-    except Exception as error:  # pickle raises whatever a module's parts raise
-        raise Told(f"its reference network cannot be sent to its process: {in_short(error)}") from error
-    return torch.frombuffer(content, dtype=torch.uint8)
 
 
 def _unpacked(content: Tensor) -> nn.Module:

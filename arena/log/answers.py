@@ -102,7 +102,8 @@ class LoggedGames:
 class LoggedMarks:
     """A match's verdicts at query counts, [n] each, ordered by `at`, then as `LoggedGames`.
 
-    `l2` and `linf` are infinite if there was no hit yet; the others as in `LoggedGames`.
+    `l2` and `linf` are infinite if there was no hit yet; `query_l2` is the l2 distance of the last query by
+    then, NaN if that is not known; the others as in `LoggedGames`.
     """
 
     at: Ints
@@ -118,6 +119,7 @@ class LoggedMarks:
     base: Bools
     l2: Floats
     linf: Floats
+    query_l2: Floats
 
     def __len__(self) -> int:
         return len(self.at)

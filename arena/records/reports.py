@@ -63,6 +63,8 @@ class MarkRows:
             wrong; NaN where no defender remembers or nothing was asked yet.
         base: the hardened classifier alone is wrong.
         l2, linf: the distances of the hit; NaN without one.
+        query_l2: the l2 distance of the `at`-th query, or of the last one where the game ended before; NaN
+            without any.
     """
 
     at: int
@@ -75,6 +77,7 @@ class MarkRows:
     base: Bools
     l2: Floats
     linf: Floats
+    query_l2: Floats
 
     @property
     def vote(self) -> Floats:

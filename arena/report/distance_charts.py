@@ -71,6 +71,31 @@ def success_curves(lines: Sequence[tuple[int, Distances, Verdict]], radius: floa
     return chart(draw, prefix)
 
 
+def radius_curves(lines: Sequence[tuple[int, Distances, Verdict]], at: int, norm: str, prefix: str) -> str:
+    """The share of games won within each radius at a reported count, by each line's verdict, with its
+    interval (PredCoin, Figures 4 and 12).
+
+    Args:
+        lines: distances with the numbers of their colours, which have radii to be drawn along and the count.
+        norm: the axis's name.
+        prefix: of the element's ids, which must differ from those of the page's other charts.
+    """
+
+    def draw(axes: Axes) -> None:
+        for number, own, verdict in lines:
+            rates = [(radius, own.within[radius][at][verdict]) for radius in own.along]
+            radius, value, low, high = np.array([(r, s.value, s.low, s.high) for r, s in rates]).T
+            _line(axes, radius, value, low, high, number, mark="")
+        axes.set_xlim(0, max(own.along[-1] for _, own, _ in lines))
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=" %"))
+        axes.set_xlabel(f"{norm} radius")
+        axes.set_ylabel("success")
+        grid(axes)
+
+    return chart(draw, prefix)
+
+
 def _line(
     axes: Axes,
     at: np.ndarray,
@@ -78,10 +103,13 @@ def _line(
     low: np.ndarray,
     high: np.ndarray,
     number: int,
+    mark: str = "o",
 ) -> None:
     colour, dash = stroke(number)
     axes.fill_between(at, low, high, color=colour, alpha=BAND, linewidth=0)
-    axes.plot(at, value, "o", linestyle=dash, color=colour, linewidth=1.6, markersize=3.5, clip_on=False)
+    axes.plot(
+        at, value, marker=mark, linestyle=dash, color=colour, linewidth=1.6, markersize=3.5, clip_on=False
+    )
 
 
 def _dress(axes: Axes, lines: Sequence[tuple[int, Distances]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -13,6 +14,9 @@ from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
 from arena.records.evidence import distance_by
 from arena.rules.outcome import Bools, Floats, Verdict
 from arena.rules.threat import TOLERANCE
+
+MOST_LINES = 8
+"""Of more radii than this success is drawn against the radius, and not told radius by radius."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,23 @@ class Distances:
     verdict: Verdict = "answered"
 
     @property
+    def radii(self) -> tuple[float, ...]:
+        """The radii that are told one by one: of many only the threat's epsilon."""
+        return tuple(self.within) if len(self.within) <= MOST_LINES else tuple(self.within)[-1:]
+
+    @property
+    def along(self) -> tuple[float, ...]:
+        """The finite radii along which success is drawn, ascending; none where each is told."""
+        finite = sorted(radius for radius in self.within if radius < math.inf)
+        return tuple(finite) if len(self.within) > MOST_LINES else ()
+
+    @property
     def lines(self) -> list[tuple[float, Verdict, str]]:
-        """The rows of a table for `within`: radius, verdict and its name; one row for all verdicts that
+        """The rows of a table for `radii`: radius, verdict and its name; one row for all verdicts that
         agree, else the headline first."""
         lines: list[tuple[float, Verdict, str]] = []
-        for radius, rates in self.within.items():
+        for radius in self.radii:
+            rates = self.within[radius]
             if all(len(set(by_verdict.values())) == 1 for by_verdict in rates.values()):
                 lines.append((radius, "answered", "by all"))
             else:

@@ -61,7 +61,8 @@ def _lines(own: Distances, norm: str, counts: list[int], intervals: int, row: Ro
     near = set(counts[len(counts) - intervals :])
     medians = [_median(own, at, at in near) if at in own.median else "" for at in counts]
     lines = [[f"median {norm}", *medians]]
-    for radius, by_count in own.within.items():
+    for radius in own.radii:
+        by_count = own.within[radius]
         shares = [_shares(by_count[at], row, at in near) if at in by_count else "" for at in counts]
         lines.append([f"≤ {number(radius)}", *shares])
     return lines
@@ -81,6 +82,25 @@ def _shares(rates: Mapping[Verdict, Rate], row: Row, interval: bool) -> str:
     told, beside = percent(rates[own].value), [percent(rates[verdict].value) for verdict in others]
     text = told if set(beside) == {told} else f"{told} ({'/'.join(beside)})"
     return f"{text} {span(rates[own])}" if interval else text
+
+
+def asked_table(group: Group) -> Table | None:
+    """The mean l2 distance of the queries at the reported counts, one row per match: what a game of objective
+    `first` does not tell otherwise. None under other rules, and where the log does not tell."""
+    counts = sorted({at for *_, row in group.pairs for at in row.query_l2})
+    if (group.threat.norm, group.threat.objective) != ("l2", "first") or not counts:
+        return None
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME)
+    for at in counts:
+        table.add_column(f"@{at:,}", justify="right", no_wrap=True)
+    for attacker, cells in group.by_attacker:
+        table.add_section()
+        table.add_row(f"[bold]{escape(attacker.label)}[/]")
+        for side, row in cells:
+            found = (number(row.query_l2[at]) if at in row.query_l2 else "" for at in counts)
+            table.add_row(f"  {escape(side.label)}", *found)
+    return table
 
 
 def detection_table(group: Group) -> Table | None:

@@ -76,6 +76,17 @@ def won_sheet(group: Group) -> Sheet:
     return _sheet(columns)
 
 
+def asked_sheet(group: Group) -> Sheet | None:
+    """How far from the clean images the queries at the reported counts lay, in l2; None in another norm, and
+    where the log does not tell."""
+    rows = [row for *_, row in group.pairs]
+    counts = sorted({at for row in rows for at in row.query_l2})
+    if group.threat.norm != "l2" or not counts:
+        return None
+    cells = [tuple(number(row.query_l2[at]) if at in row.query_l2 else "" for row in rows) for at in counts]
+    return _sheet([Column(f"at {at:,}", own, always=True) for at, own in zip(counts, cells, strict=True)])
+
+
 def ended_sheet(group: Group, reasons: Sequence[Reason]) -> Sheet:
     """Why games ended, and what was charged in all."""
     rows = [row for *_, row in group.pairs]
@@ -124,6 +135,8 @@ def clean_sheet(utilities: Sequence[Utility]) -> Sheet:
             ),
             column("ms a query at a batch", lambda u: words.milliseconds(u.seconds_batch)),
             column("peak, MB", lambda u: words.megabytes(u.peak_bytes)),
+            column("million multiply-adds", lambda u: words.millions(u.multiply_adds)),
+            column("moved, ℓ2", lambda u: number(u.input_l2), rare=True),
         ]
     )
 

@@ -54,6 +54,8 @@ class Row:
         trouble: the first error that was noted, "" without any.
         curve: hits against queries.
         distances: by query count; None under another objective than `minimum`.
+        query_l2: by query count, from 1 on, the mean l2 distance of the query there, or of the last one of a
+            game that ended before, over the games played; empty where the log does not tell.
         utility: of the defended classifier, on clean images; None if it was not measured.
         detection: what the defender flagged.
     """
@@ -84,6 +86,7 @@ class Row:
     trouble: str
     curve: Curve
     distances: Distances | None = None
+    query_l2: Mapping[int, float] = field(default_factory=dict)
     utility: Utility | None = None
     detection: Detection = field(default_factory=lambda: Detection(()))
 
@@ -259,6 +262,7 @@ def summarise(
         trouble=trouble,
         curve=curve,
         distances=distances(match, outcomes, marks, played),
+        query_l2=_query_l2(marks),
     )
 
 
@@ -302,6 +306,13 @@ def _left_again(
             known[at] = np.where(row < 0, 0, _or_vote(marks)[row])
     known[budget] = _or_vote(outcomes)
     return {at: rate(np.where(played, 1 - lost, 0.0), outcomes.image) for at, lost in known.items()}
+
+
+def _query_l2(marks: LoggedMarks) -> dict[int, float]:
+    """Games that were over before they began had no query."""
+    told = ~np.isnan(marks.query_l2)
+    counts = sorted(set(marks.at[told].tolist()))
+    return {at: float(marks.query_l2[told & (marks.at == at)].mean()) for at in counts}
 
 
 def _or_vote(told: LoggedGames | LoggedMarks) -> Floats:

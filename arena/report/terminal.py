@@ -17,7 +17,7 @@ from arena.report import words
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, grouped
-from arena.report.measures import WIDEST_NAME, detection_table, distance_table
+from arena.report.measures import WIDEST_NAME, asked_table, detection_table, distance_table
 from arena.report.results import own_rule, result_columns
 from arena.report.summary import Row, progress, read_rows, read_run
 from arena.report.words import NORMS, cost, number, percent, rules, unfinished
@@ -58,6 +58,9 @@ def print_results(console: Console, log: Log, run_id: int) -> int:
                 _print(console, table)
                 _print(console, "")
         _print_results_of(console, group)
+        if (asked := asked_table(group)) is not None:
+            _print(console, f"\nmean {NORMS['l2']} distance of the query there, or of the last one before")
+            _print(console, asked)
         if (flagged := detection_table(group)) is not None:
             _print(console, "\nflagged, in percent")
             _print(console, flagged)

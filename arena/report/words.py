@@ -110,6 +110,10 @@ def megabytes(count: int | None) -> str:
     return NOTHING if count is None else f"{count / 1e6:,.3g}"
 
 
+def millions(count: float) -> str:
+    return NOTHING if math.isnan(count) else f"{count / 1e6:,.4g}"
+
+
 def accuracy(utility: Utility) -> Rate:
     """Clean accuracy with its interval."""
     return Rate(utility.accuracy, utility.low, utility.high)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal, Self
 
+import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,6 +31,8 @@ Votes = Annotated[int, Field(strict=True, ge=1, le=2**16)]
 Rows = Annotated[int, Field(strict=True, ge=1, le=CUDA_ROWS)]
 Isolation = Literal["none", "process"]
 LONGEST_TITLE = 200
+MOST_STEPS = 200
+"""Of a range of radii."""
 
 
 class World(BaseModel):
@@ -73,6 +77,22 @@ def _radius(value: Any) -> float:
     return parse_epsilon(value, "a radius")
 
 
+def _radii(value: Any) -> Any:
+    """A list of radii as it is; of a range its steps + 1 evenly spaced radii, without 0."""
+    if not isinstance(value, dict):
+        return value
+    if (named := set(value)) != {"from", "to", "steps"}:
+        raise ValueError(f"a range has from, to and steps; found {', '.join(sorted(named)) or 'none'}")
+    steps = value["steps"]
+    if isinstance(steps, bool) or not isinstance(steps, int) or not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps must be a whole number from 1 to {MOST_STEPS}; found {quoted(steps)}")
+    none = not isinstance(value["from"], bool) and value["from"] == 0
+    first, last = 0.0 if none else parse_epsilon(value["from"], "from"), parse_epsilon(value["to"], "to")
+    if not first < last < math.inf:
+        raise ValueError(f"a range goes from a radius to a larger finite one; found {first:g} to {last:g}")
+    return tuple(radius for radius in np.linspace(first, last, steps + 1).tolist() if radius > 0)
+
+
 def check_title(value: Any) -> None:
     """Raises ValueError, the end of a sentence, unless `value` is a text that can be shown on one line."""
     if not (isinstance(value, str) and value.isprintable() and len(value) <= LONGEST_TITLE):
@@ -95,7 +115,8 @@ class Block(BaseModel):
         shard: how many of the drawn images make a shard.
         repeats: how often the games are replayed, with new seeds for attacker and defender.
         at: query counts to report.
-        radii: distances in the threat's norm within which success is reported, for objective `minimum`.
+        radii: distances in the threat's norm within which success is reported, for objective `minimum`:
+            a list, or a range with `from`, `to` and `steps`.
         votes: fresh answers per vote of a random defender.
         verdict: the headline of the results; None: chosen by objective and defender (docs/design.md, D3).
         limits: what a match may take besides queries.
@@ -121,7 +142,7 @@ class Block(BaseModel):
     repeats: Count = 1
     seed: int = Field(default=0, ge=0, lt=2**63, strict=True)
     at: tuple[StrictInt, ...] = ()
-    radii: tuple[Annotated[float, BeforeValidator(_radius)], ...] = ()
+    radii: Annotated[tuple[Annotated[float, BeforeValidator(_radius)], ...], BeforeValidator(_radii)] = ()
     votes: Votes = 25
     verdict: Verdict | None = None
     limits: Limits = USUAL

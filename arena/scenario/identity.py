@@ -29,7 +29,6 @@ def match_identity(
     *,
     dataset_sha: str,
     classifier_sha: str,
-    surrogate_shas: Sequence[str],
     prepared_sha: str,
     device: torch.device,
     batch: int,
@@ -37,6 +36,7 @@ def match_identity(
     forward: Sequence[str],
     threads: int,
     level: LogLevel,
+    surrogate_shas: Sequence[str] = (),
 ) -> dict[str, Any]:
     """All that decides what is played and recorded in a match, as JSON values.
 
@@ -46,11 +46,11 @@ def match_identity(
     one a match has no `margin_base` for a run that wants it, and with one it is not shown as another's.
 
     Args:
-        surrogate_shas: of the reference networks that the threat grants, in its order.
         prepared_sha: of the prepared defenders.
         max_rows: the longest volley of an attacker.
         forward: how the classifier's forward pass was prepared, step by step.
         threads: of a forward pass of `batch` rows.
+        surrogate_shas: of the reference networks that the threat grants, in its order.
     """
     apart = ISOLATED_BY if match.settings.isolation == "process" else ()
     code = source_closure([*modules_of(match), *PLAYED_BY, *apart])

@@ -62,7 +62,8 @@ def by_hand() -> Make:
             **columns,
         )
         rows = {
-            at: MarkRows(at=at, turn=np.full(n, at), **_columns(n, own)) for at, own in (marks or {}).items()
+            at: MarkRows(at=at, turn=np.full(n, at), query_l2=np.full(n, 0.5), **_columns(n, own))
+            for at, own in (marks or {}).items()
         }
         failed = np.flatnonzero([r == "error" for r in reason])
         notes = [NoteRows("error", failed, failed * 0, [error] * len(failed))] if error else []

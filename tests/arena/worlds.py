@@ -111,7 +111,7 @@ def log_of(record: MemoryListener) -> Iterator[dict[str, Any]]:
 
 def marks_of(record: MemoryListener) -> dict[tuple[int, int], dict[str, Any]]:
     """The marks by game and query count; each may be reported once."""
-    columns = ("turn", "answered", "vote", "wrong", "asked", "again", "base", "l2", "linf")
+    columns = ("turn", "answered", "vote", "wrong", "asked", "again", "base", "l2", "linf", "query_l2")
     found: dict[tuple[int, int], dict[str, Any]] = {}
     for rows in record.mark_rows:
         for row, game in enumerate(rows.game.tolist()):

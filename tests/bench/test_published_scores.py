@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from arena.classifiers import Classifier
 from arena.rules.threat import Threat, parse_threat
+from bench import published
 from bench.published import Side
-from bench.published_scores import PAIRS, RADII, Hit, ScoreMeter, main, play_ours, play_theirs, successes
+from bench.published_scores import PAIRS, RADII, Hit, ScoreMeter, play_ours, play_theirs, successes
 
 RULES = Threat(norm="linf", epsilon=0.25, budget=1, feedback="logits")
 
@@ -110,5 +111,5 @@ def test_missing_libraries_are_told_before_anything_runs(
 ) -> None:
     monkeypatch.setattr("bench.published_scores.find_spec", lambda module: None)
     with pytest.raises(SystemExit):
-        main([])
+        published.main(["--scores", "--world", "digits"])
     assert "art and torchattacks cannot be imported" in capsys.readouterr().err

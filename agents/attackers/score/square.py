@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.choices import ChoicesAhead
-from agents.attackers.score.random_search import Accept, check_period, falls, freeze, search
+from agents.attackers.score.random_search import Accept, Propose, check_period, falls, freeze, search
 from arena.players import Attacker, Games, Loss, Needs, Play
 
 STEPS_AHEAD = 32
@@ -69,14 +69,22 @@ class Square(Attacker):
         if self.clean_query:
             answers = yield from games.ask(games.x0[games.open], games.open, "clean")
             yield from freeze(games, games.x0, answers)
+        yield from self.descend(games, proposals.start(), proposals.propose)
+
+    def descend(self, games: Games, x: Tensor, propose: Propose) -> Play:
+        """Search from `x` [G,C,H,W], the first incumbents."""
         yield from search(
             games,
-            proposals.start(),
-            proposals.propose,
+            x,
+            propose,
             self.acceptance(games),
-            loss=self.loss or ("cross-entropy" if games.threat.targeted else "margin"),
+            loss=self.loss_in(games),
             refresh_every=self.refresh_every,
         )
+
+    def loss_in(self, games: Games) -> Loss:
+        """What is minimised in these games."""
+        return self.loss or ("cross-entropy" if games.threat.targeted else "margin")
 
 
 def halvings(step: int, length: int) -> int:

@@ -33,6 +33,7 @@ MEASURED = (
     "seconds_1",
     "seconds_batch",
     "peak_bytes",
+    "multiply_adds",
 )
 """The fields that depend on the moment, not on the scenario alone."""
 
@@ -309,3 +310,108 @@ def test_mistakes_get_a_sentence(digits):
         arena.evaluate(classifier, "aaa-sine", images=images, labels=[1, 2, 3])
     with pytest.raises(ValueError, match="batch must be a whole number"):
         arena.evaluate(classifier, images=images, labels=[1, 2, 3], batch=0)
+
+
+class Moves(Defender):
+    """Asks about the image moved by each of `by`, in every pixel, and answers what came last."""
+
+    def __init__(self, *by):
+        self.by = by
+
+    def respond(self, x, rows, inner):
+        return [inner(x + by, rows) for by in self.by][-1]
+
+
+def test_what_the_classifier_is_asked_about_lies_so_far_from_the_clean_image(noisy):
+    classifier, split = world(*noisy, batch=7)
+
+    def of(*defenders):
+        return Evaluation(classifier, split).of(Stack(classifier, defenders), cost=False).input_l2
+
+    assert of() == 0
+    assert of(Moves(-1e-4)) == pytest.approx(2e-4, rel=1e-2), "images of 4 pixels"
+    assert of(Moves(0.0, 1e-4, 2e-4)) == pytest.approx(2e-4, rel=1e-2), "the mean over all that is asked"
+    assert of(Moves(1e-4), Moves(-1e-4)) == pytest.approx(0, abs=1e-6), "the innermost asks the classifier"
+    assert math.isnan(of(Says([[1.0, 0.0, 0.0, 0.0, 0.0]] * 256)))
+
+
+def test_small_noise_moves_images_by_its_norm_and_clipped_noise_by_less(digits):
+    """E||sigma v|| = sigma sqrt(2) Gamma((D+1)/2) / Gamma(D/2), D = 64; half of it is clipped off where a
+    pixel is 0 or 1."""
+    dataset, classifier = digits
+    evaluation = Evaluation(classifier, dataset.games)
+    found = [
+        evaluation.of(prepare(classifier, build_stack({"name": "snd", **given}), dataset), cost=False)
+        for given in ({"sigma": 0.05}, {"sigma": 0.05, "clamp": True})
+    ]
+    norm = 0.05 * math.sqrt(2) * math.exp(math.lgamma(32.5) - math.lgamma(32))
+    assert found[0].input_l2 == pytest.approx(norm, rel=0.01)
+    x = dataset.games.take(torch.arange(len(dataset.games)))
+    inner = float(((x > 0.1) & (x < 0.9)).float().mean())
+    half = norm * math.sqrt(inner + (1 - inner) / 2)
+    assert found[1].input_l2 == pytest.approx(half, rel=0.05)
+
+
+class Coin(Defender):
+    """Answers class 0 with probability u, one other with 1 - u, u uniform for each query."""
+
+    random: ClassVar[bool] = True
+
+    def __init__(self, refuses=()):
+        self.refuses = torch.tensor(refuses, dtype=torch.int64)
+
+    def respond(self, x, rows, inner):
+        u = rows.uniform(()).clamp(1e-6, 1 - 1e-6)
+        scores = torch.stack([u.log(), (1 - u).log()], dim=1)
+        return Response(scores, refused=torch.isin((x[:, 0, 0, 0] * 255).round().long(), self.refuses))
+
+
+def test_the_loss_spreads_as_its_distribution_does():
+    """p_y - p_other = 2u - 1, whose standard deviation is 1 / sqrt(3)."""
+    classifier, split = world([[1.0, 0.0]] * 60, [0, 1] * 30)
+    evaluation = Evaluation(classifier, split)
+    found = evaluation.loss_spread(Stack(classifier, (Coin(),)), 100)
+    assert found == pytest.approx(1 / math.sqrt(3), rel=0.02)
+    assert evaluation.loss_spread(Stack(classifier, (Coin(),)), 100) == found
+    refusing = evaluation.loss_spread(Stack(classifier, (Coin(range(59)),)), 100)
+    assert refusing == pytest.approx(1 / math.sqrt(3), rel=0.3), "of the one image that is answered"
+    assert math.isnan(evaluation.loss_spread(Stack(classifier, (Coin(range(60)),)), 3))
+    assert evaluation.loss_spread(Stack(classifier, (Moves(1e-4),)), 3) == 0
+    with pytest.raises(ValueError, match="at least two answers; found 60, 1"):
+        evaluation.loss_spread(Stack(classifier, (Coin(),)), 1)
+
+
+def test_two_answers_of_one_image_have_draws_of_their_own():
+    classifier, split = world([[1.0, 0.0]] * 20, [0] * 20)
+    spread = Evaluation(classifier, split).loss_spread(Stack(classifier, (Coin(),)), 2)
+    assert spread > 0.1
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_the_undefended_one_moves_nothing_and_a_flat_defense_all(batch: int) -> None:
+    logits = torch.randn(150, 4, generator=torch.Generator().manual_seed(1)) * 2
+    classifier, split = world(logits, torch.arange(150) % 4, batch)
+    evaluation = Evaluation(classifier, split)
+    bare = evaluation.of(Stack(classifier), cost=False)
+    assert bare.reliability is not None and len(bare.reliability.accuracy) == 100
+    assert bare.reliability.defended == bare.reliability.undefended and bare.reliability.moved == 0
+    p = np.sort(logits.double().softmax(1)[torch.arange(150), torch.arange(150) % 4].numpy())
+    assert bare.reliability.undefended[-1] == pytest.approx(p[-1], abs=1e-6)
+    assert bare.reliability.undefended[0] == pytest.approx(p[:2].mean(), abs=1e-6)
+    weights = np.array([2] * 50 + [1] * 50)
+    assert np.average(bare.reliability.accuracy, weights=weights) == pytest.approx(bare.accuracy, abs=1e-6)
+    flat = evaluation.of(Stack(classifier, (Says([[0.0] * 4] * 150),)), cost=False).reliability
+    assert flat is not None and flat.undefended == bare.reliability.undefended
+    assert flat.defended == (0.25,) * 100
+    assert flat.moved == pytest.approx(np.abs(np.array(flat.undefended) - 0.25).mean())
+
+
+def test_images_are_those_of_the_drawing_order_in_all_worlds() -> None:
+    """A split with labels in blocks is drawn out of order: labels go with their images."""
+    classifier, _ = world([[4.0, 0.0], [0.0, 4.0]] * 6, [0, 1] * 6, 5)
+    x = (torch.arange(12) / 255).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    order = torch.tensor([0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11])
+    split = read_split(x[order], torch.tensor([0] * 6 + [1] * 6))
+    found = Evaluation(classifier, split, seed=3).of(Stack(classifier), cost=False).reliability
+    assert found is not None and set(found.accuracy) == {1.0}
+    assert set(found.undefended) == {round(1 / (1 + math.exp(-4)), 6)}

@@ -11,9 +11,9 @@ import torch
 
 from arena.classifiers import Classifier
 from arena.evaluation.clean_utility import cost_in_words
-from arena.evaluation.cost import PAIRS, first_queries, measure, paired, peak_bytes
+from arena.evaluation.cost import PAIRS, first_queries, measure, multiply_adds_of, paired, peak_bytes
 from arena.game.stack import Stack
-from arena.players import Defender
+from arena.players import Defender, Response
 from arena.statistics import median_interval
 
 CPU = torch.device("cpu")
@@ -104,6 +104,43 @@ def test_both_sides_answer_one_row_and_a_batch(worlds):
         assert 0 < found[f"{name}_low"] <= found[name] <= found[f"{name}_high"] < math.inf
     assert found["seconds_1"] > 0 and found["seconds_batch"] > 0
     assert found["peak_bytes"] > 0
+
+
+def test_the_work_of_a_query_is_that_of_all_that_is_asked_and_the_defenders_own(worlds):
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 3, 1), torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    plain = Classifier(net, shape=(1, 2, 2), classes=2)
+    image, own = torch.rand(1, 1, 2, 2), 3 * 4 + 12 * 2
+
+    class Asks(Defender):
+        def respond(self, x, rows, inner):
+            inner(x, rows)
+            return inner(x, rows)
+
+    class Works(Defender):
+        layer = torch.nn.Linear(4, 5)
+
+        def transform(self, x, rows):
+            self.layer(x.flatten(1))
+            with torch.inference_mode():
+                self.layer(x.flatten(1))
+            return x + 1e-6
+
+    class Silent(Defender):
+        def respond(self, x, rows, inner):
+            return Response(x.new_zeros(len(x), 2))
+
+    for defenders, work in (((), own), ((Asks(),), 2 * own), ((Asks(), Works()), 2 * own + 4 * 20)):
+        assert multiply_adds_of(Stack(plain, defenders), image) == work
+    assert multiply_adds_of(Stack(plain, (Silent(),)), image) == 0
+
+    class Uncounted(torch.nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :2] * 2
+
+    nothing = Classifier(Uncounted(), shape=(1, 2, 2), classes=2)
+    assert math.isnan(multiply_adds_of(Stack(nothing, (Works(),)), image))
+    assert measure(plain, Stack(plain, (Asks(),)), image)["multiply_adds"] == 2 * own
 
 
 def test_first_queries_are_of_games_of_their_own():

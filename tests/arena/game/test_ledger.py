@@ -90,12 +90,15 @@ class Hand:
     best: tuple[bool, float, int] = (False, -math.inf, 0)
     """Whether it is a hit, the value negated, the turn."""
     marks: dict[int, int] = field(default_factory=dict)
+    far: list[float] = field(default_factory=list)
+    """The l2 distance of each query."""
     bettered: list[int] = field(default_factory=list)
 
     def row(self, row: Row) -> bool:
         if self.reason:
             return False
         self.queries += 1
+        self.far.append(row.linf * 2)
         inside = row.linf <= self.threat.epsilon + 1e-6
         refused = row.refused or row.banned
         self.refused += refused
@@ -157,6 +160,12 @@ def test_books_are_those_kept_by_hand(
         assert books.best_turn.tolist() == [hand.best[2] for hand in hands]
         assert books.best_hit.tolist() == [hand.best[0] for hand in hands]
         assert books.reason == [hand.reason for hand in hands]
+        assert [NAN if np.isnan(l2) else l2 for l2 in books.last_l2] == [
+            [NAN, *hand.far][-1] for hand in hands
+        ]
+        for segment in ruling.segments:
+            at_mark = [hands[game].far[(segment.mark or 0) - 1] for game in segment.due]
+            assert segment.due_l2.tolist() == at_mark
         assert books.is_open.tolist() == [hand.reason is None for hand in hands]
         assert books.banned[:, 0].tolist() == [hand.reason == "banned" for hand in hands]
         found = {(g, mark): bests[g] for mark, due, bests in steps if mark for g in due}
@@ -325,7 +334,7 @@ def test_books_are_opened_anew_for_some_games() -> None:
     assert books.reason == ["resigned", None, "resigned"]
     for name, value in vars(fresh).items():
         if isinstance(value, np.ndarray) and name != "at":
-            assert getattr(books, name)[1].tolist() == value[1].tolist(), name
+            assert str(getattr(books, name)[1].tolist()) == str(value[1].tolist()), name
     assert books.queries.tolist() == [2, 0, 2]
 
 

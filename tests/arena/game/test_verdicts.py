@@ -69,7 +69,7 @@ def test_a_defender_that_always_lies_gives_hits_that_the_classifier_does_not(wor
     assert rows.vote.tolist() == [1.0, 1.0]
     assert rows.base.tolist() == [False, False]
     assert rows.linf.tolist() == [0, 0]
-    assert worlds.marks_of(record)[0, 0] | {"again": 0, "l2": 0, "linf": 0} == {
+    assert worlds.marks_of(record)[0, 0] | dict.fromkeys(("again", "l2", "linf", "query_l2"), 0) == {
         "turn": 0,
         "answered": False,
         "vote": 1.0,
@@ -79,6 +79,7 @@ def test_a_defender_that_always_lies_gives_hits_that_the_classifier_does_not(wor
         "base": False,
         "l2": 0,
         "linf": 0,
+        "query_l2": 0,
     }
 
 
@@ -129,6 +130,22 @@ def test_an_image_is_judged_once_for_as_long_as_it_stands(worlds: ModuleType) ->
     referee.finish()
     assert referee.judge.rows == rows
     assert len(worlds.marks_of(record)) == 2 * 11
+
+
+def test_a_mark_tells_how_far_the_query_there_was_or_the_last_one(worlds: ModuleType) -> None:
+    """Of two games that ask 4 queries in one volley, the second ends at its hit, the third."""
+    referee, record = worlds.referee(threat=THREAT, at=[2, 3, 4])
+    clean = referee.board.x0
+    moved = [clean[0] + 0.01 * k for k in range(1, 5)]
+    hit = worlds.images([(9, 9, 9, 9)])[0]
+    x = torch.stack([*moved, *[clean[1] + 0.01 * k for k in (3, 1)], hit, clean[1]])
+    referee.serve(Volley(x, torch.tensor([0] * 4 + [1] * 4)))
+    referee.finish()
+    marks = worlds.marks_of(record)
+    far = [[marks[game, at]["query_l2"] for at in (2, 3, 4)] for game in range(2)]
+    size = clean[0].numel() ** 0.5
+    assert np.isnan(marks[0, 0]["query_l2"])
+    assert far[0] == pytest.approx([0.02 * size, 0.03 * size, 0.04 * size], rel=1e-4)
 
 
 def test_who_asks_again_is_answered_by_what_is_remembered_and_votes_are_not(worlds: ModuleType) -> None:

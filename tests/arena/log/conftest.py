@@ -128,6 +128,7 @@ def make_shard(games: int = 5, turns: int = 7, seed: int = 0) -> Shard:
                     base=rng.random(games) < 0.5,
                     l2=_numbers(rng, games),
                     linf=_numbers(rng, games),
+                    query_l2=_numbers(rng, games),
                 )
             )
             some = np.flatnonzero(rng.random(games) < 0.7)

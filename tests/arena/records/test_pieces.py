@@ -58,7 +58,7 @@ def volley(turn: int, games: int = 3, purpose: str = "step", **changes: Any) -> 
 def marks(at: int, games: int = 3) -> MarkRows:
     zeros, no, floats = np.zeros(games, np.int64), np.zeros(games, bool), np.zeros(games)
     pairs = np.zeros((games, 2), np.int64)
-    return MarkRows(at, np.arange(games), zeros, no, pairs, pairs, floats, no, floats, floats)
+    return MarkRows(at, np.arange(games), zeros, no, pairs, pairs, floats, no, *[floats] * 3)
 
 
 def notes(*games: int) -> NoteRows:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from arena.league.rates import Median, Rate
-from arena.report.distance_charts import distance_curves, success_curves
+from arena.report.distance_charts import distance_curves, radius_curves, success_curves
 from arena.report.distances import Distances
 from arena.rules.outcome import Verdict
 
@@ -65,3 +65,21 @@ def test_it_is_xml_that_takes_its_colours_from_the_page(one: bool) -> None:
         assert all(e.get("id", "").startswith("g1-") for e in root.iter() if e.get("id"))
         assert {"var(--c0)", "var(--c3)", "var(--ink)"} <= set(re.findall(r"var\([^)]*\)", svg))
         assert not re.findall(r"#[0-9a-f]{6}", svg)
+
+
+def test_success_is_drawn_against_the_radius_from_none_to_the_largest() -> None:
+    shares = np.linspace(0, 1, 10)
+    radii = np.linspace(0.2, 2.0, 10).tolist()
+    within: dict[float, dict[int, dict[Verdict, Rate]]] = {
+        radius: {10: {"answered": Rate(share, share / 2, share), "vote": NEVER, "base": NEVER}}
+        for radius, share in zip(radii, shares.tolist(), strict=True)
+    }
+    within[math.inf] = within[2.0]
+    own = Distances({10: MEDIANS[0]}, within, {10: MEDIANS[0]})
+    svg = radius_curves([(3, own, "answered"), (4, own, "vote")], 10, "l2", "a")
+    x, y = points(svg, 3).T
+    assert len(x) == 10 and np.allclose(np.diff(x), x[1] - x[0], atol=0.01), "the axis is linear"
+    assert np.allclose(np.diff(y), y[1] - y[0], atol=0.01) and y[1] < y[0], "and so is success here"
+    assert len(set(points(svg, 4)[:, 1])) == 1
+    assert svg.count("opacity: 0.13") == 2, "an interval each"
+    ET.fromstring(svg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import binomtest
 
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch
 from arena.report.distances import Distances, distances, joined
+from arena.report.html import render
 from arena.rules.threat import Threat
 from arena.statistics import wilson
 
@@ -126,3 +128,50 @@ def test_matches_of_several_budgets_are_joined(told):
     ]
     assert joined(parts) == whole
     assert list(joined(parts).median) == [10, 20]
+
+
+def test_many_radii_are_drawn_along_and_not_told_one_by_one(told):
+    few = told(radii=tuple(np.linspace(0.5, 3.5, 7).tolist()))
+    assert len(few.radii) == 8 and few.along == ()
+    many = told(radii=tuple(np.linspace(0.5, 4.0, 8).tolist()))
+    assert many.radii == (INF,) and many.along == tuple(np.linspace(0.5, 4.0, 8).tolist())
+    assert [radius for radius, *_ in many.lines] == [INF] * len(many.lines)
+    closed = told(radii=tuple(np.linspace(0.5, 4.0, 8).tolist()), epsilon=4.5)
+    assert closed.radii == (4.5,) and closed.along[-1] == 4.5
+
+
+def test_a_page_draws_success_against_the_radius_at_each_reported_count(hand, game, threat):
+    rules = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
+    radii = tuple(np.linspace(1, 12, 12).tolist())
+    run = hand.run()
+    won = [game(i, hit_at=1 + 5 * (i % 2), votes=(0, 1, 1), base=True, l2=i + 1) for i in range(10)]
+    for number, (attacker, defender) in enumerate([("square", "none"), ("nes", "none"), ("nes", "snd")]):
+        titles = {"attacker": attacker, "defender": defender, "number": number}
+        hand.match(run, *won, threat=rules, radii=radii, **titles)
+    text = render(hand.log, run)
+    labels = re.findall(r'aria-label="(Success against the ℓ2 radius[^"]*)"', text)
+    assert [re.match(r".* at ([\d,]+) queries", label)[1] for label in labels] == ["5", "10"]
+    for label, shares in zip(labels, ([10, 10, 20, 20, 30], [10, 20, 30, 40, 50]), strict=True):
+        for pair in ("square against none", "nes against none", "nes against snd"):
+            told = ", ".join(f"{share}.0 % within {radius}" for radius, share in enumerate(shares, 1))
+            assert f"{pair}, by answered: {told}, " in label
+    section = text[text.index("Success against the radius") : text.index("Distance and success at each")]
+    legend = re.findall(r"</svg>([^<]+)</li>", section)
+    assert sorted(legend) == ["nes against none", "nes against snd", "square against none"]
+    charts = re.findall(r'<svg viewBox="[^"]*" aria-hidden="true" focusable="false">.*?</svg>', section, re.S)
+    assert len(charts) == 2
+    for chart in charts:
+        assert {f"var(--c{n})" in chart for n in range(3)} == {True} and "var(--c3)" not in chart
+    assert "≤&nbsp;12" not in text and "≤&nbsp;∞" in text, "no table of twelve radii"
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+
+
+def test_more_lines_than_strokes_are_apart_by_defender(hand, game, threat):
+    rules = Threat(norm="l2", epsilon="inf", budget=10, objective="minimum")
+    run, won = hand.run(), [game(i, hit_at=1, votes=(0, 1, 1), base=True, l2=i + 1) for i in range(2)]
+    for number in range(24):
+        titles = {"attacker": f"a{number % 12}", "defender": f"d{number // 12}", "number": number}
+        hand.match(run, *won, threat=rules, radii=tuple(range(1, 10)), **titles)
+    labels = re.findall(r'aria-label="Success against the ℓ2 radius at ([^.]*)\.', render(hand.log, run))
+    assert labels == ["5 queries, d0", "5 queries, d1", "10 queries, d0", "10 queries, d1"]

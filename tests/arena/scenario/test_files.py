@@ -190,6 +190,28 @@ def test_radii_are_numbers_and_fractions_in_order(tmp_path):
     )
 
 
+def test_radii_may_be_a_range(tmp_path):
+    text = MINIMAL.replace("square", "hop-skip-jump").replace("budget", 'objective = "minimum"\nbudget')
+    (match,) = read(tmp_path, f'radii = {{ from = 0, to = "8/255", steps = 4 }}\n{text}').matches
+    assert match.settings.radii == pytest.approx([2 / 255, 4 / 255, 6 / 255, 8 / 255])
+    assert match.settings.radii[-1] == 8 / 255, "the end itself"
+    (match,) = read(tmp_path, f'radii = {{ from = "2/255", to = "4/255", steps = 1 }}\n{text}').matches
+    assert match.settings.radii == (2 / 255, 4 / 255)
+    for written, said in {
+        "{ from = 0, to = 1 }": "a range has from, to and steps; found from, to",
+        "{ from = 0, to = 1, steps = 3, by = 2 }": "found by, from, steps, to",
+        "{ from = 0, to = 1, steps = 0 }": "steps must be a whole number from 1 to 200; found 0",
+        "{ from = 0, to = 1, steps = 1000000000 }": "steps must be a whole number from 1 to 200",
+        "{ from = 0, to = 1, steps = 2.5 }": "steps must be a whole number from 1 to 200; found 2.5",
+        "{ from = 2, to = 1, steps = 3 }": "goes from a radius to a larger finite one; found 2 to 1",
+        '{ from = 0, to = "inf", steps = 3 }': "found 0 to inf",
+        "{ from = -1, to = 1, steps = 3 }": "from must be a positive number",
+        "{ from = false, to = 1, steps = 3 }": "from must be a positive number",
+        "{ from = 0, to = 1, steps = 3 }": "radii: found 0.333333; radii go up to epsilon 0.0313725",
+    }.items():
+        assert said in told(tmp_path, f"radii = {written}\n{text}"), written
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
