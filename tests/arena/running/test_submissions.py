@@ -113,6 +113,10 @@ FRAUDS = {
         ("UPDATE utilities SET accuracy = 0.999, high = 1",),
         "accuracy on clean images is 0.999 in the log",
     ),
+    "the bins changed": (
+        ("UPDATE utilities SET reliability = replace(reliability, '[', '[0.5, ')",),
+        "reliability on clean images is in its bins not the same in the log and here",
+    ),
     "another parameter claimed": (
         ("UPDATE runs SET resolved = replace(resolved, '\"sigma\": 0.1', '\"sigma\": 0.2')",),
         "is not in the scenario: what differs there is defenders",
