@@ -36,7 +36,8 @@ class QueryNet(Attacker):
     Square's stripes.
 
     It learns across games: the more of them a shard holds (`shard` of a scenario), the more it learns from,
-    and with fewer than `least_images` games it becomes Square Attack at once.
+    and with fewer than `least_images` games it becomes Square Attack at once. A note `surrogates` in the log
+    says when they stopped. The same shard is played the same again on a CPU; on a GPU some sums vary.
 
     Three things are not as in the paper. The surrogates are small residual networks without architecture
     search (there PC-DARTS, of 6, 8 and 10 layers and 16 channels). They are trained on fewer and smaller
