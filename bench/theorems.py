@@ -5,8 +5,8 @@ the exact value where there is one.
 python -m bench theorems [--d 64] [--samples 2000] [--runs 20] [--steps 50] [--seed 0]
 
 Theorems 1 and 2 bound the mean squared gradient of f_{mu,nu}, f smoothed by both noises, along a descent
-(eq. 11) with the estimate of eq. 7, or with M answers for each image (eq. 13). Both rest on a bound of E|g|^2,
-which is measured too. Theorem 3 bounds how often noise flips the sign of a comparison.
+(eq. 11) with the estimate of eq. 7, or with M answers for each image (eq. 13). Both rest on a bound of
+E|g|^2, which is measured too. Theorem 3 bounds how often noise flips the sign of a comparison.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def descents(d: int, runs: int, steps: int, seed: int) -> Iterator[dict[str, obj
             moved = x - eta * noisy.estimates(x, mu, repeats) - start
             x = start + moved * (RADIUS / moved.norm(dim=1, keepdim=True)).clamp_max(1)
         length = (steps + 1) * eta
-        # No less than f_{mu,nu}(x_0) - f*_nu: smoothing adds at most the width's share, and lowers no minimum.
+        # At least f_{mu,nu}(x_0) - f*_nu: smoothing adds at most the width's share, and lowers no minimum.
         width = math.hypot(mu, nu)
         fall = float((noisy.score.score(start) + width * L0 * math.sqrt(d) - noisy.score.least(start)).mean())
         squares_bound = bound_of_squares(d, kind.L1, mu, nu, repeats)

@@ -16,11 +16,10 @@ from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
 from arena.running.cards import Card
-from arena.running.rebuilding import ReplayError, as_logged, described, is_described
+from arena.running.rebuilding import ReplayError, as_logged, described, differing, is_described
 from arena.running.replaying import LoggedPlay
 from arena.running.runner import words
 from arena.scenario.files import Scenario
-from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
 from arena.scenario.reference_networks import pinned
 
@@ -143,9 +142,7 @@ def _nearest(scenario: Scenario, logged: LoggedMatch, said: Mapping[str, Any]) -
     names = (logged.info.attacker_title, logged.info.defender_title)
     for match in scenario.matches:
         if (match.attacker_name, match.defender_name) == names:
-            own = as_logged(without_places(match.describe()))
-            odd = [key for key in own if own[key] != said.get(key)]
-            return f": what differs there is {', '.join(sorted(odd))}"
+            return f": what differs there is {', '.join(sorted(differing(match, said)))}"
     return ": nobody of these names plays there"
 
 

@@ -7,9 +7,9 @@ from torch import Tensor
 
 from arena.players import Games
 
-LEAST, MOST = 0.1, 0.5
-"""How far a line goes, per value of the image: far enough for the loss to pass several cells of a fold, whatever
-the ball's radius is, and no further than to grey."""
+LEAST, MOST = 0.06, 0.5
+"""How far a line goes, per value of the image: far enough for the loss to pass several cells of a fold,
+whatever the ball's radius is, and no further than to grey."""
 BALLS = 3.0
 """How many radii a line goes, within these limits: its first third lies in the ball."""
 NUDGE = 1e-5

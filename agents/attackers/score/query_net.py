@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agents.attackers.parts.estimates import unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.learnt_surrogates import Pairs, Surrogate
+from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.score.random_search import check_period, falls, freeze, search
 from agents.attackers.score.square import squares
 from arena import draws

@@ -89,6 +89,22 @@ def test_figures_as_json() -> None:
     assert len(none["classifier_sha"]) == 64
 
 
+def test_how_far_images_move_and_the_loss_spreads() -> None:
+    words = ("--device", "cpu", "--images", "40", "--answers", "3")
+    snd = ("--defender", '{"name": "snd", "sigma": 0.05}')
+    code, said = arena(*words, *snd)
+    assert code == 0
+    assert "moved" in said and "spread" in said and "million" in said
+    code, said = arena(*words, *snd, "--json")
+    none, noisy = json.loads(said)
+    assert (none["input_l2"], none["loss_spread"], none["answers"]) == (0, 0, 3)
+    assert 0.3 < noisy["input_l2"] < 0.5, "64 pixels, clean in [0,1], of noise .05"
+    assert 0 < noisy["loss_spread"] < 0.5
+    assert none["multiply_adds"] == noisy["multiply_adds"] == 915_936
+    _, said = arena("--device", "cpu", "--images", "40")
+    assert "moved" not in said and "spread" not in said
+
+
 def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
     worlds, folders = worlds_of_file(str(scenario))
     assert folders == [scenario.parent]

@@ -298,10 +298,12 @@ def test_a_refused_answer_is_never_kept(referee, linear, images):
         assert ((x - x[0]).abs() > 1e-6).flatten(1).sum(dim=1).max() == 1
 
 
-def test_where_the_first_answer_is_refused_it_goes_on(referee, linear, images):
+@pytest.mark.parametrize("refused", [1, 12, 20])
+def test_where_the_first_answers_are_refused_it_goes_on(referee, linear, images, refused):
+    """Of the image itself, of some of its neighbours too (the first volley has 17 rows), and of all."""
     model, x0 = linear(SHAPE), images(2, SHAPE, low=0.3, high=0.7)
     threat = Threat(epsilon=EPSILON, budget=120)
-    table = referee(out_of_reach(model), x0, zeros(2), threat, refuse=lambda game, turn: turn == 1)
+    table = referee(out_of_reach(model), x0, zeros(2), threat, refuse=lambda game, turn: turn <= refused)
     table.play(Parsimonious())
     for game in range(2):
         end = table.queries(game)[torch.tensor(table.margins(game)).argmin()]
