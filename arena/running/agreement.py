@@ -21,6 +21,7 @@ from arena.running.replaying import LoggedPlay
 from arena.running.runner import words
 from arena.scenario.files import Scenario
 from arena.scenario.matches import Match
+from arena.scenario.reference_networks import pinned
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,13 +117,19 @@ def _told(match: Match, said: Mapping[str, Any]) -> dict[str, Any]:
         "attacker_title": match.attacker_name,
         "defender": match.defender_name,
         "defender_title": match.defender_name,
-        "threat": described["threat"],
+        "threat": pinned(match.threat, _shas(match, said)).model_dump(mode="json"),
         "at": described["at"],
         "repeats": match.settings.repeats,
         "dataset_sha": said["dataset_sha"],
         "classifier_sha": said["classifier_sha"],
         **words(match),
     }
+
+
+def _shas(match: Match, said: Mapping[str, Any]) -> list[str]:
+    """The SHAs of a match's reference networks, as far as its run says; replays show whether they are so."""
+    named, shas = match.threat.resources.surrogates, said.get("surrogate_shas", ())
+    return [str(sha) for sha in shas] if len(shas) == len(named) else [""] * len(named)
 
 
 def _of(logged: LoggedMatch, key: str) -> Any:

@@ -17,7 +17,7 @@ from arena.players import Attacker, Games, Needs, Play
 from arena.running.identities import identity_of
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import parse_scenario
-from arena.scenario.identity import fingerprint, places
+from arena.scenario.identity import fingerprint, modules_of, networks_of, places
 from arena.scenario.jobs import ShardTask, tasks
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 from arena.scenario.matches import Match
@@ -183,3 +183,19 @@ def test_in_processes_of_their_own_attackers_get_none_that_is_a_users_code() -> 
     with pytest.raises(ScenarioError, match='surrogates: 1: network "mine:Net" cannot be handed'):
         matches(["mine:Net"], ["prior-rgf"], isolation="process")
     matches(["mine:Net"], ["square"], isolation="process")
+
+
+def test_functions_among_them_must_be_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "made_reference.py").write_text(
+        "import torch\n"
+        "def small():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (match,) = matches(["made_reference:small"])
+    with pytest.raises(ScenarioError, match=r"surrogates: 1: .*add --trust made_reference:small"):
+        loaded(match)
+    world = LoadedWorlds(Path.cwd(), (), torch.device("cpu"), ["made_reference:small"]).of(match)
+    assert world.surrogates[0](torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    assert networks_of(match) == [DIGITS, "made_reference:small"]
+    assert "made_reference" in modules_of(match)

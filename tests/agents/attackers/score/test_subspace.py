@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from agents.attackers.parts.estimates import unit
-from agents.attackers.score.subspace import Subspace
+from agents.attackers.score.subspace import Subspace, risen
 from arena.players.seat import Resources
 from arena.rules.threat import GrantedResources, NamedNetwork, Threat
 
@@ -258,3 +258,9 @@ def test_what_it_needs():
 def test_wrong_parameters_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Subspace(**wrong)
+
+
+def test_what_rounding_makes_of_one_probe_asked_twice_is_no_rise():
+    up = torch.tensor([2.0, 2.0, -3.0, torch.inf, 1e-30, 0.0])
+    down = torch.tensor([1.0, 2.0 - 2.0**-22, -3.0, 1.0, 2e-30, 0.0])
+    assert risen(up, down).tolist() == [1, 0, 0, 0, -1, 0]
