@@ -119,22 +119,26 @@ class LabelScout(Attacker):
         self, games: Games, i: Tensor, far: Tensor, border: Tensor
     ) -> Generator[Move, Answers, LabelBelief]:
         """Repeat points beside the boundary of games `i` [n], at `border` [n] of the way to `far`."""
-        on = games.state.open[i]
-        i, far, border = i[on], far[on], border[on]
-        same, beside, refused = [], [], False
+        counts: tuple[list[Tensor], list[Tensor]] = ([], [])
+        refused = False
         for place in PLACES:
+            on = games.state.open[i]
+            i, far, border = i[on], far[on], border[on]
             x = blend(games.x0[i], far, (border * (1 + place)).clamp(0, 1))
-            first = x.repeat_interleave(self.repeats, dim=0)
-            other = torch.stack([nudged(games, x, i) for _ in range(self.repeats)], dim=1).flatten(0, 1)
-            for counts, rows in ((same, first), (beside, other)):
-                answers = yield from games.ask(rows, i.repeat_interleave(self.repeats), SCOUT)
-                counts.append(diagnosis.won(games.wrong(answers), self.repeats))
+            changed = torch.stack([nudged(games, x, i) for _ in range(self.repeats)], dim=1)
+            again = i.repeat_interleave(self.repeats)
+            for wrong, rows in zip(
+                counts, (x.repeat_interleave(self.repeats, dim=0), changed.flatten(0, 1)), strict=True
+            ):
+                on = games.state.open[again]
+                answers = yield from games.ask(rows[on], again[on], SCOUT)
+                wrong.append(diagnosis.won(games.wrong(answers), self.repeats))
                 refused |= bool(answers.refused.any())
+        same, beside = (torch.cat(of) for of in counts)
         if refused:
             return "refusals"
-        one, other_count = torch.cat(same), torch.cat(beside)
-        if diagnosis.is_parity(one, other_count, self.repeats):
+        if diagnosis.is_parity(same, beside, self.repeats):
             return "parity"
-        if not bool(diagnosis.mixed(one, self.repeats).any()):
+        if not bool(diagnosis.mixed(same, self.repeats).any()):
             return "plain"
-        return "coin" if diagnosis.is_coin(one, self.repeats) else "noise"
+        return "coin" if diagnosis.is_coin(same, self.repeats) else "noise"
