@@ -104,8 +104,8 @@ def jump_share(loss: Tensor) -> Tensor:
 
 
 def jumps(loss: Tensor) -> bool:
-    """Whether a folded loss jumps, from the largest steps of n lines, refined to losses [n,k+1]: the hypothesis
-    is that it is a wave, where at most `PLAIN_JAGGED` of them look like jumps."""
+    """Whether a folded loss jumps, from the largest steps of n lines, refined to losses [n,k+1]: the
+    hypothesis is that it is a wave, where at most `PLAIN_JAGGED` of them look like jumps."""
     return more_often_than(jump_share(loss) >= JUMP, PLAIN_JAGGED).rejects
 
 
