@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from agents.attackers.adaptive.bi_square import BiSquare
-from agents.attackers.adaptive.op_square import OpSquare
+from agents.attackers.adaptive.slope_square import SlopeSquare
+from agents.attackers.adaptive.unfold import Unfold
 from agents.attackers.decision.rays import RayS
 from agents.attackers.parts import diagnosis
 from agents.attackers.parts.claims import in_doubt, stand_by
@@ -32,8 +32,8 @@ PLAYS: Mapping[Belief, tuple[Attacker, ...]] = {
     "plain": (Square(),),
     "little-noise": (Square(),),
     "noise": (Square(p=0.3, refresh_every=10),),
-    "jumps": (BiSquare(),),
-    "waves": (RayS(), OpSquare(p=0.3)),
+    "jumps": (Unfold(of=Square()),),
+    "waves": (SlopeSquare(),),
     "coin": (Square(p=0.3),),
     "parity": (Square(),),
     "refusals": (Square(),),
@@ -42,14 +42,28 @@ PLAYS: Mapping[Belief, tuple[Attacker, ...]] = {
 digits and ResNet-20."""
 SMALL = 1000
 """Images of no more values are small: RayS, whose blocks number as the values do, is quick on them."""
-SMALL_PLAYS: Mapping[Belief, Attacker] = {"noise": RayS(), "coin": RayS()}
-"""What is rather played on small images, if the threat allows it: labels alone, which noise moves least."""
+SMALL_PLAYS: Mapping[Belief, Attacker] = {"noise": RayS(), "waves": RayS(), "coin": RayS()}
+"""What is rather played on small images, if the threat allows it: labels alone, which noise moves
+least and no fold."""
 
 
-def suited(belief: Belief, threat: Threat, values: int) -> Attacker:
+@dataclass(frozen=True)
+class Found:
+    """What is believed, and the period of the folds if there are some (NaN: not known)."""
+
+    belief: Belief
+    period: float = math.nan
+
+
+def suited(found: Found, threat: Threat, values: int) -> Attacker:
     """The attacker that is played under `threat` on images of so many values."""
+    belief = found.belief
     small = [SMALL_PLAYS[belief]] if belief in SMALL_PLAYS and values <= SMALL else []
-    return next(attacker for attacker in (*small, *PLAYS[belief]) if attacker.needs.unmet(threat) is None)
+    able = (attacker for attacker in (*small, *PLAYS[belief]) if attacker.needs.unmet(threat) is None)
+    attacker = next(able)
+    if isinstance(attacker, Unfold) and math.isfinite(found.period):
+        return replace(attacker, tau=found.period)
+    return attacker
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,16 +120,16 @@ class Scout(Attacker):
         return PLAYS["plain"][0]
 
     def play(self, games: Games) -> Play:
-        belief: Belief = "plain"
-        if len(games.open):
-            belief = yield from self.scout(games)
+        if not len(games.open):
+            return
+        found = yield from self.scout(games)
         if len(i := games.open):
-            attacker = suited(belief, games.threat, games.x0[0].numel())
-            yield from games.note("believes", belief, i)
+            attacker = suited(found, games.threat, games.x0[0].numel())
+            yield from games.note("believes", found.belief, i)
             yield from games.note("plays", type(attacker).__name__, i)
             yield from attacker.play(games.with_budget(games.threat.budget - QUERIES))
 
-    def scout(self, games: Games) -> Generator[Move, Answers, Belief]:
+    def scout(self, games: Games) -> Generator[Move, Answers, Found]:
         """Spend `QUERIES` of each open game, and say what is believed."""
         heard = yield from self.sound(games)
         sd = diagnosis.standard_deviation(heard.loss[:, 0], heard.again)
@@ -128,12 +142,10 @@ class Scout(Attacker):
             return (yield from self.look_closer(games, heard))
         coin = yield from self.ask_again(games, heard)
         if bool(heard.refused.any()):
-            return "refusals"
-        if coin is not None:
-            return coin
+            return Found("refusals")
         if sd == 0:
-            return "plain"
-        return "noise" if noise > self.noisy else "little-noise"
+            return Found(coin or "plain")
+        return Found("noise" if noise > self.noisy else "little-noise")
 
     def sound(self, games: Games) -> Generator[Move, Answers, Sounding]:
         """Ask for a line through each x0, and for x0 again."""
@@ -158,7 +170,7 @@ class Scout(Attacker):
         if not in_doubt(games) and games.threat.objective != "first":
             yield from stand_by(games, x[found, wrong[found].long().argmax(dim=1)], i[found])
 
-    def look_closer(self, games: Games, heard: Sounding) -> Generator[Move, Answers, Belief]:
+    def look_closer(self, games: Games, heard: Sounding) -> Generator[Move, Answers, Found]:
         """Cut the largest step of each line into three: does the loss jump there?"""
         n, i = len(heard.game), heard.game
         row, step = torch.arange(n, device=i.device), diagnosis.largest_step(heard.loss)
@@ -173,7 +185,7 @@ class Scout(Attacker):
         period = diagnosis.period_of_jumps(loss) if jumps else diagnosis.period_of_waves(heard.loss)
         if len(on := i[games.state.open[i]]) and math.isfinite(period):
             yield from games.note("period", period, on)
-        return "jumps" if jumps else "waves"
+        return Found("jumps" if jumps else "waves", period)
 
     def ask_again(self, games: Games, heard: Sounding) -> Generator[Move, Answers, Belief | None]:
         """Ask again for the point of each line with the answer nearest to the boundary, as it is and nudged:

@@ -104,15 +104,22 @@ def jump_share(loss: Tensor) -> Tensor:
 
 
 def jumps(loss: Tensor) -> bool:
-    """Whether of the largest steps of n lines, refined to losses [n,k+1], more are jumps than are not."""
-    return 2 * int((jump_share(loss) >= JUMP).sum()) > len(loss)
+    """Whether a folded loss jumps, from the largest steps of n lines, refined to losses [n,k+1]: the
+    hypothesis is that it is a wave, where at most `PLAIN_JAGGED` of them look like jumps."""
+    return more_often_than(jump_share(loss) >= JUMP, PLAIN_JAGGED).rejects
 
 
 def period_of_jumps(loss: Tensor) -> float:
-    """tau of a loss mirrored in cells of length tau, from the refined steps [n,k+1] that jump: half of the
-    median jump, since a mirrored loss jumps by 2 tau (AAA, eq. 4 with alpha = 1)."""
-    jump = loss.double().diff(dim=1).abs().amax(dim=1)[jump_share(loss) >= JUMP]
-    return float(jump.quantile(0.5)) / 2 if len(jump) else math.nan
+    """tau of a loss mirrored in cells of length tau (AAA-linear, eq. 4 with alpha = 1), from steps refined to
+    losses [n,k+1]: the upper quartile of those that jump; NaN without one.
+
+    A mirrored loss jumps by 2 tau, against its slope, whose part in the step with the jump is as large as the
+    mean of the other steps. AAA falls short of its targets rather than beyond them.
+    """
+    step = loss.double().diff(dim=1).abs()[jump_share(loss) >= JUMP]
+    jump = step.amax(dim=1)
+    slope = (step.sum(dim=1) - jump) / (step.shape[1] - 1)
+    return float(((jump + slope) / 2).quantile(0.75)) if len(jump) else math.nan
 
 
 WAVE_DEPTH = 0.9363

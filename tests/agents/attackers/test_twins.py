@@ -14,10 +14,10 @@ from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.adaptive.scout import Scout
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.adaptive.vote import Vote
+from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.decision.sign_flip import SignFlip
-from agents.attackers.decision.surfree import SurFree
 from agents.attackers.decision.svm_opt import SVMOpt
 from agents.attackers.score.square import Square
 
@@ -34,7 +34,7 @@ from agents.attackers.score.square import Square
         (BypassFQ(gamma=2.0, max_directions=9), HopSkipJump(gamma=2.0)),
         (BypassFQSignFlip(alpha=0.01), SignFlip(alpha=0.01)),
         (Scout(), Square()),
-        (LabelScout(), SurFree()),
+        (LabelScout(), CGBA()),
         (PopSkipJump(initial_probes=50), HopSkipJump(initial_probes=50)),
     ],
     ids=lambda value: type(value).__name__,

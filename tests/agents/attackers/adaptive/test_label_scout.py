@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.adaptive.label_scout import LABEL_PLAYS, SCOUT, LabelBelief, LabelScout, suited
+from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.rays import RayS
 from agents.attackers.decision.surfree import SurFree
 from arena.players import Needs
@@ -140,10 +141,12 @@ def test_the_table_has_an_attacker_for_each_belief_and_threat() -> None:
                         feedback="label",
                         resources=starts,
                     )
-                    assert suited(belief, threat).needs.unmet(threat) is None
-    assert isinstance(suited("plain", Threat(norm="l2", epsilon=1, budget=100, feedback="label")), SurFree)
-    assert isinstance(suited("plain", Threat(norm="linf", epsilon=0.1, budget=100, feedback="label")), RayS)
-    assert LabelScout().twin == SurFree()
+                    for values in (64, 3072):
+                        assert suited(belief, threat, values).needs.unmet(threat) is None
+    l2, linf = (Threat(norm=norm, epsilon=0.1, budget=100, feedback="label") for norm in ("l2", "linf"))
+    assert suited("plain", l2, 3072) == CGBA() == LabelScout().twin
+    assert suited("plain", l2, 64) == SurFree() == suited("noise", l2, 3072)
+    assert suited("plain", linf, 64) == RayS()
 
 
 @pytest.mark.parametrize("name", ["halvings", "repeats"])

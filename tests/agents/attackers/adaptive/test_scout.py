@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 import arena
-from agents.attackers.adaptive.bi_square import BiSquare
-from agents.attackers.adaptive.scout import PLAYS, QUERIES, SCOUT, Belief, Scout, suited
+from agents.attackers.adaptive.scout import PLAYS, QUERIES, SCOUT, Belief, Found, Scout, suited
+from agents.attackers.adaptive.slope_square import SlopeSquare
+from agents.attackers.adaptive.unfold import Unfold
 from agents.attackers.decision.rays import RayS
 from agents.attackers.score.square import Square
 from arena.classifiers import ClassifierSpec, load_classifier
@@ -80,7 +81,7 @@ def table(referee: Any, images: Any) -> Callable[..., Any]:
 def believed(procedure: Any, table: Any) -> Belief:
     steps = procedure(lambda games: Scout().scout(games))
     table.play(steps)
-    return steps.result  # type: ignore[no-any-return]
+    return steps.result.belief  # type: ignore[no-any-return]
 
 
 CASES: list[tuple[Fold, Belief]] = [
@@ -163,13 +164,20 @@ def test_the_table_has_an_attacker_for_each_belief_and_threat() -> None:
             for goal in ("untargeted", "targeted"):
                 threat = Threat(norm=norm, goal=goal, epsilon=0.1, budget=100)
                 for values in (64, 3072):
-                    assert suited(belief, threat, values).needs.unmet(threat) is None
+                    assert suited(Found(belief), threat, values).needs.unmet(threat) is None
     threat = Threat(norm="linf", epsilon=0.1, budget=100)
-    assert isinstance(suited("waves", threat, 3072), RayS)
-    assert isinstance(suited("jumps", threat, 3072), BiSquare)
-    assert isinstance(suited("noise", threat, 64), RayS)
-    assert isinstance(suited("noise", threat, 3072), Square)
-    assert Scout().twin == Square() == suited("plain", threat, 64)
+    assert suited(Found("waves"), threat, 64) == suited(Found("noise"), threat, 64) == RayS()
+    assert suited(Found("waves"), threat, 3072) == SlopeSquare()
+    assert Scout().twin == Square() == suited(Found("plain"), threat, 64)
+
+
+def test_it_plays_on_with_the_period_that_it_found(table: Any, procedure: Any) -> None:
+    steps = procedure(lambda games: Scout().scout(games))
+    played = table(linear)
+    played.play(steps)
+    assert steps.result.period == pytest.approx(TAU, rel=0.03)
+    attacker = suited(steps.result, played.threat, 64)
+    assert attacker == Unfold(of=Square(), tau=steps.result.period)
 
 
 def test_what_makes_no_sense() -> None:
@@ -179,7 +187,11 @@ def test_what_makes_no_sense() -> None:
 
 @pytest.mark.parametrize(
     ("defender", "told", "belief"),
-    [("none", Square(), "plain"), ("aaa-linear", BiSquare(), "jumps"), ("aaa-sine", RayS(), "waves")],
+    [
+        ("none", Square(), "plain"),
+        ("aaa-linear", Unfold(of=Square()), "jumps"),
+        ("aaa-sine", RayS(), "waves"),
+    ],
 )
 def test_it_keeps_most_of_what_one_that_is_told_wins(
     defender: str, told: Any, belief: Belief, tmp_path: Any

@@ -140,7 +140,7 @@ def test_the_share_of_a_step_that_is_a_jump() -> None:
 
 
 def test_the_period_of_a_fold() -> None:
-    assert period_of_jumps(refined(linear)[1]) == pytest.approx(TAU, rel=0.15)
+    assert period_of_jumps(refined(linear)[1]) == pytest.approx(TAU, rel=0.02)
     assert 0.6 * TAU < period_of_waves(refined(sine)[0]) < 1.05 * TAU
     fine = sine(lines(100, steps=400))
     assert period_of_waves(fine) == pytest.approx(TAU, rel=0.01)
