@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -302,6 +303,8 @@ def _print(
         say(line)
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
     say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
+    if not all(math.isnan(row.utility.multiply_adds) for row in rows):
+        say(f"million multiply-adds a query, element-wise work not counted: {_work(rows)}")
     if any(row.utility.input_l2 > 0 for row in rows):
         say("moved: mean l2 distance from an image to what the classifier sees in its place")
     if options.answers is not None:
@@ -320,7 +323,7 @@ def _table_of(rows: Sequence[Found], whole: bool) -> Table:
     heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
     heads += ["moved"] * moved + ["spread"] * spread
     heads += ["cost at\n1 row", f"cost at\n{utilities[0].batch} rows"]
-    for head in [*heads, *["ms/query\n1/batch", "peak\nMB", "million\nmult-adds"] * whole]:
+    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         u = row.utility
@@ -345,7 +348,16 @@ def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool, own: list
         many,
     ]
     times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
-    return [*values, times, megabytes(u.peak_bytes), millions(u.multiply_adds)] if whole else values
+    return [*values, times, megabytes(u.peak_bytes)] if whole else values
+
+
+def _work(rows: Sequence[Found]) -> str:
+    """The multiply-adds of a query in words, once where all stacks have as many."""
+    told = {row.title: millions(row.utility.multiply_adds) for row in rows}
+    values = set(told.values())
+    return (
+        values.pop() if len(values) == 1 else ", ".join(f"{value} {title}" for title, value in told.items())
+    )
 
 
 def _as_json(
