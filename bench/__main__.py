@@ -31,6 +31,7 @@ NAMES = (
     "published",
     "rewriting",
     "square",
+    "theorems",
     "threads",
     "workers",
 )

@@ -3,11 +3,11 @@
 python -m bench attackers [--feedback label|scores] [--world digits|resnet20] [--games G ...] [--budget Q]
     [--repeats R] [--only NAME ...] [--data DIR ...]
 
-Every attacker without required parameters that is content with labels, or with `--feedback scores` every one
-that needs scores, and `eot` around Square, plays a match at each number of games, each query logged; then the
-batches that reached the classifier are forwarded alone. Where scores are answered the ball is so small that
-most games last for the whole budget. One thread, processor time. Without --games and --budget the sizes keep
-a world to a few minutes.
+Every attacker that is content with labels, or with `--feedback scores` every one that needs scores, plays a
+match at each number of games, each query logged; then the batches that reached the classifier are forwarded
+alone. Wrappers play around Square or HopSkipJump. Those that need a reference network have one where a world
+has another network of its data. Where scores are answered the ball is so small that most games last for the
+whole budget. One thread, processor time. Without --games and --budget a world takes a few minutes.
 """
 
 from __future__ import annotations
@@ -34,8 +34,13 @@ SIZES = {"digits": (100, 400), "resnet20": (40, 100)}
 
 SMALL: dict[str, float] = {"linf": 1 / 255, "l2": 0.05}
 """The radius of the ball where scores are answered."""
-WRAPPED: dict[str, dict[str, Any]] = {"eot": {"name": "eot", "of": "square"}}
-"""Wrappers that are measured, and around what."""
+WRAPPED = {
+    **dict.fromkeys(("eot", "race", "unfold"), "square"),
+    **dict.fromkeys(("vote", "jitter", "uncertainty-aware"), "hop-skip-jump"),
+}
+"""Wrappers, and around what they are measured."""
+REFERENCES = {"resnet20": {"network": "resnet32", "weights": "cifar10_resnet32.safetensors"}}
+"""A reference network in each world that has one."""
 
 
 def decision_attackers() -> Iterator[tuple[str, Attacker]]:
@@ -54,17 +59,20 @@ def score_attackers() -> Iterator[tuple[str, Attacker]]:
 
 def _built() -> Iterator[tuple[str, Attacker]]:
     for name in names("attacker"):
+        inside = {"of": WRAPPED[name]} if name in WRAPPED else {}
         try:
-            yield name, build_attacker(WRAPPED.get(name, name))
+            yield name, build_attacker({"name": name, **inside})
         except AgentError:  # it has a parameter that must be given
             continue
 
 
-def threat_for(attacker: Attacker, budget: int) -> dict[str, Any]:
+def threat_for(attacker: Attacker, budget: int, world: str) -> dict[str, Any]:
     """With labels, minimum l2 where the attacker plays it, else linf; with scores, a small ball in linf where
     it plays that, else l2. With the knowledge and the resources that it needs."""
     needs = attacker.needs
-    resources = {"images": needs.images, "starts": needs.needs_starts(False)}
+    resources: dict[str, Any] = {"images": needs.images, "starts": needs.needs_starts(False)}
+    if needs.surrogates and world in REFERENCES:
+        resources["surrogates"] = [REFERENCES[world]]
     granted = {"budget": budget, "knowledge": needs.knowledge, "resources": resources}
     if needs.feedback == "label":
         return {**MINIMUM, **granted, "norm": "l2" if "l2" in needs.norms else "linf"}
@@ -76,7 +84,7 @@ def measure(
     world: str, name: str, attacker: Attacker, games: int, budget: int, data: list[Path], repeats: int
 ) -> dict[str, object]:
     """One attacker's row of the table; the ratio is the median of ratios, each within one repeat."""
-    threat = threat_for(attacker, budget)
+    threat = threat_for(attacker, budget, world)
     warm = Run(scenario(world, 2, threat | {"budget": 10}, attacker, log="queries"), data_dirs=data)
     run = Run(scenario(world, games, threat, attacker, log="queries"), data_dirs=data)
     for _ in play_and_replay(warm, 1):
@@ -118,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure(given.world, name, attacker, size, given.budget or budget, given.data, given.repeats)
         for name, attacker in every
         if given.only is None or name in given.only
+        if not attacker.needs.surrogates or given.world in REFERENCES
         for size in given.games or [games]
     ]
     print(table(rows), flush=True)

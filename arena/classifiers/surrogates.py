@@ -21,13 +21,13 @@ class Surrogate(nn.Module):
     images (none through the weights), in evaluation mode, its normalisation inside.
 
     Attributes:
-        name, sha: the classifier's.
+        name, sha, remarks: the classifier's.
     """
 
     def __init__(self, classifier: Classifier) -> None:
         super().__init__()
         self.network, self.reading = classifier.module, classifier.reading
-        self.name, self.sha = classifier.name, classifier.sha
+        self.name, self.sha, self.remarks = classifier.name, classifier.sha, classifier.remarks
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -236,13 +236,16 @@ def evaluate(
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     trust: Trust = None,
+    picture: Annotated[
+        Path | None, typer.Option(help="Probability and accuracy along the images: .png, .svg or .pdf.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
     from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
 
     with plain_errors():
-        options = Options(device, data or [], split, images, batch, as_json, trust or [], answers)
+        options = Options(device, data or [], split, images, batch, as_json, picture, trust or [], answers)
         named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
             worlds, folders = [world_of_words(named, defender or [])], list[Path]()

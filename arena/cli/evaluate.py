@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,7 @@ from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
+from arena.evaluation.reliability import Reliability
 from arena.game.blame import DefenderError
 from arena.game.stack import facts_of, prepare
 from arena.inputs.texts import TextError, read_json
@@ -34,6 +36,8 @@ from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
 from arena.report.columns import NOTHING
+from arena.report.reliability_charts import STILLS, draw_reliability
+from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
 from arena.report.words import cost, megabytes, millions, milliseconds, number, percent
 from arena.running.call_plan import served
@@ -55,6 +59,7 @@ class Options:
         batch: rows per forward pass; None for the scenario's, else the most that fit.
         answers: how many each image gets to tell how far random draws spread the loss; None: that is not
             measured.
+        picture: the file of probability and accuracy along the images; None: none.
         trusted: functions of a scenario that may be called to make its networks; one that the command line
             itself names needs no such word.
     """
@@ -65,6 +70,7 @@ class Options:
     images: int | None = None
     batch: int | None = None
     json: bool = False
+    picture: Path | None = None
     trusted: Sequence[str] = ()
     answers: int | None = None
 
@@ -175,6 +181,7 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
             )
     if len(set(names)) < len(names):
         raise CommandError(f"--split: found {options.split}; each split counts once")
+    _check_picture(options.picture)
     check_trusted(options.trusted, [world.classifier.network for world in worlds])
     device = resolve_device(options.device)
     with hearing(Remarks()):
@@ -187,6 +194,7 @@ def _evaluate_all(
 ) -> list[str]:
     """Evaluate and print all stacks but those that fail, each told in a line; the titles of these."""
     found: list[dict[str, Any]] = []
+    drawn: list[tuple[str, Reliability]] = []
     failed: list[str] = []
     for world in worlds:
         dirs = [*folders, *options.data]
@@ -194,14 +202,42 @@ def _evaluate_all(
         trusted = [*options.trusted, *world.trusted]
         loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
         classifier = sized(loaded, options.batch or world.batch)
-        rows = _evaluated(world, dataset, classifier, options, failed)
+        rows = list(_evaluated(world, dataset, classifier, options, failed))
+        of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
+        drawn += [
+            (f"{row.title}{of}", row.utility.reliability)
+            for row in rows
+            if row.utility.reliability is not None
+        ]
         if options.json:
             found += [_as_json(dataset, classifier, options, row) for row in rows]
         else:
-            _print(dataset, classifier, options, list(rows))
+            _print(dataset, classifier, options, rows)
     if options.json:
         say_json(found)
+    if options.picture is not None and drawn:
+        _draw(drawn, options)
     return failed
+
+
+def _check_picture(to: Path | None) -> None:
+    if to is None:
+        return
+    if to.suffix.removeprefix(".") not in STILLS:
+        allowed = ", ".join(f".{kind}" for kind in STILLS)
+        raise CommandError(f'--picture: found "{to}"; the name must end with one of {allowed}')
+    if not to.absolute().parent.is_dir():
+        raise CommandError(f"--picture: there is no folder {to.parent}; create it first")
+
+
+def _draw(drawn: Sequence[tuple[str, Reliability]], options: Options) -> None:
+    assert options.picture is not None
+    try:
+        draw_reliability(drawn, options.picture)
+    except OSError as error:
+        raise CommandError(f"{options.picture} cannot be written: {error.strerror or error}") from error
+    if not options.json:
+        say(f"picture: {options.picture}")
 
 
 def _evaluated(
@@ -263,8 +299,12 @@ def _print(
                 f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
             )
             say(f"{row.title if row.title == name else f'{row.title}: {name}'}, as fitted: {values}")
+    for line in reliability_lines([(row.title, row.utility) for row in rows], console.width):
+        say(line)
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
     say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
+    if not all(math.isnan(row.utility.multiply_adds) for row in rows):
+        say(f"million multiply-adds a query, element-wise work not counted: {_work(rows)}")
     if any(row.utility.input_l2 > 0 for row in rows):
         say("moved: mean l2 distance from an image to what the classifier sees in its place")
     if options.answers is not None:
@@ -283,7 +323,7 @@ def _table_of(rows: Sequence[Found], whole: bool) -> Table:
     heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
     heads += ["moved"] * moved + ["spread"] * spread
     heads += ["cost at\n1 row", f"cost at\n{utilities[0].batch} rows"]
-    for head in [*heads, *["ms/query\n1/batch", "peak\nMB", "million\nmult-adds"] * whole]:
+    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
         table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         u = row.utility
@@ -308,7 +348,16 @@ def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool, own: list
         many,
     ]
     times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
-    return [*values, times, megabytes(u.peak_bytes), millions(u.multiply_adds)] if whole else values
+    return [*values, times, megabytes(u.peak_bytes)] if whole else values
+
+
+def _work(rows: Sequence[Found]) -> str:
+    """The multiply-adds of a query in words, once where all stacks have as many."""
+    told = {row.title: millions(row.utility.multiply_adds) for row in rows}
+    values = set(told.values())
+    return (
+        values.pop() if len(values) == 1 else ", ".join(f"{value} {title}" for title, value in told.items())
+    )
 
 
 def _as_json(
@@ -328,7 +377,7 @@ def _as_json(
         "remarks": list(classifier.remarks),
         "device": str(classifier.device),
         "defender": found.title,
-        **vars(found.utility),
+        **asdict(found.utility),
         "loss_spread": found.spread,
         "answers": options.answers,
         "facts": found.facts,

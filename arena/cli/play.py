@@ -47,6 +47,7 @@ from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import OpenPool, Run
 from arena.running.workers import WorkerError
 from arena.scenario.errors import ScenarioError
+from arena.scenario.identity import networks_of
 from arena.scenario.jobs import shard_count
 from arena.scenario.lineups import UNCHANGED, Changes
 from arena.scenario.matches import Match
@@ -73,14 +74,15 @@ def ready(
     scenario = read_scenario(file, size, changes, seeds)
     for left_out in scenario.left_out:
         err.print(f"[yellow]left out:[/] {escape(str(left_out))}", highlight=False, soft_wrap=True)
-    check_trusted(trusted, [match.world.classifier.network for match in scenario.matches])
+    check_trusted(trusted, {name for match in scenario.matches for name in networks_of(match)})
     if games is not None:
         scenario = scenario.with_games(games)
     with hearing(terminal := Remarks()):
         run = Run(scenario, device=device, data_dirs=data, trusted=trusted, workers=wanted.planned)
     if wanted.elsewhere:
         run.check_sendable()
-    for remark in dict.fromkeys(r for world in run.worlds for r in world.classifier.remarks):
+    loaded = [part for world in run.worlds for part in (world.classifier, *world.surrogates)]
+    for remark in dict.fromkeys(r for part in loaded for r in part.remarks):
         terminal.remark(remark)
     return run
 

@@ -20,6 +20,7 @@ from arena.classifiers.threads import computing_threads
 from arena.datasets import Split, draw
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries, measure
+from arena.evaluation.reliability import reliability
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle, Watch
 from arena.modes import own_modes
@@ -33,7 +34,7 @@ from arena.rules.outcome import labels_of
 class Evaluation:
     """Labelled images on which stacks around a classifier are evaluated.
 
-    Of a large split only a batch of images is held at a time, and four numbers for each image.
+    Of a large split only a batch of images is held at a time, and a few numbers for each image.
 
     Args:
         classifier: the undefended one.
@@ -52,9 +53,16 @@ class Evaluation:
         return len(self.places)
 
     @cached_property
-    def undefended(self) -> Tensor:
-        """[n] int64: the undefended classifier's labels, on the CPU; -1 for none."""
-        return torch.cat([labels_of(self.classifier(x)).cpu() for _, x in self._pieces(self.classifier)])
+    def undefended(self) -> tuple[Tensor, Tensor]:
+        """[n] each, on the CPU: the undefended classifier's labels, -1 for none, and its probabilities of the
+        true classes."""
+        labels, sure = [], []
+        for cut, x in self._pieces(self.classifier):
+            scores = self.classifier(x).cpu()
+            truth = self.split.labels[self.places[cut : cut + len(x)]]
+            labels.append(labels_of(scores))
+            sure.append(log_probabilities(scores).gather(1, truth[:, None])[:, 0].exp())
+        return torch.cat(labels), torch.cat(sure)
 
     @own_modes()
     @computing_threads(1)
@@ -78,7 +86,7 @@ class Evaluation:
         with asking("utility"):
             columns = list(zip(*(read(*pair) for pair in self._answers(stack, moves)), strict=True))
             seconds = time.perf_counter() - began
-            undefended = self.undefended
+            undefended, sure = self.undefended
         label, refused, confidence, nll, flagged = (torch.cat(column) for column in columns)
         truth, answered = self.split.labels[self.places], label >= 0
         right = label == truth
@@ -93,6 +101,7 @@ class Evaluation:
             flagged=_share(flagged),
             agreement=_share(label == undefended),
             input_l2=moves.mean_l2,
+            reliability=reliability(sure.numpy(), (-nll).exp().numpy(), answered.numpy(), right.numpy()),
             **_calibration(confidence[answered], right[answered], nll[answered]),
             **(self._cost(stack, seconds / 3) if cost else {}),
         )

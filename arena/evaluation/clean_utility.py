@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from arena.evaluation.reliability import Reliability
+
 WIDE = 2.0
 """From one end of a cost's interval to the other: above it no figure is shown."""
 
@@ -44,6 +46,8 @@ class Utility:
             classifier for each row that it is asked, and the defenders' own. Element-wise work is not counted
             (normalisation, activations, noise, AAA's descent on logits). NaN where the classifier's cannot be
             counted.
+        reliability: probabilities and accuracy along the images; None in logs that do not record them
+            (layouts before 0011).
     """
 
     images: int
@@ -69,6 +73,7 @@ class Utility:
     flagged: float = math.nan
     input_l2: float = math.nan
     multiply_adds: float = math.nan
+    reliability: Reliability | None = None
 
     def __str__(self) -> str:
         text = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from arena.rules.geometry import digests, distances
 
 _HALF = 24
 """Bits of a whole number that float32 holds, in which scalars leave a device."""
-_WHOLE, _REAL, _FLAGS = 4, 3, 4
-"""How many columns of a kind a copy holds, in this order."""
+_WHOLE, _REAL, _FLAGS, _HALVES = slice(0, 4), slice(4, 7), slice(7, 11), slice(11, 13)
+"""The columns of each kind in a copy; after them comes the monitor's, if there is one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ def row_scalars(
         flags = (none if flag is None else flag.numpy().copy() for flag in raised)
         digest = digests(wave.x).numpy() if digested else None
         base = None if found.margin_base is None else found.margin_base.numpy().astype(np.float64)
-        books = [game, rank, account, label, *measured, board.wins(label, game), *flags]
+        books: list[Any] = [game, rank, account, label, *measured, board.wins(label, game), *flags]
         return RowScalars(*[*books, digest, base])
     no, winning, both = torch.zeros_like(l2), board.wins(found.label, rows.game), digests(wave.x)
     columns = [*whole, *real, winning, *(no if flag is None else flag for flag in raised)]
@@ -82,7 +83,6 @@ def _copied(packed: Tensor, checks: Checks, wave: Wave) -> NDArray[np.float64]:
 
 
 def _unpacked(host: NDArray[np.float64]) -> RowScalars:
-    whole, real, flags, rest = np.split(host, np.cumsum([_WHOLE, _REAL, _FLAGS]))
-    high, low = rest[:2].astype(np.int64)
-    base = rest[2] if len(rest) > 2 else None
-    return RowScalars(*[*whole.astype(np.int64), *real, *(flags > 0), high << _HALF | low, base])
+    (high, low), base = host[_HALVES].astype(np.int64), host[-1] if len(host) > _HALVES.stop else None
+    scalars: list[Any] = [*host[_WHOLE].astype(np.int64), *host[_REAL], *(host[_FLAGS] > 0)]
+    return RowScalars(*[*scalars, high << _HALF | low, base])

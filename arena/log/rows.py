@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from arena.evaluation.clean_utility import Utility
+from arena.evaluation.reliability import Reliability
 from arena.log.bulk import TableColumns, or_null
 from arena.log.images import pack
 from arena.log.schema import storable
@@ -162,10 +163,12 @@ def _joined(pieces: list[Any], name: str) -> NDArray[Any]:
 
 
 def utility_of(row: Any) -> Utility:
-    """A row of `utilities`; NULL for NaN, but None where a field is a whole number."""
-    whole = ("batch", "peak_bytes")
+    """A row of `utilities`; NULL for NaN, but None where a field is no real number."""
+    whole = ("batch", "peak_bytes", "reliability")
     values: dict[str, Any] = {}
     for name in (f.name for f in fields(Utility)):
         value = getattr(row, name)
         values[name] = math.nan if value is None and name not in whole else value
+    if (bins := values["reliability"]) is not None:
+        values["reliability"] = Reliability(**{name: tuple(column) for name, column in bins.items()})
     return Utility(**values)

@@ -3,6 +3,7 @@ process twice: where nobody heard whether the first time it was done, it is not 
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import Connection, select
@@ -42,4 +43,6 @@ def record_utility(connection: Connection, match_id: int, utility: Utility) -> N
     key = {"match_id": match_id, "images": utility.images}
     if connection.execute(select(utilities.c.match_id).filter_by(**key)).first() is None:
         values = {name: None if value != value else value for name, value in vars(utility).items()}
+        if utility.reliability is not None:
+            values["reliability"] = asdict(utility.reliability)
         insert_row(connection, utilities, values | key)

@@ -261,11 +261,12 @@ utilities = Table(
     *(_column(name, Double, null=True) for name in ("seconds_1", "seconds_batch")),
     _column("peak_bytes", BigInteger, null=True),
     *(_column(name, Double, null=True) for name in ("flagged", "input_l2", "multiply_adds")),
+    _column("reliability", JSON(none_as_null=True), null=True),
 )
 """What a match's defended classifier is worth on so many clean images (a `Utility`): the same row for
 all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no
 two runs share. Layouts before 0003 do not tell `flagged`, those before 0010 neither `input_l2` nor
-`multiply_adds`."""
+`multiply_adds`, those before 0011 not `reliability`."""
 
 purposes = Table(
     "purposes",

@@ -81,10 +81,10 @@ def _sparks(film: Film, width: int) -> list[Text]:
     return found
 
 
-def spark(values: NDArray[np.float64]) -> str:
-    """A bar a value, the least the lowest; a blank for NaN."""
+def spark(values: NDArray[np.float64], ends: tuple[float, float] | None = None) -> str:
+    """A bar a value, the lowest for the least, or for the lower one of `ends`; a blank for NaN."""
     finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    low, high = ends or ((float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0))
     scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
     return "".join(" " if np.isnan(v) else BARS[round((v - low) * scale)] for v in values.tolist())
 

@@ -16,12 +16,12 @@ from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
 from arena.running.cards import Card
-from arena.running.rebuilding import ReplayError, as_logged, described, is_described
+from arena.running.rebuilding import ReplayError, as_logged, described, differing, is_described
 from arena.running.replaying import LoggedPlay
 from arena.running.runner import words
 from arena.scenario.files import Scenario
-from arena.scenario.identity import without_places
 from arena.scenario.matches import Match
+from arena.scenario.reference_networks import pinned
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +117,19 @@ def _told(match: Match, said: Mapping[str, Any]) -> dict[str, Any]:
         "attacker_title": match.attacker_name,
         "defender": match.defender_name,
         "defender_title": match.defender_name,
-        "threat": described["threat"],
+        "threat": pinned(match.threat, _shas(match, said)).model_dump(mode="json"),
         "at": described["at"],
         "repeats": match.settings.repeats,
         "dataset_sha": said["dataset_sha"],
         "classifier_sha": said["classifier_sha"],
         **words(match),
     }
+
+
+def _shas(match: Match, said: Mapping[str, Any]) -> list[str]:
+    """The SHAs of a match's reference networks, as far as its run says; replays show whether they are so."""
+    named, shas = match.threat.resources.surrogates, said.get("surrogate_shas", ())
+    return [str(sha) for sha in shas] if len(shas) == len(named) else [""] * len(named)
 
 
 def _of(logged: LoggedMatch, key: str) -> Any:
@@ -136,9 +142,7 @@ def _nearest(scenario: Scenario, logged: LoggedMatch, said: Mapping[str, Any]) -
     names = (logged.info.attacker_title, logged.info.defender_title)
     for match in scenario.matches:
         if (match.attacker_name, match.defender_name) == names:
-            own = as_logged(without_places(match.describe()))
-            odd = [key for key in own if own[key] != said.get(key)]
-            return f": what differs there is {', '.join(sorted(odd))}"
+            return f": what differs there is {', '.join(sorted(differing(match, said)))}"
     return ": nobody of these names plays there"
 
 

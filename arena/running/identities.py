@@ -22,7 +22,7 @@ def identity_of(match: Match, world: LoadedWorld, prepared_sha: str, level: LogL
         match,
         dataset_sha=world.dataset.sha,
         classifier_sha=classifier.sha,
-        surrogate_shas=[one.sha for one in world.surrogates],
+        surrogate_shas=world.surrogate_shas,
         prepared_sha=prepared_sha,
         device=classifier.device,
         batch=classifier.batch,

@@ -92,9 +92,14 @@ def _seeds(said: Mapping[str, Any], match: LoggedMatch, seeds: Seeds) -> Seeds:
 def is_described(match: Match, said: Mapping[str, Any]) -> bool:
     """Whether a match is the one that a log describes, wherever its data and weights lie; whether it was
     played with a secret is another question where `match` has none."""
+    return not differing(match, said)
+
+
+def differing(match: Match, said: Mapping[str, Any]) -> list[str]:
+    """In what a match is not the one that a log describes, which says of a monitor only if there is one."""
     own: dict[str, Any] = as_logged(without_places(match.describe()))
-    monitored = match.settings.margin_base == bool(said.get("margin_base"))
-    return monitored and all(key in said and own[key] == said[key] for key in own)
+    odd = [key for key in own if key not in said or own[key] != said[key]]
+    return [*odd, *["margin_base"] * ("margin_base" in said and "margin_base" not in own)]
 
 
 def as_logged(values: Any) -> Any:

@@ -264,7 +264,7 @@ class Run:
             classifier_sha=world.classifier.sha,
             dataset=world.dataset.name,
             dataset_sha=world.dataset.sha,
-            threat=pinned(match.threat, world.surrogates),
+            threat=pinned(match.threat, world.surrogate_shas),
             classes=world.classifier.classes,
             image_shape=world.dataset.shape,
             at=match.at,

@@ -52,10 +52,11 @@ def check_utility(log: Log, play: LoggedPlay) -> tuple[int, list[str]]:
 
 
 def _others(logged: Utility, here: Utility, same: bool) -> Sequence[str]:
-    """The figures that differ."""
+    """The figures that differ; the bins among them where the log has them."""
     if same:
         told = [*FIGURES, *(name for name in LATER if not math.isnan(getattr(logged, name)))]
-        return [name for name in told if not _equal(getattr(logged, name), getattr(here, name))]
+        bins = ["reliability"] * (logged.reliability is not None and logged.reliability != here.reliability)
+        return [*(name for name in told if not _equal(getattr(logged, name), getattr(here, name))), *bins]
     wide = max(here.high - here.low, 0.0)
     return [name for name in SHARES if not abs(getattr(logged, name) - getattr(here, name)) <= wide]
 
@@ -65,6 +66,8 @@ def _equal(one: float, other: float) -> bool:
 
 
 def _told(logged: Utility, here: Utility, name: str) -> str:
+    if name == "reliability":
+        return "in its bins not the same in the log and here"
     return f"{getattr(logged, name):.6g} in the log, {getattr(here, name):.6g} here"
 
 

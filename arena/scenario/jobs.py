@@ -88,7 +88,7 @@ class ShardTask:
         return Job(
             stack=stack,
             openings=openings,
-            threat=pinned(match.threat, world.surrogates),
+            threat=pinned(match.threat, world.surrogate_shas),
             defender_seed=seeds.of_side(
                 "defender", seed, self.repeat, fingerprint([match.defender_name, said["defenders"]])
             ),

@@ -42,6 +42,11 @@ class LoadedWorld:
     def __len__(self) -> int:
         return len(self.drawn.index)
 
+    @property
+    def surrogate_shas(self) -> list[str]:
+        """The SHAs of the reference networks, in the order of the threat."""
+        return [one.sha for one in self.surrogates]
+
     def keys(self, rows: slice) -> Ints:
         """The numbers of the images at places `rows` of the drawing order."""
         found: Ints = self.dataset.games.index[self.drawn.index[rows]].cpu().numpy()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from arena.classifiers import ClassifierError, ClassifierSpec
-from arena.classifiers.surrogates import Surrogate, check_sendable, spec_of
+from arena.classifiers.surrogates import check_sendable, spec_of
 from arena.rules.threat import NamedNetwork, Threat
 from arena.scenario.errors import ScenarioError
 
@@ -40,12 +40,12 @@ def placed(where: str, number: int) -> Iterator[None]:
         raise ScenarioError(f"{where}threat: resources.surrogates: {number}: {error}") from error
 
 
-def pinned(threat: Threat, surrogates: Sequence[Surrogate]) -> Threat:
+def pinned(threat: Threat, shas: Sequence[str]) -> Threat:
     """A threat that tells its reference networks by their SHAs, not by where their weights lie: as seats and
     logs hold it."""
     named = [
-        NamedNetwork.model_validate(without_weights(one.table) | {"sha": own.sha})
-        for one, own in zip(threat.resources.surrogates, surrogates, strict=True)
+        NamedNetwork.model_validate(without_weights(one.table) | {"sha": sha})
+        for one, sha in zip(threat.resources.surrogates, shas, strict=True)
     ]
     return threat.with_surrogates(named) if named else threat
 

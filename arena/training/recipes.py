@@ -97,7 +97,7 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="crop-flip",
             normalise="train",
         ),
-        "kuangliu/pytorch-cifar, from where most papers have their pre-activation ResNet-18",
+        "kuangliu/pytorch-cifar, from where most papers have their pre-activation ResNet-18 and VGG-16",
     ),
     "imagenet-resnet": NamedRecipe(
         Recipe(
@@ -161,6 +161,7 @@ DEFAULTS: dict[str, str] = {
     "resnet44": "cifar-resnet",
     "resnet56": "cifar-resnet",
     "preact-resnet18": "preact",
+    "vgg16": "preact",
     "wrn-28-10": "wrn",
     "cifar-resnet50": "preact",
     "resnet50": "imagenet-resnet",

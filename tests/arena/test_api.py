@@ -297,3 +297,32 @@ def test_a_monitor_keeps_the_undefended_margin_beside_each_query(world, tmp_path
     with open_log(log, create=False) as book:
         rows = questions.sql(book, "SELECT margin_base FROM finished_queries ORDER BY game_id, turn").rows
     assert sorted(row[0] for row in rows) == sorted(table.margin_base.tolist())
+
+
+def test_reference_networks_are_passed_as_they_are_and_named_in_the_threat(world):
+    other = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(36, 4))
+    results = arena.play_all(
+        ["subspace", "square"], classifier=world["model"], **_data(world), threat=RULES, surrogates=[other]
+    )
+    helped, plain = (result.match.threat for result in results.values())
+    (named,) = helped.resources.surrogates
+    assert named.network == "Sequential" and len(str(named.table["sha"])) == 64
+    assert (helped.known, plain.known) == ("surrogates", "none")
+    assert not any(result.first_error for result in results.values())
+    assert other.training and all(p.requires_grad for p in other.parameters())  # the caller's stays as it was
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, "it needs a reference network; the threat grants none"),
+        ({"surrogates": torch.nn.Flatten()}, "surrogates must be a list of networks; found"),
+        ({"surrogates": [lambda x: x.flatten(1)[:, :3]]}, "surrogates: 1: .* has classes 3"),
+        ({"surrogates": [lambda x: x.flatten(1)[:, :4].detach()]}, "surrogates: 1: .* gives no gradients"),
+        ({"threat": {**RULES, "resources": {"surrogates": ["net"]}}}, r"pass surrogates=\[...\]"),
+    ],
+)
+def test_reference_networks_that_do_not_fit_are_refused(world, change, said):
+    given = {**_data(world), "threat": RULES, "classifier": world["model"], **change}
+    with pytest.raises(ValueError, match=said):
+        arena.play("subspace", **given)

@@ -9,11 +9,11 @@ from bench.attackers import decision_attackers, measure, score_attackers, threat
 
 def test_every_attacker_gets_a_threat_that_it_can_play() -> None:
     found, scored = dict(decision_attackers()), dict(score_attackers())
-    assert "hop-skip-jump" in found and "vote" not in found
-    assert {"square", "eot", "query-net"} <= set(scored)
+    assert {"hop-skip-jump", "vote"} <= set(found)
+    assert {"square", "eot", "query-net", "prior-rgf"} <= set(scored)
     assert not set(found) & set(scored)
     for attacker in [*found.values(), *scored.values()]:
-        assert attacker.needs.unmet(parse_threat(threat_for(attacker, 10))) is None
+        assert attacker.needs.unmet(parse_threat(threat_for(attacker, 10, "resnet20"))) is None
 
 
 @pytest.mark.parametrize("name", ["hop-skip-jump", "square"])

@@ -23,8 +23,9 @@ class Unfold(Attacker):
     m0 = a + (a - t) / alpha with a the middle of the cell of t: for alpha = 1 it is
     2 (ceil(t / tau) - 1/2) tau - t. The largest logit is moved by half of the difference, the second by minus
     half, which is how AAA moves them. It holds as far as AAA reaches its target, to about lr = .1 from it;
-    where its calibration keeps margins of m0 > 5 (beta = 5) at .95 the result is about 5.05, in order but
-    flat, and margins m0 < 1 that its descent does not reverse in time are taken for some above 3.
+    where its calibration keeps margins of m0 > 5 (beta = 5) at .95 the result is about 5.05. Below m0 = 1.5
+    AAA's descent often rests where only the confidence is as calibrated. There the confidence is low, and it
+    falls with m0: it is given as the margin.
 
     AAA-sine is no one-to-one map: in each cell three margins are shown alike. There is no inverse of single
     answers, and against it this wrapper has nothing to offer.
@@ -34,6 +35,7 @@ class Unfold(Attacker):
         tau: the width of a cell; a guess needs no knowledge. None: tau and alpha are read from the defense
             (knowledge "defense"); without an AAA-linear there, `of` plays as it is.
         alpha: the slope of the reflection, if tau is given.
+        unsure: confidences shown below it are given as margins; 0: none.
         slack: margins shown up to so much below a multiple of tau may come from the cell above, and are read
             so: the error is a candidate lost, the other one an incumbent that nothing can beat.
     """
@@ -41,10 +43,13 @@ class Unfold(Attacker):
     of: Attacker
     tau: float | None = 6.0
     alpha: float = 1.0
+    unsure: float = 0.6
     slack: float = 0.1
 
     def __post_init__(self) -> None:
         check_parameters(self, positive=("tau", "alpha"))
+        if not 0 <= self.unsure <= 1:
+            raise ValueError(f"unsure must be from 0 to 1; found {self.unsure}")
         if not 0 <= self.slack < (math.inf if self.tau is None else self.tau):
             raise ValueError(f"slack must be at least 0 and below tau; found {self.slack}")
 
@@ -74,9 +79,8 @@ class Unfold(Attacker):
                 return reply
 
             def back(scores: Tensor) -> Tensor:
-                if logits:
-                    return unfolded(scores, tau, alpha, self.slack)
-                return unfolded(scores.log(), tau, alpha, self.slack).softmax(dim=-1)
+                z = unfolded(scores if logits else scores.log(), tau, alpha, self.unsure, self.slack)
+                return z if logits else z.softmax(dim=-1)
 
             repeats = None if reply.repeats is None else back(reply.repeats)
             return replace(reply, scores=back(reply.scores), repeats=repeats)
@@ -84,8 +88,12 @@ class Unfold(Attacker):
         yield from relay(self.of.play(games), answer)
 
 
-def unfolded(logits: Tensor, tau: float, alpha: float = 1.0, slack: float = 0.0) -> Tensor:
+def unfolded(
+    logits: Tensor, tau: float, alpha: float = 1.0, unsure: float = 0.0, slack: float = 0.0
+) -> Tensor:
     """Logits [...,K] with the margin m0 between the two largest for which AAA-linear shows these.
+
+    Arguments are as in `Unfold`.
 
     Rows with a NaN, or without two finite logits, are left as they are.
     """
@@ -95,6 +103,8 @@ def unfolded(logits: Tensor, tau: float, alpha: float = 1.0, slack: float = 0.0)
     shown = top[..., 0] - top[..., 1]
     middle = (((shown + slack) / tau).ceil().clamp_min(1) - 0.5) * tau
     true = middle + ((middle - shown) / alpha).clamp(-tau / 2, tau / 2)
+    confidence = logits.double().softmax(dim=-1).amax(dim=-1).float()  # float32's depends on the batch
+    true = torch.where(confidence < unsure, confidence, true)
     half = ((true - shown) / 2).unsqueeze(-1)
     first, second = top[..., :1] + half, top[..., 1:] - half
     # No third class comes between: had it been nearer, it would have been the second.

@@ -25,9 +25,9 @@ class SVMOpt(SignOpt):
     """SVM-OPT (Cheng et al., ICLR 2020), algorithm 2: Sign-OPT with another estimate of the gradient.
 
     The estimate is the shortest z with sign(g(theta + beta u_q) - g(theta)) <z, u_q> >= 1 for all q (eq. 5),
-    found in the dual as in the authors' code. Parameters are Sign-OPT's (`SignOpt`); `probes` None: the
-    authors', 100 in l2 and 200 in linf. In high dimensions the u_q are almost orthogonal, and z is nearly Q
-    times Sign-OPT's estimate.
+    found in the dual as in the authors' code. Parameters are Sign-OPT's (`SignOpt`); `probes` None: those of
+    the authors' code, 100 in l2 and 200 in linf (the paper, sec. 4.1: Q = 200 in all experiments). In high
+    dimensions the u_q are almost orthogonal, and z is nearly Q times Sign-OPT's estimate.
     """
 
     def count(self, games: Games) -> int:

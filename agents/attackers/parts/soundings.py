@@ -7,9 +7,9 @@ from torch import Tensor
 
 from arena.players import Games
 
-LEAST, MOST = 0.1, 0.5
-"""How far a line goes, per value of the image: far enough for the loss to pass several cells of a fold, whatever
-the ball's radius is, and no further than to grey."""
+LEAST, MOST = 0.06, 0.5
+"""How far a line goes, per value of the image: far enough for the loss to pass several cells of a fold,
+whatever the ball's radius is, and no further than to grey."""
 BALLS = 3.0
 """How many radii a line goes, within these limits: its first third lies in the ball."""
 NUDGE = 1e-5
@@ -40,6 +40,8 @@ def along(games: Games, direction: Tensor, i: Tensor, length: Tensor) -> Tensor:
 def nudged(games: Games, x: Tensor, i: Tensor) -> Tensor:
     """`x` [n,C,H,W] of games `i` [n], each changed by as little as the service can see: a step of length
     `NUDGE`, or one level in one random value where it rounds to 8 bits."""
+    if not len(i):
+        return x
     if games.threat.quantisation == "none":
         u = games.normal(x.shape[1:], i)
         length = u.flatten(1).double().square().cumsum(dim=1)[:, -1].sqrt().to(u.dtype)

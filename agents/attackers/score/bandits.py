@@ -26,13 +26,18 @@ class Bandits(Attacker):
     along up(v), in l_inf along its sign. Here L is minimised, so v is the prior of -grad L. The exponentiated
     gradient is exactly v = tanh(w), w <- w + tau Delta n, which does not overflow.
 
-    The iterate itself is not asked: a probe is as near to it as `delta`, and finds the hits.
+    The iterate itself is not asked, where the authors' code asks it without counting: probes, which are
+    brought into the ball, are as near to it as `delta` and find the hits.
 
     Attributes:
         tile: side of the prior; None: that of the image (T).
-        delta: l_2 length of a probe; None: .1, in l_2 .01.
+        delta: l_2 length of a probe; None: .1, in l_2 .01; where the service rounds to 8 bits sqrt(d)/255 at
+            least, a level per pixel, since it sees nothing of much less.
         eta: length of a step, per pixel in l_inf; None: .01, in l_2 .5.
-        tau: learning rate of the prior; None: 100, in l_2 .1. It has to fit the gradient's size.
+        tau: learning rate of the prior; None: 100, in l_2 .1, which the authors chose on ImageNet. It has to
+            fit the length of the gradient of L and the number of values: a prior that outgrows `zeta` is not
+            explored any more, a minute one forgets nothing. In l_inf on CIFAR-10 (ResNet-20) 1 wins more,
+            most with the margin, whose gradient is as long where the network is sure.
         zeta: length of the exploration; None: 1, in l_2 .01.
         loss: L.
     """
@@ -51,7 +56,7 @@ class Bandits(Attacker):
 
     def play(self, games: Games) -> Play:
         linf = games.threat.norm == "linf"
-        delta, eta = self.delta or (0.1 if linf else 0.01), self.eta or (0.01 if linf else 0.5)
+        delta, eta = self.delta or self.probe_length(games), self.eta or (0.01 if linf else 0.5)
         tau, zeta = self.tau or (100.0 if linf else 0.1), self.zeta or (1.0 if linf else 0.01)
         size = games.x0.shape[2:]
         side = (self.tile, self.tile) if self.tile else size
@@ -69,6 +74,11 @@ class Bandits(Attacker):
             w[i] -= tau * slope * n
             v = w[i].tanh() if linf else w[i]
             x[i] = step(games, x[i], -up(v, size), i, eta)
+
+    def probe_length(self, games: Games) -> float:
+        """The authors' delta, or what a service that rounds can see."""
+        level = math.sqrt(games.x0[0].numel()) / 255 if games.threat.quantisation == "round" else 0.0
+        return max(0.1 if games.threat.norm == "linf" else 0.01, level)
 
 
 def up(v: Tensor, size: torch.Size) -> Tensor:

@@ -29,15 +29,17 @@ class NES(Attacker):
         pairs: q; None: 20, in l_2 4.
         noise: the law of u, d being the number of pixels' values: `unit`, N(0, I) / sqrt(d), so that a probe
             is about sigma long; `pixel`, N(0, I), as in the studies of Random Noise Defense, where sigma is
-            compared to the defender's noise per pixel.
+            compared to the defender's noise per pixel. None: `unit`, but `pixel` where the service rounds to
+            8 bits, which sees nothing of so small a probe as the other.
         loss: L, to be minimised.
-        ask_iterate: ask each iterate as well, at one query a step. Otherwise probes find the hits.
+        ask_iterate: ask each iterate as well, at one query a step; the authors' code asks it uncounted.
+            Otherwise probes find the hits, which are as near to it as `sigma`: as many, and no later.
     """
 
     sigma: float = 2.55 / 255
     eta: float | None = None
     pairs: int | None = None
-    noise: Literal["unit", "pixel"] = "unit"
+    noise: Literal["unit", "pixel"] | None = None
     loss: Loss = "cross-entropy"
     ask_iterate: bool = False
 
@@ -45,13 +47,14 @@ class NES(Attacker):
 
     def __post_init__(self) -> None:
         check_parameters(self, positive=("sigma", "eta"), counts=("pairs",))
-        if self.noise not in ("unit", "pixel"):
+        if self.noise not in (None, "unit", "pixel"):
             raise ValueError(f'noise must be "unit" or "pixel"; found "{self.noise}"')
 
     def play(self, games: Games) -> Play:
         linf = games.threat.norm == "linf"
         eta, pairs = self.eta or (2 / 255 if linf else 64 / 255), self.pairs or (20 if linf else 4)
-        scale = 1 / math.sqrt(games.x0[0].numel()) if self.noise == "unit" else 1.0
+        noise = self.noise or ("pixel" if games.threat.quantisation == "round" else "unit")
+        scale = 1 / math.sqrt(games.x0[0].numel()) if noise == "unit" else 1.0
         x = games.x0.clone()
         while len(i := games.open):
 

@@ -85,8 +85,9 @@ class PriorRGF(Attacker):
             share = optimal_lambda(cosine, x[0].numel(), self.directions)
             v[i] = torch.where(cosine < 0, -1.0, 1.0).view(-1, 1, 1, 1) * v[i]
             g = v[i]
-            unsure = (share < 1).nonzero().squeeze(1)
-            g[unsure] = yield from slopes.biased(x[i[unsure]], v[i[unsure]], share[unsure], i[unsure])
+            unsure = ((share < 1) & games.state.open[i]).nonzero().squeeze(1)
+            if len(unsure):
+                g[unsure] = yield from slopes.biased(x[i[unsure]], v[i[unsure]], share[unsure], i[unsure])
             x[i] = step(games, x[i], g, i, eta)
 
     def prior(self, games: Games, x: Tensor, i: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from agents.attackers.parts.estimates import unit
+from agents.attackers.parts.learnt_surrogates import Pairs, Surrogate
 from agents.attackers.parts.parameters import check_parameters
-from agents.attackers.parts.surrogates import Pairs, Surrogate
 from agents.attackers.score.random_search import check_period, falls, freeze, search
 from agents.attackers.score.square import squares
 from arena import draws
@@ -36,7 +36,8 @@ class QueryNet(Attacker):
     Square's stripes.
 
     It learns across games: the more of them a shard holds (`shard` of a scenario), the more it learns from,
-    and with fewer than `least_images` games it becomes Square Attack at once.
+    and with fewer than `least_images` games it becomes Square Attack at once. A note `surrogates` in the log
+    says when they stopped. The same shard is played the same again on a CPU; on a GPU some sums vary.
 
     Three things are not as in the paper. The surrogates are small residual networks without architecture
     search (there PC-DARTS, of 6, 8 and 10 layers and 16 channels). They are trained on fewer and smaller

@@ -18,6 +18,8 @@ from arena.rules.losses import LEAST_LOG, attack_loss
 
 BASE = "base"
 """The purpose of queries of the iterate itself."""
+ROUNDING = 2.0**-20
+"""Of two losses, the relative difference that float32 may have made."""
 
 
 @dataclass(frozen=True)
@@ -82,9 +84,7 @@ class Subspace(Attacker):
             probes = (x[i].unsqueeze(1) + self.delta * q).flatten(0, 1)
             probes = games.project(probes, i.repeat_interleave(2)).view_as(q)
             up, down = (yield from losses(games, probes, i, self.loss)).unbind(1)
-            rise = up - down  # of its size nothing is left, by the step's normalisation
-            rise = torch.where(rise.isfinite(), rise, 0.0).sign().view(-1, 1, 1, 1)
-            v[i] += self.tau * rise * d / absolute(d)
+            v[i] += self.tau * risen(up, down).view(-1, 1, 1, 1) * d / absolute(d)
             x[i] = step(games, x[i], v[i], i, eta)
 
     def directions(self, games: Games, x: Tensor, z: Tensor, i: Tensor, t: int) -> Tensor:
@@ -125,6 +125,14 @@ def logits(games: Games, answers: Answers) -> Tensor:
     shown = answers.scores if games.threat.feedback == "logits" else answers.scores.log()
     most = -LEAST_LOG if games.threat.feedback != "logits" else torch.finfo(shown.dtype).max / 4
     return shown.nan_to_num(nan=0.0).clamp(-most, most)
+
+
+def risen(up: Tensor, down: Tensor) -> Tensor:
+    """The sign [n] of up - down, of whose size the step's normalisation leaves nothing; 0 where an answer is
+    missing, or they are the same but for rounding: once v is longer than zeta, both probes may be one."""
+    rise = up - down
+    seen = rise.isfinite() & (rise.abs() > ROUNDING * torch.maximum(up.abs(), down.abs()))
+    return torch.where(seen, rise.sign(), 0.0)
 
 
 def absolute(d: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from arena.classifiers.networks.network import Network, Normalised
 from arena.classifiers.networks.preact_resnet import PreActResNet18
 from arena.classifiers.networks.predcoin import PredCoinGtsrb, PredCoinMnist
 from arena.classifiers.networks.resnet import CifarResNet50, ResNet50
+from arena.classifiers.networks.vgg import VGG16
 from arena.classifiers.networks.wide_resnet import WideResNet
 
 __all__ = ["NETWORKS", "Network", "Normalised"]
@@ -41,6 +42,7 @@ NETWORKS: dict[str, Network] = {
     "resnet44": Network(partial(CifarResNet, 7), _CIFAR, _IMAGENET_MEAN, _IMAGENET_STD),
     "resnet56": Network(partial(CifarResNet, 9), _CIFAR, _IMAGENET_MEAN, _IMAGENET_STD),
     "preact-resnet18": Network(PreActResNet18, _CIFAR, _CIFAR_MEAN, _CIFAR_STD),
+    "vgg16": Network(VGG16, _CIFAR, _CIFAR_MEAN, _CIFAR_STD_OF_MEANS),
     "wrn-28-10": Network(WideResNet, _CIFAR),
     "cifar-resnet50": Network(CifarResNet50, _CIFAR, _CIFAR_MEAN, _CIFAR_STD_OF_MEANS),
     "resnet50": Network(ResNet50, _IMAGENET, _IMAGENET_MEAN, _IMAGENET_STD),

@@ -9,9 +9,12 @@ from agents.attackers.adaptive.bypass_fq import BypassFQ
 from agents.attackers.adaptive.bypass_fq_sign_flip import BypassFQSignFlip
 from agents.attackers.adaptive.eot import EOT
 from agents.attackers.adaptive.jitter import Jitter
+from agents.attackers.adaptive.label_scout import LabelScout
 from agents.attackers.adaptive.op_square import OpSquare
+from agents.attackers.adaptive.scout import Scout
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.adaptive.vote import Vote
+from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.decision.sign_flip import SignFlip
@@ -30,6 +33,8 @@ from agents.attackers.score.square import Square
         (Jitter(of=SignFlip()), SignFlip()),
         (BypassFQ(gamma=2.0, max_directions=9), HopSkipJump(gamma=2.0)),
         (BypassFQSignFlip(alpha=0.01), SignFlip(alpha=0.01)),
+        (Scout(), Square()),
+        (LabelScout(), CGBA()),
         (PopSkipJump(initial_probes=50), HopSkipJump(initial_probes=50)),
     ],
     ids=lambda value: type(value).__name__,

@@ -32,7 +32,7 @@ def test_the_table_holds_the_papers_networks() -> None:
         *("cw-mnist", "cw-mnist-bn", "cw-cifar10", "cw-cifar10-bn"),
         *("cnn-a", "resnet4b"),
         *("resnet20", "resnet32", "resnet44", "resnet56"),
-        *("preact-resnet18", "wrn-28-10", "cifar-resnet50", "resnet50"),
+        *("preact-resnet18", "vgg16", "wrn-28-10", "cifar-resnet50", "resnet50"),
     }
 
 

@@ -95,3 +95,10 @@ def test_programs_read_it_as_json() -> None:
     assert tomllib.loads(square["scenario"])["attackers"] == ["square"]
     snd = json.loads(said("agents", "show", "snd", "--json"))
     assert snd["random"] is True and snd["memory"] == "none" and snd["detector"] is False
+
+
+def test_one_that_needs_reference_networks_says_how_many_and_is_shown_with_them() -> None:
+    text = said("agents", "show", "subspace")
+    assert "surrogates  1 to differentiate through" in text
+    assert 'resources = { surrogates = ["digits-cnn"] }' in text
+    assert "surrogates  none" in said("agents", "show", "square")

@@ -54,6 +54,20 @@ def test_a_table_with_the_undefended_first() -> None:
     assert none[2] == "100.00"
 
 
+def test_bars_and_a_picture_along_the_images(tmp_path: Path) -> None:
+    to = tmp_path / "bins.svg"
+    code, said = arena("--device", "cpu", "--images", "100", "--defender", "rnd", "--picture", str(to))
+    assert code == 0
+    bars = [line for line in said.splitlines() if line.startswith("probability ▁")]
+    assert [line.split()[-1] for line in bars] == ["none", "rnd"]
+    assert "moved by   0.0" in bars[0] and "moved by   0.0" not in bars[1]
+    text = to.read_text()
+    assert ">none<" in text and ">rnd<" in text and f"picture: {to}" in said.replace("\n", "")
+    for wrong, why in (("bins.bmp", "one of .png, .svg, .pdf"), ("nowhere/bins.svg", "there is no folder")):
+        code, said = arena("--images", "10", "--picture", str(tmp_path / wrong))
+        assert code and why in " ".join(said.split())
+
+
 def test_figures_as_json() -> None:
     table = '{"name": "aaa-sine", "alpha": 0.5}'
     words = ("--device", "cpu", "--images", "60", "--batch", "16", "--split", "calibration")
@@ -66,8 +80,30 @@ def test_figures_as_json() -> None:
     assert none["accuracy"] == aaa["accuracy"]
     assert none["cost_1"] is None and none["seconds_1"] > 0, "no defense has no cost"
     assert aaa["cost_1"] > 1 and aaa["peak_bytes"] > 0
+    bins = aaa["reliability"]
+    assert {name: len(values) for name, values in bins.items()} == dict.fromkeys(bins, 60)
+    assert bins["undefended"] == none["reliability"]["undefended"] == none["reliability"]["defended"]
+    assert bins["accuracy"] == none["reliability"]["accuracy"], "AAA changes no label"
+    assert bins["defended"] != bins["undefended"]
     assert none["facts"] == {} and "temperature" in aaa["facts"]["aaa-sine"]
     assert len(none["classifier_sha"]) == 64
+
+
+def test_how_far_images_move_and_the_loss_spreads() -> None:
+    words = ("--device", "cpu", "--images", "40", "--answers", "3")
+    snd = ("--defender", '{"name": "snd", "sigma": 0.05}')
+    code, said = arena(*words, *snd)
+    assert code == 0
+    assert "moved: mean l2" in said and "spread: standard" in said
+    assert "million multiply-adds a query, element-wise work not counted: 0.9159" in said
+    code, said = arena(*words, *snd, "--json")
+    none, noisy = json.loads(said)
+    assert (none["input_l2"], none["loss_spread"], none["answers"]) == (0, 0, 3)
+    assert 0.3 < noisy["input_l2"] < 0.5, "64 pixels, clean in [0,1], of noise .05"
+    assert 0 < noisy["loss_spread"] < 0.5
+    assert none["multiply_adds"] == noisy["multiply_adds"] == 915_936
+    _, said = arena("--device", "cpu", "--images", "40")
+    assert "moved: mean l2" not in said and "spread: standard" not in said
 
 
 def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:

@@ -48,6 +48,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
+    ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
 ]
 

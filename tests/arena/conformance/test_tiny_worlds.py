@@ -60,3 +60,19 @@ def test_a_world_is_built_without_the_global_generators(number: int) -> None:
     tiny_world.__wrapped__(number, "cpu")
     constant_world("cpu")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_reference_networks_are_others_and_their_gradients_the_same_bits_in_any_batch(number: int) -> None:
+    place = tiny_world(number, "cpu")
+    x, networks = place.split("games", 33).images, place.surrogates(2)
+    assert len({one.sha for one in networks} | {place.classifier.sha}) == 3
+
+    def slope(network: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+        point = x.clone().requires_grad_(True)
+        return torch.autograd.grad(network(point)[:, 0].sum(), point)[0]
+
+    for network in networks:
+        whole = slope(network, x)
+        assert torch.equal(torch.cat([slope(network, row[None]) for row in x]), whole)
+        assert bool((whole != 0).any()) and network(x).shape == (33, place.classes)

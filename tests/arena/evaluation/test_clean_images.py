@@ -385,3 +385,33 @@ def test_two_answers_of_one_image_have_draws_of_their_own():
     classifier, split = world([[1.0, 0.0]] * 20, [0] * 20)
     spread = Evaluation(classifier, split).loss_spread(Stack(classifier, (Coin(),)), 2)
     assert spread > 0.1
+
+
+@pytest.mark.parametrize("batch", [1, 7, 1000])
+def test_the_undefended_one_moves_nothing_and_a_flat_defense_all(batch: int) -> None:
+    logits = torch.randn(150, 4, generator=torch.Generator().manual_seed(1)) * 2
+    classifier, split = world(logits, torch.arange(150) % 4, batch)
+    evaluation = Evaluation(classifier, split)
+    bare = evaluation.of(Stack(classifier), cost=False)
+    assert bare.reliability is not None and len(bare.reliability.accuracy) == 100
+    assert bare.reliability.defended == bare.reliability.undefended and bare.reliability.moved == 0
+    p = np.sort(logits.double().softmax(1)[torch.arange(150), torch.arange(150) % 4].numpy())
+    assert bare.reliability.undefended[-1] == pytest.approx(p[-1], abs=1e-6)
+    assert bare.reliability.undefended[0] == pytest.approx(p[:2].mean(), abs=1e-6)
+    weights = np.array([2] * 50 + [1] * 50)
+    assert np.average(bare.reliability.accuracy, weights=weights) == pytest.approx(bare.accuracy, abs=1e-6)
+    flat = evaluation.of(Stack(classifier, (Says([[0.0] * 4] * 150),)), cost=False).reliability
+    assert flat is not None and flat.undefended == bare.reliability.undefended
+    assert flat.defended == (0.25,) * 100
+    assert flat.moved == pytest.approx(np.abs(np.array(flat.undefended) - 0.25).mean())
+
+
+def test_images_are_those_of_the_drawing_order_in_all_worlds() -> None:
+    """A split with labels in blocks is drawn out of order: labels go with their images."""
+    classifier, _ = world([[4.0, 0.0], [0.0, 4.0]] * 6, [0, 1] * 6, 5)
+    x = (torch.arange(12) / 255).view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    order = torch.tensor([0, 2, 4, 6, 8, 10, 1, 3, 5, 7, 9, 11])
+    split = read_split(x[order], torch.tensor([0] * 6 + [1] * 6))
+    found = Evaluation(classifier, split, seed=3).of(Stack(classifier), cost=False).reliability
+    assert found is not None and set(found.accuracy) == {1.0}
+    assert set(found.undefended) == {round(1 / (1 + math.exp(-4)), 6)}

@@ -265,3 +265,45 @@ def test_images_for_known_numbers_are_of_no_use_once_numbers_are_others(
 def test_what_cannot_be_sent_is_told(worlds: ModuleType, played: Callable[..., Any]) -> None:
     kept = played(apart(worlds.Scripted(lambda games: iter(()))))
     assert "it cannot be sent to a process of its own" in kept.said
+
+
+def test_reference_networks_reach_its_process_and_compute_as_here(
+    worlds: ModuleType, played: Callable[..., Any]
+) -> None:
+    from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+    from arena.classifiers.surrogates import surrogate_of
+    from arena.datasets import DatasetSpec, load_dataset
+    from arena.game.openings import Openings
+    from arena.players.registry import build_attacker
+    from arena.players.seat import Resources
+
+    data = load_dataset(DatasetSpec(name="digits"))
+    victim = load_classifier(ClassifierSpec(network="digits-cnn"), data)
+    other = load_classifier(ClassifierSpec(network="digits-cnn", mean=(0.1,), std=(0.7,)), data)
+    split, places = data.games, torch.arange(3)
+    table = {
+        "stack": Stack(Classifier.of(victim, sample=split.take(places)), ()),
+        "openings": Openings(split.take(places), split.labels[places], split.index[places]),
+        "resources": Resources(surrogates=(surrogate_of(other, victim),)),
+        "threat": Threat(epsilon=0.1, budget=12, resources={"surrogates": ["digits-cnn"]}),  # type: ignore[arg-type]
+        "at": (),
+        "votes": 1,
+    }
+    attacker = build_attacker("subspace")
+    here, there = played(attacker, **table), played(apart(attacker), **table)
+    assert "error" not in here.reasons
+    assert there.text == here.text
+
+
+def test_one_that_cannot_be_sent_is_told(worlds: ModuleType, played: Callable[..., Any]) -> None:
+    from arena.players.registry import build_attacker
+    from arena.players.seat import Resources
+
+    class Local(torch.nn.Module):
+        """Its class is none of a module's."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :2]
+
+    record = played(apart(build_attacker("subspace")), resources=Resources(surrogates=(Local(),)))
+    assert "its reference network cannot be sent to a process of its own" in record.said

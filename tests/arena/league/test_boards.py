@@ -11,6 +11,7 @@ from arena.league.boards import board_of
 from arena.league.cells import Source
 from arena.league.equilibrium import equilibrium
 from arena.league.matrices import Matrix
+from arena.rules.threat import NamedNetwork
 from tests.arena.league.made import THREAT, match, utility
 
 N = 60
@@ -72,6 +73,10 @@ def test_counts_and_knowledge_are_chosen() -> None:
     assert [at for at, _ in found.matrices[0].cells["a", "x"].curve] == [0, 10]
     found = board_of(sources, title="", knowledge="defense")
     assert {m.threat.knowledge for m in found.matrices} == {"defense"}
+    helped = THREAT.with_surrogates([NamedNetwork(network="net")])
+    for known, there in (("none", 1), ("surrogates", 1), ("weights", 0)):
+        found = board_of([*played(), *played(threat=helped)], title="", counts=[10], knowledge=known)
+        assert [m.threat.known for m in found.matrices] == [known] * there
 
 
 def grave(matrix: Matrix) -> list[Finding]:

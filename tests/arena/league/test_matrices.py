@@ -8,6 +8,7 @@ import pytest
 
 from arena.league.matrices import matrices, read_sources
 from arena.log import open_log, questions
+from arena.rules.threat import NamedNetwork, Threat
 from tests.arena.league.made import THREAT, match
 
 
@@ -152,3 +153,23 @@ def test_verdicts_at_the_budget_are_those_of_the_log(book: Path) -> None:
         assert at_10.answered[n] == answered
         if not at_10.clean[n]:
             assert at_5.answered[n] == (hit_at is not None and hit_at <= 5)
+
+
+def test_attackers_with_reference_networks_have_matrices_of_their_own() -> None:
+    """By their content, and by which they are: not by where their weights lie, which no log tells."""
+    one, two = ({"network": "net", "sha": sha * 64} for sha in "12")
+
+    def granted(*tables: dict[str, str]) -> Threat:
+        return THREAT.with_surrogates(map(NamedNetwork.model_validate, tables))
+
+    found = matrices(
+        [
+            match("a", "x", [1]),
+            match("b", "x", [1], threat=granted(one)),
+            match("c", "x", [0], threat=granted(one)),
+            match("b", "x", [1], threat=granted(two)),
+            match("b", "x", [1], threat=granted(one, two)),
+        ]
+    )
+    assert [m.attackers for m in found] == [("a",), ("b", "c"), ("b",), ("b",)]
+    assert [m.threat.known for m in found] == ["none", *["surrogates"] * 3]

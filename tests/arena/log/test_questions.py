@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 
 from arena.evaluation.clean_utility import Utility
+from arena.evaluation.reliability import Reliability
 from arena.log import Log, LogError, open_log, questions
 from arena.log.overview import overview
 from arena.records.reports import MarkRows, NoteRows, QueryRows
@@ -220,12 +221,19 @@ def test_samples(log: Log, played: Played) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"nll": math.inf}, {"ece": math.nan, "ece_mass": math.nan, "nll": math.nan}, {"batch": None}],
+    [
+        {},
+        {"reliability": None},
+        {"nll": math.inf},
+        {"ece": math.nan, "ece_mass": math.nan, "nll": math.nan},
+        {"batch": None},
+    ],
 )
 def test_a_utility_comes_back_as_it_was(
     log: Log, begun: Callable[..., int], changed: dict[str, float]
 ) -> None:
-    numbers = {f.name: 0.1 * place for place, f in enumerate(fields(Utility))}
+    numbers: dict[str, Any] = {f.name: 0.1 * place for place, f in enumerate(fields(Utility))}
+    numbers["reliability"] = Reliability((0.25, 0.5), (None, 0.75), (0.0, 1.0))
     told = Utility(**{**numbers, "images": 7, "batch": 64, "peak_bytes": 2**40, **changed})
     match, other = begun(log, 0), begun(log, 1)
     log.record_utility(match, told)

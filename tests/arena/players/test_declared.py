@@ -33,7 +33,15 @@ def _agent(base: type, name: str, value: Any) -> Any:
 
 RAISED = [RuntimeError("a\nb"), SystemExit(0), GeneratorExit()]
 ATTACKERS = {
-    "needs": [None, "x", Needs(norms=("l1",)), Needs(images=-1), Needs(prefix=1), Needs(goals=None)],  # type: ignore[arg-type]
+    "needs": [
+        None,
+        "x",
+        Needs(norms=("l1",)),
+        Needs(images=-1),
+        Needs(surrogates=1.0),
+        Needs(prefix=1),
+        Needs(goals=None),
+    ],  # type: ignore[arg-type]
     "budget_factor": [None, 0, -1, 1.5, 10**30, math.nan, np.int64(2), True],
     "across_games": [None, "yes", np.bool_(True)],
     "control": [None, "yes", 1],

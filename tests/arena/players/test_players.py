@@ -19,7 +19,7 @@ from arena.players import Attacker, Defender, Games, Needs, Response, Rows, rela
 from arena.players.attacker import generator_only
 from arena.players.parameters import parameters
 from arena.rules.moves import Answers, Asking, Move, Note, Play, Volley, VolleyError
-from arena.rules.threat import GrantedResources, Threat
+from arena.rules.threat import GrantedResources, NamedNetwork, Threat
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,16 @@ from arena.rules.threat import GrantedResources, Threat
             "it needs 3 images of its own; the threat grants 2",
         ),
         ({"starts": "always"}, {}, "it needs starting images; the threat grants none (resources.starts)"),
+        (
+            {"surrogates": 1},
+            {},
+            "it needs a reference network; the threat grants none (resources.surrogates)",
+        ),
+        (
+            {"surrogates": 2},
+            {"resources": GrantedResources(surrogates=(NamedNetwork(network="a"),))},
+            "it needs 2 reference networks; the threat grants 1 (resources.surrogates)",
+        ),
     ],
 )
 def test_what_a_threat_does_not_grant_is_said_in_a_sentence(
@@ -71,6 +81,7 @@ def test_what_a_threat_does_not_grant_is_said_in_a_sentence(
         ({"knowledge": "defense"}, {"knowledge": "weights"}),
         ({"knowledge": "weights"}, {"knowledge": "weights"}),
         ({"images": 3, "starts": "always"}, {"resources": GrantedResources(images=3, starts=True)}),
+        ({"surrogates": 1}, {"resources": GrantedResources(surrogates=(NamedNetwork(network="a"),) * 2)}),
     ],
 )
 def test_what_a_threat_grants_is_enough(needs: dict[str, Any], rules: dict[str, Any]) -> None:

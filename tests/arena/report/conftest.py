@@ -65,6 +65,8 @@ UTILITY = Utility(
     seconds_batch=0.00031,
     peak_bytes=5_500_000,
     flagged=0.0333,
+    input_l2=0.55,
+    multiply_adds=40.6e6,
 )
 
 
@@ -87,6 +89,8 @@ class Game:
     error: str = ""
     answer: int = 8
     again: float = np.nan
+    asked_l2: float = np.nan
+    """The l2 distance of the query at 5; of that at 10 a tenth more."""
 
 
 class Hand:
@@ -134,11 +138,9 @@ class Hand:
                 votes = _votes([game.votes[i] for game in games], column("again") if at else None)
                 base = column("base") & ((at == 10) | answered)
                 far = np.where(answered, l2, np.nan)
-                shard.marks(
-                    MarkRows(
-                        at, place, np.minimum(hit_at, at), answered, *votes, base, far, far, l2 + at / 10
-                    )
-                )
+                asked = column("asked_l2") * (1 + (at == 10) / 10) if at else np.full(len(games), np.nan)
+                turn = np.minimum(hit_at, at)
+                shard.marks(MarkRows(at, place, turn, answered, *votes, base, far, far, asked))
             for rows in queries or (_hits(games),):
                 shard.queries(rows)
             failed = [game for game in games if game.error]

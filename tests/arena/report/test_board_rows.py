@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, Boolean, Double, String
 
 from arena.league.rates import Median
 from arena.report.board_rows import CELLS, RANKS, as_json, cell_rows, columns, rank_rows
-from arena.rules.threat import Threat
+from arena.rules.threat import NamedNetwork, Threat
 from tests.arena.report import made_boards as made
 
 BOARD = made.board(made.matrix(3, 3))
@@ -83,3 +83,18 @@ def test_json_holds_everything_and_is_json_even_where_numbers_are_not() -> None:
     assert own["missing"] == [["eot (repeats=5)", "predcoin"]]
     assert own["findings"][0]["indicator"] == "still-improving"
     assert told["sentences"] == list(BOARD.sentences)
+
+
+def test_reference_networks_have_a_column() -> None:
+    named = [NamedNetwork.model_validate({"network": n, "sha": n * 16}) for n in "ab"]
+    helped = made.board(replace(MATRIX, threat=MATRIX.threat.with_surrogates(named)))
+    for board, known, networks in (
+        (BOARD, "none", ""),
+        (helped, "surrogates", f"a ({'a' * 12}), b ({'b' * 12})"),
+    ):
+        for names, rows in ((CELLS, cell_rows(board)), (RANKS, rank_rows(board))):
+            (told,) = {
+                (row["knowledge"], row["surrogates"])
+                for row in (dict(zip(names, r, strict=True)) for r in rows)
+            }
+            assert told == (known, networks)

@@ -151,9 +151,23 @@ def test_what_a_defended_classifier_is_worth_stands_beside_its_matches(hand, gam
         "square none 90.0 12.5 100.0 [34, 100]",
         "unknown – – 100.0 [21, 100]",
         "none 1,000 90.0 [88, 92] 1.1 2.2 3.33 97.50 1.23 2.34 0.25 "
-        "1.25 [1.10, 1.40] 4.2 64 12.5 [11.1, 13.3] 0.31 5.5",
+        "1.25 [1.10, 1.40] 4.2 64 12.5 [11.1, 13.3] 0.31 5.5 40.6 0.55",
     ):
         assert words in said, words
+
+
+def test_how_far_queries_went_is_told_in_l2(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, asked_l2=1.0), game(1, asked_l2=2.0), game(2, "clean", 0))
+    hand.match(run, game(0), number=1, defender="unknown")
+    _, page = page_of(hand.log, run)
+    said = " ".join(data for _, data in page.texts)
+    assert "How far queries went" in said
+    assert "none 1.5 1.65" in said, "of games that had a query"
+    silent = hand.run()
+    hand.match(silent, game(0))
+    _, page = page_of(hand.log, silent)
+    assert "How far queries went" not in " ".join(data for _, data in page.texts)
 
 
 def test_without_utilities_there_are_no_columns_of_them(hand, game):

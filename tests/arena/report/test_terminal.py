@@ -123,6 +123,20 @@ def test_a_narrow_console_shows_the_last_counts_of_distances(near):
         assert max(map(len, table[: next(n for n, line in enumerate(table) if "≤ r" in line) - 1])) <= width
 
 
+def test_how_far_queries_went_is_told_where_the_first_hit_ends_a_game(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, asked_l2=1.0), game(1, asked_l2=2.0))
+    said = printed(hand.log, run)
+    assert "mean ℓ2 distance of the query there, or of the last one before" in said
+    rows = [re.split(r"\s{2,}", line.strip()) for line in said.splitlines()]
+    assert ["none", "1.5", "1.65"] in rows
+    assert ["defender", "@5", "@10"] in rows
+    nearest = hand.run()
+    threat = Threat(norm="l2", epsilon=1.5, budget=10, feedback="label", objective="minimum")
+    hand.match(nearest, game(0, asked_l2=1.0), threat=threat)
+    assert "distance of the query" not in printed(hand.log, nearest)
+
+
 def test_flagged_shares_of_defenders_that_flag(hand, game, asked):
     run = hand.run()
     hand.match(run, game(0), queries=[asked("gradient", 8, 0)])

@@ -8,7 +8,7 @@ import pytest
 
 from arena.league.rates import Rate
 from arena.report import words
-from arena.rules.threat import Threat
+from arena.rules.threat import NamedNetwork, Threat
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,14 @@ def test_numbers():
     assert words.span(Rate(0.5, 0.123, 0.887)) == "[12, 89]"
     assert words.span(Rate(math.nan, 0, 1)) == ""
     assert words.duration(3725.4) == "1:02:05"
+
+
+def test_rules_say_which_reference_networks_are_granted():
+    sha = "0123456789abcdef"
+    tables = [{"network": "one", "sha": sha}, {"network": "two"}]
+    named = [NamedNetwork.model_validate(table) for table in tables]
+    threat = Threat(epsilon="8/255", budget=10, knowledge="defense")
+    said = words.rules(threat.with_surrogates(named), {10})
+    assert said.endswith("knowledge defense+surrogates · 2 reference networks one (0123456789ab) and two")
+    said = words.rules(Threat(epsilon=1.0, budget=10).with_surrogates(named[:1]), {10})
+    assert said.endswith("knowledge surrogates · reference network one (0123456789ab)")

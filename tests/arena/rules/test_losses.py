@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from arena.rules.losses import Loss, attack_loss, margin
+from arena.rules.losses import Loss, as_logits, attack_loss, margin
 
 ROW = st.lists(st.floats(-50, 50, width=32), min_size=4, max_size=4)
 LABELLED = st.lists(st.tuples(ROW, st.integers(0, 3)), min_size=1, max_size=4)
@@ -236,3 +236,18 @@ def test_a_tie_has_the_gradient_of_the_margin_beside_infinite_ties_too(other: fl
     margin(scores, torch.tensor([1, 1])).sum().backward()  # type: ignore[no-untyped-call]
     assert scores.grad is not None
     assert scores.grad[0].tolist() == [-1, 1, 0]
+
+
+@given(ROW)
+def test_probabilities_as_logits_are_the_logits_less_one_number(row: list[float]) -> None:
+    z = torch.tensor([row]).clamp(-30, 30)
+    assert as_logits(z, logits=True) is z
+    apart = as_logits(z.softmax(dim=1), logits=False) - z
+    assert torch.allclose(apart, apart[:, :1].expand_as(apart), atol=1e-3)
+
+
+def test_classes_that_are_hidden_share_what_those_shown_leave() -> None:
+    shown = torch.tensor([[0.6, 0.3, 0.0, 0.0]])
+    told = as_logits(shown, logits=False, partial=True)
+    assert torch.allclose(told.exp(), torch.tensor([[0.6, 0.3, 0.05, 0.05]]))
+    assert as_logits(shown, logits=False).isfinite().all()

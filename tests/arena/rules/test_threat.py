@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from fractions import Fraction
 from typing import Any
@@ -12,7 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from arena.rules.threat import GrantedResources, Threat, parse_epsilon, parse_feedback, parse_threat
+from arena.rules.threat import (
+    GrantedResources,
+    NamedNetwork,
+    Threat,
+    parse_epsilon,
+    parse_feedback,
+    parse_threat,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +96,7 @@ def test_unknown_feedback_is_refused(written: Any) -> None:
         ({"knowledge": "all"}, "knowledge"),
         ({"resources": {"images": -1}}, "resources"),
         ({"resources": {"models": 1}}, "resources"),
+        ({"resources": {"surrogates": ["net"] * 65}}, "resources"),
         ({"epsilon": "far"}, "epsilon"),
         ({"feedback": "topk:0"}, "feedback"),
         ({"radius": 1}, "radius"),
@@ -152,6 +161,18 @@ def test_rules_do_not_change() -> None:
             {"resources": {"start": True}},
             'threat: resources.start: there is no such key; did you mean "starts"?',
         ),
+        (
+            {"resources": {"surrogates": "net"}},
+            "threat: resources.surrogates: a list of networks; found 'net'",
+        ),
+        (
+            {"resources": {"surrogates": ["net", 3]}},
+            "threat: resources.surrogates.1: a network's name, or a table of a classifier's keys; found 3",
+        ),
+        (
+            {"resources": {"surrogates": [{"network": "net", "params": {"set": {1}}}]}},
+            "threat: resources.surrogates.0.params.dict.set: found {1}; input was not a valid JSON value",
+        ),
         ({"goals": "targeted"}, 'threat: goals: there is no such key; did you mean "goal"?'),
         ({"epsilon": "inf"}, 'threat: epsilon "inf" needs objective "minimum"; found objective "first"'),
     ],
@@ -171,3 +192,40 @@ def test_each_fault_has_its_sentence_and_a_threat_stays_itself() -> None:
     threat = Threat(epsilon=1, budget=10)
     assert parse_threat(threat) is threat
     assert parse_threat({"epsilon": 1, "budget": 10, "resources": {"starts": True}}).resources.starts
+
+
+def test_reference_networks_are_plain_tables_that_come_back_from_json() -> None:
+    table = {"network": "other", "weights": "w.safetensors", "params": {"classes": 4}, "mean": [0.5]}
+    threat = parse_threat({"epsilon": 1, "budget": 10, "resources": {"surrogates": ["net", table]}})
+    first, second = threat.resources.surrogates
+    assert (first.table, second.table) == ({"network": "net"}, table)
+    assert Threat(**json.loads(threat.model_dump_json())) == threat
+    assert hash(threat) == hash(Threat(**threat.model_dump(mode="json")))
+    assert (first.title, second.title) == ("net", "other")
+    pinned = threat.with_surrogates(
+        [NamedNetwork.model_validate({"network": "net", "sha": "0123456789abcdef"})]
+    )
+    assert [one.title for one in pinned.resources.surrogates] == ["net (0123456789ab)"]
+    assert pinned != threat and pinned.with_surrogates(threat.resources.surrogates) == threat
+
+
+def test_a_threat_that_grants_none_is_told_as_before_they_could_be_granted() -> None:
+    threat = Threat(epsilon=1, budget=10)
+    assert threat.model_dump(mode="json")["resources"] == {"images": 0, "starts": False}
+    assert "surrogates" not in threat.model_dump_json()
+
+
+@pytest.mark.parametrize(
+    ("knowledge", "networks", "known"),
+    [
+        ("none", [], "none"),
+        ("weights", [], "weights"),
+        ("none", ["a"], "surrogates"),
+        ("defense", ["a", "b"], "defense+surrogates"),
+    ],
+)
+def test_reference_networks_are_a_knowledge(knowledge: Any, networks: list[str], known: str) -> None:
+    threat = parse_threat(
+        {"epsilon": 1, "budget": 10, "knowledge": knowledge, "resources": {"surrogates": networks}}
+    )
+    assert threat.known == known

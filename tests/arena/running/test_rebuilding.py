@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arena.players.registry import build_attacker, missing_parameter, names
-from arena.running.rebuilding import as_logged, rebuild
+from arena.running.rebuilding import as_logged, differing, rebuild
 from arena.scenario.files import parse_scenario
 from arena.scenario.identity import places, without_places
 
@@ -83,3 +83,12 @@ def test_places_are_kept_outside_of_the_identity(tmp_path) -> None:
     table = said(match)
     assert "path" not in table["world"]["dataset"] and table["places"] == {"path": "x.npz", "weights": "w.pt"}
     assert rebuild(table, Logged).world == match.world
+
+
+def test_a_monitor_is_part_of_what_is_made_again() -> None:
+    (plain,), (watched,) = scenario(), scenario(margin_base=True)
+    for match in (plain, watched):
+        assert rebuild(said(match), Logged).settings.margin_base == match.settings.margin_base
+    assert differing(plain, said(watched)) == differing(watched, said(plain)) == ["margin_base"]
+    assert differing(plain, said(plain)) == differing(watched, said(watched)) == []
+    assert rebuild(said(watched), Logged, known=[plain]).settings.margin_base

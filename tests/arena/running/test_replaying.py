@@ -198,3 +198,27 @@ def test_a_monitor_is_replayed_with_its_match(replays, tmp_path: Path, defenders
     assert (difference.table, difference.column) == ("queries", "margin_base")
     known = parse_scenario({**replays.TABLE, "defenders": defenders}, "small", tmp_path, "small").matches
     assert check(path, 1, known=known).comparison.equal, "a scenario without the monitor is another"
+
+
+def test_reference_networks_are_loaded_again_and_must_be_the_same(replays, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from arena.classifiers.loading import PACKAGED
+
+    packed = load_file(PACKAGED["digits_cnn"])
+    save_file(packed, tmp_path / "reference.safetensors")
+    threat = {
+        "epsilon": 0.2,
+        "budget": 9,
+        "resources": {"surrogates": [{"network": "digits-cnn", "weights": "reference.safetensors"}]},
+    }
+    path = replays.play(tmp_path / "run.db", attackers=["subspace"], defenders=["none"], threat=threat)
+    found = check(path, 1, 0, data_dirs=[tmp_path])
+    assert found.how == "bits" and found.passed
+    with open_log(path, create=False) as log:
+        assert questions.sql(log, "SELECT knowledge FROM matches").rows == [("surrogates",)]
+        (named,) = questions.match(log, 1).info.threat.resources.surrogates
+    assert set(named.table) == {"network", "sha"} and len(str(named.table["sha"])) == 64
+    save_file({key: 1.01 * tensor for key, tensor in packed.items()}, tmp_path / "reference.safetensors")
+    with pytest.raises(ReplayError, match="reference network digits-cnn here is another than the one"):
+        check(path, 1, 0, data_dirs=[tmp_path])

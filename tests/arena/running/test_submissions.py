@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import sys
@@ -112,6 +113,10 @@ FRAUDS = {
     "the utility changed": (
         ("UPDATE utilities SET accuracy = 0.999, high = 1",),
         "accuracy on clean images is 0.999 in the log",
+    ),
+    "the bins changed": (
+        ("UPDATE utilities SET reliability = replace(reliability, '[', '[0.5, ')",),
+        "reliability on clean images is in its bins not the same in the log and here",
     ),
     "another parameter claimed": (
         ("UPDATE runs SET resolved = replace(resolved, '\"sigma\": 0.1', '\"sigma\": 0.2')",),
@@ -320,3 +325,26 @@ def test_values_that_fit_their_columns_and_are_none(honest: Path, tmp_path: Path
         report = checked(copied(honest, tmp_path / str(number), statement), sample=1)
         failed = [one for one in report.outcomes if one.status == "failed"]
         assert report.status == "failed" and (report.faults or failed), statement
+
+
+def test_reference_networks_are_part_of_what_is_confirmed(replays, tmp_path: Path) -> None:
+    """Their names stand in the scenario, their SHAs in the log, and shards are played again with them."""
+    folder = tmp_path / "helped"
+    folder.mkdir()
+    networks = 'surrogates = ["digits-cnn", { network = "digits-cnn", mean = 0.1, std = 0.5 }]'
+    scenario = SCENARIO.replace('{ name = "square", p = 0.3 }', '"subspace"').replace(
+        'objective = "submit"', f"resources = {{ {networks} }}"
+    )
+    (folder / "submitted.toml").write_text(scenario)
+    (folder / "card.toml").write_text(CARD)
+    with open_log(folder / "log.db") as log:
+        Run(load_scenario(folder / "submitted.toml"), device="cpu").play(log, replays.Silent())
+    report = checked(folder, sample=1)
+    assert report.status == "bit for bit" and report.faults == ()
+    with closing(sqlite3.connect(folder / "log.db", isolation_level=None)) as connection:
+        (threat,) = connection.execute("SELECT threat FROM matches LIMIT 1").fetchone()
+        sha = json.loads(threat)["resources"]["surrogates"][1]["sha"]
+        connection.execute("UPDATE matches SET threat = replace(threat, ?, ?)", (sha, sha[::-1]))
+    assert any(
+        "the log's threat is not the scenario's" in fault for fault in checked(folder, sample=1).faults
+    )

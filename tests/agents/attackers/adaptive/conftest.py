@@ -1,7 +1,8 @@
-"""Two classes on either side of a plane, and PredCoin with a band for a detector."""
+"""Two classes on either side of a plane, PredCoin with a band for a detector, and folded margins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,7 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from arena.players import Defender, Inner, Response, Rows
+import arena
+from arena.players import Defender, Games, Inner, Response, Rows
+from arena.rules.moves import Answers
+from arena.rules.threat import Threat
 
 
 class Plane(torch.nn.Module):
@@ -71,3 +75,71 @@ def plane() -> type[Plane]:
 @pytest.fixture
 def toy_coin() -> type[ToyCoin]:
     return ToyCoin
+
+
+def accepted_by(attacker: Any, losses: Any, best: Any) -> list[list[bool]]:
+    """What an attacker's acceptance rule takes of the losses [G][T] shown to G games that start from `best`."""
+    games = len(losses)
+    none, no = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
+    every, opened = torch.arange(games), torch.ones(games, dtype=torch.bool)
+    state = Answers(none, none, None, no, no, every, opened, every, opened[:, None])
+    zero = torch.zeros(games, dtype=torch.int64)
+    seat = Games(torch.zeros(games, 1, 2, 2), zero, Threat(epsilon=0.1, budget=1), classes=2, state=state)
+    accept, bar, taken = attacker.acceptance(seat), torch.tensor(best), []
+    for new in torch.tensor(losses).unbind(dim=1):
+        taken.append(accept(new, bar, every))
+        bar = torch.where(taken[-1], new, bar)
+    return torch.stack(taken, dim=1).tolist()
+
+
+@pytest.fixture
+def accepted() -> Callable[..., list[list[bool]]]:
+    return accepted_by
+
+
+class Folded(torch.nn.Module):
+    """A linear margin between two classes that is shown folded: f(m) where it is above 0, m elsewhere.
+
+    Attributes:
+        fold: f, from margins [n] above 0 to those shown.
+        x0: images of class 0 with margins of about `height`; within 1/4 of them in linf they fall by 45. As
+            with networks, most changes lower them: by 5 where all values change by 1/4.
+    """
+
+    def __init__(self, fold: Callable[[Tensor], Tensor], games: int = 20, height: float = 14.0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.fold, self.height = fold, height
+        w = torch.randn(1, 16, 16, generator=generator)
+        self.w = w / w.abs().sum() * 160
+        self.x0 = 0.49 + 0.02 * torch.rand(games, 1, 16, 16, generator=generator)
+        self.label = torch.zeros(games, dtype=torch.int64)
+
+    def margin(self, x: Tensor) -> Tensor:
+        """m [n]."""
+        delta = (x - 0.5).flatten(1)
+        return self.height + delta @ self.w.flatten() - 80 * delta.square().mean(dim=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        m = self.margin(x)
+        shown = torch.where(m > 0, self.fold(m.clamp_min(0)), m)
+        return torch.stack([shown, torch.zeros_like(m)], dim=1)
+
+    def won(self, attacker: Any, budget: int, *, defender: Any = "none", **rules: Any) -> list[int]:
+        """The turns of the first hits in games within 1/4, in linf; ascending, of those that were won."""
+        threat = {"norm": "linf", "epsilon": 0.25, "budget": budget, "feedback": "logits"}
+        result = arena.play(
+            attacker,
+            defender,
+            classifier=self,
+            images=self.x0,
+            labels=self.label,
+            threat=threat | {"objective": "first"} | rules,
+        )
+        mark = result.marks[budget]
+        return sorted(mark.turn[mark.answered].tolist())
+
+
+@pytest.fixture
+def folded() -> type[Folded]:
+    return Folded

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from agents.attackers.score.bandits import Bandits, up
+from arena.rules.geometry import quantise
 from arena.rules.threat import Threat
 
 SHAPE = (2, 4, 6)
@@ -92,6 +93,23 @@ def test_by_default_it_plays_the_authors_parameters(referee, linear, images, nor
         assert probes[:2].norm(dim=1).tolist() == pytest.approx([delta] * 2, abs=1e-5)
         # Before the first step its two probes lie on both sides of the image.
         assert torch.allclose(probes[0], -probes[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("quantisation", ["none", "floor", "round"])
+def test_probes_are_seen_whatever_becomes_of_8_bits(referee, linear, images, quantisation, norm):
+    shape = (1, 32, 32)
+    model, x0 = linear(shape), quantise(images(3, shape, low=0.3, high=0.7), "round")
+
+    def service(x, game, turn):
+        return 100 * model(quantise(x, quantisation), game, turn) + torch.tensor([1e4, 0.0])
+
+    threat = Threat(norm=norm, epsilon=0.4, budget=4, quantisation=quantisation)
+    table = referee(service, x0, LABELS, threat).play(Bandits(loss="margin"))
+    for game in range(3):
+        margins, moved = table.margins(game), table.queries(game)[2:].mean(dim=0) - x0[game]
+        assert margins[0] != margins[1]
+        assert moved.norm().item() > 0.1
 
 
 def test_tiles_are_enlarged_by_the_nearest_neighbour():

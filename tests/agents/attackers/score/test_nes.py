@@ -3,6 +3,7 @@ import torch
 
 from agents.attackers.parts.estimates import BLOCK
 from agents.attackers.score.nes import NES
+from arena.rules.geometry import quantise
 from arena.rules.threat import Threat
 
 SHAPE = (2, 4, 4)
@@ -125,6 +126,26 @@ def test_a_classifier_that_float32_cannot_see_doubt_is_broken_by_cross_entropy(r
     threat = Threat(norm=norm, epsilon=epsilon, budget=2000)
     table = referee(sure, x0, LABELS, threat).play(NES(eta=epsilon / 10))
     assert all(table.hits[game] for game in range(3))
+
+
+@pytest.mark.parametrize("quantisation", ["none", "floor", "round"])
+def test_probes_are_seen_whatever_becomes_of_8_bits(referee, linear, images, quantisation):
+    """Probes of a twentieth of a level: a service that rounds answers both sides of a pair alike."""
+    shape = (1, 32, 32)
+    model, x0 = linear(shape), quantise(images(3, shape, low=0.3, high=0.7), "round")
+
+    def service(x, game, turn):
+        return 100 * model(quantise(x, quantisation), game, turn) + torch.tensor([1e4, 0.0])
+
+    threat = Threat(epsilon=0.1, budget=80, quantisation=quantisation)
+    for noise in (None, "unit"):
+        table = referee(service, x0, LABELS, threat).play(NES(noise=noise, loss="margin"))
+        seen = quantisation != "round" or noise is None
+        for game in range(3):
+            margins = torch.tensor(table.margins(game)).view(40, 2)
+            assert ((margins[:, 0] != margins[:, 1]).any() == seen).item()
+            moved = (table.queries(game)[40:].mean(dim=0) - x0[game]).abs().amax().item()
+            assert moved > 1 / 255 if seen else moved < 0.2 / 255
 
 
 def test_a_hit_is_handed_in_where_answers_are_facts(referee, linear, images):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import clip_grad_norm_, skip_init
+from torch.nn.utils import clip_grad_norm_
 
 from arena import draws
 from arena.players import Answers, Games
@@ -81,7 +81,7 @@ class ResidualNet(nn.Module):
             sides = [-(-side // 2) for side in sides]
         self.cell = [max(1, side // CELLS) for side in sides]
         cells = math.prod(-(-side // cell) for side, cell in zip(sides, self.cell, strict=True))
-        self.head = skip_init(nn.Linear, width * cells, classes, device=device)
+        self.head = nn.Linear(width * cells, classes, device="meta").to_empty(device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.stem(4 * x - 2)
@@ -119,12 +119,10 @@ class ResidualBlock(nn.Module):
         return x + y
 
 
-def convolution(inner: int, outer: int, device: torch.device, stride: int = 1) -> nn.Module:
+def convolution(inner: int, outer: int, device: torch.device, stride: int = 1) -> nn.Conv2d:
     """3x3, padded by 1, its weights unset: torch's own would come from the global generator."""
-    layer: nn.Module = skip_init(
-        nn.Conv2d, inner, outer, 3, stride=stride, padding=1, bias=False, device=device
-    )
-    return layer
+    layer = nn.Conv2d(inner, outer, 3, stride=stride, padding=1, bias=False, device="meta")
+    return layer.to_empty(device=device)
 
 
 class Surrogate:
@@ -171,13 +169,13 @@ class Surrogate:
     def logits(self, x: Tensor) -> Tensor:
         """[n,K] of images `x` [n,C,H,W]."""
         with torch.no_grad():
-            return torch.cat([self._logits(piece) for piece in x.split(ROWS)])
+            return torch.cat([self._logits(piece) for piece in torch.split(x, ROWS)])
 
     def gradient(self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The gradient [n,C,H,W] at `x` of `loss(logits [n,K], y [n])` [n], that of each image divided by its
         largest value, which may be too small to be squared; 0 where it is 0 or not finite."""
         found = []
-        for piece, of in zip(x.split(ROWS), y.split(ROWS), strict=True):
+        for piece, of in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
             at = piece.detach().requires_grad_()
             found += torch.autograd.grad(loss(self._logits(at), of).sum(), at)
         gradient = torch.cat(found)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from agents.attackers.parts.surrogates import Pairs, ResidualNet, Surrogate
+from agents.attackers.parts.learnt_surrogates import Pairs, ResidualNet, Surrogate
 from arena.rules.threat import Threat
 
 SHAPE = (1, 8, 8)
