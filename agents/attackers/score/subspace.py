@@ -18,7 +18,7 @@ from arena.rules.losses import LEAST_LOG, attack_loss
 
 BASE = "base"
 """The purpose of queries of the iterate itself."""
-ROUNDING = 2.0**-20
+ROUNDING = 2.0**-18
 """Of two losses, the relative difference that float32 may have made."""
 
 
