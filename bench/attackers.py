@@ -85,8 +85,10 @@ def measure(
 ) -> dict[str, object]:
     """One attacker's row of the table; the ratio is the median of ratios, each within one repeat."""
     threat = threat_for(attacker, budget, world)
-    warm = Run(scenario(world, 2, threat | {"budget": 10}, attacker, log="queries"), data_dirs=data)
-    run = Run(scenario(world, games, threat, attacker, log="queries"), data_dirs=data)
+    warm = Run(
+        scenario(world, 2, threat | {"budget": 10}, attacker, log="queries", utility=0), data_dirs=data
+    )
+    run = Run(scenario(world, games, threat, attacker, log="queries", utility=0), data_dirs=data)
     for _ in play_and_replay(warm, 1):
         pass
     all_played = list(play_and_replay(run, repeats, time.process_time))

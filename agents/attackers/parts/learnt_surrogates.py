@@ -174,7 +174,7 @@ class Surrogate:
     def gradient(self, x: Tensor, y: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         """The gradient [n,C,H,W] at `x` of `loss(logits [n,K], y [n])` [n], that of each image divided by its
         largest value, which may be too small to be squared; 0 where it is 0 or not finite."""
-        found = []
+        found: list[Tensor] = []
         for piece, of in zip(torch.split(x, ROWS), torch.split(y, ROWS), strict=True):
             at = piece.detach().requires_grad_()
             found += torch.autograd.grad(loss(self._logits(at), of).sum(), at)
