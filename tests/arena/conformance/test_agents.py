@@ -29,6 +29,8 @@ BRIEFER: dict[str, Spec] = {
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "eot", "of": {"name": "square"}, "repeats": 3, "convention": "adaptive"}),
     ("attacker", {"name": "square", "rescale": True, "clean_query": True, "refresh_every": 2}),
+    ("attacker", {"name": "slope-square", "patience": 1, "trials": 2, "refresh_every": 3}),
+    ("attacker", {"name": "unfold", "of": {"name": "square"}, "tau": None}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
