@@ -51,8 +51,8 @@ class SlopeSquare(Square):
     loss: Loss | None = "margin"
     theta: float = 6.0
     step_back: float = 0.05
-    patience: int = 5
-    trials: int = 10
+    patience: int = 10
+    trials: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agents.attackers.adaptive.annealed_square import AnnealedSquare
+from agents.attackers.adaptive.banded_op_square import BandedOpSquare
 from agents.attackers.adaptive.bi_square import BiSquare
 from agents.attackers.adaptive.bypass_fq import BypassFQ
 from agents.attackers.adaptive.bypass_fq_sign_flip import BypassFQSignFlip
@@ -12,7 +14,11 @@ from agents.attackers.adaptive.jitter import Jitter
 from agents.attackers.adaptive.label_scout import LabelScout
 from agents.attackers.adaptive.op_square import OpSquare
 from agents.attackers.adaptive.scout import Scout
+from agents.attackers.adaptive.race import Race
+from agents.attackers.adaptive.slope_square import SlopeSquare
+from agents.attackers.adaptive.switch_dir import SwitchDir
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
+from agents.attackers.adaptive.unfold import Unfold
 from agents.attackers.adaptive.vote import Vote
 from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
@@ -27,7 +33,13 @@ from agents.attackers.score.square import Square
     [
         (BiSquare(p=0.3), Square(p=0.3, loss="margin")),
         (OpSquare(schedule_length=7), Square(schedule_length=7, loss="margin")),
+        (BandedOpSquare(p=0.3), Square(p=0.3, loss="margin")),
+        (SwitchDir(p=0.3), Square(p=0.3, loss="margin")),
+        (AnnealedSquare(p=0.3), Square(p=0.3, loss="margin")),
+        (SlopeSquare(p=0.3), Square(p=0.3, loss="margin")),
+        (Unfold(of=Square(p=0.2)), Square(p=0.2)),
         (EOT(of=Square(p=0.2)), Square(p=0.2)),
+        (Race(of=Square(p=0.2)), Square(p=0.2)),
         (Vote(of=HopSkipJump(gamma=2.0)), HopSkipJump(gamma=2.0)),
         (UncertaintyAware(of=HopSkipJump()), HopSkipJump()),
         (Jitter(of=SignFlip()), SignFlip()),

@@ -46,6 +46,8 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "simba", "basis": "pixel", "refresh_every": 3}),
     ("attacker", {"name": "simba", "order": "strided", "frequencies": 2, "stride": 2, "loss": "margin"}),
     ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
+    ("attacker", {"name": "slope-square", "patience": 1, "trials": 2, "refresh_every": 3}),
+    ("attacker", {"name": "unfold", "of": {"name": "square"}, "tau": None}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
