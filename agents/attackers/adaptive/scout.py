@@ -102,11 +102,11 @@ class Scout(Attacker):
     Attributes:
         loss: what is looked at along the lines.
         noisy: the noise of one answer, relative to the loss of the clean image (medians over the games), from
-            which on it is fought: a search has to see steps of a few hundredths of that loss.
+            which on it is fought: a search in a hundred steps has to see hundredths of that loss.
     """
 
     loss: Loss = "margin"
-    noisy: float = 0.05
+    noisy: float = 0.01
 
     needs = Needs(feedback="scores", objectives=("first", "submit"))
     across_games: ClassVar[bool] = True

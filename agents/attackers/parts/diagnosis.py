@@ -20,9 +20,12 @@ JAGGED = 1.5
 most. So are .03 and .05 of the lines of undefended networks (digits, ResNet-20), .5 to .9 of those of AAA."""
 PLAIN_JAGGED = 0.1
 """The most lines of an undefended classifier that are supposed to be jagged."""
-JUMP = 0.7
-"""From this share of a step that lies in one third of it, the loss jumps there; a straight step has 1/3, and
-half a period of a wave 1/2."""
+JUMP = 0.6
+"""The least share of the way within a step that a third with a jump has; in a straight step a third has 1/3,
+and in half a period of a wave 1/2."""
+WAVES_JUMP = 0.1
+"""The most waves that are supposed to look as if they jumped: .04 of those of AAA-sine do, and .4 of the
+largest steps of AAA-linear's lines are jumps (ResNet-20)."""
 UNEVEN = 2.0
 """The noise of some images is larger than that of their median, and it is larger off x0 than at it: by this
 factor, it is supposed, at most."""
@@ -103,10 +106,18 @@ def jump_share(loss: Tensor) -> Tensor:
     return torch.where(way.isfinite() & (way > 0), step.amax(dim=1) / way.clamp_min(1e-300), 0.0)
 
 
+def jumped(loss: Tensor) -> Tensor:
+    """[n] bool: whether losses [n,k+1] jump against their slope, as mirrored ones do where a cell ends: one
+    step has the share `JUMP`, and all others go the other way. Waves bend, but rarely so sharply."""
+    step = loss.double().diff(dim=1)
+    way = step.gather(1, step.abs().nan_to_num(nan=0.0, posinf=0.0).argmax(dim=1, keepdim=True)).sign()
+    return (jump_share(loss) >= JUMP) & ((step.sign() * way < 0).sum(dim=1) == step.shape[1] - 1)
+
+
 def jumps(loss: Tensor) -> bool:
     """Whether a folded loss jumps, from the largest steps of n lines, refined to losses [n,k+1]: the
-    hypothesis is that it is a wave, where at most `PLAIN_JAGGED` of them look like jumps."""
-    return more_often_than(jump_share(loss) >= JUMP, PLAIN_JAGGED).rejects
+    hypothesis is that it is a wave, where at most `WAVES_JUMP` of them look like jumps."""
+    return more_often_than(jumped(loss), WAVES_JUMP).rejects
 
 
 def period_of_jumps(loss: Tensor) -> float:
@@ -116,7 +127,7 @@ def period_of_jumps(loss: Tensor) -> float:
     A mirrored loss jumps by 2 tau, against its slope, whose part in the step with the jump is as large as the
     mean of the other steps. AAA falls short of its targets rather than beyond them.
     """
-    step = loss.double().diff(dim=1).abs()[jump_share(loss) >= JUMP]
+    step = loss.double().diff(dim=1).abs()[jumped(loss)]
     jump = step.amax(dim=1)
     slope = (step.sum(dim=1) - jump) / (step.shape[1] - 1)
     return float(((jump + slope) / 2).quantile(0.75)) if len(jump) else math.nan

@@ -15,6 +15,7 @@ from agents.attackers.parts.diagnosis import (
     binomial_tail,
     folded,
     jump_share,
+    jumped,
     jumps,
     largest_step,
     median,
@@ -137,6 +138,11 @@ def test_jumps_and_waves_are_told_apart() -> None:
 def test_the_share_of_a_step_that_is_a_jump() -> None:
     loss = torch.tensor([[0.0, 0, 6, 6], [0, 1, 2, 3], [0, 0, 0, 0], [0, torch.inf, 1, 2]])
     assert jump_share(loss).tolist() == pytest.approx([1, 1 / 3, 0, 0])
+
+
+def test_a_jump_goes_against_the_slope() -> None:
+    loss = torch.tensor([[0.0, -1, 6, 5], [0, 1, 8, 9], [0, -2, 1, 0], [0, 0, 0, 0], [0, torch.inf, 1, 2]])
+    assert jumped(loss).tolist() == [True, False, False, False, False]
 
 
 def test_the_period_of_a_fold() -> None:
