@@ -58,7 +58,7 @@ def test_bars_and_a_picture_along_the_images(tmp_path: Path) -> None:
     to = tmp_path / "bins.svg"
     code, said = arena("--device", "cpu", "--images", "100", "--defender", "rnd", "--picture", str(to))
     assert code == 0
-    bars = [line for line in said.splitlines() if line.startswith("probability ▁")]
+    bars = [line for line in said.splitlines() if line.startswith("probability ") and "; accuracy " in line]
     assert [line.split()[-1] for line in bars] == ["none", "rnd"]
     assert "moved by   0.0" in bars[0] and "moved by   0.0" not in bars[1]
     text = to.read_text()
