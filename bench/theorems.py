@@ -44,7 +44,7 @@ class Linear(nn.Module):
 
     def score(self, x: Tensor) -> Tensor:
         """f [n] of x [n,d]."""
-        value: Tensor = x @ self.w.to(x.dtype)  # type: ignore[operator]
+        value: Tensor = x @ self.w.to(x.dtype)
         return value
 
     def slope(self, x: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def bound_of_squares(d: int, l1: float, mu: float, nu: float, repeats: int) -> f
     if repeats == 1:
         return 2 * (L0 * d * (alpha + math.sqrt(2) / 2)) ** 2
     curved = 2 * nu**2 * L0 * l1 / mu * d**2.5 + nu**4 * l1**2 * (repeats + 1) / (mu**2 * repeats) * d**3
-    return (L0 * d) ** 2 * (1 + 4 * alpha**2 / repeats) + curved
+    return float((L0 * d) ** 2 * (1 + 4 * alpha**2 / repeats) + curved)
 
 
 def squares(d: int, samples: int, seed: int) -> Iterator[dict[str, object]]:
