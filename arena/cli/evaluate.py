@@ -11,21 +11,19 @@ from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel, ValidationError
-from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.status import Status
-from rich.table import Table
 
 from arena.classifiers import Classifier, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
 from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, say_json
+from arena.cli.evaluate_table import Found, table_of, work
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.clean_images import Evaluation
-from arena.evaluation.clean_utility import Utility
 from arena.evaluation.reliability import Reliability
 from arena.game.blame import DefenderError
 from arena.game.stack import facts_of, prepare
@@ -35,11 +33,10 @@ from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
-from arena.report.columns import NOTHING
 from arena.report.reliability_charts import STILLS, draw_reliability
 from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
-from arena.report.words import cost, megabytes, millions, milliseconds, number, percent
+from arena.report.words import percent
 from arena.running.call_plan import served
 from arena.scenario.matches import Match
 
@@ -73,21 +70,6 @@ class Options:
     picture: Path | None = None
     trusted: Sequence[str] = ()
     answers: int | None = None
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found of a stack.
-
-    Attributes:
-        facts: what its defenders found when they were fitted.
-        spread: `Evaluation.loss_spread`; None if it was not asked for.
-    """
-
-    title: str
-    utility: Utility
-    facts: dict[str, Any]
-    spread: float | None = None
 
 
 @dataclass(frozen=True)
@@ -290,7 +272,7 @@ def _print(
     for remark in _remarks(classifier, dataset, options.split):
         say(f"remark: {remark}")
     endless = console.options.update(max_width=10_000)
-    tables = [_table_of(rows, whole) for whole in (True, False)]
+    tables = [table_of(rows, whole) for whole in (True, False)]
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     console.print(next(fits, tables[-1]))
     for row in rows:
@@ -304,60 +286,11 @@ def _print(
     say("shares and ECE in percent, NLL in nats; cost: seconds relative to the undefended classifier")
     say("(about 1: its 95 % interval covers 1; a range: the interval alone, since it is wide)")
     if not all(math.isnan(row.utility.multiply_adds) for row in rows):
-        say(f"million multiply-adds a query, element-wise work not counted: {_work(rows)}")
+        say(f"million multiply-adds a query, element-wise work not counted: {work(rows)}")
     if any(row.utility.input_l2 > 0 for row in rows):
-        say("moved: mean l2 distance from an image to what the classifier sees in its place")
+        say("input l2: mean l2 distance from an image to what the classifier sees in its place")
     if options.answers is not None:
         say(f"spread: standard deviation of p_y - max p_k over {options.answers} answers, mean over images")
-
-
-def _table_of(rows: Sequence[Found], whole: bool) -> Table:
-    """One row per stack; unless `whole`, without the columns that a narrow console has no room for."""
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("defender", overflow="fold", min_width=8)
-    utilities = [row.utility for row in rows]
-    unanswered = any(u.declined or u.refused for u in utilities)
-    flagged, moved = any(u.flagged for u in utilities), any(u.input_l2 > 0 for u in utilities)
-    spread = any(row.spread is not None for row in rows)
-    heads = ["accuracy\n[95 %]", "agree-\nment", "ECE", *["equal\nmass"] * whole, "NLL"]
-    heads += ["declined\n/refused"] * unanswered + ["flagged"] * flagged
-    heads += ["moved"] * moved + ["spread"] * spread
-    heads += ["cost at\n1 row", f"cost at\n{utilities[0].batch} rows"]
-    for head in [*heads, *["ms/query\n1/batch", "peak\nMB"] * whole]:
-        table.add_column(head, justify="right", no_wrap=True)
-    for row in rows:
-        u = row.utility
-        own = [number(u.input_l2)] * moved + [NOTHING if row.spread is None else number(row.spread)] * spread
-        table.add_row(escape(row.title), *_figures(u, unanswered, flagged, whole, own))
-    return table
-
-
-def _figures(u: Utility, unanswered: bool, flagged: bool, whole: bool, own: list[str]) -> list[str]:
-    one = cost(u.cost_1, u.cost_1_low, u.cost_1_high, whole)
-    many = cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high, whole)
-    values = [
-        f"{percent(u.accuracy, 2)} [{percent(u.low)}, {percent(u.high)}]",
-        percent(u.agreement, 2),
-        percent(u.ece, 2),
-        *[percent(u.ece_mass, 2)] * whole,
-        number(u.nll),
-        *[f"{percent(u.declined)}/{percent(u.refused)}"] * unanswered,
-        *[percent(u.flagged)] * flagged,
-        *own,
-        one,
-        many,
-    ]
-    times = f"{milliseconds(u.seconds_1)}/{milliseconds(u.seconds_batch)}"
-    return [*values, times, megabytes(u.peak_bytes)] if whole else values
-
-
-def _work(rows: Sequence[Found]) -> str:
-    """The multiply-adds of a query in words, once where all stacks have as many."""
-    told = {row.title: millions(row.utility.multiply_adds) for row in rows}
-    values = set(told.values())
-    return (
-        values.pop() if len(values) == 1 else ", ".join(f"{value} {title}" for title, value in told.items())
-    )
 
 
 def _as_json(

@@ -136,7 +136,7 @@ def clean_sheet(utilities: Sequence[Utility]) -> Sheet:
             column("ms a query at a batch", lambda u: words.milliseconds(u.seconds_batch)),
             column("peak, MB", lambda u: words.megabytes(u.peak_bytes)),
             column("million multiply-adds", lambda u: words.millions(u.multiply_adds)),
-            column("moved, ℓ2", lambda u: number(u.input_l2), rare=True),
+            column("input moved, ℓ2", lambda u: number(u.input_l2), rare=True),
         ]
     )
 

@@ -94,7 +94,7 @@ def test_how_far_images_move_and_the_loss_spreads() -> None:
     snd = ("--defender", '{"name": "snd", "sigma": 0.05}')
     code, said = arena(*words, *snd)
     assert code == 0
-    assert "moved: mean l2" in said and "spread: standard" in said
+    assert "input l2: mean" in said and "spread: standard" in said
     assert "million multiply-adds a query, element-wise work not counted: 0.9159" in said
     code, said = arena(*words, *snd, "--json")
     none, noisy = json.loads(said)
@@ -103,7 +103,7 @@ def test_how_far_images_move_and_the_loss_spreads() -> None:
     assert 0 < noisy["loss_spread"] < 0.5
     assert none["multiply_adds"] == noisy["multiply_adds"] == 915_936
     _, said = arena("--device", "cpu", "--images", "40")
-    assert "moved: mean l2" not in said and "spread: standard" not in said
+    assert "input l2: mean" not in said and "spread: standard" not in said
 
 
 def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
