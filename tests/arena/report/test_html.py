@@ -97,7 +97,7 @@ def test_it_can_be_read_without_seeing_it(played):
     assert all(values.get("scope") in ("col", "row", "colgroup", "rowgroup") for values in page.of("th"))
     assert all(values.get("alt") for values in page.of("img"))
     images = [values for values in page.of("div") if values.get("role") == "img"]
-    assert len(images) == 2, "a chart for each defender"
+    assert len(images) == 4, "charts of queries and of clean images for each defender"
     said = [values["aria-label"] for values in images]
     assert re.search(
         r"none has left, by answered, by queries. square: [\d.]+ % at 5, [\d.]+ % at 10", said[0]
@@ -290,8 +290,8 @@ def test_distances_and_success_are_drawn_and_told(near):
     _, page, rows = near
     told = [v["aria-label"] for v in page.of("div") if v.get("role") == "img"]
     drawn = sum(any(m.value < math.inf for m in row.distances.median.values()) for row in rows)
-    assert len(told) == drawn + 2 * 2 + 2, (
-        "finite medians, two radii, and the accuracy left, of each defender"
+    assert len(told) == drawn + 2 * 2 + 2 + 2, (
+        "finite medians, two radii, the accuracy left, and clean images, of each defender"
     )
     first = rows[0].distances.median
     medians = ", ".join(f"{written(m.value)} at {at}" for at, m in first.items())
