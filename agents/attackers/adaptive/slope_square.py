@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.adaptive.op_square import change, climbs
+from agents.attackers.parts.finite_differences import keep_hits
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.twins import plain
 from agents.attackers.score.random_search import Doubt, Propose, freeze
@@ -37,6 +38,8 @@ class SlopeSquare(Square):
     A game whose true loss only falls never shows more than its lowest loss so far plus tau. One that does was
     wrong about the step back (for one start in eight a ResNet-20's loss rises): it begins again at its start,
     the other way.
+
+    Where answers are facts every hit is taken, a step back too, whatever the rule says of its loss.
 
     Attributes:
         loss: the margin for both goals.
@@ -79,8 +82,11 @@ class SlopeSquare(Square):
         def ask_slopes(at: Tensor, value: Tensor, i: Tensor) -> Slopes:
             """1 where the loss shown rises from `value` [n] at `at` [n,C,H,W] to a step back, -1 where it
             falls, 0 where it is not known, [n]."""
-            answers = yield from games.ask(self.back(games, at, i), i, "slope")
-            return change(games.loss(answers, loss), value).nan_to_num(0.0, 0.0, 0.0).sign()
+            back = self.back(games, at, i)
+            answers = yield from games.ask(back, i, "slope")
+            shown, hit = games.loss(answers, loss), games.wrong(answers)
+            yield from keep_hits(games, back.unsqueeze(1), i, hit.unsqueeze(1), shown.unsqueeze(1))
+            return change(shown, value).nan_to_num(0.0, 0.0, 0.0).sign()
 
         yield from ask_incumbents("start")
         i, first = games.open, best.clone()
@@ -98,6 +104,8 @@ class SlopeSquare(Square):
             answers = yield from games.ask(candidate, i, "search")
             new = games.loss(answers, loss)
             accepted, testing = course.judge(change(new, best[i]), best[i].isinf(), i)
+            hit = games.wrong(answers) & games.answers_are_facts
+            accepted, testing = accepted | hit, testing & ~hit
             rows = (testing & games.state.open[i]).nonzero().squeeze(1)
             if len(rows):
                 slope = yield from ask_slopes(candidate[rows], new[rows], i[rows])

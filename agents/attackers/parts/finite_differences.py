@@ -38,25 +38,34 @@ def gradient(
         base = base.view(len(i), -1).expand(-1, count)
     total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
     while done < count and len(rows := games.state.open[i].nonzero().squeeze(1)):
-        room = max(1, games.max_rows // (len(rows) * BLOCK * each))
-        blocks = [directions(rows) for _ in range(min(room, -(-(count - done) // BLOCK)))]
-        u = torch.cat(blocks, dim=1)[:, : count - done]
-        m = u.shape[1]
-        sides = torch.stack([u, -u], dim=2) if each == 2 else u.unsqueeze(2)
-        images = (x[rows].unsqueeze(1) + radius * sides.flatten(1, 2)).flatten(0, 1)
-        images = games.project(images, i[rows].repeat_interleave(m * each))
-        images = images.view(len(rows), m * each, *x.shape[1:])
-        found = (yield from losses(games, images, i[rows], loss)).view(len(rows), m, each)
-        slope = found[..., 0] - (found[..., 1] if base is None else base[rows, done : done + m])
-        known = slope.isfinite()
-        slope = torch.where(known, slope / (each * radius), 0.0)
-        part = total[rows]
-        for b in range(m):  # one after the other, so that a sum does not depend on the shape of the volley
-            part.addcmul_(slope[:, b].view(-1, 1, 1, 1), u[:, b])
-        total[rows] = part
-        used[rows] += known.sum(dim=1)
+        m = min(blocks_at_once(games, len(rows) * each) * BLOCK, count - done)
+        for part in rows.split(max(1, games.max_rows // (m * each))):
+            u = torch.cat([directions(part) for _ in range(-(-m // BLOCK))], dim=1)[:, :m]
+            sides = torch.stack([u, -u], dim=2).flatten(1, 2) if each == 2 else u
+            images = (x[part].unsqueeze(1) + radius * sides).flatten(0, 1)
+            del sides  # at 224 pixels it is half a gigabyte, while the volley waits for its answers
+            images = games.project(images, i[part].repeat_interleave(m * each))
+            images = images.view(len(part), m * each, *x.shape[1:])
+            found = (yield from losses(games, images, i[part], loss)).view(len(part), m, each)
+            slope = found[..., 0] - (found[..., 1] if base is None else base[part, done : done + m])
+            known = slope.isfinite()
+            slope = torch.where(known, slope / (each * radius), 0.0)
+            mine = total[part]
+            for b in range(m):  # one after the other: a sum must not depend on the shape of the volley
+                mine.addcmul_(slope[:, b].view(-1, 1, 1, 1), u[:, b])
+            total[part] = mine
+            used[part] += known.sum(dim=1)
         done += m
     return total / used.clamp_min(1).view(-1, 1, 1, 1)
+
+
+def blocks_at_once(games: Games, rows: int) -> int:
+    """How many blocks of BLOCK x `rows` rows go into one volley.
+
+    Under `submit` one: games may be handed in, and images repeated, between volleys, and what a game is asked
+    must not depend on who else plays.
+    """
+    return 1 if games.threat.objective == "submit" else max(1, games.max_rows // (rows * BLOCK))
 
 
 def losses(

@@ -58,6 +58,8 @@ def direction(network: nn.Module, x: Tensor, value: Value, dropping: Dropping | 
     """The unit direction [n,C,H,W] in which what `value` makes of the network's logits grows fastest, from
     `x` [n,C,H,W]; 0 where it has no gradient, or none that is finite."""
     found = torch.zeros_like(x)
+    if not len(x):
+        return found  # many a network cannot flatten a batch of none
     for rows in torch.split(torch.arange(len(x), device=x.device), PIECE):
         point = x[rows].detach().requires_grad_(True)
         with _dropping(network, dropping, rows), torch.enable_grad():

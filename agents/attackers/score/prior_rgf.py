@@ -131,23 +131,27 @@ class Slopes:
         """The gradient's length [n] at the iterates `x` [n,C,H,W] of games `i` [n]; 0 if nothing is known."""
         games, count = self.games, self.attack.length_probes
         total, used = x.new_zeros(len(i)), x.new_zeros(len(i))
-        for many in games.parts(count, len(i)):
-            u = unit(torch.stack([games.normal(x.shape[1:], i) for _ in range(many)], dim=1))
-            slope = yield from self.measured(x, u, i, LENGTH)
+        # One at a time where games may be handed in between volleys, as in `gradient`.
+        shares = [1] * count if games.threat.objective == "submit" else games.parts(count, len(i))
+        for many in shares:
+            rows = games.state.open[i].nonzero().squeeze(1)
+            if not len(rows):
+                break
+            u = torch.stack([games.normal(x.shape[1:], i[rows]) for _ in range(many)], dim=1)
+            slope = yield from self.measured(x[rows], unit(u), i[rows], LENGTH)
             for one in slope.unbind(1):  # one after the other: a sum is the same in volleys of any shape
                 known = one.isfinite()
-                total += torch.where(known, one, 0.0).square()
-                used += known
+                total[rows] += torch.where(known, one, 0.0).square()
+                used[rows] += known
         return (self.pixels * total / used.clamp_min(1)).sqrt()
 
     def along(self, x: Tensor, v: Tensor, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The slope [n] along the priors `v` [n,C,H,W], 0 if it is not known; probes too short to be seen
         are doubled."""
         slope = (yield from self.measured(x, v.unsqueeze(1), i, PRIOR)).squeeze(1)
-        slope = torch.where(slope.isfinite(), slope, 0.0)
         unmoved = (slope == 0) & (v.flatten(1) != 0).any(dim=1)
         self.scale[i] = torch.where(unmoved, (2 * self.scale[i]).clamp_max(MOST), self.scale[i])
-        return slope
+        return torch.where(slope.isfinite(), slope, 0.0)
 
     def biased(self, x: Tensor, v: Tensor, share: Tensor, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The estimated gradient [n,C,H,W], but for its length, from directions that lean towards `v`

@@ -65,6 +65,8 @@ class SimBA(Attacker):
             raise ValueError(f"stride must be at least 1; found {self.stride}")
         if self.basis == "pixel" and (self.order == "strided" or self.frequencies is not None):
             raise ValueError("basis must be dct for an order by frequencies: pixels have none")
+        if self.order == "strided" and self.frequencies is None:
+            raise ValueError("frequencies must be given for the order strided: beyond them its rings begin")
         check_period("refresh_every", self.refresh_every)
 
     def play(self, games: Games) -> Play:

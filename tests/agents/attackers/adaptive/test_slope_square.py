@@ -114,6 +114,27 @@ def test_trials_end(referee, images):
     assert table.purposes(0) == ["start", "slope", *round_, *round_, "search", "search"]
 
 
+@pytest.mark.parametrize(
+    ("losses", "asked"),
+    [
+        ([10.0, 9.0, 8.0, -1.0], 4),  # climbing: -1 is a drop by 11 from 10, which the rule takes
+        ([4.0, 3.0, 5.0, -0.5], 4),  # a drop by 5.5 is none that it takes
+        ([4.0, -1.0], 2),  # the step back
+    ],
+)
+def test_a_hit_is_handed_in_whatever_the_rule_says_of_it(referee, images, losses, asked):
+    table = scripted(referee, images, losses, 30, SlopeSquare(), objective="submit")
+    assert table.hits == [[asked]] and len(table.asked[0]) == asked
+    assert torch.equal(table.submitted[0], table.queries(0)[-1])
+
+
+def test_where_answers_are_no_facts_the_rule_decides(referee, images):
+    table = scripted(
+        referee, images, [4.0, 3.0, 5.0, -0.5], 9, SlopeSquare(), objective="submit", facts=False
+    )
+    assert not table.submitted and "repeat" not in table.purposes(0)
+
+
 def course(**more):
     return Course(torch.full((3,), 10.0), **{"theta": 6.0, "patience": 2, "trials": 2} | more)
 

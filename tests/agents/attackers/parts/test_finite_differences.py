@@ -131,6 +131,26 @@ def test_neither_the_batch_nor_the_length_of_volleys_changes_a_bit(
         assert torch.equal(play(slice(game, game + 1))[0], whole[game])
 
 
+@pytest.mark.parametrize(("most", "games"), [(4096, 3), (32, 2), (16, 1), (3, 1)])
+def test_no_more_directions_are_drawn_at_once_than_a_volley_has_room_for(
+    referee, images, procedure, linear, most, games
+):
+    """Of one game at least a block: at 224 pixels those of all games at once are gigabytes."""
+    drawn_for = []
+
+    def steps(seat):
+        def directions(rows):
+            drawn_for.append(len(rows))
+            return normals(seat, torch.arange(3))(rows)
+
+        return (yield from gradient(seat, seat.x0, torch.arange(3), 8, directions, RADIUS, "margin"))
+
+    x0 = images(3, SHAPE, low=0.4, high=0.6)
+    table = referee(ahead(linear(SHAPE)), x0, LABELS, GREY, max_rows=most).play(procedure(steps))
+    assert max(drawn_for) == games and sum(drawn_for) == 3
+    assert [len(asked) for asked in table.asked] == [16] * 3
+
+
 @pytest.mark.parametrize(("budget", "pairs"), [(7, 3), (2, 1), (1, 0), (22, 11)])
 def test_the_mean_is_over_the_whole_differences_that_the_budget_reaches(estimate, linear, budget, pairs):
     model = linear(SHAPE)
@@ -182,12 +202,14 @@ def dips(x, game, turn):
 
 
 def test_of_the_hits_in_a_volley_that_with_the_lowest_loss_is_handed_in(estimate):
+    """A volley holds one block of each game, in whatever company and volleys."""
     threat = Threat(epsilon=0.5, budget=99, objective="submit")
-    table, _, _ = estimate(dips, threat=threat)
-    assert list(table.submitted) == [0]
-    assert torch.equal(table.submitted[0], table.queries(0)[5])
-    assert [note for note in table.notes if note[0] == "accepted"] == [("accepted", 0, 2 * COUNT)]
-    assert [len(asked) for asked in table.asked] == [2 * COUNT] * 3
+    for most in (4096, 40, 7):
+        table, _, _ = estimate(dips, threat=threat, max_rows=most)
+        assert list(table.submitted) == [0]
+        assert torch.equal(table.submitted[0], table.queries(0)[5])
+        assert [note for note in table.notes if note[0] == "accepted"] == [("accepted", 0, 2 * BLOCK)]
+        assert [len(asked) for asked in table.asked] == [2 * BLOCK, 2 * COUNT, 2 * COUNT]
 
 
 def test_the_first_hit_ends_a_game_where_it_counts(estimate):

@@ -82,6 +82,13 @@ def test_images_go_through_in_pieces_and_know_their_rows(images):
     torch.testing.assert_close(found, unit(x - 0.3) * sign.view(-1, 1, 1, 1), rtol=1e-4, atol=1e-5)
 
 
+def test_a_network_is_not_asked_about_no_images(images):
+    """Many flatten by `view(n, -1)`, which fails for n = 0."""
+    net = Quadratic()
+    assert direction(net, images(3, SHAPE)[:0], first).shape == (0, *SHAPE)
+    assert net.asked == []
+
+
 def test_it_works_where_gradients_are_off_and_leaves_none_behind(images):
     x, net = images(2, SHAPE), Dropped(nn.Identity(), SHAPE)
     net.weight = nn.Parameter(net._buffers.pop("weight"), requires_grad=True)

@@ -178,6 +178,20 @@ def test_a_probe_whose_answer_does_not_move_is_doubled(played, linear):
     assert len(lengths) > 9
 
 
+def test_a_refused_probe_is_not_doubled(played, linear):
+    """The steps are base, prior, 2 directions each, after 10 of the length, of which the third prior is."""
+    model = linear(SHAPE)
+    attacker, threat = (
+        PriorRGF(directions=2, every=100, loss="margin"),
+        Threat(norm="l2", epsilon=5.0, budget=40),
+    )
+    table = played(far(model), [Blank(), orthogonal(model)], attacker, threat, 1, refuse=lambda g, t: t >= 12)
+    x, asked = table.queries(0), table.purposes(0)
+    priors = [x[n] - x[0] for n, purpose in enumerate(asked) if purpose == "prior"]
+    assert len(priors) > 4
+    assert [float(p.norm()) for p in priors] == pytest.approx([1e-4 * math.sqrt(D)] * len(priors), rel=1e-2)
+
+
 @pytest.mark.parametrize("quantisation", ["round", "floor"])
 def test_where_the_service_rounds_a_probe_is_a_level(played, linear, quantisation):
     model, epsilon = linear(SHAPE), 16 / 255
@@ -232,6 +246,26 @@ def test_games_do_not_depend_on_the_batch_or_on_max_rows(referee, linear, images
         alone = play(slice(game, game + 1))
         assert torch.equal(alone.queries(0), together.queries(game))
         assert torch.equal(cut.queries(game), together.queries(game))
+
+
+def test_under_submit_it_stops_where_it_would_alone(played, linear):
+    """Wrong at the sixth query, of those that measure the gradient's length, or at the twentieth."""
+    network = Linear(linear(SHAPE).weight)
+    for hit in (6, 20):
+
+        def model(x, game, turn, hit=hit):
+            margin = torch.where((game == 0) & (turn == hit), -1.0, 5.0 + torch.rand(len(x)))
+            return torch.stack([margin, torch.zeros(len(x))], dim=1)
+
+        asked = set()
+        for games, most in ((1, 4096), (3, 4096), (3, 7), (3, 1)):
+            threat = Threat(epsilon=0.1, budget=60, objective="submit")
+            attacker = PriorRGF(directions=24, length_probes=10)
+            table = played(model, [network], attacker, threat, games, max_rows=most)
+            assert 0 in table.submitted
+            assert torch.equal(table.submitted[0], table.queries(0)[hit - 1])
+            asked.add(len(table.asked[0]))
+        assert asked == ({6} if hit == 6 else {20})
 
 
 def test_a_refused_answer_teaches_nothing(played, linear):

@@ -279,6 +279,7 @@ def test_under_submit_the_first_hit_is_handed_in(referee, linear, images):
         {"step": 0.0},
         {"basis": "wavelet"},
         {"order": "diagonal"},
+        {"order": "strided"},
         {"frequencies": 0},
         {"stride": 0},
         {"refresh_every": -1},

@@ -154,6 +154,20 @@ def test_the_network_is_drawn_for_each_game(played, linear):
     assert min(seen) > 15
 
 
+class Viewed(Linear):
+    """Flattens as many networks do, which fails for a batch of none."""
+
+    def forward(self, x):
+        return super().forward(x.view(x.size(0), -1).view_as(x))
+
+
+def test_a_network_that_no_game_has_drawn_is_left_alone(played, linear):
+    model = linear(SHAPE)
+    networks = [Viewed(weights(seed)) for seed in (4, 5, 6)]
+    table = played(far(model), networks, Subspace(), Threat(epsilon=0.2, budget=9), 1)
+    assert len(table.asked[0]) == 9
+
+
 def test_without_any_gradient_the_directions_are_random(played, linear):
     model = linear(SHAPE)
     table = played(far(model), [Blank()], Subspace(), Threat(epsilon=0.2, budget=300), 4)
