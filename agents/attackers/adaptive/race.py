@@ -24,7 +24,8 @@ class Race(Attacker):
     its bounds, which need the size of the noise.
 
     The bar is the lowest loss that the search was told of in the game, or what a query of the purpose
-    "refresh" brought since then. Where answers are not noisy, the search goes as without the wrapper.
+    "refresh" brought since then. Where answers are not noisy, the search goes as without the wrapper. Several
+    rows of a game in one volley have one bar, that from before it: how volleys are cut then matters.
 
     Attributes:
         of: the inner attack: `square`, `random-search` and the like; it sees the whole budget.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator
 
 import torch
@@ -93,6 +94,12 @@ def keep_hits(games: Games, images: Tensor, i: Tensor, wrong: Tensor, loss: Tens
         place = torch.where(wrong, loss, torch.inf)[rows].argmin(dim=1)
         yield from stand_by(games, images[rows, place], i[rows])
     return games.state
+
+
+def seen_length(games: Games, length: float) -> float:
+    """The l2 length of a probe, or what a service that rounds to 8 bits can see: a level per value."""
+    level = math.sqrt(games.x0[0].numel()) / 255 if games.threat.quantisation == "round" else 0.0
+    return max(length, level)
 
 
 def step(games: Games, x: Tensor, g: Tensor, i: Tensor, eta: float | Tensor) -> Tensor:

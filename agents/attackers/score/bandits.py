@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from agents.attackers.parts.estimates import unit
-from agents.attackers.parts.finite_differences import losses, step
+from agents.attackers.parts.finite_differences import losses, seen_length, step
 from agents.attackers.parts.parameters import check_parameters
 from arena.players import Attacker, Games, Loss, Needs, Play
 
@@ -56,7 +56,8 @@ class Bandits(Attacker):
 
     def play(self, games: Games) -> Play:
         linf = games.threat.norm == "linf"
-        delta, eta = self.delta or self.probe_length(games), self.eta or (0.01 if linf else 0.5)
+        delta = self.delta or seen_length(games, 0.1 if linf else 0.01)
+        eta = self.eta or (0.01 if linf else 0.5)
         tau, zeta = self.tau or (100.0 if linf else 0.1), self.zeta or (1.0 if linf else 0.01)
         size = games.x0.shape[2:]
         side = (self.tile, self.tile) if self.tile else size
@@ -74,11 +75,6 @@ class Bandits(Attacker):
             w[i] -= tau * slope * n
             v = w[i].tanh() if linf else w[i]
             x[i] = step(games, x[i], -up(v, size), i, eta)
-
-    def probe_length(self, games: Games) -> float:
-        """The authors' delta, or what a service that rounds can see."""
-        level = math.sqrt(games.x0[0].numel()) / 255 if games.threat.quantisation == "round" else 0.0
-        return max(0.1 if games.threat.norm == "linf" else 0.01, level)
 
 
 def up(v: Tensor, size: torch.Size) -> Tensor:

@@ -130,7 +130,8 @@ class Slopes:
     def length(self, x: Tensor, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The gradient's length [n] at the iterates `x` [n,C,H,W] of games `i` [n]; 0 if nothing is known."""
         games, count = self.games, self.attack.length_probes
-        total, used = x.new_zeros(len(i)), x.new_zeros(len(i))
+        # In float64: the squares of a sure network's slopes, of 1e-25, are none of float32's numbers.
+        total, used = x.new_zeros(2, len(i), dtype=torch.float64)
         # One at a time where games may be handed in between volleys, as in `gradient`.
         shares = [1] * count if games.threat.objective == "submit" else games.parts(count, len(i))
         for many in shares:
@@ -141,9 +142,9 @@ class Slopes:
             slope = yield from self.measured(x[rows], unit(u), i[rows], LENGTH)
             for one in slope.unbind(1):  # one after the other: a sum is the same in volleys of any shape
                 known = one.isfinite()
-                total[rows] += torch.where(known, one, 0.0).square()
+                total[rows] += torch.where(known, one, 0.0).double().square()
                 used[rows] += known
-        return (self.pixels * total / used.clamp_min(1)).sqrt()
+        return (self.pixels * total / used.clamp_min(1)).sqrt().to(x.dtype)
 
     def along(self, x: Tensor, v: Tensor, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The slope [n] along the priors `v` [n,C,H,W], 0 if it is not known; probes too short to be seen

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.estimates import unit
-from agents.attackers.parts.finite_differences import keep_hits, losses, step
+from agents.attackers.parts.finite_differences import keep_hits, losses, seen_length, step
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.reference_networks import Dropping, direction, networks
 from arena.players import Answers, Attacker, Games, Loss, Needs, Play
@@ -41,7 +41,8 @@ class Subspace(Attacker):
 
     Attributes:
         zeta: exploration.
-        delta: l_2 length of a probe.
+        delta: l_2 length of a probe; where the service rounds to 8 bits sqrt(d)/255 at least, a level per
+            value, since it sees nothing of much less.
         eta: length of a step, per pixel in l_inf; None: 1/255, and in l_2 an eighth of epsilon, to which that
             comes at the authors' 8/255 (theirs is for l_inf).
         tau: learning rate of the prior.
@@ -71,6 +72,7 @@ class Subspace(Attacker):
         x, v = games.x0.clone(), torch.zeros_like(games.x0)
         z = x.new_zeros(len(games), games.classes)
         eta = self.eta or (1 / 255 if games.threat.norm == "linf" else games.epsilon / 8)
+        delta = seen_length(games, self.delta)
         for t in itertools.count():
             if len(i := games.open):
                 answers = yield from games.ask(x[i], i, BASE)
@@ -81,7 +83,7 @@ class Subspace(Attacker):
                 return
             d = self.directions(games, x[i], z[i], i, t)
             q = unit(torch.stack([v[i] + self.zeta * d, v[i] - self.zeta * d], dim=1))
-            probes = (x[i].unsqueeze(1) + self.delta * q).flatten(0, 1)
+            probes = (x[i].unsqueeze(1) + delta * q).flatten(0, 1)
             probes = games.project(probes, i.repeat_interleave(2)).view_as(q)
             up, down = (yield from losses(games, probes, i, self.loss)).unbind(1)
             v[i] += self.tau * risen(up, down).view(-1, 1, 1, 1) * d / absolute(d)

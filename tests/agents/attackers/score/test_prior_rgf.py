@@ -161,6 +161,28 @@ def test_lambda_maximises_what_the_estimate_is_worth(d, q):
         assert float(optimal_lambda(torch.tensor([-alpha], dtype=torch.float64), d, q)) == found
 
 
+@pytest.mark.parametrize("ahead", [10.0, 62.0])
+def test_slopes_too_small_to_be_squared_are_measured(referee, linear, images, procedure, ahead):
+    """The cross-entropy's is e^-62 |w| where a network is sure by 62: its prior must not be taken for none."""
+    w, x0 = apart(linear(SHAPE)), images(1, SHAPE, low=0.45, high=0.55)
+
+    def sure(x, game, turn):
+        margin = ahead + ((x - x0[game]) * w).flatten(1).sum(dim=1)
+        return torch.stack([margin, torch.zeros(len(x))], dim=1)
+
+    def steps(games):
+        slopes = Slopes(games, PriorRGF(length_probes=200, mu=1e-4))
+        slopes.base[:] = -nn.functional.softplus(torch.tensor(-ahead))
+        length = yield from slopes.length(games.x0, games.open)
+        return length, (yield from slopes.along(games.x0, unit(w[None]), games.open))
+
+    run = procedure(steps)
+    referee(sure, x0, torch.zeros(1, dtype=torch.int64), Threat(norm="l2", epsilon=1.0, budget=201)).play(run)
+    length, slope = (float(found) * math.exp(ahead) for found in run.result)
+    assert slope == pytest.approx(float(w.norm()), rel=0.05)
+    assert length == pytest.approx(slope, rel=0.25)
+
+
 def test_a_probe_whose_answer_does_not_move_is_doubled(played, linear):
     network = Linear(linear(SHAPE).weight)
 

@@ -7,6 +7,7 @@ from torch import nn
 from agents.attackers.parts.estimates import unit
 from agents.attackers.score.subspace import Subspace, risen
 from arena.players.seat import Resources
+from arena.rules.geometry import quantise
 from arena.rules.threat import GrantedResources, NamedNetwork, Threat
 
 SHAPE = (2, 6, 6)
@@ -152,6 +153,26 @@ def test_the_network_is_drawn_for_each_game(played, linear):
         assert sum(found) == 1
         seen[found.index(True)] += 1
     assert min(seen) > 15
+
+
+@pytest.mark.parametrize("quantisation", ["none", "floor", "round"])
+def test_probes_are_seen_whatever_becomes_of_8_bits(referee, images, quantisation):
+    """Two of a length of .1 in 40,000 values: a quarter of a level would be seen by no rounding service."""
+    shape = (1, 200, 200)
+    network = Linear(torch.stack([torch.ones(shape), torch.zeros(shape)]))
+    x0 = quantise(images(2, shape, low=0.3, high=0.7), "round")
+
+    def service(x, game, turn):
+        return network(quantise(x, quantisation)) + torch.tensor([1e5, 0.0])
+
+    threat = Threat(epsilon=0.1, budget=4, quantisation=quantisation)
+    table = referee(service, x0, torch.zeros(2, dtype=torch.int64), threat)
+    table.seat.resources = Resources(surrogates=(network,))
+    table.play(Subspace())
+    for game in range(2):
+        _, up, down, _ = table.margins(game)
+        assert up > down
+        assert (table.queries(game)[3] - x0[game]).abs().amax().item() == pytest.approx(1 / 255, abs=1e-6)
 
 
 class Viewed(Linear):
