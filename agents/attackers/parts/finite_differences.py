@@ -40,7 +40,7 @@ def gradient(
     total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
     while done < count and len(rows := games.state.open[i].nonzero().squeeze(1)):
         m = min(blocks_at_once(games, len(rows) * each) * BLOCK, count - done)
-        for part in rows.split(max(1, games.max_rows // (m * each))):
+        for part in torch.split(rows, max(1, games.max_rows // (m * each))):
             u = torch.cat([directions(part) for _ in range(-(-m // BLOCK))], dim=1)[:, :m]
             sides = torch.stack([u, -u], dim=2).flatten(1, 2) if each == 2 else u
             images = (x[part].unsqueeze(1) + radius * sides).flatten(0, 1)

@@ -144,7 +144,8 @@ class Slopes:
                 known = one.isfinite()
                 total[rows] += torch.where(known, one, 0.0).double().square()
                 used[rows] += known
-        return (self.pixels * total / used.clamp_min(1)).sqrt().to(x.dtype)
+        length: Tensor = (self.pixels * total / used.clamp_min(1)).sqrt().to(x.dtype)
+        return length
 
     def along(self, x: Tensor, v: Tensor, i: Tensor) -> Generator[Move, Answers, Tensor]:
         """The slope [n] along the priors `v` [n,C,H,W], 0 if it is not known; probes too short to be seen

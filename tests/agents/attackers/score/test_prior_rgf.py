@@ -163,7 +163,7 @@ def test_lambda_maximises_what_the_estimate_is_worth(d, q):
 
 @pytest.mark.parametrize("ahead", [10.0, 62.0])
 def test_slopes_too_small_to_be_squared_are_measured(referee, linear, images, procedure, ahead):
-    """The cross-entropy's is e^-62 |w| where a network is sure by 62: its prior must not be taken for none."""
+    """That of cross-entropy is e^-62 |w| where a network is sure by 62; its square is no float32."""
     w, x0 = apart(linear(SHAPE)), images(1, SHAPE, low=0.45, high=0.55)
 
     def sure(x, game, turn):
