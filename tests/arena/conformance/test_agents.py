@@ -47,6 +47,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "simba", "order": "strided", "frequencies": 2, "stride": 2, "loss": "margin"}),
     ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
     ("attacker", {"name": "boundary", "rules": "original"}),
+    ("attacker", {"name": "label-scout", "halvings": 2, "repeats": 1}),  # whose scouting ends within `SHORT`
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
 ]
