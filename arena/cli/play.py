@@ -81,8 +81,9 @@ def ready(
         run = Run(scenario, device=device, data_dirs=data, trusted=trusted, workers=wanted.planned)
     if wanted.elsewhere:
         run.check_sendable()
-    loaded = [part for world in run.worlds for part in (world.classifier, *world.surrogates)]
-    for remark in dict.fromkeys(r for part in loaded for r in part.remarks):
+    remarks = [r for world in run.worlds for r in world.classifier.remarks]
+    remarks += [r for world in run.worlds for one in world.surrogates for r in one.remarks]
+    for remark in dict.fromkeys(remarks):
         terminal.remark(remark)
     return run
 

@@ -7,7 +7,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
 
 Loss = Literal["margin", "probability-margin", "probability", "cross-entropy"]
 
@@ -120,7 +119,9 @@ def _log_softmax(scores: Tensor, label: Tensor) -> Tensor:
     own = scores.gather(1, column).squeeze(1)
     if scores.shape[1] == 1:
         return own * 0
-    return -softplus(scores.scatter(1, column, -torch.inf).logsumexp(dim=1) - own)
+    odds = scores.scatter(1, column, -torch.inf).logsumexp(dim=1) - own
+    # log(1 + exp(odds)); torch's softplus rounds a batch's last rows in another way than the others.
+    return -(odds.clamp_min(0) + odds.abs().neg().exp().log1p())
 
 
 def _log_probability(p: Tensor, label: Tensor) -> Tensor:

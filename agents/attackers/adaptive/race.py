@@ -19,8 +19,8 @@ class Race(Attacker):
 
     Each row is asked once, and again as long as the mean of its losses is below the bar, M times in all. A
     row that falls behind is answered with the mean so far, which the search rejects: most candidates cost one
-    query or two, where `eot` asks M of each. What is accepted has the mean of M answers, so that the bar is no
-    lucky one. This is a race with the incumbent (Maron and Moore, "Hoeffding Races", NeurIPS 1993) without
+    query or two, where `eot` asks M of each. What is accepted has the mean of M answers, so that the bar is
+    no lucky one. This is a race with the incumbent (Maron and Moore, "Hoeffding Races", NeurIPS 1993) without
     its bounds, which need the size of the noise.
 
     The bar is the lowest loss that the search was told of in the game, or what a query of the purpose

@@ -152,7 +152,7 @@ class Scout(Attacker):
         i = games.open
         n, direction = len(i), stripes(games, i)
         length = torch.linspace(0, reach(games), STEPS + 1, device=games.x0.device)
-        line = along(games, direction, i, length.expand(n, -1)).unflatten(0, (n, -1))
+        line = along(games, direction, i, length.expand(n, -1)).view(n, STEPS + 1, *games.x0.shape[1:])
         x = torch.cat([line, games.x0[i].unsqueeze(1)], dim=1)
         answers = yield from games.ask(x.flatten(0, 1), i.repeat_interleave(STEPS + 2), SCOUT)
         loss, refused = (of.view(n, STEPS + 2) for of in (games.loss(answers, self.loss), answers.refused))

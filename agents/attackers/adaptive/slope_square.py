@@ -29,8 +29,8 @@ class SlopeSquare(Square):
     it is reversed there. This is our attack; it works against AAA-linear, AAA-sine and undefended alike and
     knows nothing of the defense but a size of jumps, theta.
 
-    Each game descends the loss shown, or climbs it, as `banded-op-square` does, if it found it reversed at its
-    start. After `patience` candidates in a row that are no improvement it asks for the slope again (the
+    Each game descends the loss shown, or climbs it, as `banded-op-square` does, if it found it reversed at
+    its start. After `patience` candidates in a row that are no improvement it asks for the slope again (the
     incumbent may lie beyond a fold by now), and of the next candidates that move the other way, `trials` at
     most, it asks for the slope as well: one at which the slope is the opposite lies beyond the fold, and is
     taken; from there the game goes on the other way.
@@ -146,7 +146,7 @@ class Course:
         self.streak, self.tried = (torch.zeros_like(self.down, dtype=torch.int64) for _ in range(2))
 
     def due(self, i: Tensor) -> Tensor:
-        """Those of games `i` [n] that are to ask for the slope at their incumbents: patience has just ended."""
+        """Those of games `i` [n] that are to ask for the slope at their incumbents: patience has ended."""
         return i[(self.streak[i] == self.patience) & (self.tried[i] == 0)]
 
     def turn(self, i: Tensor, slope: Tensor) -> None:
@@ -162,7 +162,7 @@ class Course:
         return accepted, stuck & (delta != 0) & (delta.abs() <= self.theta)
 
     def turned(self, i: Tensor, slope: Tensor) -> Tensor:
-        """[n] bool: the slopes [n] at candidates of games `i` [n] are the opposite; these games turn round."""
+        """[n] bool: the slopes [n] at candidates of games `i` [n] are the opposite; these games turn."""
         beyond = (slope != 0) & ((slope * self.sense[i] > 0) != self.down[i])
         self.down[i] ^= beyond
         return beyond
@@ -176,7 +176,7 @@ class Course:
         self.lowest[i] = torch.where(accepted, self.lowest[i].minimum(new), self.lowest[i])
 
     def reverse(self, i: Tensor, best: Tensor, first: Tensor) -> Tensor:
-        """Those of games `i` [n] whose losses `best` [n] have risen as a falling true loss could not be shown.
+        """Those of games `i` [n] whose losses `best` [n] have risen as no falling true loss is shown.
 
         Their sense and way are reversed, and they begin anew from `first` [G].
         """

@@ -13,8 +13,8 @@ from agents.attackers.adaptive.eot import EOT
 from agents.attackers.adaptive.jitter import Jitter
 from agents.attackers.adaptive.label_scout import LabelScout
 from agents.attackers.adaptive.op_square import OpSquare
-from agents.attackers.adaptive.scout import Scout
 from agents.attackers.adaptive.race import Race
+from agents.attackers.adaptive.scout import Scout
 from agents.attackers.adaptive.slope_square import SlopeSquare
 from agents.attackers.adaptive.switch_dir import SwitchDir
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware

@@ -49,6 +49,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "slope-square", "patience": 1, "trials": 2, "refresh_every": 3}),
     ("attacker", {"name": "unfold", "of": {"name": "square"}, "tau": None}),
     ("attacker", {"name": "boundary", "rules": "original"}),
+    ("attacker", {"name": "label-scout", "halvings": 2, "repeats": 1}),  # whose scouting ends within `SHORT`
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),

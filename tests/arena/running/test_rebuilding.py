@@ -50,7 +50,14 @@ def test_attackers(name: str) -> None:
         "goal": needs.goals[0],
         "objective": needs.objectives[0],
         "knowledge": needs.knowledge,
-        "resources": {"images": max(needs.images, 4), "starts": True},
+        "resources": {
+            "images": max(needs.images, 4),
+            "starts": True,
+            "surrogates": [
+                "digits-cnn",
+                {"network": "resnet20", "weights": "w.pt", "params": {"classes": 10}},
+            ],
+        },
     }
     defenders = ["predcoin"] if needs.knowledge == "detector" else ["none"]
     for match in scenario(attackers=[name], threat=threat, defenders=defenders):

@@ -78,7 +78,7 @@ def toy_coin() -> type[ToyCoin]:
 
 
 def accepted_by(attacker: Any, losses: Any, best: Any) -> list[list[bool]]:
-    """What an attacker's acceptance rule takes of the losses [G][T] shown to G games that start from `best`."""
+    """What an attacker's acceptance rule takes of the losses [G][T] shown to G games that start at `best`."""
     games = len(losses)
     none, no = torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.bool)
     every, opened = torch.arange(games), torch.ones(games, dtype=torch.bool)
