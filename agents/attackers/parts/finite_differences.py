@@ -31,10 +31,11 @@ def gradient(
 
     The mean over `count` directions u of (L(x + radius u) - L(x - radius u)) / (2 radius) u, at two queries
     each, side by side; with losses `base` at x, [n] or one for each direction [n,count], of
-    (L(x + radius u) - base) / radius u, at one. Probes are brought into the ball. What the budget does not
-    reach any more is left out of the mean; a game without a whole difference has the estimate 0.
+    (L(x + radius u) - base) / radius u, at one. Where a base is not known (+inf) the game's first probe that
+    was answered stands for it. Probes are brought into the ball. What the budget does not reach any more is
+    left out of the mean; a game without a whole difference has the estimate 0.
     """
-    each = 2 if base is None else 1
+    each, spare = 2 if base is None else 1, x.new_full((len(i),), torch.inf, dtype=torch.float64)
     if base is not None:
         base = base.view(len(i), -1).expand(-1, count)
     total, used, done = torch.zeros_like(x), x.new_zeros(len(i)), 0
@@ -48,7 +49,12 @@ def gradient(
             images = games.project(images, i[part].repeat_interleave(m * each))
             images = images.view(len(part), m * each, *x.shape[1:])
             found = (yield from losses(games, images, i[part], loss)).view(len(part), m, each)
-            slope = found[..., 0] - (found[..., 1] if base is None else base[part, done : done + m])
+            first = first_known(found[..., 0]).double()
+            spare[part] = torch.where(spare[part] < torch.inf, spare[part], first)
+            other = found[..., 1] if base is None else base[part, done : done + m]
+            if base is not None:
+                other = torch.where(other.isfinite(), other, spare[part].unsqueeze(1).to(other.dtype))
+            slope = found[..., 0] - other
             known = slope.isfinite()
             slope = torch.where(known, slope / (each * radius), 0.0)
             mine = total[part]
@@ -58,6 +64,12 @@ def gradient(
             used[part] += known.sum(dim=1)
         done += m
     return total / used.clamp_min(1).view(-1, 1, 1, 1)
+
+
+def first_known(loss: Tensor) -> Tensor:
+    """The first of losses [n,m] that is finite, [n]; +inf where none is."""
+    place = loss.isfinite().to(torch.uint8).argmax(dim=1, keepdim=True)
+    return loss.gather(1, place).squeeze(1)
 
 
 def blocks_at_once(games: Games, rows: int) -> int:

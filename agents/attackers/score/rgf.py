@@ -26,6 +26,7 @@ class RGF(Attacker):
     Noise is Enough, WACV 2022, eq. 3); x <- Proj(x - eta g). A step costs B + 1 queries, since all directions
     share one f(x). With step `sign` this is the score-based ZO-signSGD (Liu et al., ICLR 2019); with estimate
     `antithetic`, (f(x + mu u) - f(x - mu u)) / (2 mu) u at 2 B queries a step, it is NES with noise `pixel`.
+    Where the service refuses x, the first of the directions that it answers stands for it.
 
     Attributes:
         estimate: `forward` or `antithetic`.

@@ -166,10 +166,23 @@ def test_differences_with_a_refusal_are_left_out(estimate, linear):
     model = linear(SHAPE)
     w = model.weight[0] - model.weight[1]
     _, g, u = estimate(ahead(model), refuse=lambda game, turn: game == 1 and turn in (1, 4))
-    _, one_sided, _ = estimate(ahead(model), estimating(torch.tensor([99.0, torch.inf, 99.0])))
     u = u[1, 2:].unsqueeze(0)
     assert torch.allclose(g[1], mean_of((u * w).flatten(2).sum(dim=2), u)[0], atol=2e-3)
-    assert (one_sided[1] == 0).all() and (one_sided[0] != 0).any()
+
+
+@pytest.mark.parametrize("max_rows", [4096, 7])
+def test_without_a_base_the_first_probe_that_was_answered_stands_for_it(estimate, linear, max_rows):
+    """(w u_b - w u_2) u_b: without the iterate's answer the directions still tell which way to go."""
+    model = linear(SHAPE)
+    w = model.weight[0] - model.weight[1]
+    refused = {"refuse": lambda game, turn: game == 1 and turn == 1, "max_rows": max_rows}
+    unknown = torch.tensor([99.0, torch.inf, 99.0])
+    _, g, u = estimate(ahead(model), estimating(unknown, count=19), count=19, **refused)
+    along = (u[1:2] * w).flatten(2).sum(dim=2)
+    expected = mean_of(along[:, 1:] - along[:, 1:2], u[1:2, 1:])
+    assert torch.allclose(g[1], expected[0], atol=5e-3)
+    _, none, _ = estimate(ahead(model), estimating(unknown), refuse=lambda game, turn: game == 1)
+    assert (none[1] == 0).all() and (none[0] != 0).any()
 
 
 def test_games_that_are_over_are_not_asked(estimate, linear):

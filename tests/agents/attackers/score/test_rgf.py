@@ -146,6 +146,19 @@ def test_a_classifier_that_float32_cannot_see_doubt_is_broken(referee, linear, i
     assert all(table.hits[game] for game in range(3))
 
 
+def test_where_the_service_refuses_every_iterate_it_still_goes_down(referee, images):
+    x0 = images(3, SHAPE, low=0.6, high=0.8)
+
+    def asks_for_the_base(game, turn):
+        return (turn - 1) % 21 == 0
+
+    threat = Threat(epsilon=0.2, budget=210)
+    table = referee(bowl, x0, LABELS, threat, refuse=asks_for_the_base).play(RGF())
+    for game in range(3):
+        assert table.purposes(game) == (["base"] + ["gradient"] * 20) * 10
+        assert table.margins(game)[-21] < 5 + 0.85 * (table.margins(game)[0] - 5)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
