@@ -36,7 +36,7 @@ PAGES = (
     *(name for path in sorted((ROOT / "docs").glob("*.md")) if (name := f"docs/{path.name}") != DESIGN),
 )
 SCENARIOS = {path.stem for path in (ROOT / "scenarios").glob("*.toml")}
-PUBLISHED = {name for name in SCENARIOS if re.search(r"-(table|figure)-\d+$", name)}
+PUBLISHED = {name for name in SCENARIOS if re.search(r"^rnd-|-(table|figure)-\d+$", name)}
 
 
 @cache
@@ -256,7 +256,7 @@ def test_every_table_and_figure_of_the_papers_is_listed(paper: str, tables: int,
         assert numbered == set(range(1, count + 1))
     for item, status, here in rows:
         assert status in ("status", "played", "partly", "no scenario", "missing", "description")
-        named = set(re.findall(r"`([a-z0-9-]+-(?:table|figure)-\d+)`", here))
+        named = set(re.findall(r"`(rnd-[a-z]+|[a-z0-9-]+-(?:table|figure)-\d+)`", here))
         assert named <= SCENARIOS, item
         assert status != "played" or named, item
 
