@@ -157,8 +157,8 @@ def _insides(found: type) -> Iterator[dict[str, Any]]:
 
 
 def _plainest() -> Iterator[str]:
-    """The registered attackers that need nothing but answers, scores before labels, those with few parameters
-    first."""
+    """The registered attackers that need nothing but answers and adapt to no defense, scores before labels,
+    those with few parameters first."""
     found = []
     for name in names("attacker"):
         try:
@@ -169,7 +169,8 @@ def _plainest() -> Iterator[str]:
             continue
         needs = attacker.needs
         owned = needs.images or needs.surrogates or needs.starts == "always"
-        if needs.knowledge == "none" and not owned and needs.prefix:
+        plain = attacker.twin is None and not attacker.across_games
+        if needs.knowledge == "none" and not owned and needs.prefix and plain:
             count = len(parameters_of(type(attacker)))
             found.append((needs.feedback == "label", count, name))
     yield from (name for *_, name in sorted(found))

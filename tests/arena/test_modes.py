@@ -129,7 +129,7 @@ OTHERS = torch.rand(24, 1, 6, 6, generator=torch.Generator().manual_seed(3)) * 0
 SHORT = {
     "carlini-wagner": {"iterations": 8, "search_steps": 1, "initial_c": 10.0, "learning_rate": 0.1},
     "pgd": {"steps": 5, "restarts": 1},
-    "eot": {"of": "square"},
+    **{name: {"of": "square"} for name in ("eot", "race", "unfold")},
     **{name: {"of": "sign-flip"} for name in ("jitter", "uncertainty-aware", "vote")},
     "aaa-linear": {"kappa": 5},
 }
@@ -162,6 +162,7 @@ def played(
         train=own,
         calibration=own,
         resources=own,
+        surrogates=[NETWORK] * needs.surrogates,
         at=[10],
         votes=3,
         keep_rows=True,

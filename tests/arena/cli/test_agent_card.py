@@ -51,7 +51,7 @@ def test_an_attackers_needs_are_said_in_words() -> None:
     assert "starts      where the goal is targeted" in said("agents", "show", "hop-skip-jump")
     assert "prefix      no: it plays once for each query count" in said("agents", "show", "geoda")
     assert "knowledge   detector" in said("agents", "show", "bypass-fq")
-    assert "needs, as eot(random-search)" in said("agents", "show", "eot")
+    assert "needs, as eot(sign-hunter)" in said("agents", "show", "eot")
     assert needs_of(Needs(feedback="logits"))["feedback"] == "logits"
 
 

@@ -400,7 +400,8 @@ def test_the_undefended_one_moves_nothing_and_a_flat_defense_all(batch: int) -> 
     assert bare.reliability.undefended[0] == pytest.approx(p[:2].mean(), abs=1e-6)
     weights = np.array([2] * 50 + [1] * 50)
     assert np.average(bare.reliability.accuracy, weights=weights) == pytest.approx(bare.accuracy, abs=1e-6)
-    flat = evaluation.of(Stack(classifier, (Says([[0.0] * 4] * 150),)), cost=False).reliability
+    level = [[1e-6, 0.0, 0.0, 0.0]] * 150  # four equal scores would be no answer
+    flat = evaluation.of(Stack(classifier, (Says(level),)), cost=False).reliability
     assert flat is not None and flat.undefended == bare.reliability.undefended
     assert flat.defended == (0.25,) * 100
     assert flat.moved == pytest.approx(np.abs(np.array(flat.undefended) - 0.25).mean())

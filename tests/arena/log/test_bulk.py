@@ -24,6 +24,7 @@ def columns_of(count: int) -> dict[str, Any]:
         "linf": rng.random(count).astype(np.float32),
         **{name: rng.integers(0, 14, (count, 2))[:, 1] for name in schema.VOTES},
         "again": bulk.or_null(rng.random(count) < 0.5, rng.random(count) < 0.3),
+        "query_l2": rng.random(count),
     }
 
 

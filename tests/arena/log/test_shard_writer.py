@@ -71,7 +71,11 @@ def test_every_column_comes_back_as_it_was_reported(
     for piece in reported:
         for i, game in enumerate(piece.game.tolist()):
             values = [getattr(piece, n)[i].item() for n in ("turn", "answered", "vote", "base", "l2", "linf")]
-            assert marks[game + 1, piece.at] == (*map(null, values), *votes_of(piece, i))
+            assert marks[game + 1, piece.at] == (
+                *map(null, values),
+                *votes_of(piece, i),
+                null(piece.query_l2[i].item()),
+            )
 
     noted = sorted(row for row in rows_of(log, schema.notes) if row[0] <= 5)
     told = [(n.key, g, t, v) for n in first.rows if isinstance(n, NoteRows)

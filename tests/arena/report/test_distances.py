@@ -43,6 +43,7 @@ def told(info):
             np.append(np.zeros(5), vote[0]), *[np.tile(zeros, 2)] * 4, np.full(10, np.nan),
             np.append(np.zeros(5, bool), base[0]),
             np.append(np.full(5, INF), far[0]), np.append(np.full(5, INF), far[0] / 10),
+            np.zeros(10),
         )  # fmt: skip
         played = LoggedMatch(1, 1, replace(info, threat=rules, radii=radii))
         return distances(played, outcomes, marks, np.array([True] * 4 + [False]))

@@ -178,7 +178,7 @@ def test_a_verdict_holds_until_the_next():
     at, game = np.array(marks).T
     nothing = np.zeros(len(marks))
     told = LoggedMarks(
-        at, game, at, nothing > 0, rng.random(len(marks)), *[at] * 4, nothing, nothing > 0, nothing, nothing
+        at, game, at, nothing > 0, rng.random(len(marks)), *[at] * 4, nothing, nothing > 0, *[nothing] * 3
     )
     standing_now: dict[int, float] = {}
     for upto in (0, 3, 6, 9):
