@@ -38,6 +38,10 @@ class Pairs:
         self.z = games.x0.new_empty((most, games.classes))
         self.seen = 0
 
+    def forget(self) -> None:
+        """Hold none, and no memory for any."""
+        self.x, self.z, self.seen = self.x[:0].clone(), self.z[:0].clone(), 0
+
     def __len__(self) -> int:
         return min(self.seen, len(self.x))
 

@@ -165,6 +165,8 @@ class Crew:
         if self.chosen is not None:
             self.weights = shares(self.chosen, lower, len(self.weights), self.attacker.least_images)
             self.retired = bool(self.weights[-1] >= self.weights.amax())
+            if self.retired:
+                self.pairs.forget()
         return lower
 
     def train(self) -> None:

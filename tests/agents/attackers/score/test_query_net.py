@@ -139,14 +139,13 @@ def test_surrogates_stop_for_good_once_squares_do_as_well(referee, linear, image
     crew.accept(torch.where(torch.tensor([True, True, True, False]), low, high), high, i)
     assert not crew.retired and crew.weights.tolist() == [1.0, 0.0, 0.5]
     crew.accept(low, high, i)  # as good as the best surrogate
-    assert crew.retired
-    held = len(crew.pairs)
+    assert crew.retired and len(crew.pairs) == len(crew.pairs.x) == 0, "nothing is kept that is not used"
     monkeypatch.setattr(crew, "train", lambda: pytest.fail("trained"))
     got = crew.propose(1, games.x0, i)
     assert crew.chosen is None and not torch.equal(got, games.x0)
     crew.accept(low, high, i)
     crew.hear(games.x0, answers_of(model, games))
-    assert crew.retired and len(crew.pairs) == held
+    assert crew.retired and len(crew.pairs) == 0
 
 
 def test_with_fewer_games_than_least_images_it_is_square_from_the_second_step(referee, linear, images):
