@@ -191,31 +191,28 @@ class Group:
 
 
 def grouped(rows: Sequence[Row]) -> list[Group]:
-    """Consecutive matches with the same block, world and rules. A new group begins if a pair of agents comes
-    again with the same query counts; attackers that used insider knowledge are apart from those that did
-    not."""
+    """Matches with the same block, world and rules, in the order of their first ones. A new group begins if a
+    pair of agents comes again with the same query counts, or after matches of another block, world or threat;
+    attackers that used insider knowledge or reference networks are apart from those that did not, wherever
+    they stand among them."""
     groups: list[list[Row]] = []
-    key, pairs = "", set[str]()
+    key = ""
+    begun: dict[str, tuple[list[Row], set[str]]] = {}
     for row in rows:
         info = row.match.info
         rules = info.threat.model_dump(mode="json", exclude={"budget"})
+        known = to_json([rules.pop("resources"), row.insider > 0])
         own = to_json(
-            [
-                info.block,
-                info.dataset,
-                info.dataset_sha,
-                info.classifier,
-                info.classifier_sha,
-                rules,
-                row.insider > 0,
-            ]
+            [info.block, info.dataset, info.dataset_sha, info.classifier, info.classifier_sha, rules]
         )
+        if own != key:
+            key, begun = own, {}
         pair = to_json([info.attacker, info.attacker_params, info.defender, info.defender_params, info.title])
-        if own != key or pair in pairs:
-            groups.append([])
-            key, pairs = own, set()
-        groups[-1].append(row)
-        pairs.add(pair)
+        if known not in begun or pair in begun[known][1]:
+            begun[known] = ([], set())
+            groups.append(begun[known][0])
+        begun[known][0].append(row)
+        begun[known][1].add(pair)
     return [Group(group) for group in groups]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sqlalchemy import select
 
 from arena.log import Log, questions, schema
@@ -83,12 +83,15 @@ def margin_curves(course: Course, prefix: str) -> str:
         for number, margin in ((UNDEFENDED, rows.margin_base), (DEFENDED, rows.margin)):
             colour, dash = stroke(number)
             turn, value = thinned(rows.turn, margin)
-            axes.plot(turn, value, color=colour, linestyle=dash, linewidth=1.2)
+            alone = "o" if len(turn) == 1 else None  # a line of one point would not be seen
+            axes.plot(turn, value, color=colour, linestyle=dash, linewidth=1.2, marker=alone, markersize=4)
         axes.axhline(0, color="grey", linewidth=0.7, linestyle=":")
         if last > LONG:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        axes.set_xlim(1, max(2, last))
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, min_n_ticks=1))
+        axes.set_xlim(*((1, last) if last > 1 else (0, 2)))
         axes.set_xlabel("queries")
         axes.set_ylabel("margin")
         grid(axes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -32,25 +32,27 @@ class Unfold(Attacker):
 
     Attributes:
         of: the inner attack.
-        tau: the width of a cell; a guess needs no knowledge. None: tau and alpha are read from the defense
+        tau: the width of a cell; a guess needs no knowledge. `told`: tau and alpha are read from the defense
             (knowledge "defense"); without an AAA-linear there, `of` plays as it is.
-        alpha: the slope of the reflection, if tau is given.
+        alpha: the slope of the reflection, at most 1, if tau is given.
         unsure: confidences shown below it are given as margins; 0: none.
         slack: margins shown up to so much below a multiple of tau may come from the cell above, and are read
             so: the error is a candidate lost, the other one an incumbent that nothing can beat.
     """
 
     of: Attacker
-    tau: float | None = 6.0
+    tau: float | Literal["told"] = 6.0
     alpha: float = 1.0
     unsure: float = 0.6
     slack: float = 0.1
 
     def __post_init__(self) -> None:
-        check_parameters(self, positive=("tau", "alpha"))
+        check_parameters(self, positive=("alpha",) if self.tau == "told" else ("tau", "alpha"))
+        if self.alpha > 1:
+            raise ValueError(f"alpha must be at most 1; found {self.alpha}")
         if not 0 <= self.unsure <= 1:
             raise ValueError(f"unsure must be from 0 to 1; found {self.unsure}")
-        if not 0 <= self.slack < (math.inf if self.tau is None else self.tau):
+        if not 0 <= self.slack < (math.inf if self.tau == "told" else self.tau):
             raise ValueError(f"slack must be at least 0 and below tau; found {self.slack}")
 
     @property
@@ -58,7 +60,7 @@ class Unfold(Attacker):
         needs = self.of.needs
         if needs.feedback == "label":
             needs = replace(needs, feedback="scores")
-        told = self.tau is None and needs.knowledge == "none"
+        told = self.tau == "told" and needs.knowledge == "none"
         return replace(needs, knowledge="defense") if told else needs
 
     @property
@@ -70,7 +72,7 @@ class Unfold(Attacker):
         return self.of.budget_factor
 
     def play(self, games: Games) -> Play:
-        tau, alpha = (self.tau, self.alpha) if self.tau is not None else _told(games.defense)
+        tau, alpha = _told(games.defense) if self.tau == "told" else (self.tau, self.alpha)
         logits = games.threat.feedback == "logits"
 
         def answer(move: Move) -> Asking:

@@ -47,7 +47,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "simba", "order": "strided", "frequencies": 2, "stride": 2, "loss": "margin"}),
     ("attacker", {"name": "parsimonious", "block": 4, "batch": 3, "refresh_every": 2}),
     ("attacker", {"name": "slope-square", "patience": 1, "trials": 2, "refresh_every": 3}),
-    ("attacker", {"name": "unfold", "of": {"name": "square"}, "tau": None}),
+    ("attacker", {"name": "unfold", "of": {"name": "square"}, "tau": "told"}),
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "label-scout", "halvings": 2, "repeats": 1}),  # whose scouting ends within `SHORT`
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),

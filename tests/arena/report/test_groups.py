@@ -5,7 +5,7 @@ from __future__ import annotations
 from arena.league.labels import flat
 from arena.report.groups import grouped
 from arena.report.summary import read_rows
-from arena.rules.threat import Threat
+from arena.rules.threat import NamedNetwork, Threat
 
 
 def agents(number: int, attacker: str, defender: str, p: float = 0.3, sigma: float = 0.1) -> dict:
@@ -113,7 +113,20 @@ def test_insiders_share_no_table_with_those_that_left_what_was_granted_alone(han
         of = game(0, insider=insider)
         hand.match(run, of, **agents(number, f"attacker-{number}", "none"), threat=threat)
     groups = grouped(read_rows(hand.log, run))
-    assert [[row.insider for row in group.rows] for group in groups] == [[0, 0], [7], [0]]
+    assert [[row.insider for row in group.rows] for group in groups] == [[0, 0, 0], [7]]
+
+
+def test_attackers_with_reference_networks_do_not_part_those_that_stand_around_them(hand, game):
+    run = hand.run()
+    plain = Threat(epsilon=0.1, budget=10)
+    owned = plain.with_surrogates([NamedNetwork(network="digits-cnn")])
+    for number, threat in enumerate((plain, owned, plain, owned)):
+        hand.match(run, game(0), **agents(number, f"attacker-{number}", "none"), threat=threat)
+    groups = grouped(read_rows(hand.log, run))
+    assert [[side.label for side in group.attackers] for group in groups] == [
+        ["attacker-0", "attacker-2"],
+        ["attacker-1", "attacker-3"],
+    ]
 
 
 def test_what_json_holds_as_text():

@@ -94,6 +94,17 @@ def test_both_margins_lie_on_one_scale(watched: Any) -> None:
     assert slope < 0 and np.allclose(slope * values + offset, y, atol=0.01), "downwards in the drawing"
 
 
+def test_a_game_of_one_query_is_two_dots_and_counts_are_whole(watched: Any) -> None:
+    log, run, match = watched
+    long, short = (margins.margin_curves(c, "a") for c in margins.courses(log, read_rows(log, run))[match])
+    dots = [len(re.findall(r'<use [^>]*style="[^"]*fill: var\(--c[01]\)', svg)) for svg in (long, short)]
+    assert dots == [0, 2]
+    for svg in (long, short):
+        ticks = svg[svg.index("matplotlib.axis_1") : svg.index("matplotlib.axis_2")]
+        counts = re.findall(r">([\d.]+)</text>", ticks)
+        assert counts and all(text.isdigit() for text in counts)
+
+
 def test_long_lines_keep_their_peaks_and_are_bounded() -> None:
     turn = np.arange(1, 20_001)
     value = np.random.default_rng(0).normal(size=20_000)

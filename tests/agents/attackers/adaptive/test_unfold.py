@@ -162,13 +162,13 @@ def told(*defenders):
     ],
 )
 def test_without_a_tau_it_reads_the_defense(hear, defense, losses):
-    loss, *_ = hear(lambda inner: Unfold(of=inner, tau=None, slack=0.0), defense, knowledge="defense")
+    loss, *_ = hear(lambda inner: Unfold(of=inner, tau="told", slack=0.0), defense, knowledge="defense")
     assert loss.tolist() == pytest.approx(losses)
 
 
 def test_what_it_needs():
     assert Unfold(of=Square()).needs == Square().needs
-    assert Unfold(of=Square(), tau=None).needs.knowledge == "defense"
+    assert Unfold(of=Square(), tau="told").needs.knowledge == "defense"
     assert Unfold(of=Square()).twin == Square()
     assert Unfold(of=EOT(of=Square(), repeats=3, convention="adaptive")).budget_factor == 3
     with pytest.raises(ValueError, match="tau must be finite and above 0; found 0"):
@@ -216,3 +216,8 @@ def test_behind_the_real_defender_it_wins_as_its_twin_does_undefended(of):
     defended = won(of, AAALinear(temperature=2.0))
     assert defended <= 0.3 * len(x0)
     assert won(Unfold(of=of), AAALinear(temperature=2.0)) >= 0.8 * undefended
+
+
+def test_a_reflection_steeper_than_any_is_refused():
+    with pytest.raises(ValueError, match="alpha must be at most 1; found 2"):
+        Unfold(of=Square(), alpha=2.0)
