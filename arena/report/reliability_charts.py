@@ -23,6 +23,7 @@ UNDEFENDED, DEFENDED = 0, 1
 STILLS = ("png", "svg", "pdf")
 ABREAST = 3
 """So many charts are beside each other in a picture, at most."""
+_LEGEND: dict[str, Any] = {"fontsize": 8, "frameon": False}
 _STYLE: Any = {"svg.fonttype": "none", "svg.hashsalt": "arena", "font.size": 9}
 
 
@@ -52,8 +53,11 @@ def draw_reliability(lines: Sequence[tuple[str, Reliability]], to: Path) -> None
             axes = figure.add_subplot(rows, wide, place)
             _draw(axes, bins, "tab:blue", "tab:orange")
             axes.set_title(one_line(title).replace("$", r"\$"), fontsize=9)
+            axes.grid(color="0.88", linewidth=0.6)  # a page's style makes the charts' own colour faint
             if place == 1:
-                axes.legend(fontsize=8, frameon=False, loc="upper left")
+                figure.legend(
+                    *axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, **_LEGEND
+                )
         figure.savefig(to, metadata={"Date": None} if to.suffix == ".svg" else None)
 
 

@@ -23,7 +23,9 @@ def _judge(subject: Subject) -> Iterator[Said]:
 def _against(cell: Cell, twin: Mapping[str, Any], matrix: Matrix) -> Said:
     plain, differing = _played(cell, twin, matrix)
     if plain is None or (pair := compared(cell, plain)) is None:
-        return Said("unchecked", f"its plain twin {twin['attacker']} did not play the same images under these rules")
+        return Said(
+            "unchecked", f"its plain twin {twin['attacker']} did not play the same images under these rules"
+        )
     other = f" (with other {', '.join(differing)})" if differing else ""
     said = f"beside its plain twin {plain.attacker}{other}: {pair.text}"
     if pair.behind:

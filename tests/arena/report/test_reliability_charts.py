@@ -62,6 +62,9 @@ def test_a_picture_has_a_chart_for_each(kind: str, tmp_path: Path) -> None:
         text = to.read_text()
         ET.fromstring(text)
         assert all(f">{title}<" in text for title in ("none", "aaa $x$", "snd", "rnd"))
+        assert text.count("stroke: #e0e0e0") >= 4 * 2, "a faint grid in each"
+        names = ("accuracy", "undefended probability", "defended probability")
+        assert all(text.count(f">{name}<") == 1 for name in names), "one legend"
         again = tmp_path / "again.svg"
         draw_reliability([("none", BINS), ("aaa $x$", BINS), ("snd", BINS), ("rnd", BINS)], again)
         assert again.read_text() == text
