@@ -18,6 +18,7 @@ from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import bisect, blend
 from agents.attackers.parts.soundings import nudged
+from agents.attackers.parts.twins import briefly
 from arena.players import Answers, Attacker, Games, Move, Needs, Play, Threat
 
 SCOUT = "scout"
@@ -87,7 +88,7 @@ class LabelScout(Attacker):
         if len(i := games.open):
             attacker = suited(belief, games.threat, games.x0[0].numel())
             yield from games.note("believes", belief, i)
-            yield from games.note("plays", type(attacker).__name__, i)
+            yield from games.note("plays", briefly(attacker), i)
             yield from attacker.play(games.with_budget(int(games.left.amax())))
 
     def scout(self, games: Games) -> Generator[Move, Answers, LabelBelief]:

@@ -16,6 +16,7 @@ from agents.attackers.decision.rays import RayS
 from agents.attackers.parts import diagnosis
 from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.soundings import along, nudged, reach, stripes
+from agents.attackers.parts.twins import briefly
 from agents.attackers.score.square import Square
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play, Threat
 
@@ -126,7 +127,7 @@ class Scout(Attacker):
         if len(i := games.open):
             attacker = suited(found, games.threat, games.x0[0].numel())
             yield from games.note("believes", found.belief, i)
-            yield from games.note("plays", type(attacker).__name__, i)
+            yield from games.note("plays", briefly(attacker), i)
             yield from attacker.play(games.with_budget(games.threat.budget - QUERIES))
 
     def scout(self, games: Games) -> Generator[Move, Answers, Found]:

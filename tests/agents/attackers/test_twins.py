@@ -25,6 +25,7 @@ from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.decision.sign_flip import SignFlip
 from agents.attackers.decision.svm_opt import SVMOpt
+from agents.attackers.parts.twins import briefly
 from agents.attackers.score.square import Square
 
 
@@ -59,3 +60,8 @@ def test_the_twin(adaptive, twin):
 @pytest.mark.parametrize("attacker", [Square(), HopSkipJump(), SignFlip(), SVMOpt()])
 def test_a_plain_one_has_none(attacker):
     assert attacker.twin is None
+
+
+def test_an_attacker_in_a_note_is_its_class_and_what_is_not_default() -> None:
+    assert briefly(Square()) == "Square()"
+    assert briefly(Unfold(of=Square(p=0.3), tau=5.99321)) == "Unfold(of=Square(p=0.3), tau=5.993)"
