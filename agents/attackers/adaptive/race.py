@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,9 +39,6 @@ class Race(Attacker):
 
     def __post_init__(self) -> None:
         check_parameters(self, counts=("repeats",))
-        of: Any = self.of
-        if "refresh_every" not in {f.name for f in fields(of)}:
-            raise ValueError(f"of must be a search that keeps the best so far; {type(of).__name__} is none")
 
     @property
     def needs(self) -> Needs:

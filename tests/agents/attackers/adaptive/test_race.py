@@ -5,7 +5,6 @@ import torch
 
 from agents.attackers.adaptive.eot import EOT
 from agents.attackers.adaptive.race import Race
-from agents.attackers.score.nes import NES
 from agents.attackers.score.random_search import RandomSearch
 from agents.attackers.score.square import Square
 from arena.players import Attacker, Needs
@@ -21,7 +20,6 @@ class Asks(Attacker):
     plan: tuple[tuple[tuple[int, ...], str], ...]
     losses: list = field(default_factory=list)
     heard: list = field(default_factory=list)
-    refresh_every: int = 0
     needs = Needs(feedback="scores")
 
     def play(self, games):
@@ -152,8 +150,3 @@ def test_parameters():
     assert Race(of=Square(rescale=True)).needs == Square(rescale=True).needs
     with pytest.raises(ValueError, match="repeats must be at least 1; found 0"):
         Race(of=Square(), repeats=0)
-
-
-def test_what_keeps_no_incumbent_cannot_race():
-    with pytest.raises(ValueError, match="of must be a search that keeps the best so far; NES is none"):
-        Race(NES())
