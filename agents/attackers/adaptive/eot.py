@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from agents.attackers.parts.repeats import Convention, Repeating, behind, one_each, repeat
+from agents.attackers.parts.wrapping import with_scores
 from agents.attackers.score.random_search import check_period
 from arena.players import Answers, Attacker, Games, Needs, Play
 from arena.rules.outcome import labels_of
@@ -43,8 +44,7 @@ class EOT(Repeating):
 
     @property
     def needs(self) -> Needs:
-        needs = self.of.needs
-        return replace(needs, feedback="scores") if needs.feedback == "label" else needs
+        return with_scores(self.of.needs)
 
     def inside(self) -> Attacker:
         """The inner attack, with this `refresh_every` if it is set.

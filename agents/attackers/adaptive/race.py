@@ -9,12 +9,13 @@ from torch import Tensor
 
 from agents.attackers.parts.claims import REPEAT
 from agents.attackers.parts.parameters import check_parameters
-from arena.players import Answers, Asking, Attacker, Games, Loss, Move, Needs, Play, Volley, relay
+from agents.attackers.parts.wrapping import AroundScores
+from arena.players import Answers, Asking, Attacker, Games, Loss, Move, Play, Volley, relay
 from arena.rules.outcome import labels_of
 
 
 @dataclass(frozen=True)
-class Race(Attacker):
+class Race(AroundScores):
     """A wrapper that repeats what looks better, against noisy answers, around a search that keeps the best.
 
     Each row is asked once, and again as long as the mean of its losses is below the bar, M times in all. A
@@ -39,19 +40,6 @@ class Race(Attacker):
 
     def __post_init__(self) -> None:
         check_parameters(self, counts=("repeats",))
-
-    @property
-    def needs(self) -> Needs:
-        needs = self.of.needs
-        return replace(needs, feedback="scores") if needs.feedback == "label" else needs
-
-    @property
-    def twin(self) -> Attacker:
-        return self.of
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor
 
     def play(self, games: Games) -> Play:
         bar = games.x0.new_full((len(games),), torch.inf)

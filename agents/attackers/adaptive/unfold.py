@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.wrapping import AroundScores
 from arena.players import Answers, Asking, Attacker, Games, Move, Needs, Play, relay
 
 
 @dataclass(frozen=True)
-class Unfold(Attacker):
+class Unfold(AroundScores):
     """A wrapper that gives a score attack the margins that AAA-linear had before it reflected them.
 
     AAA-linear (Chen et al., NeurIPS 2022, eq. 4 and 5) aims at t = a - alpha (m0 - a), a the middle of the
@@ -57,19 +58,9 @@ class Unfold(Attacker):
 
     @property
     def needs(self) -> Needs:
-        needs = self.of.needs
-        if needs.feedback == "label":
-            needs = replace(needs, feedback="scores")
+        needs = super().needs
         told = self.tau == "told" and needs.knowledge == "none"
         return replace(needs, knowledge="defense") if told else needs
-
-    @property
-    def twin(self) -> Attacker:
-        return self.of
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor
 
     def play(self, games: Games) -> Play:
         tau, alpha = _told(games.defense) if self.tau == "told" else (self.tau, self.alpha)
