@@ -225,6 +225,7 @@ def read_seat(message: Message) -> Games:
 
 
 def _unpacked(content: Tensor) -> nn.Module:
+    # Read in the agent's process alone, from the arena's; nothing goes this way in the other direction.
     found: nn.Module = pickle.loads(content.numpy().tobytes())
     return found
 
