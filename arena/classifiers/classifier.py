@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from arena.classifiers.errors import ClassifierError, ServiceError
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.function import Function
+from arena.classifiers.keyed import Keys, draws_for_rows, keyed
 from arena.classifiers.reading import Reading
 from arena.classifiers.served import AnswerMemory, remembered, served_in
 from arena.classifiers.soundness import flaw_of_answers, network_in_training, no_logits, odd_form
@@ -148,8 +149,15 @@ class Classifier:
         """Threads of a pass of `batch` rows; shorter ones may take fewer. 1 on devices other than the CPU."""
         return self.forward.threads(self.batch, self.batch)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def random(self) -> bool:
+        """Whether its network has layers that draw for each row (`arena.classifiers.keyed`)."""
+        return draws_for_rows(self.module)
+
+    def __call__(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         """Logits [n,K] of x [n,C,H,W], in pieces of at most `batch` rows, without gradients.
+
+        `keys` are the rows [n] for which layers that draw do so; without them those are silent.
 
         The forward runs under inference_mode; the logits are copied out of it (a few microseconds), because
         an inference tensor could be neither written to nor used in autograd by a defender that gets it.
@@ -158,12 +166,18 @@ class Classifier:
             return x.new_zeros((0, self.classes))
         if self._memory is not None and remembered():
             return self._memory.answer(x, self._ask)
-        return self._ask(x)
+        return self._ask(x, keys)
 
-    def _ask(self, x: Tensor) -> Tensor:
+    def _ask(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         forward = self.forward
         pieces = torch.split(x, self.batch) if len(x) > self.batch else (x,)
-        answers = [self._answer(forward, piece) for piece in pieces]
+        if keys is None:
+            answers = [self._answer(forward, piece) for piece in pieces]
+        else:
+            answers = []
+            for place, piece in enumerate(pieces):
+                with keyed(keys[place * self.batch : place * self.batch + len(piece)]):
+                    answers.append(self._answer(forward, piece))
         for answer in answers:
             if (found := odd_form(answer)) is not None:
                 raise ValueError(f"classifier {self.name!r} must answer a plain tensor; found {found}")

@@ -16,6 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from arena.classifiers.keyed import draws_for_rows
 from arena.classifiers.threads import computing_threads, multiply_adds, threads_for
 from arena.messages import in_short
 from arena.modes import own_modes
@@ -134,6 +135,8 @@ def _prepared(plain: Forward, x: Tensor, precision: Precision, compile: bool) ->
     if not steps:
         return plain
     watch = Watch(module)
+    if draws_for_rows(module):
+        return replace(plain, watch=watch, remarks=("runs as it is: its layers draw for each row",))
     if any(layer._forward_hooks or layer._forward_pre_hooks for layer in module.modules()):
         return replace(plain, watch=watch, remarks=("runs as it is: hooks listen to its layers",))
     try:

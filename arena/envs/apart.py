@@ -11,7 +11,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.players import Defender, Response, Rows
-from arena.players.defender import Inner
+from arena.players.defender import Inner, Memory
 from arena.players.response import concatenated, pick
 
 
@@ -35,7 +35,15 @@ class Apart(Defender):
     def __init__(self, defender: Defender) -> None:
         self.defender = defender
         # What is declared of the class elsewhere is here the wrapped one's.
-        vars(self).update(random=defender.random, memory=defender.memory, secrets=defender.secrets)
+        vars(self).update(secrets=defender.secrets)
+
+    @property
+    def random(self) -> bool:
+        return self.defender.random
+
+    @property
+    def memory(self) -> Memory:
+        return self.defender.memory
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         if not len(rows):

@@ -72,11 +72,13 @@ class StackOracle:
         self._remembers = [d.memory != "none" for d in stack.defenders]
         self._home: Modes = modes()
         self._failed: BaseException | None = None
-        self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders))]
+        # The last is that of the classifier, whose layers may draw.
+        self._seeds = [draws.derive(seed, layer) for layer in range(len(stack.defenders) + 1)]
         self._verdict_seeds = [draws.derive(s, "verdict") for s in self._seeds]
         # "none" and its like cost nothing: what only passes rows on is not asked.
         self._acting = [n for n, d in enumerate(stack.defenders) if d.acts or self._remembers[n]]
-        self.bare = not self._acting
+        self._draws = stack.base.random
+        self.bare = not self._acting and not self._draws
         self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
@@ -211,7 +213,7 @@ class StackOracle:
     def _layer(self, place: int, x: Tensor, rows: Rows, seeds: list[int], record: bool) -> Response:
         """The answer of the acting defenders from `place` on."""
         if place == len(self._acting):
-            return self._base_response(x, rows)
+            return self._base_response(x, replace(rows, seed=seeds[-1]) if self._draws else rows)
         layer = self._acting[place]
         mine = replace(rows, seed=seeds[layer], memory=self._memories[layer])
         defender = self.stack.defenders[layer]
@@ -227,14 +229,15 @@ class StackOracle:
         return taken
 
     def _base_response(self, x: Tensor, rows: Rows) -> Response:
+        keys = rows if self._draws else None
         try:
             with blaming_classifier(self.base.name):
                 self._watch.asked(x, rows)
                 # Whoever serves a move has looked at the modes; since then only defenders may have set any.
                 if not self._acting or modes() == self._home:
-                    return Response(self.base(x))
+                    return Response(self.base(x, keys))
                 with back_in(self._home):  # a defender may ask within an autocast of its own
-                    return Response(self.base(x))
+                    return Response(self.base(x, keys))
         except BaseException as error:
             if _is_fair(x, self.base):  # else the defender that asked should have known better
                 self._failed = error

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from arena.isolation.rows import read_response, read_rows, read_state, written_r
 from arena.isolation.strangers import described, given_by, named, written_in
 from arena.isolation.wire import Garbled, Message
 from arena.players.declared import flaw_of_declared
-from arena.players.defender import Defender, Inner, Rows, Splits
+from arena.players.defender import Defender, Inner, Memory, Rows, Splits
 from arena.players.registry import AgentError, Spec, build_defender, build_stack
 from arena.players.response import Response
 from arena.players.stand_in import StandIn
@@ -39,13 +39,13 @@ class StrangeDefender(StandIn, Defender):
     _found: Found | None = field(default=None, compare=False, repr=False)
 
     @property
-    def random(self) -> bool:  # type: ignore[override]
+    def random(self) -> bool:
         found: bool = self.declared["random"]
         return found
 
     @property
-    def memory(self) -> Literal["none", "game", "account", "service"]:  # type: ignore[override]
-        found: Literal["none", "game", "account", "service"] = self.declared["memory"]
+    def memory(self) -> Memory:
+        found: Memory = self.declared["memory"]
         return found
 
     @property

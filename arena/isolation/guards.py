@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
+from arena.classifiers.keyed import Keys
 from arena.classifiers.threads import computing_threads
 from arena.datasets import Split
 from arena.game.preparing import MissingPart, OwnSplits, overrides
@@ -126,7 +127,11 @@ class _AskedClassifier(Classifier):
         channels, height, width = told["shape"]
         self.shape, self.device, self.precision = (channels, height, width), _CPU, "float32"
 
-    def __call__(self, x: Tensor) -> Tensor:
+    @property
+    def random(self) -> bool:
+        return False
+
+    def __call__(self, x: Tensor, keys: Keys | None = None) -> Tensor:
         self._wire.send(Message("classify", {}, [x]))
         return self._wire.receive().tensors[0]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arena import draws
+from arena.players.card import Card
 from arena.players.response import Response
 from arena.rules.outcome import labels_of
 
@@ -84,6 +85,7 @@ class Rows:
         return self.draw * 16 + stream
 
 
+Memory: TypeAlias = Literal["none", "game", "account", "service"]
 Inner: TypeAlias = Callable[[Tensor, Rows], Response]
 
 
@@ -106,10 +108,6 @@ class Defender:
     `rows` alone, never on the other rows of the batch.
     """
 
-    random: ClassVar[bool] = False
-    """Whether another draw may give another answer to the same row."""
-    memory: ClassVar[Literal["none", "game", "account", "service"]] = "none"
-    """Which earlier rows may influence an answer: those of its game, of its account, or all."""
     control: ClassVar[bool] = False
     """Whether it defends nothing and is there to be beaten: an attack that fails against it is weak."""
     asks: ClassVar[int] = 1
@@ -118,6 +116,20 @@ class Defender:
     secrets: ClassVar[tuple[str, ...]] = ("seed",)
     """Parameters hidden from every attacker, whatever it may know about the defense: keys, salts and seeds
     (docs/design.md, D5)."""
+    card: ClassVar[Card | None] = None
+    """What the catalogue says of it; None: nothing."""
+
+    @property
+    def random(self) -> bool:
+        """Whether another draw may give another answer to the same row; a class that always does, or never,
+        says so in its place: `random: ClassVar[bool] = True`."""
+        return False
+
+    @property
+    def memory(self) -> Memory:
+        """Which earlier rows may influence an answer: those of its game, of its account, or all (`service`);
+        said as `random` is."""
+        return "none"
 
     @property
     def answers_are_facts(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from arena.classifiers import Classifier
 from arena.game.stack import Stack
 from arena.players import Defender, Response, Rows
-from arena.players.defender import Inner
+from arena.players.defender import Inner, Memory
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Frozen(Defender):
     seed: int
 
     @property
-    def memory(self) -> Literal["none", "game", "account", "service"]:  # type: ignore[override]
+    def memory(self) -> Memory:
         return self.of.memory
 
     @property
     def acts(self) -> bool:
-        return self.of.acts
+        return self.of.acts or self.of.random  # its classifier's layers may draw
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         return self.of.respond(x, self._still(rows), inner)

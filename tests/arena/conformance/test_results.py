@@ -26,7 +26,7 @@ class CannotBeCopied(Defender):
 @dataclass(frozen=True)
 class Undecided(Defender):
     @property
-    def random(self) -> bool:  # type: ignore[override]
+    def random(self) -> bool:
         raise SystemExit(0)
 
 
