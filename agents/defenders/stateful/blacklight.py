@@ -34,18 +34,18 @@ class Blacklight(Stateful):
     where d = 2^k odd, and d is below 256). What SHA-256 hides from somebody who reads the stored hashes need
     not be hidden here: they stay in the process.
 
-    Images of so few values L = C H W that they have less than s windows get shorter fingerprints, of which the
-    same share t / s has to agree.
+    Images of so few values L = C H W that they have less than s windows get shorter fingerprints, of which
+    the same share t / s has to agree.
 
     Attributes:
         history, action, capacity: as for all defenders with a history. A remembered query takes 16 bytes for
             each of its `s` hashes, up to twice that in all, and 4 for each class: 160 MB for 10^5.
         w: values in a window. None: 20 for colour images of less than 12000 values (the paper's for 32 x 32);
-            else 50: its for larger images, and grey ones such as MNIST's, whose blank areas are longer than 20
-            (with 20 every fourth clean image of MNIST is an alarm, with 50 none). At most L / 8: 8 for 8 x 8,
-            where a changed pixel spoils w of the 65 - w windows.
-        p: values from one window to the next. None: 1, or L / 6000 from 12000 values on (25 for 3 x 224 x 224,
-            as in the published code).
+            else 50: its for larger images, and for grey ones such as MNIST's, whose blank areas are longer
+            than 20 (with 20 every fourth clean image of MNIST is an alarm, with 50 none). At most L / 8: 8
+            for 8 x 8, where a changed pixel spoils w of the 65 - w windows.
+        p: values from one window to the next. None: 1, or L / 6000 from 12000 values on (25 for
+            3 x 224 x 224, as in the published code).
         q: levels, of 255, in a step of quantisation.
         s: hashes in a fingerprint.
         t: hashes, of s, that have to be shared.
