@@ -25,7 +25,7 @@ class Encoder(nn.Module):
     2, then 512 and 256 units (Chen, Carlini and Wagner; their code for 3 x 32 x 32).
 
     The second convolution of a pair has no margin, but where an image is too small for that. Dropout (.25
-    after each pair, .5 before the last layer) draws where `dropped` is given.
+    after each pair, .5 before the last layer) is in force where the generator `dropped` is given.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -33,15 +33,8 @@ class Encoder(nn.Module):
         channels, height, width = shape
         margin = 0 if min(height, width) >= _UNPADDED else 1
         with torch.random.fork_rng(devices=[]):
-            self.convolutions = nn.ModuleList(
-                nn.Conv2d(before, after, 3, padding=padding)
-                for before, after, padding in (
-                    (channels, 32, 1),
-                    (32, 32, margin),
-                    (32, 64, 1),
-                    (64, 64, margin),
-                )
-            )
+            sizes = ((channels, 32, 1), (32, 32, margin), (32, 64, 1), (64, 64, margin))
+            self.convolutions = nn.ModuleList(nn.Conv2d(n, m, 3, padding=p) for n, m, p in sizes)
             sides = [((side - 2 + 2 * margin) // 2 - 2 + 2 * margin) // 2 for side in (height, width)]
             self.hidden, self.last = nn.Linear(64 * sides[0] * sides[1], 512), nn.Linear(512, 256)
 
@@ -77,8 +70,8 @@ def train_encoder(images: Tensor, epochs: int, seed: int) -> Encoder:
 
     Contrastive: points of an image and of a changed copy (turned by up to 10 degrees, moved by up to a tenth,
     scaled by up to a tenth, lighter or darker by up to a tenth) are pulled together, |a - b|^2; those of two
-    images are pushed apart up to a margin of sqrt(10), max(0, sqrt(10) - |a - b|)^2. The paper trains likewise;
-    its changes and its margin are not in its code.
+    images are pushed apart up to a margin of sqrt(10), max(0, sqrt(10) - |a - b|)^2. The authors train
+    likewise; which changes and which margin they take is not in their code.
     """
     encoder = Encoder(tuple(images.shape[1:])).to(images.device)
     encoder.draw_weights(seed)
@@ -112,10 +105,8 @@ def changed(x: Tensor, generator: torch.Generator) -> Tensor:
     angle = drawn[:, 0] * math.radians(10)
     scale = 1 + 0.1 * drawn[:, 1]
     cosine, sine = angle.cos() * scale, angle.sin() * scale
-    rows = [
-        torch.stack([cosine, -sine, 0.2 * drawn[:, 2]], 1),
-        torch.stack([sine, cosine, 0.2 * drawn[:, 3]], 1),
-    ]
-    grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    across = torch.stack([cosine, -sine, 0.2 * drawn[:, 2]], dim=1)  # the image is 2 wide and high
+    down = torch.stack([sine, cosine, 0.2 * drawn[:, 3]], dim=1)
+    grid = affine_grid(torch.stack([across, down], dim=1), list(x.shape), align_corners=False)
     moved = grid_sample(x, grid, padding_mode="border", align_corners=False)
     return (moved + 0.1 * drawn[:, 4, None, None, None]).clamp(0, 1)

@@ -34,14 +34,14 @@ class StatefulDetection(Stateful):
     first k queries of a history are not tested. So who asks around one point raises an alarm at every (k + 1)th
     query: Q queries are floor(Q / (k + 1)) alarms.
 
-    delta is the 0.1 percentile of the mean distances of training images to their k nearest others. The
-    authors' code counts the distance 0 of an image to itself among the k; here it is left out. They calibrate
-    on 50000 images, this class on up to 5000, which lie farther apart.
+    delta is the 0.1 percentile of the mean distances of training images to their k nearest others (to all,
+    where they are fewer). The authors' code counts the distance 0 of an image to itself among the k; here it
+    is left out. They calibrate on 50000 images, this class on up to 5000, which lie farther apart.
 
     Attributes:
         history, action, capacity: as for all defenders with a history; by default per account. A remembered
-            query takes 4 bytes for each value of its embedding (3 x 32 x 32 pixels: 12 kB, 123 MB for 10^4;
-            encoded: 1 kB) and for each class.
+            query takes 4 bytes for each class and for each value of its embedding (3 x 32 x 32 pixels: 12 kB,
+            123 MB for 10^4; encoded: 1 kB).
         k: neighbours.
         delta: the threshold, in the units of the embedding; None: calibrated in `fit`. (On CIFAR-10 the
             authors have 5.069 for pixels, 1.44 for their encoder.)
@@ -65,8 +65,8 @@ class StatefulDetection(Stateful):
         alters=("service",),
         paper='Chen, Carlini and Wagner, "Stateful Detection of Black-Box Adversarial Attacks", 2019 '
         "(arXiv 1907.05587)",
-        claims="an attack on CIFAR-10 is detected, and an account burned, every 51 queries or little more, at a "
-        "false positive rate of .1 %",
+        claims="an attack on CIFAR-10 burns an account every 51 queries or little more, at a false positive "
+        "rate of .1 %",
     )
 
     def __post_init__(self) -> None:
@@ -92,24 +92,24 @@ class StatefulDetection(Stateful):
         if self.delta is not None and self.embedding == "pixels":
             return self._with(self.delta, None)
         split = splits.train
-        if len(split) <= self.k:
-            raise ValueError(
-                f"stateful-detection looks at the k {self.k} nearest of other training images; there are {len(split)}"
-            )
+        if len(split) < 2:
+            raise ValueError(f"stateful-detection compares training images, at least 2; found {len(split)}")
         order = draws.uniform(draws.derive(self.seed, "images"), torch.arange(len(split)), 0, ()).argsort()
         images = split.take(order[:IMAGES]).to(classifier.device)
-        encoder = None
-        if self.embedding == "encoder":
-            if min(images.shape[2:]) < SMALLEST:
-                raise ValueError(
-                    f"the encoder takes images of at least {SMALLEST} x {SMALLEST}; found {list(images.shape[2:])}"
-                )
-            with torch.enable_grad():
-                encoder = train_encoder(images, self.epochs, draws.derive(self.seed, "encoder"))
+        encoder = self._trained(images) if self.embedding == "encoder" else None
         if self.delta is not None:
             return self._with(self.delta, encoder)
-        found = mean_distances(embedded(images, encoder), self.k)
+        found = mean_distances(embedded(images, encoder), min(self.k, len(images) - 1))
         return self._with(float(found.quantile(PERCENTILE / 100)), encoder)
+
+    def _trained(self, images: Tensor) -> Encoder:
+        height, width = images.shape[2:]
+        if min(height, width) < SMALLEST:
+            raise ValueError(
+                f"the encoder takes images of at least {SMALLEST} x {SMALLEST}; found {height} x {width}"
+            )
+        with torch.enable_grad():
+            return train_encoder(images, self.epochs, draws.derive(self.seed, "encoder"))
 
     def facts(self) -> dict[str, Any]:
         return {"delta": self._delta}
