@@ -40,8 +40,8 @@ class PIHA(Stateful):
 
     card: ClassVar[Card | None] = Card(
         alters=("service",),
-        paper='Choi, Kim and Choi, "PIHA: Detection Method Using Perceptual Image Hashing against Query-Based '
-        'Adversarial Attacks", Future Generation Computer Systems, 2023',
+        paper='Choi, Kim and Choi, "PIHA: Detection Method Using Perceptual Image Hashing against '
+        'Query-Based Adversarial Attacks", Future Generation Computer Systems, 2023',
         claims="detects query-based attacks by a hash that small changes leave alike",
     )
 
@@ -53,9 +53,11 @@ class PIHA(Stateful):
             raise ValueError(f"distance must be at least 0 and below 1; found {self.distance}")
 
     def unsuited(self, shape: tuple[int, ...]) -> str | None:
-        if shape[0] != COLOURS or min(shape[1:]) < 2:
-            return f"piha compares hues, so images must have {COLOURS} colours and sides of 2 or more; found {found}"
-        return None
+        if shape[0] == COLOURS and min(shape[1:]) > 1:
+            return None
+        return (
+            f"piha compares hues: images must have {COLOURS} colours and sides above 1; found {list(shape)}"
+        )
 
     def features(self, x: Tensor) -> Tensor:
         return torch.cat([hue_codes(piece, self.block) for piece in torch.split(x, 64)])
