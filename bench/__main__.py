@@ -28,6 +28,7 @@ NAMES = (
     "kills",
     "linear",
     "log",
+    "lookups",
     "published",
     "rewriting",
     "square",

@@ -32,6 +32,8 @@ BRIEFER: dict[str, Spec] = {
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
     "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
+    "gwad": {"name": "gwad", "capacity": 6, "games": 1},
+    "stateful-detection": {"name": "stateful-detection", "k": 3},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
 }
 """Those that think long before they ask."""
@@ -53,6 +55,13 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+    ("defender", {"name": "blacklight", "history": "account", "action": "cached"}),
+    ("defender", {"name": "blacklight", "action": "ban", "capacity": 5, "salted": False}),
+    (
+        "defender",
+        {"name": "stateful-detection", "k": 3, "embedding": "encoder", "epochs": 1, "action": "cached"},
+    ),
+    ("defender", {"name": "piha", "history": "account", "action": "silent"}),
 ]
 
 
