@@ -84,7 +84,7 @@ def train_encoder(images: Tensor, epochs: int, seed: int) -> Encoder:
             a, b = encoder(torch.cat([x, changed(x, generator)]), generator).chunk(2)
             loss = contrast(a, b).mean()
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
     return encoder.eval().requires_grad_(False)
 
