@@ -55,6 +55,10 @@ class Traffic(BaseModel):
         shared = any(d.memory == "service" for d in stack.defenders)
         return self.histories if shared else ("empty",)
 
+    def answers(self, stack: Stack) -> int:
+        """How many answers of a stack each image gets."""
+        return self.draws if stack.random else 1
+
     def parts(self, stack: Stack) -> list[tuple[str, str]]:
         """What is played against a stack: (client, history), history by history."""
         return [(client, history) for history in self.met_by(stack) for client in self.clients]
