@@ -167,7 +167,7 @@ def utility_of(row: Any) -> Utility:
     """A row of `utilities`; NULL for NaN, but None where a field is no real number."""
     whole = ("batch", "peak_bytes", "reliability")
     values: dict[str, Any] = {}
-    for name in (f.name for f in fields(Utility)):
+    for name in (f.name for f in fields(Utility) if f.name != "benign"):
         value = getattr(row, name)
         values[name] = math.nan if value is None and name not in whole else value
     if (bins := values["reliability"]) is not None:

@@ -45,6 +45,7 @@ def record_utility(connection: Connection, match_id: int, utility: Utility) -> N
     key = {"match_id": match_id, "images": utility.images}
     if connection.execute(select(utilities.c.match_id).filter_by(**key)).first() is None:
         values = {name: None if value != value else value for name, value in vars(utility).items()}
+        del values["benign"]
         if utility.reliability is not None:
             values["reliability"] = asdict(utility.reliability)
         insert_row(connection, utilities, values | key)

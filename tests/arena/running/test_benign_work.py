@@ -153,7 +153,10 @@ def test_what_another_run_knows_is_not_played_again(
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ({"sessions": 4, "clients": ["vidoe"]}, 'benign.clients: found "vidoe"; there is no such client; did'),
+        (
+            {"sessions": 4, "clients": ["vidoe"]},
+            'benign.clients: found "vidoe"; there is no such client;',
+        ),
         ({"histories": ["some"]}, "benign.histories: found 'some'; a history is \"empty\", or"),
         ({"session": 3}, "benign.session: there is no such key"),
         ("many", "benign"),
