@@ -139,6 +139,11 @@ class Group:
         rows = [row for (_, d), series in self._series.items() if d in defenders for row in series]
         return purposes_of([row.detection for row in rows])
 
+    def one_counts(self, defenders: Sequence[int]) -> list[int]:
+        """The query counts at which it is known what `defenders` flag of one estimation query a game."""
+        rows = [row for (_, d), series in self._series.items() if d in defenders for row in series]
+        return sorted({at for row in rows for at in row.detection.of_one})
+
     @property
     def has_utilities(self) -> bool:
         return any(row.utility for row in self.rows)

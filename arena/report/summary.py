@@ -16,7 +16,7 @@ from arena.league.rates import Rate, mean, median, rate, standing
 from arena.log import Log, LogError, questions, schema
 from arena.log.answers import Curve, LoggedGames, LoggedMarks, LoggedMatch, LoggedRun
 from arena.records.evidence import distance_by, lost_early
-from arena.report.detection import Detection
+from arena.report.detection import Detection, read_detection
 from arena.report.distances import Distances, distances
 from arena.rules.outcome import BROKEN, FAILED, Bools, Floats, Verdict
 
@@ -58,6 +58,7 @@ class Row:
             game that ended before, over the games played; empty where the log does not tell.
         utility: of the defended classifier, on clean images; None if it was not measured.
         detection: what the defender flagged.
+        noted: the means of what the attacker noted in numbers, by key.
     """
 
     match: LoggedMatch
@@ -89,6 +90,7 @@ class Row:
     query_l2: Mapping[int, float] = field(default_factory=dict)
     utility: Utility | None = None
     detection: Detection = field(default_factory=lambda: Detection(()))
+    noted: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def budget(self) -> int:
@@ -211,10 +213,12 @@ def _read_rows(log: Log, run_id: int) -> list[Row]:
         curve, shards = questions.curve(log, match.id), _shards(log, match.id)
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
-        detection = Detection(tuple(questions.asked(log, match.id)))
-        rows.append(
-            replace(row, utility=questions.utility(log, match.id, match.info.utility), detection=detection)
-        )
+        beside = {
+            "utility": questions.utility(log, match.id, match.info.utility),
+            "detection": read_detection(log, match),
+            "noted": questions.note_means(log, match.id),
+        }
+        rows.append(replace(row, **beside))
     return rows
 
 
