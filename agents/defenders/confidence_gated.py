@@ -30,8 +30,8 @@ class ConfidenceGated(Tuned):
     T makes the negative log-likelihood least on the calibration split. A query that is passed on to `of`
     costs one more answer of the classifier.
 
-    Where `of` hardens the classifier, both networks are held: z is that of the given one, and the hardened one
-    answers where it is unsure.
+    Where `of` hardens the classifier, both networks are held: z is that of the given one, and the hardened
+    one answers where it is unsure.
 
     Attributes:
         of: the defender, one without memory (the paper: rnd, resize-pad and JPEG).
