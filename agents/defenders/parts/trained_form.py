@@ -1,4 +1,4 @@
-"""What defenders share that train a network in another form."""
+"""What defenders share that train a network, as it is or in another form."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Augmentation = Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip"
 
 @dataclass(frozen=True)
 class TrainedForm(Defender, ABC):
-    """A network in another form, trained on the train split or with weights made elsewhere."""
+    """A network, as it is or in another form, trained on the train split or with weights made elsewhere."""
 
     epochs: int
     rate: float
     batch: int = 128
     augment: Augmentation = "none"
-    start: Literal["weights", "scratch"] = "scratch"
+    init: Literal["weights", "scratch"] = "scratch"
     seed: int = 0
     weights: str | None = None
 
@@ -37,14 +37,14 @@ class TrainedForm(Defender, ABC):
                 raise ValueError(f"{name} must be from 1 to {most}; found {value}")
         if not 0 < self.rate < math.inf:
             raise ValueError(f"rate must be finite and above 0; found {self.rate}")
-        for name, allowed in (("augment", get_args(Augmentation)), ("start", ("weights", "scratch"))):
+        for name, allowed in (("augment", get_args(Augmentation)), ("init", ("weights", "scratch"))):
             if (found := getattr(self, name)) not in allowed:
                 listed = ", ".join(f'"{one}"' for one in allowed)
                 raise ValueError(f"{name} must be one of {listed}; found {found!r}")
 
-    @abstractmethod
-    def form(self, classifier: Classifier) -> Form:
-        """How the network of `classifier` is changed."""
+    def form(self, classifier: Classifier) -> Form | None:
+        """How the network of `classifier` is changed; None: not at all."""
+        return None
 
     @abstractmethod
     def recipe(self) -> Recipe:
@@ -55,7 +55,7 @@ class TrainedForm(Defender, ABC):
         if self.weights is not None:
             return with_weights(classifier, self.weights, form)
         return trained_in(
-            HardeningJob(classifier, splits, self.recipe(), seed=self.seed, start=self.start, form=form)
+            HardeningJob(classifier, splits, self.recipe(), seed=self.seed, start=self.init, form=form)
         )
 
     def preparing(self, splits: Splits) -> int:

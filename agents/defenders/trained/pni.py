@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from agents.defenders.parts.noisy_forms import NoisyWeights
-from agents.defenders.parts.trained_form import TrainedForm
+from agents.defenders.parts.trained_perturbing import TrainedPerturbing
 from agents.defenders.parts.weight_noise import Share
 from arena.classifiers import Classifier
 from arena.players.card import Card
@@ -15,7 +15,7 @@ from arena.training.objectives import MixedPGDTraining
 
 
 @dataclass(frozen=True)
-class PNI(TrainedForm):
+class PNI(TrainedPerturbing):
     """Parametric Noise Injection on weights, PNI-W (He, Rakin and Fan, "Parametric Noise Injection: Trainable
     Randomness to Improve Deep Neural Network Robustness against Adversarial Attack", CVPR 2019, eq. 1 and 2):
     W' = W + alpha eta, eta ~ N(0, std(W)^2), in every convolution and dense layer, alpha learnt from .25 on.
@@ -31,22 +31,22 @@ class PNI(TrainedForm):
 
     Attributes:
         share: one alpha for each "layer", or for each output "channel" (best in the paper).
-        epsilon, step, steps: of the PGD, linf, in pixel units of [0,1].
+        norm, epsilon, step, steps: of the PGD, in pixel units of [0,1].
         weight_decay: of the training (the authors' scripts: 1e-5 to 3e-4).
         epochs, rate, batch: of the training (the authors: 160, .1 and 128).
         augment: of the training images, as recipes name it (the authors, on CIFAR-10: "crop-flip").
-        start: train from the classifier's "weights", or from "scratch".
+        init: train from the classifier's "weights", or from "scratch".
         seed: of the training.
         weights: a file with weights of the network in this form, in place of a training.
     """
 
     epochs: int = 160
     rate: float = 0.1
-    share: Share = "channel"
     epsilon: float = 0.031
     step: float = 0.01
     steps: int = 7
     weight_decay: float = 3e-4
+    share: Share = "channel"
 
     random: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
@@ -61,13 +61,6 @@ class PNI(TrainedForm):
         super().__post_init__()
         if self.share not in ("layer", "channel"):
             raise ValueError(f'share must be one of "layer", "channel"; found {self.share!r}')
-        for name in ("epsilon", "step"):
-            if not 0 < (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} must be above 0 and at most 1; found {value}")
-        if not 1 <= self.steps <= 10_000:
-            raise ValueError(f"steps must be from 1 to 10000; found {self.steps}")
-        if not 0 <= self.weight_decay <= 1:
-            raise ValueError(f"weight_decay must be from 0 to 1; found {self.weight_decay}")
 
     def form(self, classifier: Classifier) -> NoisyWeights:
         return NoisyWeights(self.share)
@@ -75,7 +68,11 @@ class PNI(TrainedForm):
     def recipe(self) -> Recipe:
         return Recipe(
             objective=MixedPGDTraining(
-                epsilon=self.epsilon, step=self.step, steps=self.steps, after=self.epochs // 32
+                norm=self.norm,
+                epsilon=self.epsilon,
+                step=self.step,
+                steps=self.steps,
+                after=self.epochs // 32,
             ),
             rate=self.rate,
             momentum=0.9,

@@ -32,7 +32,7 @@ class TRS(TrainedForm):
             are.
         epochs, rate, batch: of the training (the authors: 120, 1e-3 and 128).
         augment: of the training images, as recipes name it (the authors, on CIFAR-10: "crop-flip").
-        start: train all members from the classifier's "weights", or from "scratch", each from other ones.
+        init: train all members from the classifier's "weights", or from "scratch", each from other ones.
         seed: of the training.
         weights: a file with weights of the network in this form, in place of a training.
     """
@@ -48,8 +48,8 @@ class TRS(TrainedForm):
 
     card: ClassVar[Card] = Card(
         alters=("weights",),
-        paper="Yang, Li, Xu, Zuo, Chen, Zhou, Rubinstein, Zhang and Li, TRS: Transferability Reduced Ensemble "
-        "via Promoting Gradient Diversity and Model Smoothness, NeurIPS 2021",
+        paper="Yang, Li, Xu, Zuo, Chen, Zhou, Rubinstein, Zhang and Li, TRS: Transferability Reduced "
+        "Ensemble via Promoting Gradient Diversity and Model Smoothness, NeurIPS 2021",
         claims="attacks hardly transfer between its members, so that the ensemble withstands what each of "
         "them does not",
     )

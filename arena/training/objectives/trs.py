@@ -22,9 +22,10 @@ class TRSTraining(Objective):
     """Transferability Reduced Smooth ensembles (Yang et al., "TRS: Transferability Reduced Ensemble via
     Promoting Gradient Diversity and Model Smoothness", NeurIPS 2021), for a network with `members`.
 
-    The loss is sum_i CE_i + scale (similarity S + smoothness M) with g_i the gradient of the batch's mean CE_i
-    by the images: S is the mean over pairs of members, then over images, of |cos(g_i, g_j)|, and M the mean
-    over members and images of 2 ||g_i||^2. As in the authors' code, g_i of a batch of B holds a factor 1/B.
+    The loss is sum_i CE_i + scale (similarity S + smoothness M) with g_i the gradient of the batch's mean
+    CE_i by the images: S is the mean over pairs of members, and over images, of |cos(g_i, g_j)|, and M the
+    mean over members and images of 2 ||g_i||^2. As in the authors' code, g_i of a batch of B holds a factor
+    1/B.
 
     Attributes:
         similarity, smoothness, scale: the weights.
