@@ -78,9 +78,8 @@ class BenignTraffic:
 
     def _service(self, stack: Stack, history: str) -> Service:
         known = self.split.take(self._own).to(stack.base.device)
-        clients = [CLIENTS[name] for name in self.traffic.clients]
         seed = draws.derive(self.seed, "benign", history)
-        return Service(stack, History.read(history), known, self._pictures, clients, seed)
+        return Service(stack, History.read(history), known, self._pictures, seed)
 
     def _pictures(self, first: int, count: int) -> Tensor:
         """Images of others, [count,C,H,W]."""
@@ -90,8 +89,7 @@ class BenignTraffic:
     def _played(self, service: Service, client: Client) -> Counts:
         """The sessions of all clients of a kind."""
         oracle, x = service.opened(), service.known
-        draws_of = self.traffic.draws if service.stack.random else 1
-        counts = Counts(len(x), draws_of, x.device)
+        counts = Counts(len(x), self.traffic.answers(service.stack), x.device)
         # Kinds have draws of their own, but the same images; a client's are those after any history.
         key = torch.arange(len(x), device=x.device) + list(CLIENTS).index(client.name) * 2**16
         sending = client.send(x, key, draws.derive(self.seed, "client"))
