@@ -33,6 +33,10 @@ BRIEFER: dict[str, Spec] = {
     "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
+    "pgd-at": {"name": "pgd-at", "epochs": 1, "steps": 2},
+    "trades": {"name": "trades", "epochs": 1, "steps": 2},
+    "gaussian-augmentation": {"name": "gaussian-augmentation", "epochs": 1},
+    "distillation": {"name": "distillation", "epochs": 1},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -53,6 +57,7 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+    ("defender", {"name": "pgd-at", "epochs": 1, "norm": "l2", "init": "weights", "random_start": False}),
 ]
 
 

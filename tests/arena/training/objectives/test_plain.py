@@ -41,7 +41,7 @@ def test_cross_entropy_at_a_temperature(temperature: float) -> None:
     loss, logits = CrossEntropy(temperature=temperature).lesson(model, X, Y, around())
     z = logits.detach().double() / temperature
     expected = (z.exp().sum(1).log() - z[torch.arange(500), Y]).mean()
-    assert float(loss) == pytest.approx(float(expected), rel=1e-6)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_noise_is_gaussian_and_new_at_each_step() -> None:
@@ -60,10 +60,10 @@ def test_distillation_is_least_where_the_student_answers_as_the_teacher() -> Non
     q = (teacher(X).detach().double() / 5).softmax(1)
     entropy = -(q * q.log()).sum(1).mean()
     same, _ = objective.lesson(Linear(1), X, Y, around(teacher))
-    assert float(same) == pytest.approx(float(entropy), rel=1e-6)
+    assert same.item() == pytest.approx(entropy.item(), rel=1e-6)
     other, logits = objective.lesson(Linear(2), X, Y, around(teacher))
     p = (logits.detach().double() / 5).softmax(1)
-    assert float(other - same) == pytest.approx(float((q * (q / p).log()).sum(1).mean()), rel=1e-3)
+    assert (other - same).item() == pytest.approx((q * (q / p).log()).sum(1).mean().item(), rel=1e-3)
 
 
 def test_a_taught_objective_needs_a_teacher(data) -> None:
