@@ -57,8 +57,9 @@ class MatchInfo:
         attacker_title, defender_title: for tables; the names where empty.
         utility: on how many clean images the defended classifier is evaluated beside the match; 0: not.
         answers_are_facts: the defended classifier always gives the same image the same answer.
-        facts: what the defender found as it was fitted, as JSON can hold it; and as `roles` whether the
-            sides are controls, and the attacker's plain twin.
+        facts: what the defender found as it was fitted, as JSON can hold it; as `roles` whether the
+            sides are controls, and the attacker's plain twin; as `catalogue` what it alters, remembers and
+            claims.
     """
 
     number: int
