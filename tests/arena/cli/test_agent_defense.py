@@ -94,7 +94,6 @@ def test_a_file_that_is_none_is_said_not_raised(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("arena.cli.agent_defense.measured_alone", broken)
     found = agent_class("defender", "snd")
-    assert ("measured", f"cannot be read: {FILE}, line 1: it must be a table") in defense_in_words(
-        found, "snd"
-    )
+    said_so = ("measured", f"cannot be read: {FILE}, line 1: it must be a table")
+    assert said_so in defense_in_words(found, "snd")
     assert defense_as_json(found, "snd")["measured"] is None
