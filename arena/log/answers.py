@@ -142,6 +142,21 @@ class PurposeCounts:
 
 
 @dataclass(frozen=True)
+class LoggedShares:
+    """Of the games [n] of a match that sent queries of some purposes by a query count: how many these were,
+    and how many of them were flagged."""
+
+    image: Ints
+    queries: Ints
+    flagged: Ints
+
+    @property
+    def share(self) -> Floats:
+        """[n] how likely one of a game's queries is flagged, drawn uniformly."""
+        return np.asarray(self.flagged / self.queries)
+
+
+@dataclass(frozen=True)
 class LoggedQueries:
     """A game's logged queries, [n] each, in order.
 

@@ -26,6 +26,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from arena.evaluation.benign.losses import BenignLoss
+from arena.evaluation.benign.plan import Traffic
 from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.answers import (
@@ -37,13 +39,14 @@ from arena.log.answers import (
     LoggedMatch,
     LoggedQueries,
     LoggedRun,
+    LoggedShares,
     NoteOfGame,
     PurposeCounts,
 )
 from arena.log.columns import columns
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
-from arena.log.rows import utility_of
+from arena.log.rows import benign_of, utility_of
 from arena.log.statements import asking
 from arena.log.writer import Log
 from arena.records.runs import MatchInfo, RunInfo
@@ -89,6 +92,18 @@ def utility(log: Log, match_id: int, images: int) -> Utility | None:
     return utility_of(rows[0]) if rows else None
 
 
+def benign(log: Log, match: LoggedMatch) -> list[BenignLoss]:
+    """What benign clients lost to a match's defended classifier, as far as its run wants to know and it was
+    measured: history by history, in the order of the run's traffic."""
+    if match.info.benign is None:
+        return []
+    traffic = Traffic(**match.info.benign)
+    wanted = select(schema.benign).filter_by(match_id=match.id, sessions=traffic.sessions)
+    found = {(loss.client, loss.history): loss for loss in map(benign_of, ask(log, wanted))}
+    places = [(client, history) for history in traffic.histories for client in traffic.clients]
+    return [found[place] for place in places if place in found]
+
+
 def outcomes(log: Log, match_id: int) -> LoggedGames:
     """How the match's games ended."""
     wanted = select(*_columns(LoggedGames, schema.games, games, game=games.c.id))
@@ -125,6 +140,42 @@ def asked(log: Log, match_id: int) -> list[PurposeCounts]:
         .order_by(sums[0].desc(), own.purpose)
     )
     return [PurposeCounts(purpose, *map(_count, counts)) for purpose, *counts in ask(log, wanted)]
+
+
+def flagged_shares(
+    log: Log, match_id: int, purposes: Collection[str], counts: Collection[int]
+) -> dict[int, LoggedShares]:
+    """What was flagged of the queries with these purposes in each game of the match, by query count; empty
+    unless every query of the match was logged."""
+    shards, own = schema.shards.c, schema.queries.c
+    of_match = (shards.match_id == match_id) & (shards.state == schema.FINISHED)
+    levels = {level for (level,) in ask(log, select(shards.level).where(of_match).distinct())}
+    if levels != {"queries"}:
+        return {}
+    counted = []
+    for at in counts:
+        within = own.turn <= at
+        counted += [func.sum(case((within, 1), else_=0)), func.sum(case((within & own.flagged, 1), else_=0))]
+    here = (own.game_id >= shards.first_game) & (own.game_id < shards.first_game + shards.games)
+    wanted = select(func.min(schema.games.c.image), *counted).select_from(schema.shards)
+    wanted = wanted.join(schema.queries, here).join(schema.games, schema.games.c.id == own.game_id)
+    wanted = wanted.where(of_match, own.purpose.in_(sorted(purposes))).group_by(own.game_id)
+    rows = ask(log, wanted.order_by(own.game_id))
+    image, *sums = np.array([tuple(map(int, row)) for row in rows], np.int64).reshape(-1, 1 + len(counted)).T
+    pairs = zip(counts, sums[::2], sums[1::2], strict=True)
+    return {at: LoggedShares(image[n > 0], n[n > 0], flagged[n > 0]) for at, n, flagged in pairs}
+
+
+def note_means(log: Log, match_id: int) -> dict[str, float]:
+    """The mean of what the attacker noted in numbers in the match's games, by key: over its notes."""
+    wanted = (
+        select(notes.c.key, func.avg(notes.c.number))
+        .join(games, games.c.id == notes.c.game_id)
+        .where(games.c.match_id == match_id, notes.c.number.is_not(None))
+        .group_by(notes.c.key)
+        .order_by(notes.c.key)
+    )
+    return {key: float(mean) for key, mean in ask(log, wanted)}
 
 
 def curve(log: Log, match_id: int, accepted: bool = False) -> Curve:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
-from arena.log.answers import PurposeCounts
+from arena.league.rates import Rate, rate
+from arena.log import Log, questions
+from arena.log.answers import LoggedMatch, PurposeCounts
 
 ESTIMATION = ("gradient", "candidate")
 """Purposes of an estimate's queries, as attackers name them: those that a detector should flag."""
@@ -14,9 +16,18 @@ ESTIMATION = ("gradient", "candidate")
 
 @dataclass(frozen=True)
 class Detection:
-    """The flagged queries of a match: counts by purpose, most queries first."""
+    """The flagged queries of a match.
+
+    Attributes:
+        asked: counts by purpose, most queries first.
+        of_one: by query count, how often the detector flags one estimation query of each game, drawn
+            uniformly from those that it had sent by then: the mean of the games' shares, with an interval
+            over their images. What a table of one query an image estimates (PredCoin, Table 2), without the
+            chance of its draws. Empty where nothing was flagged, or not every query was logged.
+    """
 
     asked: tuple[PurposeCounts, ...]
+    of_one: Mapping[int, Rate] = field(default_factory=dict)
 
     @property
     def flagged(self) -> int:
@@ -50,6 +61,17 @@ class Detection:
         """The purpose of the most wrong answers outside the ball; "" without any."""
         most = max(self.asked, key=lambda own: own.outside or 0, default=None)
         return most.purpose if most is not None and most.outside else ""
+
+
+def read_detection(log: Log, match: LoggedMatch) -> Detection:
+    """What was flagged in a match, from the log."""
+    told = Detection(tuple(questions.asked(log, match.id)))
+    if not told.flagged:
+        return told
+    counts = sorted({*match.info.at, match.info.threat.budget})
+    shares = questions.flagged_shares(log, match.id, ESTIMATION, counts)
+    of_one = {at: rate(of.share, of.image) for at, of in shares.items() if len(of.image)}
+    return Detection(told.asked, of_one)
 
 
 def purposes_of(matches: Sequence[Detection]) -> list[str]:

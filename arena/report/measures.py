@@ -20,6 +20,8 @@ WIDEST_NAME = 24
 """Width of the columns of agents' names, which are folded if longer, to leave room for the numbers."""
 MOST_PURPOSES = 5
 """How many purposes a table shows: those with the most queries."""
+MOST_COUNTS = 2
+"""At how many query counts, the last ones, a table shows what is flagged of one query a game."""
 
 
 def distance_table(group: Group, most: int, intervals: int) -> Table:
@@ -104,15 +106,17 @@ def asked_table(group: Group) -> Table | None:
 
 
 def detection_table(group: Group) -> Table | None:
-    """Flagged shares of clean images, of estimation queries, of all queries and by purpose, one row per
-    match; None if no defender flagged anything."""
+    """Flagged shares of clean images, of one estimation query of each game by query count, of all estimation
+    queries, of all queries and by purpose, one row per match; None if no defender flagged anything."""
     flagging = [d for d in range(len(group.defenders)) if group.flags(d)]
     if not flagging:
         return None
     purposes = group.purposes(flagging)[:MOST_PURPOSES]
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("attacker\n  defender", overflow="fold", min_width=12, max_width=WIDEST_NAME)
-    for head in ("clean\nimages", "estimation\nqueries", "all\nqueries", *map(escape, purposes)):
+    counts = group.one_counts(flagging)[-MOST_COUNTS:]
+    ones = [f"one a game\n@{at:,}" for at in counts]
+    for head in ("clean\nimages", *ones, "estimation\nqueries", "all\nqueries", *map(escape, purposes)):
         table.add_column(head, justify="right", overflow="fold", vertical="bottom")
     for attacker, cells in group.by_attacker:
         shown = [(d, side, row) for d in flagging for side, row in cells if side is group.defenders[d]]
@@ -124,5 +128,10 @@ def detection_table(group: Group) -> Table | None:
             utility, own = group.utility(d), row.detection
             clean = NOTHING if utility is None else percent(utility.flagged)
             shares = (own.estimation, own.share(), *(own.share([purpose]) for purpose in purposes))
-            table.add_row("  " + escape(side.label), clean, *map(percent, shares))
+            one = [_one(own.of_one.get(at)) for at in counts]
+            table.add_row("  " + escape(side.label), clean, *one, *map(percent, shares))
     return table
+
+
+def _one(share: Rate | None) -> str:
+    return NOTHING if share is None else f"{percent(share.value)} {span(share)}"

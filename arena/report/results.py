@@ -80,7 +80,19 @@ def _rare(rows: Sequence[Row]) -> list[Column]:
         Column("refused\n%", tuple(map(percent, shares)), rare=True),
         Column("flagged\n%", tuple(percent(row.detection.share()) for row in rows), rare=True),
         Column("insider", tuple(f"{row.insider:,}" for row in rows), rare=True),
+        *noted(rows),
     ]
+
+
+def noted(rows: Sequence[Row]) -> list[Column]:
+    """The means of what attackers noted in numbers, a column a key; hits accepted by their own rule have
+    columns of their own."""
+    keys = sorted({key for row in rows for key in row.noted} - {"accepted"})
+
+    def cell(row: Row, key: str) -> str:
+        return number(row.noted[key]) if key in row.noted else NOTHING
+
+    return [Column(f"{key},\nmean", tuple(cell(row, key) for row in rows)) for key in keys]
 
 
 def _share(row: Row, verdict: Verdict, interval: bool) -> str:

@@ -12,7 +12,7 @@ from arena.league.rates import Median, Rate
 from arena.report import words
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.groups import Group
-from arena.report.results import agree, own_rule
+from arena.report.results import agree, noted, own_rule
 from arena.report.summary import VERDICTS, Row
 from arena.report.words import number, percent, queries
 from arena.rules.outcome import Reason, Verdict
@@ -106,6 +106,7 @@ def ended_sheet(group: Group, reasons: Sequence[Reason]) -> Sheet:
     ]
     if any(row.detection.outside for row in rows):
         columns.append(_plain("wrong answers outside the ball", rows, _outside))
+    columns += noted(rows)
     return _sheet([*columns, _plain("time", rows, lambda row: words.duration(row.seconds))])
 
 

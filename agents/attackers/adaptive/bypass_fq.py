@@ -28,8 +28,8 @@ class BypassFQ(HopSkipJump):
     Each probe x_t + delta_b u_b has its own radius: the smallest that the detector lets pass, from
     HopSkipJump's delta up, on a grid of ratio sqrt 2. The attacker evaluates the detector itself (metered,
     not charged). Directions without such a radius are dropped; others are drawn in their place until B_t
-    probes can be asked. If there is none at all, x_t stays. The note `valid-probes` gives the number of
-    probes if it is below B_t.
+    probes can be asked. If there is none at all, x_t stays. The note `valid-share` gives, for each estimate,
+    the share of the directions tried that have such a radius (the paper's 6 %).
 
     Attributes:
         box: `clip`: probes are clipped to [0,1], radii go up to sqrt d, beyond which no image lies; `strict`:
@@ -63,20 +63,22 @@ class BypassFQ(HopSkipJump):
         """
         sums = no_probes(games, i)
         wanted = torch.as_tensor(probes, device=i.device).expand(len(i))
-        found = torch.zeros_like(i)
+        found, tried, passed = (torch.zeros_like(i) for _ in range(3))
         for _ in range(self.max_directions):
             blocks, done = -(-(wanted - found) // BLOCK), 0
             while len(rows := (games.state.open[i] & (blocks > done)).nonzero().squeeze(1)):
                 u = self.directions(games, i[rows])
                 radius, valid = yield from self.radii(games, x[rows], u, delta[rows], i[rows])
+                tried[rows] += valid.shape[1]
+                passed[rows] += valid.sum(dim=1)
                 valid &= found[rows].unsqueeze(1) + valid.cumsum(dim=1) <= wanted[rows].unsqueeze(1)
                 at, radius = x[rows].unsqueeze(1), radius.view(*radius.shape, 1, 1, 1)
                 images = (at + radius * u).clamp_(0, 1)
                 yield from ask_probes(games, i, rows, images, (images - at) / radius, sums, valid)
                 found[rows] += valid.sum(dim=1)
                 done += 1
-        short = (found < wanted) & games.state.open[i]
-        yield from games.note("valid-probes", found[short], i[short])
+        told = (tried > 0) & games.state.open[i]
+        yield from games.note("valid-share", passed[told] / tried[told], i[told])
         return sums
 
     def directions(self, games: Games, i: Tensor) -> Tensor:

@@ -28,7 +28,8 @@ class BypassFQSignFlip(SignFlip):
     with the smallest share of flips, that the detector lets pass. Both are searched in steps of sqrt 2 from
     Sign Flip's own value up: to half the radius, and to half of all signs. The attacker evaluates the
     detector itself (metered, not charged). A proposal that never passes is not asked; a game in which none
-    passes twenty times in a row is given up, with a note.
+    passes twenty times in a row is given up, with a note. The note `valid-share` gives, for every ten
+    iterations, the share of the proposals of which some size passed.
     """
 
     @property
@@ -44,7 +45,11 @@ class BypassFQSignFlip(SignFlip):
         i = games.open
         x[i] = yield from self.shrink(games, x[i], i)
         yield from stand_by(games, x[i], i)
-        walk, asked = SignFlipWalk(self, games, x), torch.zeros_like(games.label)
+        walk, asked, valid = (
+            SignFlipWalk(self, games, x),
+            torch.zeros_like(games.label),
+            torch.zeros_like(games.label),
+        )
         for t in count(1):
             i = games.open
             stuck = i[t - asked[i] > BARREN]
@@ -59,7 +64,10 @@ class BypassFQSignFlip(SignFlip):
             for which, proposal in enumerate((shorter, flipped)):
                 tested = yield from attempt(walk, i, which, *proposal(walk, i, u[:, which]))
                 asked[tested] = t
+                valid[tested] += 1
             if t % PERIOD == 0:
+                yield from games.note("valid-share", valid[i] / (2 * PERIOD), i)
+                valid[i] = 0
                 walk.adapt(i)
 
 
