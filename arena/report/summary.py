@@ -213,12 +213,9 @@ def _read_rows(log: Log, run_id: int) -> list[Row]:
         curve, shards = questions.curve(log, match.id), _shards(log, match.id)
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
-        beside = {
-            "utility": questions.utility(log, match.id, match.info.utility),
-            "detection": read_detection(log, match),
-            "noted": questions.note_means(log, match.id),
-        }
-        rows.append(replace(row, **beside))
+        utility = questions.utility(log, match.id, match.info.utility)
+        noted = questions.note_means(log, match.id)
+        rows.append(replace(row, utility=utility, detection=read_detection(log, match), noted=noted))
     return rows
 
 
