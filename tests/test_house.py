@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = house.modules_of(ROOT, "arena", "agents")
 GRAPH = house.graph_of(MODULES)
 AGENTS = [name for name in MODULES if name.startswith("agents.")]
-DOORS = ("agents", "arena.players", "arena.rules", "arena.draws", "arena.classifiers")
+DOORS = ("agents", "arena.players", "arena.rules", "arena.draws", "arena.classifiers", "arena.training")
 """What agents import from; `HOSTS` besides, who let another agent play against them."""
 HOSTS = {"agents.defenders.predcoin.rehearsal": ("arena.game.checks", "arena.game.driver")}
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from arena.classifiers import Classifier
 from arena.players import Defender, Inner, Response, Rows, Splits
+from arena.players.card import Card
 from arena.rules.outcome import labels_of
 
 
@@ -24,6 +25,15 @@ class Disagreement(Defender):
     """
 
     asks: ClassVar[int] = 2
+    card: ClassVar[Card] = Card(
+        alters=(),
+        paper=(
+            "none: a monitor, after the P_mis of Byun, Go and Kim, On the Effectiveness of Small "
+            "Input Noise for Defending Against Query-based Black-Box Attacks, ICLR 2021 submission, "
+            "Table 5"
+        ),
+        claims="nothing: it flags the answers that the defenders inside change",
+    )
 
     _classifier: Any = field(default=None, init=False, repr=False, compare=False)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from arena.players import Defender
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -13,3 +14,9 @@ class NoDefense(Defender):
     """The undefended classifier, the reference of every comparison. It has no parameters."""
 
     control: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        alters=(),
+        paper="none",
+        claims="nothing: it is the reference of every comparison",
+        broken_by=("square", "sign-hunter", "hop-skip-jump", "surfree"),
+    )

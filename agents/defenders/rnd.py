@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from arena.players import Defender, Rows
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,17 @@ class RND(Defender):
     clamp: bool = True
 
     random: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        alters=("input",),
+        paper=(
+            "Qin, Fan, Zha and Wu, Random Noise Defense Against Query-Based Black-Box Attacks, NeurIPS 2021"
+        ),
+        claims=(
+            "query-based attacks fail where the noise is not small beside their steps; of its 91.05 "
+            "% on CIFAR-10 Square leaves 49.15 % after 2,500 queries (AAA's measurement)"
+        ),
+        broken_by=("surfree", "rays", "square", "hop-skip-jump"),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.nu < math.inf:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from arena.players import Defender, Rows
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,18 @@ class SND(Defender):
     clamp: bool = False
 
     random: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        alters=("input",),
+        paper=(
+            "Byun, Go and Kim, On the Effectiveness of Small Input Noise for Defending Against "
+            "Query-based Black-Box Attacks, WACV 2022"
+        ),
+        claims=(
+            "HopSkipJump's success within l2 1.0 after 10,000 queries falls from 89.2 to 22.7 % on "
+            "CIFAR-10, for 0.8 points of accuracy (sigma .01)"
+        ),
+        broken_by=("surfree", "rays", "square", "pop-skip-jump"),
+    )
 
     def __post_init__(self) -> None:
         if not 0 <= self.sigma < math.inf:

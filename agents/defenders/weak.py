@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from arena.players import Defender, Rows
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class Weak(Defender):
 
     random: ClassVar[bool] = True
     control: ClassVar[bool] = True
+    card: ClassVar[Card] = Card(
+        alters=("input",),
+        paper="none: a control of this project",
+        claims="nothing: it is random in all but its effect",
+        broken_by=("square", "surfree"),
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.sigma <= 1e-3:

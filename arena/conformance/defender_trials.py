@@ -49,7 +49,7 @@ class AskedDefender:
 
     Args:
         games, accounts: the size of the memory.
-        network: logits in place of the (hardened) classifier's.
+        network: logits in place of the (hardened) classifier's, whose layers draw for the rows if any do.
         seed: of the defender's draws.
         ambient: the seed of the global random generators meanwhile.
 
@@ -70,7 +70,7 @@ class AskedDefender:
         ambient: int = AMBIENT,
     ) -> None:
         self.defender, self.base, self.seed, self.ambient = defender, base, seed, ambient
-        self.network = network or (lambda x, rows: base(x))
+        self.network = network or (lambda x, rows: base(x, rows if base.random else None))
         with answering_for(defender, "start"):
             self.memory = defender.start((games, *base.shape), accounts, torch.device(base.device))
         self.passed = Passed([], [], [])

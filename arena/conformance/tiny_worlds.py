@@ -52,6 +52,7 @@ class RowWise(nn.Module):
     def __init__(self, shape: Shape, classes: int, seed: int) -> None:
         super().__init__()
         self.same = Same(shape[0])
+        self.norm = nn.BatchNorm2d(shape[0], eps=0.0)  # changes nothing either, before it is trained
         pixels = math.prod(shape)
         first, second = (
             draws.normal(draws.derive(seed, "layer", n), torch.arange(size), 0, (inputs,))
@@ -62,12 +63,13 @@ class RowWise(nn.Module):
         self.register_buffer("mean", torch.zeros(classes))
         self.register_buffer("scale", torch.ones(classes))
         images = draws.uniform(draws.derive(seed, "scale"), torch.arange(64), 0, shape)
-        logits = self(images)
+        with torch.no_grad():
+            logits = self.eval()(images)
         self.mean.copy_(logits.mean(dim=0))
         self.scale.copy_(2 / logits.std(dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = _sum(_padded(self.same(x).flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
+        hidden = _sum(_padded(self.norm(self.same(x)).flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
         return (_sum(_padded(hidden).unsqueeze(1) * self.second) - self.mean) * self.scale
 
 

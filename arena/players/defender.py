@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeAlias
 
 import torch
@@ -151,6 +152,14 @@ class Defender:
         """
         own = type(self)
         return 0 if (own.harden, own.fit) == (Defender.harden, Defender.fit) else None
+
+    def files(self) -> tuple[Path, ...]:
+        """The files besides the data set that `harden` and `fit` read: another content is another defender.
+
+        Raises:
+            FileNotFoundError: if one is not there.
+        """
+        return ()
 
     @property
     def acts(self) -> bool:

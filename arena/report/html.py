@@ -11,6 +11,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import margins, words
+from arena.report.benign_section import BenignSection, benign_section
 from arena.report.columns import NOTHING
 from arena.report.detection import ESTIMATION
 from arena.report.findings import findings, headline_of, notices
@@ -53,6 +54,7 @@ class Section:
         left, won, asked, ended: tables with a row a match; asked: None in another norm than l2.
         clean: one with a row a defender, None without any; reliable: charts of probability and accuracy
             along clean images.
+        benign: what benign clients lose; None where there is nothing to say of it.
         near: charts of distance and of success within radii, against queries.
         along: what the lines are, and charts of success against the radius.
         watched: charts of the defended and the undefended margin along games.
@@ -74,6 +76,7 @@ class Section:
     ended: Sheet
     clean: tuple[list[Side], Sheet] | None
     reliable: list[Chart]
+    benign: BenignSection | None
     charts: list[Chart]
     near: list[Chart]
     along: tuple[list[str], list[Chart]]
@@ -169,6 +172,7 @@ def _section(
         ended=ended_sheet(group, [reason for reason in REASONS if reason in ended]),
         clean=_clean(group),
         reliable=reliability_charts(group, place),
+        benign=_benign(group),
         charts=accuracy_charts(group, place),
         near=distance_charts(group, place),
         along=radius_charts(group, place),
@@ -210,6 +214,16 @@ def _cost(utility: Utility) -> str:
 def _clean(group: Group) -> tuple[list[Side], Sheet] | None:
     known = [(side, u) for d, side in enumerate(group.defenders) if (u := group.utility(d)) is not None]
     return ([side for side, _ in known], clean_sheet([u for _, u in known])) if known else None
+
+
+def _benign(group: Group) -> BenignSection | None:
+    named = [(side.label, d) for d, side in enumerate(group.defenders)]
+    taken = {label: group.taken(d) for label, d in named}
+    return benign_section(
+        {label: group.benign(d) for label, d in named},
+        {label: rate for label, rate in taken.items() if rate is not None},
+        [label for label, d in named if group.warns(d)],
+    )
 
 
 def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:

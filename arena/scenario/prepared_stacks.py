@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import arithmetic_of
 from arena.datasets.folders import cache
-from arena.game.blame import DefenderError
+from arena.game.blame import DefenderError, blaming
 from arena.game.prepared import PreparedError, PreparedStore, prepared_sha
 from arena.game.preparing import overrides
 from arena.game.stack import Stack, facts_of, prepare
@@ -131,6 +132,7 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
         {
             "defenders": match.describe()["defenders"],
             "apart": [isinstance(defender, StandIn) for defender in match.defenders],
+            "files": [sha_of_file(path) for path in _files(match)],
             "dataset_sha": world.dataset.sha,
             "classifier_sha": classifier.sha,
             "versions": versions(*packages) | dict(code.distributions),
@@ -141,6 +143,24 @@ def preparing_key(match: Match, world: LoadedWorld) -> str:
             "threads": classifier.threads,
         }
     )
+
+
+def _files(match: Match) -> list[Path]:
+    """What the match's defenders read besides the data set."""
+    found: list[Path] = []
+    for defender in match.defenders:
+        with blaming(defender, "files"):
+            found += defender.files()
+    return found
+
+
+def sha_of_file(path: Path) -> str:
+    """SHA-256 of a file. Raises DefenderError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DefenderError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _prepares_itself(defenders: tuple[Defender, ...]) -> bool:

@@ -3,6 +3,9 @@
 from arena.training.card import card, measure, write_weights
 from arena.training.checkpoint import Checkpoint
 from arena.training.errors import Stopped, TrainingError
+from arena.training.given import weights_file, with_weights
+from arena.training.hardening import trained_in
+from arena.training.hardening_job import HardeningJob, in_form
 from arena.training.job import TrainingJob
 from arena.training.loop import Trained, TrainingListener, train
 from arena.training.recipe import Recipe
@@ -11,6 +14,7 @@ from arena.training.recipes import RECIPES, find_recipe
 __all__ = [
     "RECIPES",
     "Checkpoint",
+    "HardeningJob",
     "Recipe",
     "Stopped",
     "Trained",
@@ -19,7 +23,11 @@ __all__ = [
     "TrainingListener",
     "card",
     "find_recipe",
+    "in_form",
     "measure",
     "train",
+    "trained_in",
+    "weights_file",
+    "with_weights",
     "write_weights",
 ]

@@ -14,6 +14,7 @@ from torch import nn
 
 from arena.classifiers.building import packages_of
 from arena.classifiers.devices import device_in_words
+from arena.classifiers.networks import Normalised
 from arena.datasets import Dataset
 from arena.provenance import versions
 from arena.statistics import wilson
@@ -26,9 +27,11 @@ from arena.training.session import evaluate
 
 def measure(trained: Trained, data: Dataset) -> dict[str, dict[str, float]]:
     """For each split: `images`, `accuracy`, and the ends `low` and `high` of its 95 % Wilson interval."""
+    device = next(trained.network.parameters()).device
+    model = Normalised(trained.network, trained.mean, trained.std).to(device)
     found = {}
     for name, split in data.splits.items():
-        accuracy = evaluate(trained.network, trained.mean, trained.std, split).accuracy
+        accuracy = evaluate(model, split).accuracy
         low, high = wilson(round(accuracy * len(split)), len(split))
         rates = {"accuracy": accuracy, "low": low, "high": high}
         found[name] = {"images": len(split), **{key: round(rate, 4) for key, rate in rates.items()}}

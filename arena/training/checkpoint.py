@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from arena.inputs.places import ODD, kind_of
-from arena.training.errors import TrainingError
+from arena.training.errors import Unusable
 from arena.training.files import part_of, write_whole
 
 FORMAT = b"arena checkpoint 1\n"
@@ -56,7 +56,7 @@ class Checkpoint:
     def read(self) -> dict[str, Any] | None:
         """The state, its tensors on the host, or None if there is no file.
 
-        Raises TrainingError if the file is damaged, no checkpoint or another training's.
+        Raises Unusable if the file is damaged, no checkpoint or another training's.
         """
         if (kind := kind_of(self.path)) == "nothing":
             return None
@@ -71,14 +71,14 @@ class Checkpoint:
         if differing:
             key = next(key for key in self.identity if key in differing)
             difference = f"{key} {_short(theirs.get(key), self.identity[key])}"
-            raise TrainingError(f"checkpoint {self.path} is of another training, with {difference}; {ADVICE}")
+            raise Unusable(f"checkpoint {self.path} is of another training, with {difference}; {ADVICE}")
         if not isinstance(state, dict):
             raise self.unusable("its content is none that a training writes")
         return state
 
-    def unusable(self, why: str) -> TrainingError:
+    def unusable(self, why: str) -> Unusable:
         """The error for a file from which training cannot continue."""
-        return TrainingError(f"checkpoint {self.path} cannot be used: {why}; {ADVICE}")
+        return Unusable(f"checkpoint {self.path} cannot be used: {why}; {ADVICE}")
 
     def remove(self) -> None:
         """Remove the file, if there is one, and any part of one that a kill left."""

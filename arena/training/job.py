@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from arena.classifiers.building import build
-from arena.classifiers.networks import NETWORKS
+from arena.classifiers.networks import NETWORKS, Normalised
 from arena.classifiers.spec import ClassifierSpec
 from arena.datasets import Dataset, Split
 from arena.messages import first_line
@@ -21,6 +21,42 @@ from arena.training.recipe import Recipe
 
 PIECE = 256
 HOST = torch.device("cpu")
+
+
+class Parts(Protocol):
+    """What is trained on, and what is looked at meanwhile."""
+
+    @property
+    def train(self) -> Split: ...
+    @property
+    def calibration(self) -> Split: ...
+
+
+class Job(Protocol):
+    """What a training needs to know: a network, data, a recipe and a seed."""
+
+    @property
+    def data(self) -> Parts: ...
+    @property
+    def recipe(self) -> Recipe: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def teacher(self) -> nn.Module | None:
+        """A frozen network in eval mode, images in [0,1] -> logits, on the device."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes this training from others, as JSON values."""
+
+    def build(self) -> tuple[nn.Module, list[float], list[float]]:
+        """The network to train, in training mode on the device, made from torch's global state; and the mean
+        and std of its input normalisation."""
+
+    def model(self, network: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
+        """Images in [0,1] -> logits, around such a network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +81,11 @@ class TrainingJob:
                 f'recipe: precision: found "{self.recipe.precision}" on {self.device}; float32 is allowed '
                 f"there, the others on CUDA alone"
             )
+        self.recipe.objective.check(self.teacher)
+
+    @property
+    def teacher(self) -> None:
+        """Nobody: the labels are learned."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -82,6 +123,10 @@ class TrainingJob:
         if self.recipe.normalise == "train":
             mean, std = channel_statistics(self.data.train)
         return network.train(), list(mean), list(std)
+
+    def model(self, network: nn.Module, mean: list[float], std: list[float]) -> nn.Module:
+        """Images in [0,1] -> logits, around such a network."""
+        return Normalised(network, mean, std).to(self.device)
 
     def _check_fit(self, network: nn.Module) -> None:
         what = f'network "{self.network}" does not fit data set "{self.data.name}"'

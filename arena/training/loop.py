@@ -10,7 +10,7 @@ from torch import nn
 
 from arena.training.checkpoint import Checkpoint
 from arena.training.errors import Stopped
-from arena.training.job import TrainingJob
+from arena.training.job import Job
 from arena.training.session import Figures, Session, evaluate, own_draws
 
 LOOK = 100
@@ -45,7 +45,7 @@ class Trained:
 
 
 def train(
-    job: TrainingJob,
+    job: Job,
     checkpoint: Checkpoint | None = None,
     listener: TrainingListener | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -74,7 +74,7 @@ def train(
             if ends or session.step % LOOK == 0:
                 figures = session.figures()
             if ends:
-                looked = evaluate(session.trained, session.mean, session.std, job.data.calibration)
+                looked = evaluate(session.judged, job.data.calibration)
                 listener.epoch(-(-session.step // session.epoch_steps), figures, looked)
             stopping = stop()
             if checkpoint and (stopping or checkpoint.due or session.step == session.steps):

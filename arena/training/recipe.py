@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from arena.messages import fault
 from arena.training.errors import TrainingError
+from arena.training.objectives import KINDS, AnyObjective, CrossEntropy
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Recipe(BaseModel):
-    """Cross-entropy over the train split, trained by these rules.
+    """An objective over the train split, trained by these rules.
 
     Attributes:
+        objective: what is minimised (`arena.training.objectives`); cross-entropy with the labels if none is
+            given.
         optimiser: "sgd", "adam" or "adamw" (Adam's betas 0.9 and 0.999).
         rate: learning rate, the highest of the schedule.
         momentum, nesterov: of SGD.
@@ -40,6 +51,7 @@ class Recipe(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    objective: AnyObjective = CrossEntropy()
     optimiser: Literal["sgd", "adam", "adamw"] = "sgd"
     rate: float = Field(gt=0)
     momentum: float = Field(default=0.0, ge=0, lt=1)
@@ -73,24 +85,55 @@ class Recipe(BaseModel):
             raise ValueError("one-cycle has a warm-up of its own; warmup=0")
         return self
 
+    @model_serializer(mode="wrap")
+    def _written(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An objective is written whole, with its kind, and the usual one not at all: recipes were written
+        before there were others, and stay the same."""
+        found: dict[str, Any] = handler(self)
+        found.pop("objective", None)
+        if self.objective != CrossEntropy():
+            found = {"objective": self.objective.model_dump(mode="json"), **found}
+        return found
+
     def steps(self, images: int) -> tuple[int, int]:
         """How many steps an epoch over so many images has, and the whole run."""
         epoch = max(1, images // self.batch + (images % self.batch > 1 or images == 1))
         return epoch, self.iterations if self.iterations is not None else (self.epochs or 0) * epoch
 
+    def images(self, images: int) -> int:
+        """How many images go through the network in all, in a run over so many; without calibration's."""
+        epoch, steps = self.steps(images)
+        whole, rest = divmod(steps, epoch)
+        taken = min(epoch * self.batch, images)
+        return (whole * taken + min(rest * self.batch, images)) * self.objective.passes
+
     def changed(self, changes: Mapping[str, Any]) -> Recipe:
         """This recipe with other values for some keys, given as JSON values (lists for tuples).
 
-        A new length takes the place of the old one. Raises TrainingError that names key and allowed values.
+        A new length takes the place of the old one; parameters of the objective without a `kind` are changes
+        to the objective that there is. Raises TrainingError that names key and allowed values.
         """
-        old = self.model_dump(mode="json")
+        old, changes = self.model_dump(mode="json"), dict(changes)
+        if isinstance(own := changes.get("objective"), Mapping) and "kind" not in own:
+            changes["objective"] = self.objective.model_dump(mode="json") | dict(own)
         if "epochs" in changes or "iterations" in changes:
             old |= {"epochs": None, "iterations": None}
         try:
-            return Recipe.model_validate_json(json.dumps(old | dict(changes)))
+            return Recipe.model_validate_json(json.dumps(old | changes))
         except ValidationError as error:
             first = error.errors()[0]
             if not first["loc"]:
                 raise TrainingError(f"recipe: {first['msg'].removeprefix('Value error, ')}") from error
-            where = f"{first['loc'][0]}: {fault(dict(first), Recipe.model_fields)}"
+            where = f"{_place(first['loc'])}: {fault(dict(first), _allowed(first['loc']))}"
             raise TrainingError(f"recipe: {where}") from error
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Where an error is; of an objective the kind stands between its name and the parameter's."""
+    return ".".join(map(str, (loc[0], *loc[2:]))) if loc[0] == "objective" else str(loc[0])
+
+
+def _allowed(loc: tuple[int | str, ...]) -> Iterable[str]:
+    if loc[0] != "objective" or len(loc) < 3:
+        return Recipe.model_fields
+    return next((k.model_fields for k in KINDS if k.model_fields["kind"].default == loc[1]), ())

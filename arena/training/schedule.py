@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -30,12 +30,25 @@ def scheduler(recipe: Recipe, optimiser: torch.optim.Optimizer, steps: int) -> L
     return LambdaLR(optimiser, lambda step: rate_factor(recipe, step, steps))
 
 
-def optimiser(recipe: Recipe, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The recipe's optimiser of these parameters."""
-    rate, decay = recipe.rate, recipe.weight_decay
+def optimiser(recipe: Recipe, network: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimiser of a network's parameters.
+
+    A layer's parameters that its attribute `undecayed` names decay not at all.
+    """
+    rate, decay, parameters = recipe.rate, recipe.weight_decay, _groups(network)
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(
             parameters, rate, recipe.momentum, weight_decay=decay, nesterov=recipe.nesterov
         )
     kind = torch.optim.Adam if recipe.optimiser == "adam" else torch.optim.AdamW
     return kind(parameters, rate, weight_decay=decay)
+
+
+def _groups(network: nn.Module) -> list[dict[str, Any]]:
+    """A network's parameters: those that decay by the recipe, and after them those that do not, if any."""
+    free = {
+        id(getattr(layer, name)) for layer in network.modules() for name in getattr(layer, "undecayed", ())
+    }
+    both = [[p for p in network.parameters() if (id(p) in free) == exempt] for exempt in (False, True)]
+    groups: list[dict[str, Any]] = [{"params": both[0]}, {"params": both[1], "weight_decay": 0.0}]
+    return groups[:1] if not both[1] else groups

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from arena.classifiers.networks import Normalised
 from arena.datasets import Split
 from arena.draws import derive
 from arena.rules.outcome import labels_of
 from arena.training.augment import augmentation
 from arena.training.errors import TrainingError
-from arena.training.job import TrainingJob
+from arena.training.job import Job
+from arena.training.objectives import Circumstances, evaluating
 from arena.training.schedule import optimiser, scheduler
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,7 +26,8 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True)
 class Figures:
-    """Mean cross-entropy in nats and accuracy over some images."""
+    """The mean of a loss (in training that of the objective, else the cross-entropy in nats) and accuracy
+    over some images."""
 
     loss: float
     accuracy: float
@@ -53,24 +54,27 @@ class Session:
     """The state of a training, and its next step.
 
     The global state, seeded by the job, initialises the network; a generator on the host continues from that
-    state and draws orders and augmentations, and dropout uses the global state, seeded again.
+    state and draws orders, augmentations and what the objective draws, and dropout uses the global state,
+    seeded again.
     """
 
-    def __init__(self, job: TrainingJob) -> None:
+    def __init__(self, job: Job) -> None:
         recipe, self.device = job.recipe, job.device
         self.network, self.mean, self.std = job.build()
-        self.model = Normalised(self.network, self.mean, self.std).to(self.device)
+        self.model = job.model(self.network, self.mean, self.std).train()
         self.generator = torch.Generator().set_state(torch.get_rng_state())
         seed_global(derive(job.seed, "dropout"), self.device)
         self.data = _resident(job.data.train, self.device)
         self.epoch_steps, self.steps = recipe.steps(len(self.data))
         self.batch, self.augment = recipe.batch, augmentation(recipe.augment)
-        self.optimiser = optimiser(recipe, self.network.parameters())
+        self.objective, self.teacher = recipe.objective, job.teacher
+        self.optimiser = optimiser(recipe, self.network)
         self.schedule = scheduler(recipe, self.optimiser, self.steps)
         self.autocast = AUTOCAST.get(recipe.precision)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=recipe.precision == "fp16")
         self.ema = recipe.ema
         self.average = None if self.ema is None else copy.deepcopy(self.network)
+        self.judged = self.model if self.average is None else job.model(self.average, self.mean, self.std)
         self.order = torch.arange(len(self.data))
         self.step = 0
         self.sums = self._zeros()
@@ -94,9 +98,9 @@ class Session:
         rows = self.order[place * self.batch : (place + 1) * self.batch]
         x, labels = _taken(self.data, rows, self.device)
         x = self.augment(x, self.generator)
+        around = Circumstances(self.generator, self.step // self.epoch_steps, self.teacher)
         with torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None):
-            logits = self.model(x)
-            loss = F.cross_entropy(logits, labels)
+            loss, logits = self.objective.lesson(self.model, x, labels, around)
         self.optimiser.zero_grad()
         torch.autograd.backward(self.scaler.scale(loss))
         self.scaler.step(self.optimiser)
@@ -176,20 +180,17 @@ class Session:
         return torch.zeros(2, dtype=kind, device=self.device)
 
 
-def evaluate(
-    network: nn.Module, mean: list[float], std: list[float], split: Split, piece: int = 256
-) -> Figures:
-    """A network's figures over a split, in float32 and eval mode, which is left as it was found."""
-    device = next(network.parameters()).device
-    was, model = network.training, Normalised(network, mean, std).to(device).eval()
+def evaluate(model: nn.Module, split: Split, piece: int = 256) -> Figures:
+    """Figures over a split of a model, images in [0,1] -> logits, in float32 and eval mode, which is left as
+    it was found."""
+    device = next(model.parameters()).device
     loss = right = torch.zeros((), device=device)
-    with torch.no_grad():
+    with torch.no_grad(), evaluating(model):
         for rows in torch.split(torch.arange(len(split)), piece):
             x, labels = _taken(split, rows, device)
             logits = model(x)
             loss = loss + F.cross_entropy(logits, labels, reduction="sum")
             right = right + (labels_of(logits) == labels).sum()
-    network.train(was)
     return Figures(float(loss) / len(split), float(right) / len(split))
 
 

@@ -8,7 +8,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from agents.defenders.aaa.aaa import AAA, within_cell
+from agents.defenders.aaa.aaa import AAA
+from agents.defenders.aaa.calibrated import within_cell
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,18 @@ class AAASine(AAA):
     alpha: float = 0.7
     # t touches 0 where tan(u) = u + pi, with alpha = 1 / (2 pi cos(u)).
     largest_alpha: ClassVar[float] = 0.7326
+    card: ClassVar[Card] = Card(
+        alters=("scores",),
+        paper=(
+            "Chen, Huang, Tao, Wu, Xie and Huang, Adversarial Attack on Attackers: Post-Process to "
+            "Mitigate Black-Box Score-Based Query Attacks, NeurIPS 2022"
+        ),
+        claims=(
+            "keeps 76.7 and 76.4 % after 100 queries of bi-Square and op-Square, which leave "
+            "AAA-linear 62.9 and 57.3 %"
+        ),
+        broken_by=("surfree",),
+    )
 
     def target(self, margin: Tensor) -> Tensor:
         """t = m0 - alpha tau sin(2 pi (m0 - a) / tau), a the attractor."""

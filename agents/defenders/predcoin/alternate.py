@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from agents.defenders.predcoin.conv_parity import ByParity, Parity
 from agents.defenders.predcoin.predcoin import PredCoin
 from arena.players import Rows
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,14 @@ class PredCoinAlternate(ByParity, PredCoin):
     parity_every: int = 2
     digit: float = 1e-6
     _parity: Parity | None = field(default=None, init=False, repr=False, compare=False)
+
+    card: ClassVar[Card] = Card(
+        alters=("label",),
+        paper="Guo et al., PredCoin: Defense against Query-based Hard-label Attack, 2021, section 7.2",
+        claims=(
+            "the coin and the parity may alternate every set number of inputs; the paper measures nothing"
+        ),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from agents.defenders.predcoin.exact_sums import PIXEL_BITS, exact_sum
 from agents.defenders.predcoin.first_convolution import first_convolution_sum
 from arena.classifiers import Classifier
 from arena.players import Rows, Splits
+from arena.players.card import Card
 
 WEIGHT_BITS = 12
 """A is rounded to multiples of 2^-12."""
@@ -110,6 +111,13 @@ class ConvParity(ByParity):
 
     digit: float = 1e-6
     _parity: Parity | None = field(default=None, init=False, repr=False, compare=False)
+
+    card: ClassVar[Card] = Card(
+        alters=("label",),
+        paper="Guo et al., PredCoin: Defense against Query-based Hard-label Attack, 2021, section 7.2",
+        claims="repeating a query no longer helps, for 1.7 points of accuracy on CIFAR-10",
+        broken_by=("surfree", "boundary", "hop-skip-jump"),
+    )
 
     def flips(self, x: Tensor, rows: Rows) -> Tensor:
         return self.even(x)

@@ -14,6 +14,7 @@ from agents.defenders.predcoin.exact_sums import exact_sum
 from agents.defenders.predcoin.predcoin import check_coin
 from arena import draws
 from arena.players import Rows
+from arena.players.card import Card
 
 _WORD = 0xFFFFFFFF
 
@@ -36,6 +37,11 @@ class PredCoinHash(DetectAndFlip):
     secret: int = 0
 
     secrets: ClassVar[tuple[str, ...]] = ("seed", "secret")
+    card: ClassVar[Card] = Card(
+        alters=("label",),
+        paper="none: this project's variant of PredCoin's section 7.2",
+        claims="nothing is published; a keyed hash in place of a public linear sum",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from agents.defenders.predcoin.predcoin import PredCoin
 from agents.defenders.predcoin.query_detector import QueryDetector
 from agents.defenders.predcoin.query_material import Material
+from arena.players.card import Card
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,15 @@ class PredCoinPerClass(PredCoin):
     than 10 benign images or 10 queries share one network trained on all classes.
     Parameters as for PredCoin.
     """
+
+    card: ClassVar[Card] = Card(
+        alters=("label",),
+        paper="Guo et al., PredCoin: Defense against Query-based Hard-label Attack, 2021, section 5.2 (F'_Q)",
+        claims=(
+            "a detector for each class finds estimation queries with false positives and negatives "
+            "of at most 2.5 %"
+        ),
+    )
 
     def detector_of(self, material: Material) -> QueryDetector:
         return material.detector_per_class

@@ -186,7 +186,7 @@ def test_figures_are_those_of_the_epoch(short: Short) -> None:
         logits = trained.network(split.images)
     expected = torch.nn.functional.cross_entropy(logits, split.labels)
     assert steps.epochs[1][2].loss == pytest.approx(float(expected), rel=1e-5)
-    assert evaluate(trained.network, [0.0], [1.0], split, 7).accuracy == steps.epochs[1][2].accuracy
+    assert evaluate(trained.network, split, 7).accuracy == steps.epochs[1][2].accuracy
 
 
 def test_ema_is_the_average_of_all_weights_so_far(short: Short) -> None:

@@ -15,7 +15,7 @@ STEPS = 40
 
 def rates(recipe: Recipe) -> list[float]:
     """The rate of each of 40 steps."""
-    opt = optimiser(recipe, [nn.Parameter(torch.zeros(1))])
+    opt = optimiser(recipe, nn.ParameterList([nn.Parameter(torch.zeros(1))]))
     plan = scheduler(recipe, opt, STEPS)
     found = []
     for _ in range(STEPS):
@@ -71,7 +71,7 @@ def test_weight_decay_of_sgd_is_a_gradient_and_of_adamw_a_shrinking() -> None:
     def after(recipe: Recipe) -> float:
         w = nn.Parameter(torch.tensor([w0], dtype=torch.float64))
         w.grad = torch.tensor([g], dtype=torch.float64)
-        optimiser(recipe, [w]).step()
+        optimiser(recipe, nn.ParameterList([w])).step()
         return w.item()
 
     decayed = g + d * w0

@@ -1,0 +1,1 @@
+"""Defenders that compare a query with earlier ones."""
