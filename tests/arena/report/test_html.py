@@ -321,8 +321,10 @@ def test_flagged_queries_have_a_table(hand, game, asked):
     hand.match(run, game(0), number=1)
     _, page = page_of(hand.log, run)
     said = " ".join(data for _, data in page.texts)
-    assert "clean images estimation all queries gradient candidate start" in said
-    assert "square predcoin 3.33 78.0 66.7 75.0 90.0 10.0" in said
+    ones = "one query a game, of 5 one query a game, of 10"
+    assert f"clean images {ones} estimation all queries gradient candidate start" in said
+    one = "100.0 [21, 100]"
+    assert f"square predcoin 3.33 {one} {one} 78.0 66.7 75.0 90.0 10.0" in said
     run = hand.run()
     hand.match(run, game(0))
     text, _ = page_of(hand.log, run)
