@@ -33,6 +33,7 @@ BRIEFER: dict[str, Spec] = {
     "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
+    "region-based": {"name": "region-based", "m": 24},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -53,6 +54,13 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+    ("defender", {"name": "aaa-exact", "form": "sine"}),
+    ("defender", {"name": "feature-squeezing", "action": "refuse", "median": False, "share": 0.3}),
+    ("defender", {"name": "unknown", "share": 0.4}),
+    ("defender", {"name": "boundary-defense", "theta": 0.9, "sigma": 1.0}),
+    ("defender", {"name": "temperature-scaling", "criterion": "ece"}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "resize-pad"}, "tau": 0.99}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "feature-squeezing"}}),
 ]
 
 
