@@ -8,7 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,8 @@ from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle, Watch
 from arena.players import Rows
 from arena.statistics import median_interval
+
+T = TypeVar("T")
 
 SECONDS = (0.2, 5.0)
 """The least and the most seconds for runs of one size; of a slow one there may be only a few runs."""
@@ -136,19 +138,28 @@ class _WorkWatch(Watch):
 
 
 def _ask(stack: Stack, x: Tensor, seed: int) -> float:
-    """The seconds that one volley of `x` takes, commits included, starting from fresh memories.
+    """The seconds that one volley of `x` takes, commits included, starting from fresh memories."""
+    oracle, rows = StackOracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
+    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
+
+    def answered() -> None:
+        oracle.respond(x, rows)
+        oracle.commit(kept)
+
+    return timed(x.device, answered)[1]
+
+
+def timed(device: torch.device, run: Callable[[], T]) -> tuple[T, float]:
+    """What `run` gives, and the seconds that it takes on `device`.
 
     On the CPU they are the processor's: what other processes take of it meanwhile is not counted.
     """
-    clock = time.process_time if x.device.type == "cpu" else time.perf_counter
-    oracle, rows = StackOracle(stack, seed=seed, games=len(x)), first_queries(len(x), x.device)
-    kept = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    _wait(x.device)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    _wait(device)
     began = clock()
-    oracle.respond(x, rows)
-    oracle.commit(kept)
-    _wait(x.device)
-    return clock() - began
+    found = run()
+    _wait(device)
+    return found, clock() - began
 
 
 def first_queries(n: int, device: torch.device, key: Tensor | None = None, first: int = 0) -> Rows:

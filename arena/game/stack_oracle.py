@@ -82,6 +82,21 @@ class StackOracle:
         self._memories = self._start(games, accounts)
         self._heard: list[tuple[int, Tensor, Rows, Response]] = []
 
+    def fork(self) -> StackOracle:
+        """Another oracle with memories as these are now: what one of them hears later, the other does not.
+
+        Raises:
+            NotImplementedError: if a memory cannot be copied, as one that a process keeps.
+        """
+        made = copy.copy(self)
+        made.stack = replace(self.stack, defenders=tuple(map(_copy_of, self.stack.defenders)))
+        made._heard = []
+        try:
+            made._memories = copy.deepcopy(self._memories)
+        except Exception as error:  # whatever a memory of a stranger's raises
+            raise NotImplementedError(f"a memory of this stack cannot be copied: {error}") from error
+        return made
+
     @asking("queries")
     def respond(self, x: Tensor, rows: Rows) -> Response:
         """The defended answers to images `x` [n,C,H,W]. Memories do not change before `commit`."""

@@ -47,6 +47,9 @@ class Memory:
     def __init__(self, number: int) -> None:
         self.number = number
 
+    def __deepcopy__(self, memo: object) -> Memory:
+        raise NotImplementedError("the memory lies in another process")
+
 
 class Post:
     """The process in which a defender plays. It ends when the stand-in that began it is gone."""

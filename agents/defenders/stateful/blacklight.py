@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from agents.defenders.stateful.fingerprints import FingerprintIndex, Windows, fingerprints, windows
-from agents.defenders.stateful.history import Histories, Stateful
+from agents.defenders.stateful.history import Stateful
 from arena.players.card import Card
 
 ROUGHLY = 6000
@@ -34,15 +33,17 @@ class Blacklight(Stateful):
     where d = 2^k odd, and d is below 256). What SHA-256 hides from somebody who reads the stored hashes need
     not be hidden here: they stay in the process.
 
-    Images of few values L = C H W get windows that fit (`w`), and fingerprints of fewer hashes than `s`, of
-    which the same share t / s has to agree.
+    Images of so few values L = C H W that they have less than s windows get shorter fingerprints, of which
+    the same share t / s has to agree.
 
     Attributes:
         history, action, capacity: as for all defenders with a history. A remembered query takes 16 bytes for
             each of its `s` hashes, up to twice that in all, and 4 for each class: 160 MB for 10^5.
-        w: values in a window; None: 20, the paper's for 32 x 32, or 50, its for larger images, from 12000
-            values on; at most L / 3.
-        p: values from one window to the next; None: 1, or L / 6000 where L is 12000 or more (25 for
+        w: values in a window. None: 20 for colour images of less than 12000 values (the paper's for 32 x 32);
+            else 50: its for larger images, and for grey ones such as MNIST's, whose blank areas are longer
+            than 20 (with 20 every fourth clean image of MNIST is an alarm, with 50 none). At most L / 8: 8
+            for 8 x 8, where a changed pixel spoils w of the 65 - w windows.
+        p: values from one window to the next. None: 1, or L / 6000 from 12000 values on (25 for
             3 x 224 x 224, as in the published code).
         q: levels, of 255, in a step of quantisation.
         s: hashes in a fingerprint.
@@ -77,31 +78,27 @@ class Blacklight(Stateful):
         if not 1 <= self.t <= self.s:
             raise ValueError(f"t must be from 1 to s {self.s}; found {self.t}")
 
-    def windows(self, length: int) -> Windows:
-        """How images of `length` values are cut.
-
-        Raises:
-            ValueError: if they are shorter than a window.
-        """
+    def windows(self, shape: tuple[int, ...]) -> Windows:
+        """How images of `shape` [C,H,W] are cut."""
+        length = math.prod(shape)
         large = length >= 2 * ROUGHLY
-        w = self.w or min(50 if large else 20, max(1, length // 3))
+        w = self.w or min(50 if large or shape[0] == 1 else 20, max(1, length // 8))
         p = self.p or (length // ROUGHLY if large else 1)
-        if (length - w + 1) // p < 1:
-            raise ValueError(
-                f"blacklight cuts windows of w {w} values, p {p} apart: an image of {length} is too small"
-            )
         return windows(length, w, p, self.q, self.s, self.seed, self.salted)
 
-    def threshold(self, length: int) -> int:
-        """How many hashes have to be shared, of images of `length` values."""
-        return math.ceil(self.t * min(self.s, self.windows(length).count) / self.s)
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        cut = self.windows(shape)
+        if cut.count < 1:
+            room = f"w {cut.w} and p {cut.p} do not fit into an image of {math.prod(shape)} values"
+            return f"blacklight cuts windows of w values every p values; {room}"
+        return None
 
-    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Histories:
-        self.windows(math.prod(shape[1:]))  # that images are too small is said before the first query
-        return super().start(shape, accounts, device)
+    def threshold(self, shape: tuple[int, ...]) -> int:
+        """How many hashes have to be shared, of images of `shape` [C,H,W]."""
+        return math.ceil(self.t * min(self.s, self.windows(shape).count) / self.s)
 
     def features(self, x: Tensor) -> Tensor:
-        return fingerprints(x, self.windows(math.prod(x.shape[1:])))
+        return fingerprints(x, self.windows(tuple(x.shape[1:])))
 
     def index(self, shape: tuple[int, ...]) -> FingerprintIndex:
-        return FingerprintIndex(self.capacity, self.threshold(math.prod(shape)))
+        return FingerprintIndex(self.capacity, self.threshold(shape))
