@@ -41,6 +41,7 @@ BRIEFER: dict[str, Spec] = {
     "rse": {"name": "rse", "epochs": 2, "passes": 2},
     "pni": {"name": "pni", "epochs": 2, "steps": 2},
     "trs": {"name": "trs", "epochs": 1, "members": 2},
+    "region-based": {"name": "region-based", "m": 24},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -65,6 +66,13 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("defender", {"name": "randomized-features", "sigma": 0.3, "scaled": True, "before": ["same", "norm"]}),
     ("defender", {"name": "pni", "epochs": 1, "steps": 1, "share": "layer", "init": "weights"}),
     ("defender", {"name": "trs", "epochs": 1, "members": 2, "epsilon": 0.0, "init": "weights"}),
+    ("defender", {"name": "aaa-exact", "form": "sine"}),
+    ("defender", {"name": "feature-squeezing", "action": "refuse", "median": False, "share": 0.3}),
+    ("defender", {"name": "unknown", "share": 0.4}),
+    ("defender", {"name": "boundary-defense", "theta": 0.9, "sigma": 1.0}),
+    ("defender", {"name": "temperature-scaling", "criterion": "ece"}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "resize-pad"}, "tau": 0.99}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "feature-squeezing"}}),
 ]
 
 
