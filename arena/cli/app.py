@@ -233,6 +233,10 @@ def evaluate(
     answers: Annotated[
         int | None, typer.Option(min=2, help="Answers to each image, to tell how far draws spread the loss.")
     ] = None,
+    benign: Annotated[
+        str | None,
+        typer.Option(help="Benign clients of each kind: a number, or JSON as in a scenario."),
+    ] = None,
     device: Device = "auto",
     data: Annotated[list[Path] | None, typer.Option(help="Where data sets and weights lie.")] = None,
     trust: Trust = None,
@@ -242,10 +246,19 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
-    from arena.cli.evaluate import Options, evaluate_command, world_of_words, worlds_of_file
+    from arena.cli.evaluate import (
+        Options,
+        benign_of,
+        evaluate_command,
+        world_of_words,
+        worlds_of_file,
+    )
 
     with plain_errors():
-        options = Options(device, data or [], split, images, batch, as_json, picture, trust or [], answers)
+        clients = benign_of(benign)
+        options = Options(
+            device, data or [], split, images, batch, as_json, picture, trust or [], answers, clients
+        )
         named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
             worlds, folders = [world_of_words(named, defender or [])], list[Path]()

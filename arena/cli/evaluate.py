@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,8 @@ from arena.cli.evaluate_table import Found, table_of, work
 from arena.cli.scenarios import check_trusted, read_scenario
 from arena.datasets import Dataset, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
+from arena.evaluation.benign.plan import NONE, Traffic, read_traffic
+from arena.evaluation.benign.playing import BenignTraffic
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.reliability import Reliability
 from arena.game.blame import DefenderError
@@ -33,6 +35,8 @@ from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
+from arena.report.benign_tables import LEGEND as BENIGN_LEGEND
+from arena.report.benign_tables import benign_table
 from arena.report.reliability_charts import STILLS, draw_reliability
 from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
@@ -54,6 +58,7 @@ class Options:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the most that fit.
+        benign: the benign clients that are played against each stack.
         answers: how many each image gets to tell how far random draws spread the loss; None: that is not
             measured.
         picture: the file of probability and accuracy along the images; None: none.
@@ -70,6 +75,7 @@ class Options:
     picture: Path | None = None
     trusted: Sequence[str] = ()
     answers: int | None = None
+    benign: Traffic = NONE
 
 
 @dataclass(frozen=True)
@@ -138,6 +144,15 @@ def _parsed(option: str, text: str) -> Any:
         return read_json(text)
     except TextError as error:
         raise CommandError(f"--{option}: {quoted(text)} {error}") from error
+
+
+def benign_of(text: str | None) -> Traffic:
+    """The benign traffic that the command line names: a number, or a JSON table; None: none."""
+    value = 0 if text is None else _parsed("benign", text)
+    try:
+        return read_traffic(int(value) if isinstance(value, str) and value.isdecimal() else value)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from error
 
 
 def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
@@ -229,6 +244,7 @@ def _evaluated(
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
+    benign = BenignTraffic(classifier, split, options.benign.within(split), seed=world.seed)
     for title, defenders in world.stacks:
         try:
             with (
@@ -237,6 +253,8 @@ def _evaluated(
             ):
                 stack = prepare(classifier, defenders, dataset)
                 utility = evaluation.of(stack, cost=served(classifier) is None)
+                if options.benign.sessions:
+                    utility = replace(utility, benign=tuple(benign.of(stack)))
                 spread = None if options.answers is None else evaluation.loss_spread(stack, options.answers)
                 facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
         except DefenderError as error:
@@ -275,6 +293,11 @@ def _print(
     tables = [table_of(rows, whole) for whole in (True, False)]
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     console.print(next(fits, tables[-1]))
+    if any(row.utility.benign for row in rows):
+        table, same = benign_table([(row.title, row.utility.benign) for row in rows])
+        console.print(table)
+        for text in (*[same] * bool(same), *BENIGN_LEGEND):
+            say(text)
     for row in rows:
         for name, found in row.facts.items():
             values = ", ".join(

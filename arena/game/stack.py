@@ -73,9 +73,14 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     What they do is told (`arena.progress`).
 
     Raises:
-        DefenderError: if one fails, returns something else than it must, or changed the classifier's weights.
+        DefenderError: if one cannot defend such images, fails, returns something else than it must, or
+            changed the classifier's weights.
         MissingPart: if one asks for a part that `splits` does not have.
     """
+    for defender in defenders:
+        with blaming(defender, "unsuited"):
+            if (why := defender.unsuited(classifier.shape)) is not None:
+                raise DefenderError(why)
     lent, hardened = Lent(classifier), list[Classifier | None]()
     for defender in reversed(defenders):
         with telling(f"hardening with {name_of(defender)}"):

@@ -13,6 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from agents.defenders.stateful.history import Index
 from arena import draws
 
 Words: TypeAlias = npt.NDArray[np.uint64]
@@ -125,7 +126,7 @@ class Run:
     numbers: Numbers
 
 
-class FingerprintIndex:
+class FingerprintIndex(Index):
     """An inverted index from hashes to the numbers of the last `capacity` queries that hold them.
 
     The hashes lie in sorted runs whose sizes fall by half or more, the oldest first: new ones are a run, and
@@ -139,6 +140,7 @@ class FingerprintIndex:
     """
 
     def __init__(self, capacity: int, threshold: int) -> None:
+        super().__init__(capacity)
         self.capacity, self.threshold, self.count = capacity, threshold, 0
         self.runs: list[Run] = []
 
@@ -180,8 +182,9 @@ class FingerprintIndex:
         order = row.argsort(kind="stable")
         return row[order], number[order]
 
-    def add(self, features: Tensor, flagged: Tensor) -> None:
+    def add(self, features: Tensor, answers: Tensor, flagged: Tensor) -> None:
         """Remember fingerprints, in order."""
+        self.answers.add(answers)
         prints = features.numpy().view(np.uint64)
         hashes = prints.ravel()
         numbers = self.count + np.arange(len(hashes)) // prints.shape[1]

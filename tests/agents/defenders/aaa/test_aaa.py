@@ -243,7 +243,7 @@ def test_fit_leaves_out_images_whose_logits_are_not_finite(pixels: Classifier) -
 @BOTH
 def test_without_temperature_or_fit_it_says_so(kind: type[AAA], service, ask_as, images: Tensor) -> None:
     with pytest.raises(
-        DefenderError, match=f"ValueError: {kind.__name__} must be fitted first, or be given a temperature "
+        DefenderError, match=f"ValueError: {kind.__name__} must be fitted first, or be given its temperature"
     ):
         service(kind()).respond(images, ask_as(range(150)))
 
