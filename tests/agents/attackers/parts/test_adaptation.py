@@ -10,7 +10,7 @@ SHAPE = (1, 4, 4)
 @pytest.fixture
 def adapted(referee, images, procedure):
     """adapted(by, low, high, passes, ...): what `by` finds in 3 games, and the table. An image is refused
-    unless `passes(size, probe)` for its size, sent in its first pixel, and the probe's number in its volley."""
+    unless `passes(size, probe)` for its size, sent in its first pixel, and the probe's number."""
 
     def play(by, low, high, passes, budget=1000, **more):
         asked = {}
