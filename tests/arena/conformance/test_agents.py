@@ -60,6 +60,13 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "label-scout", "halvings": 2, "repeats": 1}),  # whose scouting ends within `SHORT`
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
+    ("attacker", {"name": "account-rotation", "of": {"name": "square"}, "policy": "refused"}),
+    ("attacker", {"name": "account-rotation", "of": {"name": "hop-skip-jump"}, "every": 3}),
+    ("attacker", {"name": "query-blinding", "of": {"name": "hop-skip-jump"}, "shift": 0.0}),
+    ("attacker", {"name": "oars-square", "adapt_steps": 1, "squares_probes": 1, "side_probes": 1}),
+    ("attacker", {"name": "oars-nes", "adapt_steps": 1, "adapt_probes": 1, "pairs": 2}),
+    ("attacker", {"name": "oars-hop-skip-jump", "adapt_steps": 1, "adapt_probes": 1, "initial_probes": 3}),
+    ("attacker", {"name": "oars-surfree", "adapt_steps": 2, "adapt_probes": 1, "n_ortho": 3}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
     ("defender", {"name": "pgd-at", "epochs": 1, "norm": "l2", "init": "weights", "random_start": False}),
