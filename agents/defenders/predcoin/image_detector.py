@@ -52,7 +52,7 @@ class ImageDetector:
             columns = unfold(unit, 3, padding=1, stride=stride)
             sums = (w.T @ columns + b[:, None]).view(len(x), len(b), height, width)
             unit = _on_grid(sums.clamp_(0, _LARGEST_UNIT))
-        z = _on_grid(unit.flatten(2).sum(dim=2) / unit[0, 0].numel()) @ weight + bias
+        z = _on_grid(unit.flatten(2).sum(dim=2) / (height * width)) @ weight + bias
         return torch.sigmoid(z[:, 0] - z[:, 1]).float()
 
     def to(self, device: torch.device) -> ImageDetector:
