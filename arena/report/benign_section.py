@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from arena.evaluation.benign.losses import BenignLoss
+from arena.league.prices import benign_lost
 from arena.league.rates import Rate
 from arena.report.benign_words import (
     HOW,
@@ -17,7 +18,6 @@ from arena.report.benign_words import (
     clients_of,
     delay,
     of_sessions,
-    price,
     share,
 )
 from arena.report.columns import NOTHING, Column, in_every_row, telling
@@ -71,7 +71,7 @@ def benign_section(
     ]
     every = [(label, loss) for label, own in known.items() for loss in own]
     columns, same = telling(_columns([loss for _, loss in every])) if every else ([], [])
-    points = [Point(label, price(own), taken[label]) for label, own in known.items() if label in taken]
+    points = [Point(label, benign_lost(own), taken[label]) for label, own in known.items() if label in taken]
     drawn = len(points) > 1
     return BenignSection(
         clients=clients,

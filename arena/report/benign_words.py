@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from arena.evaluation.benign.history import History
-from arena.evaluation.benign.losses import BenignLoss, What, mean_share
+from arena.evaluation.benign.losses import BenignLoss, What
 from arena.league.rates import Rate
 from arena.report.columns import NOTHING
 from arena.report.words import percent
@@ -39,18 +39,6 @@ def delay(loss: BenignLoss) -> str:
     if math.isnan(loss.delay):
         return NOTHING
     return " ".join((_ms(loss.delay), f"[{_ms(loss.delay_low)}, {_ms(loss.delay_high)}]"))
-
-
-def price(losses: Sequence[BenignLoss]) -> Rate:
-    """The share of benign queries that is lost: the mean over kinds of clients after the most queries of
-    other benign clients that were played, else after none; to a defender that met no history none would
-    matter. NaN without any."""
-    benign = {loss.history: History.read(loss.history) for loss in losses}
-    usual = [history for history in benign.values() if history.kind in ("empty", "benign")]
-    if not usual:
-        return Rate(math.nan, 0.0, 1.0)
-    most = str(max(usual, key=lambda history: history.queries))
-    return Rate(*mean_share([loss for loss in losses if loss.history == most], "lost"))
 
 
 def by_place(losses: Sequence[BenignLoss]) -> Mapping[str, Mapping[str, BenignLoss]]:

@@ -21,8 +21,8 @@ BATCH, LR = 64, 1e-3
 
 
 class Encoder(nn.Module):
-    """Images [n,C,H,W] -> points [n,256]: two pairs of convolutions of 32 and 64 channels, each pair pooled by
-    2, then 512 and 256 units (Chen, Carlini and Wagner; their code for 3 x 32 x 32).
+    """Images [n,C,H,W] -> points [n,256]: two pairs of convolutions of 32 and 64 channels, each pair pooled
+    by 2, then 512 and 256 units (Chen, Carlini and Wagner; their code for 3 x 32 x 32).
 
     The second convolution of a pair has no margin, but where an image is too small for that. Dropout (.25
     after each pair, .5 before the last layer) is in force where the generator `dropped` is given.

@@ -31,7 +31,7 @@ class StatefulDetection(Stateful):
 
     A query x is an alarm if the mean distance of its embedding e(x) to the k nearest of its account is below
     delta; then the account's history is forgotten, as if the account had been closed and another opened. The
-    first k queries of a history are not tested. So who asks around one point raises an alarm at every (k + 1)th
+    first k queries of a history are not tested. So who asks around one point raises an alarm at every k + 1st
     query: Q queries are floor(Q / (k + 1)) alarms.
 
     delta is the 0.1 percentile of the mean distances of training images to their k nearest others (to all,

@@ -34,6 +34,14 @@ BRIEFER: dict[str, Spec] = {
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
     "predcoin-image": {"name": "predcoin-image", "images": 20},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
+    "pgd-at": {"name": "pgd-at", "epochs": 1, "steps": 2},
+    "trades": {"name": "trades", "epochs": 1, "steps": 2},
+    "gaussian-augmentation": {"name": "gaussian-augmentation", "epochs": 1},
+    "distillation": {"name": "distillation", "epochs": 1},
+    "dent": {"name": "dent", "steps": 2},
+    "rse": {"name": "rse", "epochs": 2, "passes": 2},
+    "pni": {"name": "pni", "epochs": 2, "steps": 2},
+    "trs": {"name": "trs", "epochs": 1, "members": 2},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -54,6 +62,10 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+    ("defender", {"name": "pgd-at", "epochs": 1, "norm": "l2", "init": "weights", "random_start": False}),
+    ("defender", {"name": "randomized-features", "sigma": 0.3, "scaled": True, "before": ["same", "norm"]}),
+    ("defender", {"name": "pni", "epochs": 1, "steps": 1, "share": "layer", "init": "weights"}),
+    ("defender", {"name": "trs", "epochs": 1, "members": 2, "epsilon": 0.0, "init": "weights"}),
 ]
 
 

@@ -444,3 +444,10 @@ def test_again_has_a_line_of_its_own_where_it_differs(hand, game):
     said = " ".join(data for _, data in page.texts)
     assert "again 100.0 [34, 100] 100.0 [34, 100]" in said, "of those who ask again none is fooled"
     assert "vote 100.0 [34, 100] 50.0 [9, 91] 50.0 [9, 91]" in said
+
+
+def test_defenders_have_a_table_where_the_log_tells_of_them(played):
+    page, _ = page_of(played)
+    table = page.partition("<h3>Defenders</h3>")[2].partition("</table>")[0]
+    assert 'scope="row">none</th><td class="text">nothing</td>' in table
+    assert "<h3>Threat</h3>" in page
