@@ -32,6 +32,7 @@ BRIEFER: dict[str, Spec] = {
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
     "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
+    "predcoin-image": {"name": "predcoin-image", "images": 20},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
     "pgd-at": {"name": "pgd-at", "epochs": 1, "steps": 2},
     "trades": {"name": "trades", "epochs": 1, "steps": 2},
