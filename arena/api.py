@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from arena.classifiers.devices import resolve_device
 from arena.classifiers.threads import computing_threads
 from arena.datasets.own_arrays import read_split
+from arena.evaluation.benign.plan import read_traffic
+from arena.evaluation.benign.playing import BenignTraffic
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.stack import prepare
@@ -40,8 +43,10 @@ def evaluate(
     device: str = "auto",
     batch: int | None = None,
     cost: bool = True,
+    benign: int | Mapping[str, Any] = 0,
 ) -> Utility:
-    """What a defended classifier is worth on clean images: accuracy, calibration, agreement and cost.
+    """What a defended classifier is worth on clean images: accuracy, calibration, agreement and cost; and
+    what it takes from clients that attack nobody.
 
     Args:
         classifier: images [n,C,H,W] float32 in [0,1] -> logits [n,K]; undefended, the reference.
@@ -52,6 +57,8 @@ def evaluate(
         seed: of the defenders' draws.
         batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         cost: whether time and memory are measured, too.
+        benign: how many benign clients of each kind are played, or a table as a scenario's `benign`; what
+            they lose stands in `Utility.benign`.
 
     Raises:
         ValueError: if classifier, defender, images and labels do not fit together; the sentence says what is
@@ -62,7 +69,12 @@ def evaluate(
     split = read_split(images, labels)
     base = wrapped(classifier, split.take(slice(0, 1)), split.labels, where, batch)
     stack = prepare(base, build_stack(defender), data_of(train=train, calibration=calibration))
-    return Evaluation(base, split, seed=seed).of(stack, cost=cost)
+    utility = Evaluation(base, split, seed=seed).of(stack, cost=cost)
+    traffic = read_traffic(benign)
+    if not traffic.sessions:
+        return utility
+    losses = BenignTraffic(base, split, traffic.within(split), seed=seed).of(stack, delay=cost)
+    return replace(utility, benign=tuple(losses))
 
 
 @own_modes()

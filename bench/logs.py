@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 ShardKey: TypeAlias = tuple[str, int, int]
 """Fingerprint of the match, number and repeat."""
 IDS = {"id", "run_id", "match_id", "shard_id", "game_id", "first_game", "started", "ended"}
-MEASURED = ("cost_", "seconds_", "peak_bytes")
-"""How columns of `utilities` begin that no two runs share."""
+MEASURED = ("cost_", "seconds_", "peak_bytes", "delay")
+"""How columns of `utilities` and `benign` begin that no two runs share."""
 SHARDS = (
     "SELECT s.id, s.number, s.repeat, s.state, s.fingerprint, s.first_game, s.games, s.level,"
     " m.fingerprint AS played FROM shards s JOIN matches m ON m.id = s.match_id"
@@ -109,6 +109,7 @@ class Book:
                 "matches": connection.execute(text("SELECT * FROM matches")).mappings().all(),
                 "entries": connection.execute(text(of.format("entries", "match_id"))).mappings().all(),
                 "utilities": connection.execute(text(of.format("utilities", "match_id"))).mappings().all(),
+                "benign": connection.execute(text(of.format("benign", "match_id"))).mappings().all(),
                 "shards": [{**s, "rows": _digest(connection, s)} for s in shards],
             }
             return {name: _hashed(sorted(map(_plain, rows))) for name, rows in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +14,17 @@ from pydantic import BaseModel, ValidationError
 from rich.markup import escape
 from rich.status import Status
 
-from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+from arena.classifiers import Classifier, ClassifierError, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
 from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, say_json
 from arena.cli.evaluate_table import Found, table_of, work
 from arena.cli.scenarios import check_trusted, read_scenario
-from arena.datasets import Dataset, DatasetSpec, load_dataset
+from arena.datasets import Dataset, DatasetError, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
+from arena.evaluation.benign.plan import NONE, Traffic, read_traffic
+from arena.evaluation.benign.playing import BenignTraffic
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.reliability import Reliability
 from arena.game.blame import DefenderError
@@ -33,6 +35,8 @@ from arena.modes import own_modes
 from arena.players import Defender
 from arena.players.registry import build_stack, name_of
 from arena.progress import Work, hearing
+from arena.report.benign_tables import LEGEND as BENIGN_LEGEND
+from arena.report.benign_tables import benign_table
 from arena.report.reliability_charts import STILLS, draw_reliability
 from arena.report.reliability_terminal import reliability_lines
 from arena.report.terminal import wide_enough
@@ -54,6 +58,7 @@ class Options:
         split: its name, or those of several with + between.
         images: how many, at most; None for all of the split.
         batch: rows per forward pass; None for the scenario's, else the most that fit.
+        benign: the benign clients that are played against each stack.
         answers: how many each image gets to tell how far random draws spread the loss; None: that is not
             measured.
         picture: the file of probability and accuracy along the images; None: none.
@@ -70,6 +75,7 @@ class Options:
     picture: Path | None = None
     trusted: Sequence[str] = ()
     answers: int | None = None
+    benign: Traffic = NONE
 
 
 @dataclass(frozen=True)
@@ -84,14 +90,16 @@ class EvaluatedWorld:
     trusted: Sequence[str] = ()
 
 
-def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[EvaluatedWorld], list[Path]]:
-    """The distinct worlds of a scenario, each with its distinct stacks; and the folder where relative paths
-    start. `others` are the options that a file replaces."""
+def worlds_of_file(
+    file: str, others: Sequence[object] = (), size: str | None = None
+) -> tuple[list[EvaluatedWorld], list[Path]]:
+    """The distinct worlds of a scenario in a size, each with its distinct stacks; and the folder where
+    relative paths start. `others` are the options that a file replaces."""
     if any(others):
         raise CommandError(
             f"--dataset, --network, --weights, --precision and --defender say what {file} says; give either"
         )
-    scenario = read_scenario(file)
+    scenario = read_scenario(file, size)
     found: dict[tuple[str, int, int | None], tuple[Match, dict[str, tuple[Defender, ...]]]] = {}
     for match in scenario.matches:
         key = (match.world.model_dump_json(), match.settings.seed, match.settings.batch)
@@ -140,6 +148,15 @@ def _parsed(option: str, text: str) -> Any:
         raise CommandError(f"--{option}: {quoted(text)} {error}") from error
 
 
+def benign_of(text: str | None) -> Traffic:
+    """The benign traffic that the command line names: a number, or a JSON table; None: none."""
+    value = 0 if text is None else _parsed("benign", text)
+    try:
+        return read_traffic(int(value) if isinstance(value, str) and value.isdecimal() else value)
+    except ValueError as error:
+        raise CommandError(f"--{error}") from error
+
+
 def _checked(model: type[Checked], table: dict[str, Any], name: str) -> Checked:
     try:
         return model.model_validate(table)
@@ -174,16 +191,20 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
 def _evaluate_all(
     worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options, device: torch.device
 ) -> list[str]:
-    """Evaluate and print all stacks but those that fail, each told in a line; the titles of these."""
+    """Evaluate and print all stacks but those that fail, each told in a line; the titles of these. Of several
+    worlds those that cannot be loaded fail likewise; one alone is an error."""
     found: list[dict[str, Any]] = []
     drawn: list[tuple[str, Reliability]] = []
     failed: list[str] = []
     for world in worlds:
-        dirs = [*folders, *options.data]
-        dataset = load_dataset(world.dataset, dirs)
-        trusted = [*options.trusted, *world.trusted]
-        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
-        classifier = sized(loaded, options.batch or world.batch)
+        try:
+            dataset, classifier = _loaded(world, [*folders, *options.data], options, device)
+        except (DatasetError, ClassifierError, FileNotFoundError, PermissionError) as error:
+            if len(worlds) == 1:
+                raise
+            title = f"{world.classifier.network} on {world.dataset.name}"
+            _fail(failed, title, error)
+            continue
         rows = list(_evaluated(world, dataset, classifier, options, failed))
         of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
         drawn += [
@@ -200,6 +221,20 @@ def _evaluate_all(
     if options.picture is not None and drawn:
         _draw(drawn, options)
     return failed
+
+
+def _loaded(
+    world: EvaluatedWorld, dirs: Sequence[Path], options: Options, device: torch.device
+) -> tuple[Dataset, Classifier]:
+    dataset = load_dataset(world.dataset, dirs)
+    trusted = [*options.trusted, *world.trusted]
+    loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
+    return dataset, sized(loaded, options.batch or world.batch)
+
+
+def _fail(failed: list[str], title: str, error: Exception) -> None:
+    failed.append(title)
+    err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
 
 
 def _check_picture(to: Path | None) -> None:
@@ -229,6 +264,7 @@ def _evaluated(
     first, *others = (dataset.splits[name] for name in options.split.split("+"))
     split = sum(others, first)
     evaluation = Evaluation(classifier, split, seed=world.seed, images=options.images)
+    benign = BenignTraffic(classifier, split, options.benign.within(split), seed=world.seed)
     for title, defenders in world.stacks:
         try:
             with (
@@ -237,11 +273,12 @@ def _evaluated(
             ):
                 stack = prepare(classifier, defenders, dataset)
                 utility = evaluation.of(stack, cost=served(classifier) is None)
+                if options.benign.sessions:
+                    utility = replace(utility, benign=tuple(benign.of(stack)))
                 spread = None if options.answers is None else evaluation.loss_spread(stack, options.answers)
                 facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
         except DefenderError as error:
-            failed.append(title)
-            err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
+            _fail(failed, title, error)
         else:
             yield Found(title, utility, facts, spread)
 
@@ -275,6 +312,11 @@ def _print(
     tables = [table_of(rows, whole) for whole in (True, False)]
     fits = (table for table in tables if console.measure(table, options=endless).maximum <= console.width)
     console.print(next(fits, tables[-1]))
+    if any(row.utility.benign for row in rows):
+        table, same = benign_table([(row.title, row.utility.benign) for row in rows])
+        console.print(table)
+        for text in (*[same] * bool(same), *BENIGN_LEGEND):
+            say(text)
     for row in rows:
         for name, found in row.facts.items():
             values = ", ".join(

@@ -6,6 +6,7 @@ from typing import Any
 
 from arena.cli.console import say_json
 from arena.cli.play import machine_of
+from arena.running.call_plan import benign_images
 from arena.running.room import BYTES_PER_ROW
 from arena.running.runner import Run
 from arena.scenario.jobs import shard_count
@@ -48,4 +49,5 @@ def _match(match: Match, world: LoadedWorld) -> dict[str, Any]:
         "drawn": len(world),
         "shards": shard_count(match, world),
         "queries": s.games * s.repeats * match.threat.budget,
+        "benign": benign_images(match, world),
     }

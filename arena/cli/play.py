@@ -41,7 +41,7 @@ from arena.messages import one_line, quoted
 from arena.players.parameters import parameters
 from arena.progress import Work, hearing
 from arena.report.terminal import print_results
-from arena.running.call_plan import preparing, served
+from arena.running.call_plan import benign_images, preparing, served
 from arena.running.crew import CrewError
 from arena.running.room import BYTES_PER_ROW, Machine, in_words, remarks
 from arena.running.runner import OpenPool, Run
@@ -307,7 +307,7 @@ def expect(run: Run, where: str) -> None:
             f"time at least {_duration(seconds)} on {run.device} if every query is used:"
             " by the bare forward pass alone, without verdicts and defenders"
         )
-    for what in _to_prepare(run, rates):
+    for what in (*_to_prepare(run, rates), *_benign(run, rates)):
         say(what)
     announce(run)
 
@@ -346,6 +346,22 @@ def _to_prepare(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:
             at_least = "" if rate is None else f", {_duration(count * rate)} at least"
             much = f"about {count:,} images asked of the classifier{at_least}"
         yield f"to be prepared once, for {names[match.number]}: {match.defender_name}, {much}"
+
+
+def _benign(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:
+    """A sentence on benign traffic, if the scenario has some."""
+    stacks: dict[tuple[object, ...], tuple[int, float]] = {}
+    for match, world in zip(run.scenario.matches, run.worlds, strict=True):
+        if images := benign_images(match, world):
+            key = (id(world.classifier), match.settings.seed, match.settings.benign, repr(match.defenders))
+            stacks[key] = (images, 2 * images * rates.get(world.classifier, 0.0))
+    if stacks:
+        images, seconds = map(sum, zip(*stacks.values(), strict=True))
+        time = f", {_duration(seconds)} at least" * bool(rates)
+        yield (
+            f"benign clients: {images:,} queries at most of {len(stacks)} defended "
+            f"classifier{'s' * (len(stacks) > 1)}, each asked undefended, too{time}"
+        )
 
 
 def _seconds_per_row(classifier: Classifier) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.reliability import Reliability
 
 WIDE = 2.0
@@ -48,6 +49,7 @@ class Utility:
             counted.
         reliability: probabilities and accuracy along the images; None in logs that do not record them
             (layouts before 0011).
+        benign: what benign clients lost to it, where they were played together; a log keeps that apart.
     """
 
     images: int
@@ -74,6 +76,7 @@ class Utility:
     input_l2: float = math.nan
     multiply_adds: float = math.nan
     reliability: Reliability | None = None
+    benign: tuple[BenignLoss, ...] = ()
 
     def __str__(self) -> str:
         text = (

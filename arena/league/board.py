@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.rates import Median, Rate
 from arena.records.match_record import Judgement
@@ -204,6 +205,7 @@ class MatrixBoard:
             keeps, chosen on one half of the images and valued on the other; tests: of both.
         orders: defenders against each attacker, attackers against each defender, by the ruling verdict;
             their tests are adjusted together.
+        benign: by defender what benign clients lost to it; only those of whom it was measured.
         notes: what has to be known beside a part that is said, by part.
     """
 
@@ -227,6 +229,7 @@ class MatrixBoard:
     by: Literal["left", "distance"] = "left"
     orders: Sequence[Order] = ()
     notes: Mapping[str, str] = field(default_factory=dict)
+    benign: Mapping[str, Sequence[BenignLoss]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.board import Board, CellFigures, Finding, MatrixBoard
 from arena.league.caps import Limits
@@ -22,6 +24,14 @@ from arena.league.standing import rankable, withheld
 Findings = Callable[[Matrix], Sequence[Finding]]
 """What the audit says of a matrix."""
 Curves = Mapping[tuple[str, str], Sequence[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What defenders of a world are worth to honest users, by name, where that was measured."""
+
+    utilities: Mapping[str, Utility]
+    benign: Mapping[str, Sequence[BenignLoss]]
 
 
 def board_of(
@@ -51,11 +61,11 @@ def board_of(
     limits = Limits(cap_accuracy, cap_delay)
     boards = []
     for group in _groups(whole):
-        curves, utilities = _curves(group), _utilities(group)
+        curves, worth = _curves(group), Worth(_utilities(group), _benign(group))
         for matrix in group:
             if chosen is None or matrix.at in chosen:
                 found = list(findings(matrix)) if findings else []
-                boards.append(_judged(matrix, curves, utilities, limits, found, looks))
+                boards.append(_judged(matrix, curves, worth, limits, found, looks))
     return Board(title, sentences(boards), _logs(wanted), boards)
 
 
@@ -91,10 +101,22 @@ def _utilities(group: Sequence[Matrix]) -> dict[str, Utility]:
     return found
 
 
+def _benign(group: Sequence[Matrix]) -> dict[str, tuple[BenignLoss, ...]]:
+    """By defender: from the match that knows most of it, of the most sessions."""
+    found: dict[str, tuple[BenignLoss, ...]] = {}
+    for matrix in group:
+        for (_, defender), cell in matrix.cells.items():
+            for own in (source.benign for source in cell.sources if source.benign):
+                known = found.get(defender, ())
+                if (len(own), own[0].sessions) > (len(known), known[0].sessions if known else 0):
+                    found[defender] = own
+    return found
+
+
 def _judged(
     matrix: Matrix,
     curves: Curves,
-    utilities: Mapping[str, Utility],
+    worth: Worth,
     limits: Limits,
     found: Sequence[Finding],
     looks: int | None,
@@ -102,7 +124,7 @@ def _judged(
     looks = looks or looks_of([source for cell in matrix.cells.values() for source in cell.sources])
     why = {pair: withheld(cell, found) for pair, cell in matrix.cells.items()}
     cells = {pair: _figures(cell, curves[pair], why[pair]) for pair, cell in matrix.cells.items()}
-    own = {name: utilities[name] for name in matrix.defenders if name in utilities}
+    own = {name: worth.utilities[name] for name in matrix.defenders if name in worth.utilities}
     grid = rankable(matrix, why)
     unsaid: dict[str, str] = {}
     notes: dict[str, str] = {}
@@ -144,6 +166,7 @@ def _judged(
         by="distance" if matrix.threat.objective == "minimum" else "left",
         orders=judgement.orders,
         notes=notes,
+        benign={name: worth.benign[name] for name in matrix.defenders if name in worth.benign},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.rates import standing
 from arena.log.answers import LoggedGames, LoggedMarks, LoggedMatch, LoggedRun, PurposeCounts
@@ -27,6 +28,7 @@ class Source:
         asked: its queries by purpose.
         shards: how many are finished, and how many it has in all.
         utility: what its defended classifier is worth on clean images; None where not measured.
+        benign: what benign clients lost to it; empty where not measured.
         secret: the commitment to the secret from which the draws of a ranked run came; "" for others.
     """
 
@@ -39,6 +41,7 @@ class Source:
     asked: tuple[PurposeCounts, ...]
     shards: tuple[int, int]
     utility: Utility | None = None
+    benign: tuple[BenignLoss, ...] = ()
     secret: str = ""
 
     @property

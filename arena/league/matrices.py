@@ -109,6 +109,7 @@ def _source(log: Log, run: LoggedRun, match: LoggedMatch) -> Source | None:
         asked=tuple(questions.asked(log, match.id)),
         shards=(done, planned),
         utility=questions.utility(log, match.id, match.info.utility) if match.info.utility else None,
+        benign=tuple(questions.benign(log, match)),
         secret=str(described.get("secret", "")),
     )
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
+from arena.evaluation.benign.history import History
+from arena.evaluation.benign.losses import BenignLoss, mean_share
 from arena.evaluation.clean_utility import Utility
 from arena.league.rates import Rate
 from arena.statistics import wilson
@@ -24,3 +27,18 @@ def accuracy_lost(own: Utility, bare: Utility) -> Rate:
     apart = wilson((1 - own.agreement) * n, n)[1]
     half = 1.96 * math.sqrt(max(0.0, apart - lost**2) / n)
     return Rate(lost, max(-1.0, lost - half), min(1.0, lost + half))
+
+
+def usual(losses: Sequence[BenignLoss]) -> list[BenignLoss]:
+    """Those of the usual history: the most queries of other benign clients that were played, else none; to a
+    defender that met no history none would matter."""
+    known = {loss.history: History.read(loss.history) for loss in losses}
+    benign = [history for history in known.values() if history.kind in ("empty", "benign")]
+    most = str(max(benign, key=lambda history: history.queries)) if benign else ""
+    return [loss for loss in losses if loss.history == most]
+
+
+def benign_lost(losses: Sequence[BenignLoss]) -> Rate:
+    """The share of benign queries that is lost, with a 95 % interval over sessions: the mean over kinds of
+    clients after the `usual` history; NaN in (0, 1) without any."""
+    return Rate(*mean_share(usual(losses), "lost"))

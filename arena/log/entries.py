@@ -72,6 +72,7 @@ def _shown(info: MatchInfo) -> dict[str, Any]:
         "verdict": info.verdict,
         "radii": list(info.radii),
         "utility": info.utility,
+        "benign": None if info.benign is None else dict(info.benign),
     }
     return schema.storable_row(shown)
 

@@ -26,6 +26,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from arena.evaluation.benign.losses import BenignLoss
+from arena.evaluation.benign.plan import Traffic
 from arena.evaluation.clean_utility import Utility
 from arena.log import schema
 from arena.log.answers import (
@@ -44,7 +46,7 @@ from arena.log.answers import (
 from arena.log.columns import columns
 from arena.log.errors import LogError, told
 from arena.log.images import unpack
-from arena.log.rows import utility_of
+from arena.log.rows import benign_of, utility_of
 from arena.log.statements import asking
 from arena.log.writer import Log
 from arena.records.runs import MatchInfo, RunInfo
@@ -88,6 +90,18 @@ def utility(log: Log, match_id: int, images: int) -> Utility | None:
     """What the match's defended classifier is worth on so many clean images; None where not measured."""
     rows = ask(log, select(schema.utilities).filter_by(match_id=match_id, images=images))
     return utility_of(rows[0]) if rows else None
+
+
+def benign(log: Log, match: LoggedMatch) -> list[BenignLoss]:
+    """What benign clients lost to a match's defended classifier, as far as its run wants to know and it was
+    measured: history by history, in the order of the run's traffic."""
+    if match.info.benign is None:
+        return []
+    traffic = Traffic(**match.info.benign)
+    wanted = select(schema.benign).filter_by(match_id=match.id, sessions=traffic.sessions)
+    found = {(loss.client, loss.history): loss for loss in map(benign_of, ask(log, wanted))}
+    places = [(client, history) for history in traffic.histories for client in traffic.clients]
+    return [found[place] for place in places if place in found]
 
 
 def outcomes(log: Log, match_id: int) -> LoggedGames:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.reliability import Reliability
 from arena.log.bulk import TableColumns, or_null
@@ -166,9 +167,17 @@ def utility_of(row: Any) -> Utility:
     """A row of `utilities`; NULL for NaN, but None where a field is no real number."""
     whole = ("batch", "peak_bytes", "reliability")
     values: dict[str, Any] = {}
-    for name in (f.name for f in fields(Utility)):
+    for name in (f.name for f in fields(Utility) if f.name != "benign"):
         value = getattr(row, name)
         values[name] = math.nan if value is None and name not in whole else value
     if (bins := values["reliability"]) is not None:
         values["reliability"] = Reliability(**{name: tuple(column) for name, column in bins.items()})
     return Utility(**values)
+
+
+def benign_of(row: Any) -> BenignLoss:
+    """A row of `benign`; NULL for NaN."""
+    values: dict[str, Any] = {}
+    for name in (f.name for f in fields(BenignLoss)):
+        values[name] = math.nan if (value := getattr(row, name)) is None else value
+    return BenignLoss(**values)

@@ -128,9 +128,11 @@ entries = Table(
     _column("verdict", Text),
     _column("radii", JSON),
     _column("utility", Integer),
+    _column("benign", JSON(none_as_null=True), null=True),
 )
 """The matches of a run, by their places in its scenario, as this shows them. `utility`: on how many clean
-images the run wants the defended classifier evaluated, 0 for not at all."""
+images the run wants the defended classifier evaluated, 0 for not at all. `benign`: the traffic that it wants
+played against it (an `evaluation.benign.plan.Traffic`), NULL for none and in layouts before 0012."""
 
 shards = Table(
     "shards",
@@ -267,6 +269,22 @@ utilities = Table(
 all matches of a world and a stack. From `cost_1` to `peak_bytes` they are measured times and memory, which no
 two runs share. Layouts before 0003 do not tell `flagged`, those before 0010 neither `input_l2` nor
 `multiply_adds`, those before 0011 not `reliability`."""
+
+benign = Table(
+    "benign",
+    metadata,
+    _column("match_id", Id, ForeignKey("matches.id"), primary_key=True, autoincrement=False),
+    _column("client", Text, primary_key=True),
+    _column("history", Text, primary_key=True),
+    _column("sessions", Integer, primary_key=True, autoincrement=False),
+    _column("draws", Integer, primary_key=True, autoincrement=False),
+    *(_column(name, BigInteger) for name in ("queries", "refused", "flagged", "banned", "declined")),
+    _column("altered", Double),
+    *(_column(f"sessions_{name}", Integer) for name in ("refused", "flagged", "banned", "altered", "lost")),
+    *(_column(name, Double, null=True) for name in ("delay", "delay_low", "delay_high")),
+)
+"""What so many clients of a kind lost to a match's defended classifier, after a history (a `BenignLoss`): the
+same rows for all matches of a world and a stack. The delays are measured times, which no two runs share."""
 
 purposes = Table(
     "purposes",

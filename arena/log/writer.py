@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sqlalchemy import Connection, select, update
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.interruptions import noting
 from arena.log import schema
@@ -24,8 +25,8 @@ from arena.log.database import Database, now, parse_address
 from arena.log.entries import begin_match
 from arena.log.errors import LogError, Unreachable, told
 from arena.log.processes import Presence
-from arena.log.rows import utility_of
-from arena.log.runs import begin_run, find_or_begin_run, record_utility
+from arena.log.rows import benign_of, utility_of
+from arena.log.runs import begin_run, find_or_begin_run, record_benign, record_utility
 from arena.log.shard_writer import ShardWriter
 from arena.log.waiting import Waiting
 from arena.records.pieces import LogLevel
@@ -97,6 +98,15 @@ class Log:
         asked = select(schema.utilities).filter_by(match_id=match_id, images=images)
         row = self._do(lambda c: c.execute(asked).first())
         return None if row is None else utility_of(row)
+
+    def record_benign(self, match_id: int, loss: BenignLoss) -> None:
+        """Records what benign clients lost to the match's defended classifier, unless it is recorded."""
+        self._do(partial(record_benign, match_id=match_id, loss=loss))
+
+    def find_benign(self, match_id: int, sessions: int) -> list[BenignLoss]:
+        """What `record_benign` recorded of so many sessions of each kind."""
+        asked = select(schema.benign).filter_by(match_id=match_id, sessions=sessions)
+        return self._do(lambda c: [benign_of(row) for row in c.execute(asked)])
 
     def finished_shards(self, match_id: int) -> dict[tuple[int, int], str]:
         """The fingerprints of the match's finished shards by (number, repeat)."""

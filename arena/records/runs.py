@@ -56,9 +56,11 @@ class MatchInfo:
         block, title: of the scenario's block; of the match within it, where the same agents play several.
         attacker_title, defender_title: for tables; the names where empty.
         utility: on how many clean images the defended classifier is evaluated beside the match; 0: not.
+        benign: the benign traffic that is played against it beside the match; None: none.
         answers_are_facts: the defended classifier always gives the same image the same answer.
-        facts: what the defender found as it was fitted, as JSON can hold it; and as `roles` whether the
-            sides are controls, and the attacker's plain twin.
+        facts: what the defender found as it was fitted, as JSON can hold it; as `roles` whether the
+            sides are controls, and the attacker's plain twin; as `catalogue` what it alters, remembers and
+            claims.
     """
 
     number: int
@@ -83,5 +85,6 @@ class MatchInfo:
     attacker_title: str = ""
     defender_title: str = ""
     utility: int = 0
+    benign: Mapping[str, Any] | None = None
     answers_are_facts: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)

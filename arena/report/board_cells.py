@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from arena.evaluation.clean_utility import Utility
 from arena.league.board import CellFigures, MatrixBoard
-from arena.league.prices import accuracy_lost
+from arena.league.prices import accuracy_lost, benign_lost
 from arena.league.rates import Median, Rate
 from arena.report import words
 from arena.report.board_drawings import curves
@@ -151,6 +151,7 @@ def prices(matrix: MatrixBoard) -> list[tuple[str, list[Markup]]]:
         "delay at a batch",
         by(lambda u: Markup("{}").format(words.cost(u.cost_batch, u.cost_batch_low, u.cost_batch_high))),
     )
+    line("benign queries lost", [_rate(benign_lost(matrix.benign.get(d, ()))) for d in matrix.defenders])
     for head, name in (
         ("clean images refused", "refused"),
         ("clean images declined", "declined"),

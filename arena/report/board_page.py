@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 from arena.league.board import Board, Equilibrium, MatrixBoard, Order, Rank
 from arena.league.rates import Median, Rate
 from arena.report import words
+from arena.report.benign_section import BenignSection, benign_section
 from arena.report.board_agents import Agent, agents
 from arena.report.board_cells import Card, Shown, card, prices, shown
 from arena.report.board_drawings import axes, bar, dashes, whisker
@@ -35,6 +36,8 @@ from arena.report.board_figures import (
 )
 from arena.report.board_notes import Note, Notes, marks, sentence, told
 from arena.report.columns import NOTHING
+from arena.report.defenses import Defense, defense
+from arena.report.groups import FEWEST
 from arena.report.templates import environment
 
 MOST_CHOSEN = 4
@@ -77,7 +80,7 @@ class Judged:
         heads: the notes of each defender; everywhere: those of the whole matrix.
         prices: below the matrix. cards: what cells tell when asked.
         conflicts: sentences. worst: a row a defender.
-        agents: empty but at a world's largest count.
+        benign, agents: empty but at a world's largest count; defenses: of those whose log tells, there too.
     """
 
     prefix: str
@@ -92,9 +95,11 @@ class Judged:
     conflicts: list[str]
     worst: list[Line]
     sides: list[Side]
+    benign: BenignSection | None
     mixtures: list[tuple[str, list[tuple[str, Markup, str, str]]]]
     values: list[tuple[str, Markup, str]]
     agents: list[Agent]
+    defenses: list[Defense]
 
     def kind(self, name: str) -> bool:
         """Whether a cell is of a kind: ends, weak or withheld."""
@@ -180,10 +185,24 @@ def _judged(matrix: MatrixBoard, prefix: str, examples: Examples, world: int) ->
         ],
         worst=_worst(matrix),
         sides=[_side(matrix, side) for side in ("defender", "attacker")],
+        benign=_benign(matrix) if prefix.endswith("m0") else None,
         mixtures=_mixtures(matrix.equilibrium),
         values=_values(matrix.equilibrium),
         agents=agents(matrix, notes, examples.of(world), prefix) if prefix.endswith("m0") else [],
+        defenses=_defenses(matrix) if prefix.endswith("m0") else [],
     )
+
+
+def _defenses(matrix: MatrixBoard) -> list[Defense]:
+    """The defenders of a matrix, each by the first of its matches whose log tells."""
+    found = []
+    for name in matrix.defenders:
+        facts = (
+            own.get("fitted", {}) for (_, d), cell in matrix.cells.items() if d == name for own in cell.facts
+        )
+        rows = (defense(name, own, matrix.utilities.get(name)) for own in facts)
+        found += [row for row in rows if row is not None][:1]
+    return found
 
 
 def _worst(matrix: MatrixBoard) -> list[Line]:
@@ -201,6 +220,27 @@ def _worst(matrix: MatrixBoard) -> list[Line]:
         scale = whisker(own.left) if matrix.by == "left" else Markup("")
         lines.append(Line(own.defender, cells, scale, left.value))
     return lines
+
+
+def _benign(matrix: MatrixBoard) -> BenignSection | None:
+    """What benign clients lose; attackers get what the worst case does not leave."""
+    taken = {
+        own.defender: Rate(1 - own.left.value, 1 - own.left.high, 1 - own.left.low)
+        for own in matrix.worst
+        if matrix.by == "left" and not math.isnan(own.left.value)
+    }
+    losses = {name: matrix.benign.get(name, ()) for name in matrix.defenders}
+    return benign_section(losses, taken, [name for name in matrix.defenders if _warns(matrix, name)])
+
+
+def _warns(matrix: MatrixBoard, defender: str) -> bool:
+    """Whether a defender refused or flagged a share that is worth saying."""
+    cells = [cell for (_, d), cell in matrix.cells.items() if d == defender]
+    shares = [share for cell in cells for share in (cell.refused, cell.flagged) if share is not None]
+    utility = matrix.utilities.get(defender)
+    return any(
+        share >= FEWEST for share in [*shares, *([utility.refused, utility.flagged] if utility else [])]
+    )
 
 
 def _choices(chosen: Mapping[str, float]) -> str:

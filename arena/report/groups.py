@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.labels import flat, labels_apart
 from arena.league.rates import Median, Rate
@@ -126,6 +127,31 @@ class Group:
         found = (row.utility for _, d, row in self.cells if d == defender)
         return next((utility for utility in found if utility is not None), None)
 
+    def benign(self, defender: int) -> tuple[BenignLoss, ...]:
+        """What benign clients lost to a defender, from its match that knows most of it."""
+        found = (row.benign for _, d, row in self.cells if d == defender)
+        return max(found, key=len, default=())
+
+    def warns(self, defender: int) -> bool:
+        """Whether a defender refused, banned or flagged something."""
+        utility = self.utility(defender)
+        refused = any(row.refused for _, d, row in self.cells if d == defender)
+        return refused or self.flags(defender) or bool(utility and utility.refused)
+
+    def taken(self, defender: int) -> Rate | None:
+        """The share of the images that the strongest attacker of a defender gets at the budget, those that
+        were wrong before included; where `answered` and `vote` are two ends, from one end to the other. None
+        where success is a distance, and without a game that was played to its end."""
+        rows = [row for _, d, row in self.cells if d == defender and row.drawn and not row.hollow]
+        if self.nearest or not rows:
+            return None
+        row = min(rows, key=lambda row: row.headline.value)
+        ends = [row.headline]
+        if row.both_ends:
+            ends += [row.left[row.budget]["answered"], row.left[row.budget]["vote"]]
+        low, high = 1 - max(end.high for end in ends), 1 - min(end.low for end in ends)
+        return Rate(1 - row.headline.value, low, high)
+
     def flags(self, defender: int) -> bool:
         """Whether a defender flagged a share worth a table (`FEWEST`) of a match's queries, of its estimation
         queries or of clean images."""
@@ -148,11 +174,16 @@ class Group:
     def has_utilities(self) -> bool:
         return any(row.utility for row in self.rows)
 
+    def noted(self, defender: int) -> Mapping[str, Any]:
+        """What the log keeps of a defender beside its parameters, from its first match with such facts."""
+        rows = (row for _, d, row in self.cells if d == defender)
+        return next((row.match.info.facts for row in rows if row.match.info.facts), {})
+
     def facts(self, defender: int) -> list[tuple[str, str]]:
         """What a defender found when it was fitted, from its first match that has such facts."""
-        rows = (row for _, d, row in self.cells if d == defender)
-        facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
-        facts.pop("roles", None)
+        facts = dict(self.noted(defender))
+        for other in ("roles", "catalogue"):
+            facts.pop(other, None)
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
     @property

@@ -11,7 +11,9 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import margins, words
+from arena.report.benign_section import BenignSection, benign_section
 from arena.report.columns import NOTHING
+from arena.report.defenses import Defense, defense
 from arena.report.detection import ESTIMATION
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, Side, grouped
@@ -53,11 +55,13 @@ class Section:
         left, won, asked, ended: tables with a row a match; asked: None in another norm than l2.
         clean: one with a row a defender, None without any; reliable: charts of probability and accuracy
             along clean images.
+        benign: what benign clients lose; None where there is nothing to say of it.
         near: charts of distance and of success within radii, against queries.
         along: what the lines are, and charts of success against the radius.
         watched: charts of the defended and the undefended margin along games.
         flagging: the places of defenders that flagged something.
         drawn: what the lines of `charts` are.
+        defenses: a row a defender whose log tells.
         games: pictures by match; missing: why some have no originals.
     """
 
@@ -74,12 +78,14 @@ class Section:
     ended: Sheet
     clean: tuple[list[Side], Sheet] | None
     reliable: list[Chart]
+    benign: BenignSection | None
     charts: list[Chart]
     near: list[Chart]
     along: tuple[list[str], list[Chart]]
     watched: list[Chart]
     flagging: list[int]
     drawn: str
+    defenses: list[Defense]
     games: list[tuple[Side, Side, Row, list[Picture]]]
     missing: list[str]
 
@@ -169,12 +175,14 @@ def _section(
         ended=ended_sheet(group, [reason for reason in REASONS if reason in ended]),
         clean=_clean(group),
         reliable=reliability_charts(group, place),
+        benign=_benign(group),
         charts=accuracy_charts(group, place),
         near=distance_charts(group, place),
         along=radius_charts(group, place),
         watched=margin_charts(group, place, watched),
         flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
         drawn=lines_in_words(group),
+        defenses=_defenses(group),
         games=games,
         missing=list(dict.fromkeys(source for source in sources.values() if isinstance(source, str))),
     )
@@ -210,6 +218,21 @@ def _cost(utility: Utility) -> str:
 def _clean(group: Group) -> tuple[list[Side], Sheet] | None:
     known = [(side, u) for d, side in enumerate(group.defenders) if (u := group.utility(d)) is not None]
     return ([side for side, _ in known], clean_sheet([u for _, u in known])) if known else None
+
+
+def _defenses(group: Group) -> list[Defense]:
+    found = (defense(side.label, group.noted(d), group.utility(d)) for d, side in enumerate(group.defenders))
+    return [own for own in found if own is not None]
+
+
+def _benign(group: Group) -> BenignSection | None:
+    named = [(side.label, d) for d, side in enumerate(group.defenders)]
+    taken = {label: group.taken(d) for label, d in named}
+    return benign_section(
+        {label: group.benign(d) for label, d in named},
+        {label: rate for label, rate in taken.items() if rate is not None},
+        [label for label, d in named if group.warns(d)],
+    )
 
 
 def _facts(run: LoggedRun, rows: Sequence[Row]) -> list[tuple[str, str]]:

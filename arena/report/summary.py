@@ -11,6 +11,7 @@ from typing import Any, get_args
 import numpy as np
 from sqlalchemy import select
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.rates import Rate, mean, median, rate, standing
 from arena.log import Log, LogError, questions, schema
@@ -57,6 +58,7 @@ class Row:
         query_l2: by query count, from 1 on, the mean l2 distance of the query there, or of the last one of a
             game that ended before, over the games played; empty where the log does not tell.
         utility: of the defended classifier, on clean images; None if it was not measured.
+        benign: what benign clients lost to it; empty if that was not measured.
         detection: what the defender flagged.
         noted: the means of what the attacker noted in numbers, by key.
     """
@@ -89,6 +91,7 @@ class Row:
     distances: Distances | None = None
     query_l2: Mapping[int, float] = field(default_factory=dict)
     utility: Utility | None = None
+    benign: tuple[BenignLoss, ...] = ()
     detection: Detection = field(default_factory=lambda: Detection(()))
     noted: Mapping[str, float] = field(default_factory=dict)
 
@@ -213,8 +216,9 @@ def _read_rows(log: Log, run_id: int) -> list[Row]:
         curve, shards = questions.curve(log, match.id), _shards(log, match.id)
         trouble = _trouble(log, match.id) if set(BROKEN) & set(outcomes.reason) else ""
         row = summarise(match, outcomes, marks, curve, shards, trouble)
-        beside = {
+        beside: dict[str, Any] = {
             "utility": questions.utility(log, match.id, match.info.utility),
+            "benign": tuple(questions.benign(log, match)),
             "detection": read_detection(log, match),
             "noted": questions.note_means(log, match.id),
         }

@@ -14,6 +14,7 @@ from rich.text import Text
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.report import words
+from arena.report.benign_tables import LOST, lost_table
 from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, grouped
@@ -61,6 +62,10 @@ def print_results(console: Console, log: Log, run_id: int) -> int:
         if (asked := asked_table(group)) is not None:
             _print(console, f"\nmean {NORMS['l2']} distance of the query there, or of the last one before")
             _print(console, asked)
+        losses = [(side.label, group.benign(d)) for d, side in enumerate(group.defenders)]
+        if any(own for _, own in losses):
+            _print(console, "\nlost to benign clients, in percent of their queries")
+            _print(console, lost_table(losses))
         if (flagged := detection_table(group)) is not None:
             _print(console, "\nflagged, in percent")
             _print(console, flagged)
@@ -209,6 +214,8 @@ def _legend(groups: Sequence[Group]) -> list[str]:
         lines.append(f"lost early: {_lower(words.LOST_EARLY)}")
     if any(row.asked_again for row in rows):
         lines.append(f"again: {_lower(words.AGAIN)}")
+    if any(row.benign for row in rows):
+        lines.append(LOST)
     if images := sorted({row.utility.images for row in rows if row.utility}):
         of = " or ".join(f"{count:,}" for count in images)
         lines.append(f"clean accuracy to cost: on {of} clean images; NLL in nats")

@@ -9,6 +9,7 @@ from arena.classifiers import Classifier
 from arena.classifiers.from_numpy import FromNumpy
 from arena.classifiers.served import CAUSES, Calls, Cause, capacity, served_in
 from arena.datasets import draw
+from arena.evaluation.benign.plan import Traffic
 from arena.game.blame import DefenderError, blaming
 from arena.game.preparing import OwnSplits, overrides
 from arena.players.declared import MOST
@@ -64,6 +65,21 @@ def utility_images(match: Match, world: LoadedWorld) -> int:
     if served(world.classifier) and "utility" not in match.settings.model_fields_set:
         wanted = SERVED_UTILITY
     return min(wanted, len(world.dataset.games))
+
+
+def benign_traffic(match: Match, world: LoadedWorld) -> Traffic | None:
+    """The benign traffic that is played against a match's defended classifier; None: none."""
+    wanted = match.settings.benign
+    return wanted.within(world.dataset.games) if wanted.sessions else None
+
+
+def benign_images(match: Match, world: LoadedWorld) -> int:
+    """How many queries that is of the match's defended classifier at most, those of histories included."""
+    if (traffic := benign_traffic(match, world)) is None:
+        return 0
+    shared = any(d.memory == "service" for d in match.defenders)
+    random = any(d.random for d in match.defenders)
+    return traffic.images(shared=shared, draws=traffic.draws if random else 1)
 
 
 def plan_calls(
@@ -220,6 +236,10 @@ def _utility(played: Sequence[Played], remembers: bool) -> Planned:
             known.add(stack)
             rows = images * asks(match.defenders)
             total += Planned(rows, min(rows, pieces * asks(match.defenders)), "at most")
+        if (benign := ("benign", match.settings.benign, *stack)) not in known:
+            known.add(benign)
+            rows = benign_images(match, world) * (1 + asks(match.defenders))  # undefended, too
+            total += Planned(rows, rows, "at most") if rows else Planned()
     return total
 
 

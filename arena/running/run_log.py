@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.records.pieces import LogLevel, Recorder
 from arena.records.runs import MatchInfo, RunInfo
@@ -36,6 +37,12 @@ class RunLog(Protocol):
 
     def record_utility(self, match_id: int, utility: Utility) -> None:
         """Record it, unless one on as many images is recorded."""
+
+    def find_benign(self, match_id: int, sessions: int) -> Sequence[BenignLoss]:
+        """What so many benign clients of each kind lost to the match's stack, as far as it is recorded."""
+
+    def record_benign(self, match_id: int, loss: BenignLoss) -> None:
+        """Record it, unless it is recorded."""
 
     def finished_shards(self, match_id: int) -> Mapping[tuple[int, int], str]:
         """The fingerprints of the match's finished shards by (number, repeat)."""

@@ -15,6 +15,7 @@ from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.game.stack import Stack
 from arena.modes import own_modes
+from arena.players.catalogue import described
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
@@ -22,7 +23,8 @@ from arena.provenance import versions
 from arena.records.pieces import LogLevel
 from arena.records.runs import MatchInfo, RunInfo
 from arena.rules.outcome import Verdict
-from arena.running.call_plan import plan_calls, utility_images
+from arena.running.benign_work import BenignWork, BenignWorks
+from arena.running.call_plan import benign_traffic, plan_calls, utility_images
 from arena.running.crew import Crew, Pool
 from arena.running.identities import identity_of
 from arena.running.room import Machine, check_memory
@@ -128,14 +130,14 @@ class Run:
             self._begin(log, run_id, match, world, fresh)
             for match, world in zip(self.scenario.matches, self.worlds, strict=True)
         ]
-        utilities = self._utilities(log, matches)
+        utilities, benign = self._utilities(log, matches)
         with ExitStack() as stack:
             players: Players = Here()
             if pool is not None:
                 for utility in utilities:
                     utility.measure_cost()
                 players = Crew(stack.enter_context(pool(self.supplies())), self.calls)
-            for _ in players.play(utilities):
+            for _ in players.play([*utilities, *benign]):
                 pass
             shared = SharedPlay(log, watcher, players)
             wanted = [(m, task) for m in matches for task in self._tasks(m.match, m.world)]
@@ -179,15 +181,19 @@ class Run:
     def _tasks(self, match: Match, world: LoadedWorld) -> Iterator[ShardTask]:
         return tasks(match, world, self._prepared[match.number].sha, self.level)
 
-    def _utilities(self, log: RunLog, matches: Sequence[LoggedMatch]) -> list[UtilityWork]:
-        """The measurements that the log lacks; of stacks that could not be prepared there are none."""
-        utilities = Utilities(log)
+    def _utilities(
+        self, log: RunLog, matches: Sequence[LoggedMatch]
+    ) -> tuple[list[UtilityWork], list[BenignWork]]:
+        """The measurements that the log lacks, and the benign traffic; of stacks that could not be prepared
+        there are none."""
+        utilities, benign = Utilities(log), BenignWorks(log)
         for m in matches:
             prepared = self._prepared[m.match.number]
             if prepared.failed is None:
                 first = next(self._tasks(m.match, m.world))
-                utilities.want(m.id, m.match, m.world, prepared.stack, partial(m.job, first))
-        return utilities.left()
+                for wanted in (utilities, benign):
+                    wanted.want(m.id, m.match, m.world, prepared.stack, partial(m.job, first))
+        return utilities.left(), benign.left()
 
     @own_modes()
     def info(self) -> RunInfo:
@@ -204,6 +210,8 @@ class Run:
                     "scenario": self.scenario.name,
                     "matches": self._fingerprints,
                     "utility": list(map(utility_images, self.scenario.matches, self.worlds)),
+                    # Only where there is some, so that runs from before there was any are the same.
+                    **({"benign": benign} if any(benign := self._benign) else {}),
                 }
             ),
             level=self.level,
@@ -220,6 +228,12 @@ class Run:
                 ],
             },
         )
+
+    @cached_property
+    def _benign(self) -> list[dict[str, Any] | None]:
+        """The benign traffic of each match, as JSON values."""
+        found = map(benign_traffic, self.scenario.matches, self.worlds)
+        return [None if traffic is None else traffic.model_dump(mode="json") for traffic in found]
 
     @cached_property
     def _prepared(self) -> list[Prepared]:
@@ -272,6 +286,7 @@ class Run:
             attacker_title=match.attacker_name,
             defender_title=match.defender_name,
             utility=utility_images(match, world),
+            benign=self._benign[match.number],
             answers_are_facts=stack.answers_are_facts,
             **words(match),
             facts={
@@ -279,6 +294,7 @@ class Run:
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
                 "roles": roles(match.attacker, match.defenders),
+                "catalogue": described(match.defenders),
             },
         )
 

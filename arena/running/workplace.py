@@ -17,6 +17,9 @@ from typing import Any, TypeAlias
 from arena.classifiers.devices import resolve_device
 from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
+from arena.evaluation.benign.losses import BenignLoss
+from arena.evaluation.benign.plan import Traffic
+from arena.evaluation.benign.playing import BenignTraffic
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.game.blame import DefenderError
@@ -107,7 +110,7 @@ class RaisedElsewhere(Exception):
     """The cause of an exception that a worker raised: its traceback there."""
 
 
-Message: TypeAlias = Began | Remark | Piece | Utility | Ended | Raised
+Message: TypeAlias = Began | Remark | Piece | Utility | BenignLoss | Ended | Raised
 """What a worker says of its job, `Ended` or `Raised` last."""
 Say = Callable[[Message], None]
 
@@ -149,6 +152,25 @@ class MeasureUtility(Job):
         evaluation = place.evaluation(world, task.match.settings.seed, self.images)
         with suppress(DefenderError):  # its games say so
             say(evaluation.of(place.stacks.load(task.prepared_sha, task.match, world), cost=False))
+
+
+@dataclass(frozen=True)
+class PlayBenign(Job):
+    """Say what benign clients lose to the match's defended classifier.
+
+    Attributes:
+        traffic: what is played. parts: the pairs of client and history that are wanted.
+    """
+
+    traffic: Traffic
+    parts: tuple[tuple[str, str], ...]
+
+    def do(self, place: Workplace, task: ShardTask, world: LoadedWorld, say: Say) -> None:
+        seed, split = task.match.settings.seed, world.dataset.games
+        played = BenignTraffic(world.classifier, split, self.traffic, seed=seed)
+        with suppress(DefenderError):  # its games say so
+            stack = place.stacks.load(task.prepared_sha, task.match, world)
+            played.of(stack, self.parts, hear=say)
 
 
 class Workplace:

@@ -19,6 +19,7 @@ from pydantic import (
 from arena.classifiers import ClassifierSpec
 from arena.classifiers.devices import CUDA_ROWS
 from arena.datasets import DATASETS, DatasetSpec
+from arena.evaluation.benign.plan import NONE, Traffic, as_traffic
 from arena.messages import quoted
 from arena.records.pieces import LogLevel
 from arena.rules.limits import USUAL, Limits
@@ -128,6 +129,8 @@ class Block(BaseModel):
         batch: rows per forward pass; None for the most that fit (`classifiers.devices.largest_batch`).
         utility: on how many clean images each defended classifier is evaluated, in addition to its matches;
         0: none.
+        benign: the clients that attack nobody and are played against each defended classifier, in addition
+            to its matches: how many of each kind, or a table (`evaluation.benign.plan.Traffic`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -151,6 +154,7 @@ class Block(BaseModel):
     margin_base: bool = Field(default=False, strict=True)
     batch: Rows | None = None
     utility: int = Field(default=1000, ge=0, le=2**24, strict=True)
+    benign: Annotated[Traffic, BeforeValidator(as_traffic)] = NONE
 
     @field_validator("at")
     @classmethod

@@ -56,9 +56,9 @@ class Counts:
             self._by[name][mine] += value.double()
         self.closed[mine] |= response.banned
 
-    def took(self, defended: float, plain: float, queries: int) -> None:
-        """A turn of so many queries took these seconds."""
-        self._delays.append((defended - plain) / queries)
+    def took(self, seconds: float) -> None:
+        """A query of a turn took so many seconds longer than undefended."""
+        self._delays.append(seconds)
 
     def loss(self, client: str, history: str, *, delay: bool) -> BenignLoss:
         """All of it; `delay`: whether the times are told."""
@@ -84,11 +84,12 @@ class Counts:
 
 
 def delay_of(seconds: list[float]) -> dict[str, float]:
-    """The fields of a delay: the median with its interval; none where that covers 0, or there is none. The
-    first turn warms up."""
-    if len(seconds) < 2:
+    """The fields of a delay, from those of the turns: the median over pairs of turns, in which each side went
+    first once, with its interval; none where that covers 0, or there is none. The first turn warms up."""
+    pairs = [(one + other) / 2 for one, other in zip(seconds[1::2], seconds[2::2], strict=False)]
+    if not pairs:
         return {}
-    low, high = median_interval(seconds[1:])
+    low, high = median_interval(pairs)
     if not math.isfinite(low) or low <= 0 <= high:
         return {}
-    return {"delay": statistics.median(seconds[1:]), "delay_low": low, "delay_high": high}
+    return {"delay": statistics.median(pairs), "delay_low": low, "delay_high": high}

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from arena.datasets import Split
 from arena.evaluation.benign.history import History
 from arena.evaluation.benign.kinds import CLIENTS
 from arena.game.stack import Stack
-from arena.messages import near
+from arena.messages import fault, near
 
 HISTORIES = ("empty", "benign-1000", "attacker-1000", "poison-1000")
 
@@ -55,6 +55,10 @@ class Traffic(BaseModel):
         shared = any(d.memory == "service" for d in stack.defenders)
         return self.histories if shared else ("empty",)
 
+    def answers(self, stack: Stack) -> int:
+        """How many answers of a stack each image gets."""
+        return self.draws if stack.random else 1
+
     def parts(self, stack: Stack) -> list[tuple[str, str]]:
         """What is played against a stack: (client, history), history by history."""
         return [(client, history) for history in self.met_by(stack) for client in self.clients]
@@ -75,6 +79,20 @@ def as_traffic(value: Any) -> Any:
     """A number of sessions, or a table."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return {"sessions": value} if whole else value
+
+
+def read_traffic(value: Any) -> Traffic:
+    """The traffic that a number of sessions or a table describes.
+
+    Raises:
+        ValueError: one sentence on what was wrong, and what is allowed.
+    """
+    try:
+        return Traffic.model_validate(as_traffic(value))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, ("benign", *first["loc"])))
+        raise ValueError(f"{key}: {fault(first, Traffic.model_fields)}") from error
 
 
 NONE = Traffic()

@@ -60,12 +60,13 @@ class BenignTraffic:
 
         Args:
             parts: the pairs of client and history that are wanted; None: all that the traffic has for it.
-            delay: whether that is measured, where no paid service answers.
+            delay: whether that is measured, where something defends and no paid service answers.
             hear: hears each result at once.
         """
         known = [part for part in self.traffic.parts(stack) if parts is None or part in parts]
         services: dict[str, Service] = {}
-        delay, found = delay and served_in(self.classifier.module) is None, []
+        paid = served_in(self.classifier.module) is not None
+        delay, found = delay and not paid and not stack.undefended, []
         with asking("utility"):
             for place, (client, history) in enumerate(known):
                 tell(f"{client} clients after {history}", place, len(known))
@@ -78,9 +79,8 @@ class BenignTraffic:
 
     def _service(self, stack: Stack, history: str) -> Service:
         known = self.split.take(self._own).to(stack.base.device)
-        clients = [CLIENTS[name] for name in self.traffic.clients]
         seed = draws.derive(self.seed, "benign", history)
-        return Service(stack, History.read(history), known, self._pictures, clients, seed)
+        return Service(stack, History.read(history), known, self._pictures, seed)
 
     def _pictures(self, first: int, count: int) -> Tensor:
         """Images of others, [count,C,H,W]."""
@@ -90,8 +90,7 @@ class BenignTraffic:
     def _played(self, service: Service, client: Client) -> Counts:
         """The sessions of all clients of a kind."""
         oracle, x = service.opened(), service.known
-        draws_of = self.traffic.draws if service.stack.random else 1
-        counts = Counts(len(x), draws_of, x.device)
+        counts = Counts(len(x), self.traffic.answers(service.stack), x.device)
         # Kinds have draws of their own, but the same images; a client's are those after any history.
         key = torch.arange(len(x), device=x.device) + list(CLIENTS).index(client.name) * 2**16
         sending = client.send(x, key, draws.derive(self.seed, "client"))
@@ -110,16 +109,33 @@ class BenignTraffic:
         mine = (~counts.closed).nonzero()[:, 0]
         if len(mine):
             x, rows = image[mine], rows_of(mine, key[mine], turn)
-            plain, own = timed(x.device, lambda: labels_of(self.classifier(x)))
-            response, seconds = timed(x.device, lambda: oracle.respond(x, rows))
+            first = turn % 2 == 0  # taking turns in going first, so that neither has the warmer caches
+            response, plain, seconds = self._both(oracle, x, rows, defended_first=first)
             told = heard(response)
             altered = self._altered(oracle, x, rows, told.label, plain, counts.draws)
             kept = torch.ones_like(mine, dtype=torch.bool)
             _, remembering = timed(x.device, lambda: oracle.commit(kept))
-            counts.took(seconds + remembering, own, len(mine))
+            counts.took((seconds + remembering) / len(mine))
             counts.add(mine, response, told.label, plain, altered)
             label[mine], scores[mine] = told.label, told.scores
         return Heard(label, scores, label >= 0)
+
+    def _both(
+        self, oracle: StackOracle, x: Tensor, rows: Rows, *, defended_first: bool
+    ) -> tuple[Response, Tensor, float]:
+        """The defended answers, the undefended labels [m], and how many seconds more the former took."""
+
+        def defended() -> tuple[Response, float]:
+            return timed(x.device, lambda: oracle.respond(x, rows))
+
+        def undefended() -> tuple[Tensor, float]:
+            return timed(x.device, lambda: labels_of(self.classifier(x)))
+
+        if defended_first:
+            (response, seconds), (plain, own) = defended(), undefended()
+        else:
+            (plain, own), (response, seconds) = undefended(), defended()
+        return response, plain, seconds - own
 
     def _altered(
         self, oracle: StackOracle, x: Tensor, rows: Rows, label: Tensor, plain: Tensor, answers: int

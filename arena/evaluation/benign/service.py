@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from arena.evaluation.benign.client import Client, Heard
+from arena.evaluation.benign.client import Heard
 from arena.evaluation.benign.history import History, Pictures
+from arena.evaluation.benign.kinds import CLIENTS
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.players import Response, Rows
@@ -23,7 +22,7 @@ class Service:
 
     Args:
         known: [s,C,H,W] the images around which the clients' sessions will be; one account for each.
-        others: images of others; clients: their kinds.
+        others: images of others.
     """
 
     def __init__(
@@ -32,11 +31,10 @@ class Service:
         history: History,
         known: Tensor,
         others: Pictures,
-        clients: Sequence[Client],
         seed: int,
     ) -> None:
         self.stack, self.history, self.known, self.others = stack, history, known, others
-        self.clients, self.seed = clients, seed
+        self.seed = seed
         self._filled: StackOracle | None = None
 
     def opened(self) -> StackOracle:
@@ -54,7 +52,7 @@ class Service:
         oracle = StackOracle(self.stack, seed=self.seed, games=games + senders)
         if not senders:
             return oracle
-        sending = self.history.sending(self.known, self.others, self.clients, self.seed)
+        sending = self.history.sending(self.known, self.others, list(CLIENTS.values()), self.seed)
         place = torch.arange(senders, device=self.known.device)
         x, sent = next(sending), 0
         while True:

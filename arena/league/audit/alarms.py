@@ -24,7 +24,7 @@ flag what seldom happens to their own answers."""
 def _judge(subject: Subject) -> Iterator[Said]:
     for defender in subject.matrix.defenders:
         own = subject.matrix.against(defender)
-        detects = _share_warned(own) >= DETECTS
+        detects = share_warned(own) >= DETECTS
         for cell in own:
             if is_control(cell, "attacker"):
                 continue
@@ -36,7 +36,7 @@ def _judge(subject: Subject) -> Iterator[Said]:
                 yield of_cell(Said("unchecked", "alarms are kept for whole games only"), cell)
 
 
-def _share_warned(cells: Sequence[Cell]) -> float:
+def share_warned(cells: Sequence[Cell]) -> float:
     """The share of the queries in some cells that were refused or flagged."""
     games = [source.games for cell in cells for source in cell.sources]
     warned = sum(float(np.nansum(one.flagged) + one.refused.sum()) for one in games)

@@ -10,6 +10,7 @@ from arena.league.audit.controls import BEATS_NOISE, BEATS_WEAK, NOISE_FOOLS
 from arena.league.audit.duplicates import DUPLICATES
 from arena.league.audit.epsilon import FALLS_WITH_EPSILON
 from arena.league.audit.failed import FAILED_GAMES
+from arena.league.audit.false_alarms import FALSE_ALARMS
 from arena.league.audit.not_facts import NOT_FACTS
 from arena.league.audit.outside import OUTSIDE_BALL
 from arena.league.audit.power import TOO_FEW_GAMES
@@ -39,6 +40,7 @@ INDICATORS: tuple[Indicator, ...] = (
     UNSTABLE_VOTES,
     DUPLICATES,
     BEFORE_ALARM,
+    FALSE_ALARMS,
     TOO_FEW_GAMES,
 )
 """The grave ones first."""
