@@ -31,6 +31,10 @@ def noisy(batch: int = 256) -> Classifier:
     return Classifier(network, shape=SHAPE, classes=3, batch=batch)
 
 
+def silent() -> Classifier:
+    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval(), shape=SHAPE, classes=3)
+
+
 def rows_of(key: Tensor, seed: int = 5) -> Rows:
     place = torch.arange(len(key))
     return Rows(game=place, key=key, turn=key * 0 + 2, account=key * 0, place=place, seed=seed)
@@ -92,13 +96,27 @@ def test_an_oracle_draws_for_each_query_and_not_for_the_base() -> None:
     assert torch.equal(oracle.base_scores(x), noisy()(x)) and not oracle.bare
 
 
-def test_a_random_classifier_of_a_defender_that_is_not_is_refused() -> None:
-    class Parts:
-        def __getattr__(self, name: str) -> object:
-            raise ValueError("there are no data")
+class Parts:
+    def __getattr__(self, name: str) -> object:
+        raise ValueError("there are no data")
 
+
+def test_a_random_classifier_of_a_defender_that_is_not_is_refused() -> None:
     with pytest.raises(DefenderError, match="must declare random = True"):
-        prepare(noisy(), [Undeclared()], Parts())  # type: ignore[arg-type]
+        prepare(silent(), [Undeclared()], Parts())  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Around(Defender):
+    """Hardens into the same layers."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        return classifier.with_tensors(classifier.tensors())
+
+
+def test_one_around_a_random_classifier_need_not_be_random_itself() -> None:
+    stack = prepare(silent(), [Around(), Noisy()], Parts())  # type: ignore[arg-type]
+    assert stack.base.random and stack.random
 
 
 class Some(nn.Module):
