@@ -164,7 +164,7 @@ def test_clean_accuracy_stays_where_noise_alone_costs_some(digits, digits_cnn, a
 
 @pytest.mark.slow
 def test_square_finds_less(square) -> None:
-    gated = {"name": "confidence-gated", "of": {"name": "rnd", "nu": 0.15}, "tau": 0.999}
+    gated = {"name": "confidence-gated", "of": {"name": "rnd", "nu": 0.15}, "tau": 0.999, "temperature": 1.0}
     assert square(gated, "vote") > square("none", "vote") + 0.1
 
 
