@@ -16,7 +16,9 @@ from pathlib import Path
 
 NAMES = (
     "attackers",
+    "catalogue",
     "coverage",
+    "defenders",
     "draws",
     "env",
     "forward",

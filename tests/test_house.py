@@ -16,7 +16,10 @@ GRAPH = house.graph_of(MODULES)
 AGENTS = [name for name in MODULES if name.startswith("agents.")]
 DOORS = ("agents", "arena.players", "arena.rules", "arena.draws", "arena.classifiers", "arena.training")
 """What agents import from; `HOSTS` besides, who let another agent play against them."""
-HOSTS = {"agents.defenders.predcoin.rehearsal": ("arena.game.checks", "arena.game.driver")}
+HOSTS = {
+    "agents.defenders.predcoin.rehearsal": ("arena.game.checks", "arena.game.driver"),
+    "agents.defenders.stateful.streams": ("arena.game.driver",),
+}
 
 
 def test_nothing_imports_from_a_floor_above() -> None:

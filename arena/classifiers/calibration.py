@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,3 +26,25 @@ def temperature_grid() -> Tensor:
     """
     t = torch.arange(1, 1000, dtype=torch.float64) / 1000
     return torch.cat([t, t.new_ones(1), (1 / t).flip(0)])
+
+
+def nll_temperature(logits: Tensor, labels: Tensor) -> float:
+    """The T in [0.001, 1000] with the least mean negative log-likelihood of softmax(logits / T).
+
+    Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017), section 4.2. The
+    loss is convex in 1/T, with the derivative mean(E_p[z] - z_y), whose root is bisected in log T. Where
+    every row is right, or nearly so, there is none within the bounds, and T is one of them.
+
+    Args:
+        logits: [n,K], finite; n at least 1.
+        labels: [n] int64.
+    """
+    z = logits.detach().double()
+    z = z - z.gather(1, labels[:, None])
+    low, high = math.log(1e-3), math.log(1e3)
+    for _ in range(60):
+        middle = (low + high) / 2
+        slope = ((z * math.exp(-middle)).softmax(dim=1) * z).sum(dim=1).mean()
+        # Positive: the likelihood is best at a smaller 1/T.
+        low, high = (middle, high) if slope.item() > 0 else (low, middle)
+    return math.exp((low + high) / 2)

@@ -31,7 +31,7 @@ class Keys(Protocol):
     @property
     def draw(self) -> Tensor | int: ...
     def __len__(self) -> int: ...
-    def __getitem__(self, rows: slice, /) -> Keys: ...
+    def __getitem__(self, rows: Tensor | slice, /) -> Keys: ...
 
 
 _keys: ContextVar[Keys | None] = ContextVar("keys", default=None)
@@ -45,6 +45,14 @@ def keyed(keys: Keys | None) -> Iterator[None]:
         yield
     finally:
         _keys.reset(token)
+
+
+@contextmanager
+def keyed_to(rows: Tensor) -> Iterator[None]:
+    """The passes within are of these rows [m] alone, by their places among those of the pass around."""
+    keys = _keys.get()
+    with keyed(None if keys is None else keys[rows]):
+        yield
 
 
 class KeyedLayer(nn.Module):

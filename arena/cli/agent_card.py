@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import Any
 
 from arena.players import Attacker, Defender, Needs
+from arena.players.catalogue import REMEMBERS
 from arena.players.registry import (
     AgentError,
     Kind,
@@ -28,12 +29,6 @@ _FEEDBACK = {
     "logits": "logits",
 }
 _STARTS = {"never": "no", "targeted": "where the goal is targeted", "always": "yes"}
-_MEMORY = {
-    "none": "none",
-    "game": "of each game",
-    "account": "of each account",
-    "service": "of all that was asked",
-}
 
 
 def example_of(kind: Kind, name: str) -> tuple[Attacker | Defender, dict[str, Any]] | None:
@@ -71,7 +66,7 @@ def traits_of(defender: Defender) -> dict[str, str]:
     prepares = [name for name in ("harden", "fit") if getattr(kind, name) is not getattr(Defender, name)]
     return {
         "random": "yes: another draw may answer the same image differently" if defender.random else "no",
-        "memory": _MEMORY.get(defender.memory, defender.memory),
+        "memory": REMEMBERS.get(defender.memory, defender.memory),
         "secrets": f"{', '.join(secrets)} (hidden from every attacker)" if secrets else "none",
         "detector": 'yes: knowledge "detector" lets an attacker evaluate it'
         if defender.has_detector()

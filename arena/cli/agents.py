@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from rich.markup import escape
 
 from arena.cli.agent_card import example_of, needs_of, scenario_of, traits_of
+from arena.cli.agent_defense import card_as_json, defense_as_json, defense_in_words
 from arena.cli.console import out, say, say_json
 from arena.messages import near
 from arena.players import Attacker, Defender
+from arena.players.catalogue import altered
 from arena.players.registry import AgentError, Kind, agent_class, name_of_class, names, parameters_of
 from arena.scenario.matches import agent_name
 
@@ -25,21 +28,33 @@ def agents_command(as_json: bool) -> None:
         say_json(rows)
         return
     width = max(len(row["name"]) for row in rows)
+    places = [_altered(row) for row in rows]
     for kind in KINDS:
-        out.print(f"[bold]{kind}s[/]")
-        for row in (r for r in rows if r["kind"] == kind):
+        out.print(f"[bold]{kind}s[/]" + (", and what each alters" if kind == "defender" else ""))
+        for row, place in zip(rows, places, strict=True):
+            if row["kind"] != kind:
+                continue
             summary = escape(row["summary"]) if row["error"] is None else f"[red]{escape(row['error'])}[/]"
             name = escape(f"{row['name']:<{width}}")
+            if kind == "defender":
+                name += escape(f" {place:<{max(map(len, places))}}")
             out.print(f"  {name} {summary}", highlight=False, soft_wrap=True)
 
 
+def _altered(row: dict[str, Any]) -> str:
+    """What a defender's card says that it alters, "" for an attacker and without a card."""
+    return "" if row.get("alters") is None else altered(row["alters"])
+
+
 def _listed(kind: Kind, name: str) -> dict[str, Any]:
-    summary, error = "", None
+    summary, error, card = "", None, {}
     try:
-        summary = (agent_class(kind, name).__doc__ or "").strip().partition("\n")[0]
+        found = agent_class(kind, name)
+        summary = (found.__doc__ or "").strip().partition("\n")[0]
+        card = card_as_json(found) if kind == "defender" else {}
     except AgentError as caught:
         error = str(caught)
-    return {"kind": kind, "name": name, "summary": summary, "error": error}
+    return {"kind": kind, "name": name, "summary": summary, "error": error, **card}
 
 
 def show_command(name: str, as_json: bool) -> None:
@@ -64,6 +79,9 @@ def show_command(name: str, as_json: bool) -> None:
         say(f"\nwhat it is and needs cannot be shown without its required parameters: {required}")
     else:
         _show_words(agent)
+    if kind == "defender" and (lines := defense_in_words(found, name_of_class(kind, found))):
+        out.print("\n[bold]defense[/]")
+        _show_pairs(lines)
     if scenario:
         out.print("\n[bold]in a scenario[/]")
         say("\n".join(f"  {line}" for line in scenario.splitlines()))
@@ -78,9 +96,13 @@ def _show_words(agent: Attacker | Defender) -> None:
     else:
         title, words = "what it is", traits_of(agent)
     out.print(f"\n[bold]{escape(title)}[/]", highlight=False)
-    width = max(map(len, words))
-    for key, word in words.items():
-        out.print(f"  {key:<{width}}  {escape(word)}", highlight=False, soft_wrap=True)
+    _show_pairs(list(words.items()))
+
+
+def _show_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    width = max(len(key) for key, _ in pairs)
+    for key, word in pairs:
+        out.print(f"  {escape(f'{key:<{width}}')}  {escape(word)}", highlight=False, soft_wrap=True)
 
 
 def _as_json(
@@ -102,6 +124,8 @@ def _as_json(
             "secrets": agent.secrets,
             "detector": agent.has_detector(),
         }
+    if kind == "defender":
+        told |= defense_as_json(found, name_of_class(kind, found))
     return told | {"scenario": scenario or None}
 
 

@@ -138,7 +138,8 @@ def _scaled(classifier: Classifier, scale: float) -> LogitsOf:
 
 
 def _nan(subject: DefenderSubject) -> None:
-    classifier = subject.worlds[1].classifier
+    number = min(1, len(subject.worlds) - 1)
+    classifier = subject.worlds[number].classifier
 
     def network(x: Tensor, rows: Rows) -> Tensor:
         scores = classifier(x)
@@ -147,12 +148,12 @@ def _nan(subject: DefenderSubject) -> None:
         )
         scores[all_nan] = torch.nan
         scores[alike] = 1.0
-        scores[one_nan, 3] = torch.nan
-        scores[infinite, 3] = torch.inf
+        scores[one_nan, -1] = torch.nan
+        scores[infinite, -1] = torch.inf
         return scores
 
-    x, rows = subject.images(_ROWS, 1), rows_of(range(_ROWS), 1, subject.device)
-    desk = subject.desk(1, network=network)
+    x, rows = subject.images(_ROWS, number), rows_of(range(_ROWS), 1, subject.device)
+    desk = subject.desk(number, network=network)
     response = desk.ask(x, rows)
     made_up = (labels_of(response.scores) >= 0) & ~response.withheld
     if bool(made_up[[2, 4]].any()):
@@ -160,7 +161,7 @@ def _nan(subject: DefenderSubject) -> None:
     if bool(made_up[3]):
         raise ConformanceError("it answered logits that are all equal, and so give no label, with a label")
     sound = torch.tensor([0, 1, 6])
-    whole, again = (subject.desk(1, network=_scaled(classifier, 1.0)).ask(x, rows) for _ in range(2))
+    whole, again = (subject.desk(number, network=_scaled(classifier, 1.0)).ask(x, rows) for _ in range(2))
     if differs(whole, again) is not None:
         return  # not the NaN's doing
     if (found := differs(pick(response, sound), pick(whole, sound))) is not None:

@@ -142,9 +142,10 @@ class DefenderSubject:
 
     @cached_property
     def worlds(self) -> list[TinyWorld]:
-        """The worlds, with classifiers of their own that the defender may spoil."""
-        places = (tiny_world(number, self.device) for number in range(len(WORLDS)))
-        return [replace(place, classifier=copy.deepcopy(place.classifier)) for place in places]
+        """The worlds whose images it can defend, with classifiers of their own that it may spoil."""
+        places = [tiny_world(number, self.device) for number in range(len(WORLDS))]
+        own = [replace(place, classifier=copy.deepcopy(place.classifier)) for place in places]
+        return [place for place in own if self.defender.unsuited(place.shape) is None]
 
     def prepare(self, number: int, ambient: int = AMBIENT) -> tuple[Defender, Classifier]:
         """Harden, then fit, a copy in world `number`. Raises ConformanceError if that fails."""
@@ -188,6 +189,8 @@ class DefenderSubject:
             return str(error)
 
     def _flaw_of_fit(self) -> str | None:
+        if not self.worlds:
+            return "it says that it can defend none of the images that it is tried on (unsuited)"
         place, own = self.worlds[0], copy.deepcopy(self.defender)
         given, before = (OwnSplits.of(place) for _ in range(2))
         parameters, classifier = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)

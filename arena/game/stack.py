@@ -73,9 +73,14 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     What they do is told (`arena.progress`).
 
     Raises:
-        DefenderError: if one fails, returns something else than it must, or changed the classifier's weights.
+        DefenderError: if one cannot defend such images, fails, returns something else than it must, or
+            changed the classifier's weights.
         MissingPart: if one asks for a part that `splits` does not have.
     """
+    for defender in defenders:
+        with blaming(defender, "unsuited"):
+            if (why := defender.unsuited(classifier.shape)) is not None:
+                raise DefenderError(why)
     lent, hardened = Lent(classifier), list[Classifier | None]()
     for defender in reversed(defenders):
         with telling(f"hardening with {name_of(defender)}"):
@@ -93,7 +98,7 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
     if not overrides(defender, "harden"):
         return None
     made = _made(defender, "harden", Classifier, lent, splits)
-    if made.random and not defender.random:
+    if made.random and not (defender.random or lent.own.random):
         raise DefenderError(
             f"{class_of(defender)}.harden gives a classifier whose layers draw, so that it must declare "
             f"random = True"

@@ -20,6 +20,7 @@ from arena.notebook.ground import Ground, is_whole
 from arena.notebook.image_sets import image_set
 from arena.players import Attacker, Defender
 from arena.players.attacker import runs_of
+from arena.players.catalogue import described
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
@@ -200,6 +201,7 @@ def _sides(player: Attacker, side: Entrant, stack: Stack, facts: list[dict[str, 
                 "hardened_sha": stack.base.sha,
                 "defenders": facts,
                 "roles": roles(player, stack.defenders),
+                "catalogue": described(stack.defenders),
             }
         ),
     }

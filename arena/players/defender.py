@@ -137,6 +137,11 @@ class Defender:
         """Whether this defender always answers the same image alike: it is neither random nor remembers."""
         return not self.random and self.memory == "none"
 
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        """One sentence on why it cannot defend images of `shape` [C,H,W], said before it prepares itself;
+        None: it can."""
+        return None
+
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         """Another classifier in place of `classifier`."""
         return classifier

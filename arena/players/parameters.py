@@ -10,17 +10,23 @@ from arena.players.defender import Defender
 from arena.players.stand_in import StandIn
 
 
-def parameters(agent: Attacker | Defender) -> dict[str, Any]:
-    """An agent's parameters by name, agents inside as their names and parameters, for the log."""
+def parameters(agent: Attacker | Defender, *, secrets: bool = True) -> dict[str, Any]:
+    """An agent's parameters by name, agents inside as their names and parameters, for the log.
 
-    if isinstance(agent, StandIn):
-        return agent.parameters
+    Args:
+        secrets: whether with those that a defender, or one inside it, hides from attackers.
+    """
 
     def plain(value: Any) -> Any:
         if isinstance(value, Attacker | Defender):
-            return {"agent": type(value).__name__, **parameters(value)}
+            return {"agent": type(value).__name__, **parameters(value, secrets=secrets)}
         if isinstance(value, tuple | list):
             return [plain(v) for v in value]
         return value
 
-    return {f.name: plain(getattr(agent, f.name)) for f in fields(agent) if f.init}  # type: ignore[arg-type]
+    hidden = () if secrets or isinstance(agent, Attacker) else agent.secrets
+    if isinstance(agent, StandIn):
+        own = agent.parameters
+    else:
+        own = {f.name: plain(getattr(agent, f.name)) for f in fields(agent) if f.init}  # type: ignore[arg-type]
+    return {name: value for name, value in own.items() if name not in hidden}

@@ -320,8 +320,4 @@ def _clashes(kind: Kind) -> dict[str, list[str]]:
 def public_parameters(defenders: Sequence[Defender]) -> dict[str, Any]:
     """What a threat with knowledge of the defense shows an attacker: names and parameters, without secrets
     (docs/design.md, D5)."""
-    shown = [
-        {"name": name_of(d), **{k: v for k, v in parameters(d).items() if k not in d.secrets}}
-        for d in defenders
-    ]
-    return {"defenders": shown}
+    return {"defenders": [{"name": name_of(d), **parameters(d, secrets=False)} for d in defenders]}

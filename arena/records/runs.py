@@ -58,8 +58,9 @@ class MatchInfo:
         utility: on how many clean images the defended classifier is evaluated beside the match; 0: not.
         benign: the benign traffic that is played against it beside the match; None: none.
         answers_are_facts: the defended classifier always gives the same image the same answer.
-        facts: what the defender found as it was fitted, as JSON can hold it; and as `roles` whether the
-            sides are controls, and the attacker's plain twin.
+        facts: what the defender found as it was fitted, as JSON can hold it; as `roles` whether the
+            sides are controls, and the attacker's plain twin; as `catalogue` what it alters, remembers and
+            claims.
     """
 
     number: int

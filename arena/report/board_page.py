@@ -36,6 +36,7 @@ from arena.report.board_figures import (
 )
 from arena.report.board_notes import Note, Notes, marks, sentence, told
 from arena.report.columns import NOTHING
+from arena.report.defenses import Defense, defense
 from arena.report.groups import FEWEST
 from arena.report.templates import environment
 
@@ -79,7 +80,7 @@ class Judged:
         heads: the notes of each defender; everywhere: those of the whole matrix.
         prices: below the matrix. cards: what cells tell when asked.
         conflicts: sentences. worst: a row a defender.
-        benign, agents: empty but at a world's largest count.
+        benign, agents: empty but at a world's largest count; defenses: of those whose log tells, there too.
     """
 
     prefix: str
@@ -98,6 +99,7 @@ class Judged:
     mixtures: list[tuple[str, list[tuple[str, Markup, str, str]]]]
     values: list[tuple[str, Markup, str]]
     agents: list[Agent]
+    defenses: list[Defense]
 
     def kind(self, name: str) -> bool:
         """Whether a cell is of a kind: ends, weak or withheld."""
@@ -187,7 +189,20 @@ def _judged(matrix: MatrixBoard, prefix: str, examples: Examples, world: int) ->
         mixtures=_mixtures(matrix.equilibrium),
         values=_values(matrix.equilibrium),
         agents=agents(matrix, notes, examples.of(world), prefix) if prefix.endswith("m0") else [],
+        defenses=_defenses(matrix) if prefix.endswith("m0") else [],
     )
+
+
+def _defenses(matrix: MatrixBoard) -> list[Defense]:
+    """The defenders of a matrix, each by the first of its matches whose log tells."""
+    found = []
+    for name in matrix.defenders:
+        facts = (
+            own.get("fitted", {}) for (_, d), cell in matrix.cells.items() if d == name for own in cell.facts
+        )
+        rows = (defense(name, own, matrix.utilities.get(name)) for own in facts)
+        found += [row for row in rows if row is not None][:1]
+    return found
 
 
 def _worst(matrix: MatrixBoard) -> list[Line]:

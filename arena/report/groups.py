@@ -174,11 +174,16 @@ class Group:
     def has_utilities(self) -> bool:
         return any(row.utility for row in self.rows)
 
+    def noted(self, defender: int) -> Mapping[str, Any]:
+        """What the log keeps of a defender beside its parameters, from its first match with such facts."""
+        rows = (row for _, d, row in self.cells if d == defender)
+        return next((row.match.info.facts for row in rows if row.match.info.facts), {})
+
     def facts(self, defender: int) -> list[tuple[str, str]]:
         """What a defender found when it was fitted, from its first match that has such facts."""
-        rows = (row for _, d, row in self.cells if d == defender)
-        facts = dict(next((row.match.info.facts for row in rows if row.match.info.facts), {}))
-        facts.pop("roles", None)
+        facts = dict(self.noted(defender))
+        for other in ("roles", "catalogue"):
+            facts.pop(other, None)
         return _without_names(facts.pop("defenders", {})) + _without_names(facts)
 
     @property

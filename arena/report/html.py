@@ -13,6 +13,7 @@ from arena.log.answers import LoggedRun
 from arena.report import margins, words
 from arena.report.benign_section import BenignSection, benign_section
 from arena.report.columns import NOTHING
+from arena.report.defenses import Defense, defense
 from arena.report.detection import ESTIMATION
 from arena.report.findings import findings, headline_of, notices
 from arena.report.groups import Group, Side, grouped
@@ -60,6 +61,7 @@ class Section:
         watched: charts of the defended and the undefended margin along games.
         flagging: the places of defenders that flagged something.
         drawn: what the lines of `charts` are.
+        defenses: a row a defender whose log tells.
         games: pictures by match; missing: why some have no originals.
     """
 
@@ -83,6 +85,7 @@ class Section:
     watched: list[Chart]
     flagging: list[int]
     drawn: str
+    defenses: list[Defense]
     games: list[tuple[Side, Side, Row, list[Picture]]]
     missing: list[str]
 
@@ -179,6 +182,7 @@ def _section(
         watched=margin_charts(group, place, watched),
         flagging=[d for d in range(len(group.defenders)) if group.flags(d)],
         drawn=lines_in_words(group),
+        defenses=_defenses(group),
         games=games,
         missing=list(dict.fromkeys(source for source in sources.values() if isinstance(source, str))),
     )
@@ -214,6 +218,11 @@ def _cost(utility: Utility) -> str:
 def _clean(group: Group) -> tuple[list[Side], Sheet] | None:
     known = [(side, u) for d, side in enumerate(group.defenders) if (u := group.utility(d)) is not None]
     return ([side for side, _ in known], clean_sheet([u for _, u in known])) if known else None
+
+
+def _defenses(group: Group) -> list[Defense]:
+    found = (defense(side.label, group.noted(d), group.utility(d)) for d, side in enumerate(group.defenders))
+    return [own for own in found if own is not None]
 
 
 def _benign(group: Group) -> BenignSection | None:

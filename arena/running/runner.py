@@ -15,6 +15,7 @@ from arena.classifiers.served import Calls
 from arena.classifiers.threads import computing_threads
 from arena.game.stack import Stack
 from arena.modes import own_modes
+from arena.players.catalogue import described
 from arena.players.parameters import parameters
 from arena.players.registry import name_of
 from arena.players.roles import roles
@@ -293,6 +294,7 @@ class Run:
                 "prepared_sha": prepared.sha,
                 "defenders": prepared.facts,
                 "roles": roles(match.attacker, match.defenders),
+                "catalogue": described(match.defenders),
             },
         )
 

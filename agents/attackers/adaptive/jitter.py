@@ -10,6 +10,7 @@ from torch import Tensor
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.parameters import check_parameters
+from agents.attackers.parts.ranks import rank_within
 from agents.attackers.parts.repeats import Vary
 from arena import draws
 from arena.players import Games
@@ -56,10 +57,3 @@ class Jitter(UncertaintyAware):
             return torch.cat([rows, jittered], dim=1).flatten(0, 1)
 
         return vary
-
-
-def rank_within(game: Tensor) -> Tensor:
-    """[n] how many earlier entries of `game` [n] are equal to each."""
-    ordered, order = game.sort(stable=True)
-    rank = torch.arange(len(game), device=game.device) - torch.searchsorted(ordered, ordered)
-    return torch.empty_like(rank).scatter_(0, order, rank)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.claims import stand_by
-from agents.attackers.parts.estimates import BLOCK, Estimate, estimate, unit
+from agents.attackers.parts.estimates import BLOCK, Estimate, Probes, estimate, unit
 from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Searching, blend_search, boundary_search
 from agents.attackers.parts.starts import Starting, find_start
@@ -25,6 +25,8 @@ GRID = 20
 """Steps tried by the grid search, from 1e-4 to 1 times the distance."""
 LEAST_DELTA = 1e-30
 """Used as D if that is 0, because a service answers the clean image itself with another label."""
+
+Moving = Generator[Move, Answers, tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -78,26 +80,23 @@ class HopSkipJump(Attacker):
 
         `going_on(t, i)` selects the open games `i` [n] that play iteration t.
         """
-        theta = self.theta(games)
         far = games.distance(x)  # D, before the last search
         i = games.open
-        x[i] = yield from boundary_search(games, x[i], i, theta)
+        x[i] = yield from self.search(games, x[i], i)
         for t in count(1):
             yield from stand_by(games, x[i], i)
             i = games.open if going_on is None else going_on(t, games.open)
             if not len(i):
                 return
-            delta = self.radius(games, far[i], t)
+            delta = self.radius(games, far[i], t, i)
             probes = min(int(self.initial_probes * math.sqrt(t)), self.max_probes)
             v = (yield from self.estimate(games, x[i], i, delta, probes)).normal()
             if games.threat.norm == "linf":
                 v = v.sign()
             if self.step_search == "geometric":
-                stepped = yield from self.step(games, x[i], v, i, t)
-                far[i] = games.distance(stepped, i)
-                x[i] = yield from boundary_search(games, stepped, i, theta)
+                x[i], far[i] = yield from self.advance(games, x[i], v, i, t)
             else:
-                x[i], far[i] = yield from self.grid(games, x[i], v, i, theta)
+                x[i], far[i] = yield from self.grid(games, x[i], v, i)
 
     def theta(self, games: Games) -> float:
         """The width of boundary searches, relative to their bracket."""
@@ -111,14 +110,18 @@ class HopSkipJump(Attacker):
         d = games.x0[0].numel()
         return self.theta(games) * (math.sqrt(d) if games.threat.norm == "l2" else d)
 
-    def radius(self, games: Games, far: Tensor, t: int) -> Tensor:
-        """The probes' radius [n] at iteration t, for games at D = `far` [n]."""
+    def radius(self, games: Games, far: Tensor, t: int, i: Tensor) -> Tensor:
+        """The probes' radius [n] at iteration t, for games `i` [n] at D = `far` [n]."""
         return torch.full_like(far, 0.1) if t == 1 else (self.delta(games) * far).clamp_min(LEAST_DELTA)
 
     def estimate(
         self, games: Games, x: Tensor, i: Tensor, delta: Tensor, probes: int | Tensor
     ) -> Generator[Move, Answers, Estimate]:
         """Probes at distance `delta` [n] from the boundary points `x` [n,C,H,W] of games `i` [n]."""
+        return (yield from estimate(games, i, probes, self.probes(games, x, i, delta)))
+
+    def probes(self, games: Games, x: Tensor, i: Tensor, delta: Tensor) -> Probes:
+        """How probes at distance `delta` [n] from `x` [n,C,H,W] of games `i` [n] are drawn."""
 
         def draw(rows: Tensor) -> tuple[Tensor, Tensor]:
             shape, at, radius = (BLOCK, *x.shape[1:]), x[rows].unsqueeze(1), delta[rows].view(-1, 1, 1, 1, 1)
@@ -129,7 +132,20 @@ class HopSkipJump(Attacker):
             images = (at + radius * unit(u)).clamp_(0, 1)
             return images, (images - at) / radius
 
-        return (yield from estimate(games, i, probes, draw))
+        return draw
+
+    def advance(self, games: Games, x: Tensor, v: Tensor, i: Tensor, t: int) -> Moving:
+        """Step from boundary points `x` [n,C,H,W] along `v` and search back to the boundary.
+
+        Returns the points found [n,C,H,W], and D [n] before that search.
+        """
+        stepped = yield from self.step(games, x, v, i, t)
+        far = games.distance(stepped, i)
+        return (yield from self.search(games, stepped, i)), far
+
+    def search(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] of games `i` [n] towards x0 to the boundary."""
+        return (yield from boundary_search(games, x, i, self.theta(games)))
 
     def step(self, games: Games, x: Tensor, v: Tensor, i: Tensor, t: int) -> Searching:
         """x + xi v [n,C,H,W] with xi = D / sqrt(t), halved until that is adversarial; else `x` itself."""
@@ -145,9 +161,7 @@ class HopSkipJump(Attacker):
                 break
         return stepped
 
-    def grid(
-        self, games: Games, x: Tensor, v: Tensor, i: Tensor, theta: float
-    ) -> Generator[Move, Answers, tuple[Tensor, Tensor]]:
+    def grid(self, games: Games, x: Tensor, v: Tensor, i: Tensor) -> Moving:
         """The nearest of the points found by searches from the grid's steps [n,C,H,W], and its D [n]."""
         distance = games.distance(x, i)
         best, best_distance, far = x.clone(), distance.clone(), distance.clone()
@@ -155,7 +169,7 @@ class HopSkipJump(Attacker):
             candidate = (x + (multiple * distance).view(-1, 1, 1, 1) * v).clamp_(0, 1)
             fooled = yield from games.fools(candidate, i, STEP)
             rows = fooled.nonzero().squeeze(1)
-            found = yield from boundary_search(games, candidate[rows], i[rows], theta)
+            found = yield from self.search(games, candidate[rows], i[rows])
             nearer = games.distance(found, i[rows]) < best_distance[rows]
             chosen = rows[nearer]
             best[chosen], far[chosen] = found[nearer], games.distance(candidate[chosen], i[chosen])

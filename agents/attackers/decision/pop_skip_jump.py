@@ -172,7 +172,7 @@ class _Walk:
         by, games, noisy = self.by, self.games, self.noisy[i]
         length = games.distance(self.far[i], i)
         cell = (math.sqrt(self.d) if self.l2 else self.d) / by.cells * length
-        delta = torch.where(noisy, cell.clamp_min(LEAST_DELTA), by.radius(games, length, t))
+        delta = torch.where(noisy, cell.clamp_min(LEAST_DELTA), by.radius(games, length, t, i))
         probes = by.initial_probes * math.sqrt(t) * torch.where(noisy, self.more[i], 1.0)
         blocks = probes.clamp_max(by.max_probes).div(BLOCK).ceil().long()
         v = (yield from by.estimate(games, self.x[i], i, delta, blocks * BLOCK)).normal()

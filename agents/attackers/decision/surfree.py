@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import torch
@@ -14,9 +13,9 @@ from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.dct import from_frequencies, to_frequencies
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.parameters import check_parameters
-from agents.attackers.parts.searches import bisect, blend_search
-from agents.attackers.parts.starts import find_start
-from arena.players import Answers, Attacker, Games, Move, Needs, Play
+from agents.attackers.parts.searches import Deciding, Searching, bisect, blend_search
+from agents.attackers.parts.starts import Starting, find_start
+from arena.players import Attacker, Games, Needs, Play
 from arena.rules.purposes import CANDIDATE, STEP
 
 START_WIDTH = 0.01
@@ -67,30 +66,44 @@ class SurFree(Attacker):
             raise ValueError(f"n_ortho must not be negative; found {self.n_ortho}")
 
     def play(self, games: Games) -> Play:
-        x = yield from find_start(games, self.init_draws, fallback=self.fallback)
-        i = games.open
-        x[i] = yield from blend_search(games, x[i], i, START_WIDTH)
-        yield from stand_by(games, x[i], i)
+        x = yield from self.begin(games)
         directions = RandomDirections(games, self.low, self.n_ortho)
-        theta_max = torch.full((len(games),), math.radians(self.theta_max), dtype=torch.float64)
-        theta_max = theta_max.to(x.device)
+        least = yield from self.least_angles(games, x, directions)
+        theta_max = torch.full_like(least, math.radians(self.theta_max)).maximum(least)
         while len(i := games.open):
             circles = Circles.over(games, x[i], directions.draw(x[i], i), i)
-            angle = yield from self.try_angles(games, circles, theta_max[i], i)
+            angle, refused = yield from self.try_angles(games, circles, theta_max[i], i)
             rows = (angle != 0).nonzero().squeeze(1)
             angle = yield from self.search(games, circles, angle, theta_max[i], i, rows)
             nearer = circles.at(angle, rows)
             won = games.distance(nearer, i[rows]) < games.distance(x[i[rows]], i[rows])
             x[i[rows[won]]] = nearer[won]
             yield from stand_by(games, nearer[won], i[rows[won]])
-            theta_max[i] *= self.rho
+            theta_max[i[~refused]] *= self.rho
             theta_max[i[rows]] /= self.rho**2
-            theta_max.clamp_(max=math.pi / 2)
+            theta_max = theta_max.maximum(least).clamp_(max=math.pi / 2)
 
-    def try_angles(
-        self, games: Games, circles: Circles, theta_max: Tensor, i: Tensor
-    ) -> Generator[Move, Answers, Tensor]:
-        """The first angle [n] of both signs that is adversarial; 0 if none is."""
+    def begin(self, games: Games) -> Starting:
+        """Points [G,C,H,W] behind the boundary, stood by: on the segment from noise, or from the image
+        granted, to x0."""
+        x = yield from find_start(games, self.init_draws, fallback=self.fallback)
+        i = games.open
+        x[i] = yield from self.blend(games, x[i], i)
+        yield from stand_by(games, x[i], i)
+        return x
+
+    def blend(self, games: Games, x: Tensor, i: Tensor) -> Searching:
+        """From adversarial `x` [n,C,H,W] of games `i` [n] straight towards x0 to the boundary."""
+        return (yield from blend_search(games, x, i, START_WIDTH))
+
+    def least_angles(self, games: Games, x: Tensor, directions: RandomDirections) -> Searching:
+        """The least [G] float64 that theta_max may become, in radians; `x` [G,C,H,W] is where it begins."""
+        return torch.zeros(len(games), dtype=torch.float64, device=x.device)
+        yield  # a generator: what adapts asks for them
+
+    def try_angles(self, games: Games, circles: Circles, theta_max: Tensor, i: Tensor) -> Deciding:
+        """The first angle [n] of both signs that is adversarial; 0 if none is. And whether one was refused
+        [n] at which the trials end; here none is."""
         angle, rows = torch.zeros_like(theta_max), torch.arange(len(i), device=i.device)
         for trial in range(2 * self.trials):
             share = (1 - (trial // 2) / self.trials) * (-1) ** trial
@@ -100,11 +113,11 @@ class SurFree(Attacker):
             rows = rows[~fooled & games.state.open[i[rows]]]
             if not len(rows):
                 break
-        return angle
+        return angle, torch.zeros_like(i, dtype=torch.bool)
 
     def search(
         self, games: Games, circles: Circles, angle: Tensor, theta_max: Tensor, i: Tensor, rows: Tensor
-    ) -> Generator[Move, Answers, Tensor]:
+    ) -> Searching:
         """The largest adversarial angle [m] of `rows` [m], from the adversarial ones in `angle` [n]."""
         step = angle.sign() * theta_max / self.trials
         adversarial, benign = angle.clone(), angle + step
@@ -141,7 +154,7 @@ class RandomDirections:
         low: the share of frequencies.
         keep: how many earlier directions are kept.
         past: [G,keep,C,H,W], unit length or 0.
-        drawn: how many were drawn.
+        drawn: [G] how many were drawn; calls: in how many calls.
     """
 
     games: Games
@@ -149,11 +162,13 @@ class RandomDirections:
     keep: int
     past: Tensor = field(init=False)
     amplitude: Tensor = field(init=False)
-    drawn: int = 0
+    drawn: Tensor = field(init=False)
+    calls: int = 0
 
     def __post_init__(self) -> None:
         x0 = self.games.x0
         height, width = x0.shape[2:]
+        self.drawn = torch.zeros_like(self.games.label)
         self.past = x0.new_zeros(len(x0), self.keep, *x0.shape[1:])
         self.amplitude = to_frequencies(x0, height, width).tanh_() * lowest(
             height, width, self.low, x0.device
@@ -167,12 +182,13 @@ class RandomDirections:
         v = without(v, unit(x - self.games.x0[i]))
         # One after the other: a product of matrices may sum in an order that depends on the batch, and all at
         # once would be copied, 6 GB for 100 games of 224 pixels.
-        for k in range(min(self.drawn, self.keep)):
+        for k in range(min(self.calls, self.keep)):
             v = without(v, self.past[i, k])
         v = unit(v)
         if self.keep:
-            self.past[i, self.drawn % self.keep] = v
-        self.drawn += 1
+            self.past[i, self.drawn[i] % self.keep] = v
+        self.drawn[i] += 1
+        self.calls += 1
         return v
 
 

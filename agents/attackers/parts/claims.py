@@ -53,13 +53,13 @@ def stand_by(games: Games, x: Tensor, i: Tensor, *, last: bool = False) -> Askin
     objective = games.threat.objective
     if not in_doubt(games):
         if objective == "submit":
-            inside = _inside(games, x, i).nonzero().squeeze(1)
+            inside = inside_ball(games, x, i).nonzero().squeeze(1)
             return (yield from games.submit(x[inside], i[inside]))
         return (yield from games.claim(x, i))
     if objective == "minimum":
         return (yield from _stand_near(games, x, i, last))
     standing = Standing.at(games)
-    rows = (_inside(games, x, i) & standing.affordable(games, i, last)).nonzero().squeeze(1)
+    rows = (inside_ball(games, x, i) & standing.affordable(games, i, last)).nonzero().squeeze(1)
     if not len(rows):
         return games.state
     x, i = x[rows], i[rows]
@@ -173,7 +173,7 @@ class Standing:
 
 def _stand_near(games: Games, x: Tensor, i: Tensor, last: bool) -> Asking:
     standing, most = Standing.at(games), repeats_for(0.5)
-    sought, inside = torch.ones_like(i, dtype=torch.bool), _inside(games, x, i)
+    sought, inside = torch.ones_like(i, dtype=torch.bool), inside_ball(games, x, i)
     edge = games.threat.epsilon + TOLERANCE
     for factor in OUTWARD:
         candidate = _outward(games, x, i, torch.full_like(x[:, 0, 0, 0], factor))
@@ -196,7 +196,7 @@ def _stand_near(games: Games, x: Tensor, i: Tensor, last: bool) -> Asking:
     return games.state
 
 
-def _inside(games: Games, x: Tensor, i: Tensor) -> Tensor:
+def inside_ball(games: Games, x: Tensor, i: Tensor) -> Tensor:
     """[n] bool: images `x` [n,C,H,W] are in the balls of games `i` [n] as the service sees them."""
     seen = quantise(x, games.threat.quantisation)
     return games.distance(seen, i) <= games.threat.epsilon + TOLERANCE

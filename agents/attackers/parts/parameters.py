@@ -20,3 +20,39 @@ def check_parameters(agent: Attacker, *, positive: Sequence[str] = (), counts: S
     for name in counts:
         if (value := getattr(agent, name)) is not None and value < 1:
             raise ValueError(f"{name} must be at least 1; found {value}")
+
+
+def check_choice(agent: Attacker, **allowed: Sequence[str]) -> None:
+    """Check that each named parameter is one of the words allowed.
+
+    Raises:
+        ValueError: at the first that is not.
+    """
+    for name, words in allowed.items():
+        if (value := getattr(agent, name)) not in words:
+            options = ", ".join(f'"{word}"' for word in words)
+            raise ValueError(f'{name} must be one of {options}; found "{value}"')
+
+
+def check_within(agent: Attacker, low: float, high: float, *names: str) -> None:
+    """Check that some parameters are from `low` to `high`.
+
+    Raises:
+        ValueError: at the first that is not.
+    """
+    for name in names:
+        if not low <= (value := getattr(agent, name)) <= high:
+            raise ValueError(f"{name} must be from {low:g} to {high:g}; found {value}")
+
+
+def check_bracket(agent: Attacker, low: str, high: str) -> None:
+    """Check that two parameters, both None or neither, are in order.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    below, above = getattr(agent, low), getattr(agent, high)
+    if (below is None) != (above is None):
+        raise ValueError(f"{low} and {high} must both be given, or neither; found {below} and {above}")
+    if below is not None and below > above:
+        raise ValueError(f"{low} must be at most {high}; found {below} and {above}")

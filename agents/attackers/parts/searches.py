@@ -25,6 +25,7 @@ Path = Callable[[Tensor, Tensor], Tensor]
 Rows that are asked for again come as the same tensor.
 """
 Searching = Generator[Move, Answers, Tensor]
+Deciding = Generator[Move, Answers, tuple[Tensor, Tensor]]
 
 
 def bisect(
@@ -37,12 +38,14 @@ def bisect(
     width: Tensor | float,
     steps: int,
     purpose: str = SEARCH,
+    until_refused: bool = False,
 ) -> Searching:
     """Halve brackets on the paths of games `i` [n] until none is wider than `width`, `steps` times at most.
 
     Args:
         benign, adversarial: [n] float64, the ends. What is not answered counts as benign.
         width: [n] float64 or a number.
+        until_refused: a search ends where a row of it is refused.
 
     Returns:
         The adversarial ends [n] float64.
@@ -60,9 +63,12 @@ def bisect(
         if not len(rows):
             break
         middle = (benign + adversarial) / 2
-        fooled = games.wrong((yield from games.ask(path(middle, rows), game, purpose)))
+        answers = yield from games.ask(path(middle, rows), game, purpose)
+        fooled = games.wrong(answers)
         adversarial = torch.where(fooled, middle, adversarial)
         benign = torch.where(fooled, benign, middle)
+        if until_refused:
+            benign = torch.where(answers.refused, adversarial, benign)
     found[rows] = adversarial
     return found
 
@@ -84,12 +90,14 @@ def clip_to(x0: Tensor, x: Tensor, r: Tensor) -> Tensor:
     return (start + (x - start).clamp(-radius, radius)).float().clamp_(0, 1)
 
 
-def blend_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
+def blend_search(
+    games: Games, x: Tensor, i: Tensor, width: float, *, until_refused: bool = False
+) -> Searching:
     """From adversarial `x` [n,C,H,W] straight towards x0 to the boundary, the blend known to `width`.
 
-    Returns the images [n,C,H,W] on the adversarial side; l2.
+    Returns the images [n,C,H,W] on the adversarial side; l2. `until_refused` as in `bisect`.
     """
-    return (yield from _straight(games, x, i, width, halvings(width)))
+    return (yield from _straight(games, x, i, width, halvings(width), until_refused=until_refused))
 
 
 def gap_search(games: Games, x: Tensor, i: Tensor, gap: float) -> Searching:
@@ -98,11 +106,13 @@ def gap_search(games: Games, x: Tensor, i: Tensor, gap: float) -> Searching:
     return (yield from _straight(games, x, i, gap / far.clamp_min(1e-30), HALVINGS))
 
 
-def clip_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
+def clip_search(
+    games: Games, x: Tensor, i: Tensor, width: float, *, until_refused: bool = False
+) -> Searching:
     """From adversarial `x` [n,C,H,W] to the smallest radius of a box around x0 that it may be clipped to.
 
     Until the radius r, from D = max |x - x0|, is known to min(D `width`, `width`). Returns the images
-    [n,C,H,W] on the adversarial side; linf.
+    [n,C,H,W] on the adversarial side; linf. `until_refused` as in `bisect`.
     """
     x0 = games.x0[i]
     far = (x - x0).abs().flatten(1).amax(dim=1).double()
@@ -114,17 +124,40 @@ def clip_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
         far,
         width=(far * width).clamp_max(width),
         steps=halvings(width),
+        until_refused=until_refused,
     )
     return torch.where(_rows(r) < _rows(far), clip_to(x0, x, r), x)
 
 
-def boundary_search(games: Games, x: Tensor, i: Tensor, width: float) -> Searching:
+def boundary_search(
+    games: Games, x: Tensor, i: Tensor, width: float, *, until_refused: bool = False
+) -> Searching:
     """`blend_search` in l2, `clip_search` in linf."""
     search = blend_search if games.threat.norm == "l2" else clip_search
-    return (yield from search(games, x, i, width))
+    return (yield from search(games, x, i, width, until_refused=until_refused))
 
 
-def _straight(games: Games, x: Tensor, i: Tensor, width: Tensor | float, steps: int) -> Searching:
+def decide(games: Games, x: Tensor, i: Tensor, purpose: str) -> Deciding:
+    """Query `x` [n,C,H,W] for games `i` [n]: [n] bool each, answered with a label that wins, and refused.
+
+    Rows of closed games are not sent; they are neither.
+    """
+    alive = games.state.open[i].nonzero().squeeze(1)
+    fooled, refused = torch.zeros(2, len(i), dtype=torch.bool, device=i.device).unbind()
+    answers = yield from games.ask(x[alive], i[alive], purpose)
+    fooled[alive], refused[alive] = games.wrong(answers), answers.refused
+    return fooled, refused
+
+
+def _straight(
+    games: Games,
+    x: Tensor,
+    i: Tensor,
+    width: Tensor | float,
+    steps: int,
+    *,
+    until_refused: bool = False,
+) -> Searching:
     x0 = games.x0[i]
     ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
     t = yield from bisect(
@@ -135,6 +168,7 @@ def _straight(games: Games, x: Tensor, i: Tensor, width: Tensor | float, steps: 
         ones,
         width=width,
         steps=steps,
+        until_refused=until_refused,
     )
     return torch.where(_rows(t) < 1, blend(x0, x, t), x)
 

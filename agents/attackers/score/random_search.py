@@ -71,7 +71,14 @@ def falls(new: Tensor, best: Tensor, i: Tensor) -> Tensor:
 
 
 def search(
-    games: Games, x: Tensor, propose: Propose, accept: Accept, *, loss: Loss, refresh_every: int = 0
+    games: Games,
+    x: Tensor,
+    propose: Propose,
+    accept: Accept,
+    *,
+    loss: Loss,
+    refresh_every: int = 0,
+    prepare: Callable[[], Play] | None = None,
 ) -> Play:
     """Random search from `x` [G,C,H,W], which becomes the incumbent and is changed in place.
 
@@ -79,6 +86,7 @@ def search(
     `refresh_every` steps (0: never). Where answers are facts, an incumbent that is a hit is submitted. Where
     they are not, it is repeated, and the mean of all its losses becomes the value to beat; the search goes on
     until repeats show that it is wrong often enough (`parts.claims`), and stands by the most believed one.
+    What `prepare` asks comes between the start and the first step.
     """
     best = games.x0.new_full((len(games),), torch.inf)
     doubt = Doubt(games, loss)
@@ -91,6 +99,8 @@ def search(
             yield from doubt.test(x, best, answers)
 
     yield from ask_incumbents("start")
+    if prepare is not None:
+        yield from prepare()
     for t in itertools.count():
         if refresh_every and t and t % refresh_every == 0:
             yield from ask_incumbents("refresh")

@@ -64,12 +64,19 @@ class Square(Attacker):
         return falls
 
     def play(self, games: Games) -> Play:
-        length = games.threat.budget if self.rescale else self.schedule_length
-        proposals = squares(games, self.p, length)
+        proposals = squares(games, self.p, self.length(games))
+        yield from self.ask_clean(games)
+        yield from self.descend(games, proposals.start(), proposals.propose)
+
+    def length(self, games: Games) -> int:
+        """N."""
+        return games.threat.budget if self.rescale else self.schedule_length
+
+    def ask_clean(self, games: Games) -> Play:
+        """The query of the clean image, if there is to be one."""
         if self.clean_query:
             answers = yield from games.ask(games.x0[games.open], games.open, "clean")
             yield from freeze(games, games.x0, answers)
-        yield from self.descend(games, proposals.start(), proposals.propose)
 
     def descend(self, games: Games, x: Tensor, propose: Propose) -> Play:
         """Search from `x` [G,C,H,W], the first incumbents."""
@@ -95,7 +102,12 @@ def halvings(step: int, length: int) -> int:
 def squares(games: Games, p: float, length: int) -> Squares:
     """The proposals in the threat's norm; `p` is the share of pixels at first, `length` the schedule's."""
     kind = LinfSquares if games.threat.norm == "linf" else L2Squares
-    return kind(games, lambda step: p * 0.5 ** halvings(step, length))
+    return kind(games, shares(p, length))
+
+
+def shares(p: float, length: int) -> Callable[[int], float]:
+    """The share of the pixels by step: `p` at first, halved over a schedule of `length` steps."""
+    return lambda step: p * 0.5 ** halvings(step, length)
 
 
 class Squares(ABC):

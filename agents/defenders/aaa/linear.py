@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from agents.defenders.aaa.aaa import AAA, within_cell
+from agents.defenders.aaa.aaa import AAA
+from agents.defenders.aaa.calibrated import within_cell
 from arena.players.card import Card
 
 

@@ -26,6 +26,12 @@ def accuracy_loss(y1: Tensor, gain: Tensor, gamma: float, rate: float = 0.5) -> 
     return rate * int(gain[y1 >= gamma].sum()) / len(y1)
 
 
+def right_answers_lost(y1: Tensor, gain: Tensor, gamma: float, rate: float = 0.5) -> float:
+    """The share of images whose right answer is expected to be lost, in [0,1], as `accuracy_loss`, without
+    those that a flip sets right."""
+    return rate * int(((y1 >= gamma) & (gain > 0)).sum()) / len(y1)
+
+
 def scan(y1: Tensor, gain: Tensor, bound: float, rate: float = 0.5) -> float | None:
     """The smallest of the values y1 [n] at which the loss is within `bound`; None if there is none."""
     values, order = y1.sort(descending=True)

@@ -27,7 +27,8 @@ class PredCoin(DetectAndFlip):
         search: `bisection`: Algorithm 1, to within .01: if F_Q is sure of most images it ends at .0078, on
             the plateau of the paper's losses; `scan`: exact, over all values of y1, down to the edge of the
             plateau, and so loses all that `bound` allows.
-        images: how many training images F_Q learns from; None: 5 %, at least 200, at most 500.
+        images: how many training images F_Q learns from, or below 1 which share of them (the paper's: .05,
+            2,500 images of CIFAR-10); None: 5 %, at least 200, at most 500.
         seed: of F_Q's training.
         coin: the probability of a flip; 0: detected queries are flagged, nothing else (as in Table 2).
     """

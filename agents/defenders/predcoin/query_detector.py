@@ -9,29 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from agents.defenders.predcoin.detector_training import Parameters, train
 from arena import draws
-from arena.players import tell
 
 HIDDEN = (64, 64, 32)
 """Units of the hidden layers (PredCoin, Table 1)."""
-EPOCHS, UPDATES = 50, 500
-"""The longest training: in epochs, or in updates if with few images these are more epochs."""
-PATIENCE = 5
-"""Training stops after a fifth of it without a better loss on the examples held out."""
-BATCH = 128
-LR = 1e-3
-HELD_BACK = 5
-"""One in so many images is held out for early stopping."""
 LEAST_PAIRS = 10
 """A class with fewer known benign images or boundary queries gets no network of its own."""
 
 _GRID = 2.0**18
 _LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 128.0
-
-Parameters = list[tuple[Tensor, Tensor]]
-"""Weights [in,out] and biases [out] of each layer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +83,7 @@ def train_detector(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
     """F_Q, trained on the logits [n,K] of benign images and [m,K] of gradient-estimation queries."""
     s, is_query = _examples(benign, queries, top=3)
     of = torch.zeros(benign.shape[1], dtype=torch.int64)
-    return QueryDetector(_stacked([_train(s, is_query, seed)]), of)
+    return QueryDetector(_stacked([_learnt(s, is_query, seed)]), of)
 
 
 def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector:
@@ -104,14 +92,14 @@ def train_per_class(benign: Tensor, queries: Tensor, seed: int) -> QueryDetector
     Classes with too few known examples (`LEAST_PAIRS`) share a network trained on all classes.
     """
     p, is_query = _examples(benign, queries, top=0)
-    predicted, networks = torch.cat([benign, queries]).argmax(dim=1), [_train(p, is_query, seed)]
+    predicted, networks = torch.cat([benign, queries]).argmax(dim=1), [_learnt(p, is_query, seed)]
     of = torch.zeros(benign.shape[1], dtype=torch.int64)
     for i in range(len(of)):
         mine = predicted == i
         if min(int((is_query[mine] == kind).sum()) for kind in (0, 1)) >= LEAST_PAIRS:
             of[i] = len(networks)
             what = f"training F_Q of class {i}, epochs"
-            networks.append(_train(p[mine], is_query[mine], draws.derive(seed, "class", i), what))
+            networks.append(_learnt(p[mine], is_query[mine], draws.derive(seed, "class", i), what))
     return QueryDetector(_stacked(networks), of, top=0)
 
 
@@ -121,38 +109,13 @@ def _examples(benign: Tensor, queries: Tensor, top: int) -> tuple[Tensor, Tensor
     return features(torch.cat([benign, queries]), top), is_query
 
 
-def _train(s: Tensor, is_query: Tensor, seed: int, what: str = "training F_Q, epochs") -> Parameters:
-    """Adam on the cross-entropy until the loss on the examples held out stops falling; the best is kept."""
-    order = draws.uniform(draws.derive(seed, "held back"), torch.arange(len(s)), 0, ()).argsort()
-    back, rest = order[: len(s) // HELD_BACK], order[len(s) // HELD_BACK :]
-    y = 1 - is_query  # y1, the first output, is that of queries
-    layers = _start((s.shape[1], *HIDDEN, 2), seed)
-    flat = [tensor for layer in layers for tensor in layer]
-    optimiser = torch.optim.Adam(flat, lr=LR)
-    epochs = max(EPOCHS, -(-UPDATES // -(-len(rest) // BATCH)))
-    best, best_loss, since = layers, torch.inf, 0
-    with torch.enable_grad():
-        for tensor in flat:
-            tensor.requires_grad_(True)
-        for epoch in range(epochs):
-            tell(what, epoch, epochs)
-            shuffled = rest[draws.uniform(draws.derive(seed, "epoch", epoch), rest, 0, ()).argsort()]
-            for rows in torch.split(shuffled, BATCH):
-                optimiser.zero_grad()
-                cross_entropy(_forward(layers, s[rows]), y[rows]).backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            with torch.no_grad():
-                loss = cross_entropy(_forward(layers, s[back]), y[back]).item() if len(back) else -epoch
-            since = 0 if loss < best_loss else since + 1
-            if not since:
-                best, best_loss = [(w.detach().clone(), b.detach().clone()) for w, b in layers], loss
-            if since >= epochs // PATIENCE:
-                break
-    return best
+def _learnt(s: Tensor, is_query: Tensor, seed: int, what: str = "training F_Q, epochs") -> Parameters:
+    return train(_forward, _start((s.shape[1], *HIDDEN, 2), seed), s, is_query, seed, what)
 
 
 def _start(sizes: tuple[int, ...], seed: int) -> Parameters:
-    """Weights and biases uniform within 1/sqrt(inputs), as torch starts linear layers, from keyed draws."""
+    """Weights [in,out] and biases uniform within 1/sqrt(inputs), as torch starts linear layers, from keyed
+    draws."""
     layers = []
     for n, (inputs, outputs) in enumerate(pairwise(sizes)):
         drawn = draws.uniform(draws.derive(seed, "layer", n), torch.arange(inputs + 1), 0, (outputs,))

@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from agents.defenders.stateful.fingerprints import FingerprintIndex, Windows, fingerprints, windows
-from agents.defenders.stateful.history import Histories, Stateful
+from agents.defenders.stateful.history import Stateful
 from arena.players.card import Card
 
 ROUGHLY = 6000
@@ -80,28 +79,23 @@ class Blacklight(Stateful):
             raise ValueError(f"t must be from 1 to s {self.s}; found {self.t}")
 
     def windows(self, shape: tuple[int, ...]) -> Windows:
-        """How images of `shape` [C,H,W] are cut.
-
-        Raises:
-            ValueError: if they are smaller than a window.
-        """
+        """How images of `shape` [C,H,W] are cut."""
         length = math.prod(shape)
         large = length >= 2 * ROUGHLY
         w = self.w or min(50 if large or shape[0] == 1 else 20, max(1, length // 8))
         p = self.p or (length // ROUGHLY if large else 1)
-        if (length - w + 1) // p < 1:
-            raise ValueError(
-                f"blacklight cuts windows of w {w} values, p {p} apart: an image of {length} is too small"
-            )
         return windows(length, w, p, self.q, self.s, self.seed, self.salted)
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        cut = self.windows(shape)
+        if cut.count < 1:
+            room = f"w {cut.w} and p {cut.p} do not fit into an image of {math.prod(shape)} values"
+            return f"blacklight cuts windows of w values every p values; {room}"
+        return None
 
     def threshold(self, shape: tuple[int, ...]) -> int:
         """How many hashes have to be shared, of images of `shape` [C,H,W]."""
         return math.ceil(self.t * min(self.s, self.windows(shape).count) / self.s)
-
-    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Histories:
-        self.windows(shape[1:])  # that images are too small is said before the first query
-        return super().start(shape, accounts, device)
 
     def features(self, x: Tensor) -> Tensor:
         return fingerprints(x, self.windows(tuple(x.shape[1:])))

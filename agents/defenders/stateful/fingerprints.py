@@ -13,6 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
+from agents.defenders.stateful.history import Index
 from arena import draws
 
 Words: TypeAlias = npt.NDArray[np.uint64]
@@ -20,8 +21,9 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 
 NOTHING = np.uint64(0)
 """Fills up fingerprints of images with too few distinct windows; it matches nothing."""
-CROWD = 1000
-"""Of the queries that hold the same hash, only so many of the last are looked at."""
+CROWD = 100
+"""Of the queries that hold the same hash, only so many of the last are looked at: as many as an attack asks
+around one point, say, all hold."""
 _WINDOWS = 2**21
 """The most windows in memory at a time."""
 
@@ -124,7 +126,7 @@ class Run:
     numbers: Numbers
 
 
-class FingerprintIndex:
+class FingerprintIndex(Index):
     """An inverted index from hashes to the numbers of the last `capacity` queries that hold them.
 
     The hashes lie in sorted runs whose sizes fall by half or more, the oldest first: new ones are a run, and
@@ -138,6 +140,7 @@ class FingerprintIndex:
     """
 
     def __init__(self, capacity: int, threshold: int) -> None:
+        super().__init__(capacity)
         self.capacity, self.threshold, self.count = capacity, threshold, 0
         self.runs: list[Run] = []
 
@@ -158,33 +161,37 @@ class FingerprintIndex:
 
     def _holders(self, prints: Words) -> tuple[Numbers, Numbers]:
         """For each shared hash: the row that asks for it, ascending, and the query that holds it."""
-        asked = prints.ravel()
+        asked = prints[:, ::-1].ravel()  # ascending in each row, which is searched for faster
         room = np.where(asked == NOTHING, 0, CROWD)
         oldest = self.count - self.capacity
         rows, numbers = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for run in reversed(self.runs):
-            end = np.searchsorted(run.hashes, asked, side="right")
-            size = np.minimum(end - np.searchsorted(run.hashes, asked), room)
-            room -= size
-            total = int(size.sum())
-            if total:
-                within = np.arange(total) - np.repeat(size.cumsum() - size, size)
-                found = run.numbers[np.repeat(end - size, size) + within]
-                live = found >= oldest
-                rows.append(np.repeat(np.arange(len(asked)) // prints.shape[1], size)[live])
-                numbers.append(found[live])
+            begin = np.searchsorted(run.hashes, asked)
+            hit = ((run.hashes.take(begin, mode="clip") == asked) & (room > 0)).nonzero()[0]
+            if not len(hit):
+                continue
+            end = np.searchsorted(run.hashes, asked[hit], side="right")
+            size = np.minimum(end - begin[hit], room[hit])
+            room[hit] -= size
+            within = np.arange(size.sum()) - np.repeat(size.cumsum() - size, size)
+            found = run.numbers[np.repeat(end - size, size) + within]
+            live = found >= oldest
+            rows.append(np.repeat(hit // prints.shape[1], size)[live])
+            numbers.append(found[live])
         row, number = np.concatenate(rows), np.concatenate(numbers)
         order = row.argsort(kind="stable")
         return row[order], number[order]
 
-    def add(self, features: Tensor, flagged: Tensor) -> None:
+    def add(self, features: Tensor, answers: Tensor, flagged: Tensor) -> None:
         """Remember fingerprints, in order."""
+        self.answers.add(answers)
         prints = features.numpy().view(np.uint64)
         hashes = prints.ravel()
         numbers = self.count + np.arange(len(hashes)) // prints.shape[1]
         held = hashes != NOTHING
         self.count += len(prints)
-        self.runs.append(self._run(hashes[held], numbers[held]))
+        if held.any():
+            self.runs.append(self._run(hashes[held], numbers[held]))
         while len(self.runs) > 1 and len(self.runs[-2].hashes) < 2 * len(self.runs[-1].hashes):
             last, before = self.runs.pop(), self.runs.pop()
             self.runs.append(

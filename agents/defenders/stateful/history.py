@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,17 +17,6 @@ Scope: TypeAlias = Literal["account", "service"]
 Action: TypeAlias = Literal["reject", "cached", "silent", "ban"]
 SCOPES: tuple[Scope, ...] = ("account", "service")
 ACTIONS: tuple[Action, ...] = ("reject", "cached", "silent", "ban")
-
-
-class Index(Protocol):
-    """What is compared of the queries that one history remembers, numbered from 0 as they came."""
-
-    def find(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Compare queries with the history, which does not change: whether each is an alarm [n] bool, and the
-        number of the remembered query that it resembles most [n] int64, -1 where there is none."""
-
-    def add(self, features: Tensor, flagged: Tensor) -> None:
-        """Remember queries in order; `flagged` [n] bool: whether each was answered with a flag."""
 
 
 class Ring:
@@ -74,17 +63,24 @@ class Ring:
         self.count, self.held = 0, None
 
 
-@dataclass(eq=False)
-class History:
-    """The remembered queries of one account, or of the service.
+class Index(ABC):
+    """The queries that one account, or the service, is remembered by, numbered from 0 as they came.
 
     Attributes:
-        index: what is compared.
         answers: [.,K] what they were answered; NaN where nothing was.
     """
 
-    index: Index
-    answers: Ring
+    def __init__(self, capacity: int) -> None:
+        self.answers = Ring(capacity)
+
+    @abstractmethod
+    def find(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare queries with the history, which does not change: whether each is an alarm [n] bool, and the
+        number of the remembered query that it resembles most [n] int64, -1 where there is none."""
+
+    @abstractmethod
+    def add(self, features: Tensor, answers: Tensor, flagged: Tensor) -> None:
+        """Remember queries in order, with their `answers` [n,K] and whether these were flagged [n] bool."""
 
 
 @dataclass(eq=False)
@@ -99,7 +95,7 @@ class Histories:
 
     shape: tuple[int, ...]
     accounts: int
-    of: dict[int, History] = field(default_factory=dict)
+    of: dict[int, Index] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,10 +164,9 @@ class Stateful(Defender, ABC):
         answers = torch.where(response.withheld.unsqueeze(1), torch.nan, response.scores)
         for owner, mine in self._owned(rows):
             if owner not in histories.of:
-                histories.of[owner] = History(self.index(histories.shape), Ring(self.capacity))
-            history = histories.of[owner]
-            history.index.add(features[mine.to(features.device)], flagged[mine])
-            history.answers.add(answers[mine])
+                histories.of[owner] = self.index(histories.shape)
+            own = features[mine.to(features.device)]
+            histories.of[owner].add(own, answers[mine], flagged[mine])
 
     def forget(self, memory: Any, games: Tensor) -> None:
         accounts = memory.accounts
@@ -187,12 +182,12 @@ class Stateful(Defender, ABC):
             return alarm, answers
         features = self.features(x)
         for owner, mine in self._owned(rows):
-            if (history := histories.of.get(owner)) is None:
+            if (index := histories.of.get(owner)) is None:
                 continue
-            found, number = history.index.find(features[mine.to(features.device)])
+            found, number = index.find(features[mine.to(features.device)])
             alarm[mine] = found.to(x.device)
-            hit = mine[alarm[mine]]
-            answers[hit] = history.answers.take(number[found].to(x.device))
+            if bool(found.any()):
+                answers[mine[alarm[mine]]] = index.answers.take(number[found].to(x.device))
         return alarm, answers
 
     def _owned(self, rows: Rows) -> Iterator[tuple[int, Tensor]]:

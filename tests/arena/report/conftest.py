@@ -12,7 +12,7 @@ import pytest
 
 from arena.evaluation.clean_utility import Utility
 from arena.log import Log, open_log
-from arena.records.pieces import Pieces
+from arena.records.pieces import LogLevel, Pieces
 from arena.records.reports import GameRows, MarkRows, NoteRows, QueryRows
 from arena.records.runs import MatchInfo, RunInfo
 from arena.report.html import render
@@ -91,6 +91,8 @@ class Game:
     again: float = np.nan
     asked_l2: float = np.nan
     """The l2 distance of the query at 5; of that at 10 a tenth more."""
+    valid_share: tuple[float, ...] = ()
+    """Numbers that the attacker noted."""
 
 
 class Hand:
@@ -106,11 +108,18 @@ class Hand:
             self.log.end_run(run_id)
         return run_id
 
-    def match(self, run_id: int, *games: Game, queries: Sequence[QueryRows] = (), **changes: Any) -> int:
+    def match(
+        self,
+        run_id: int,
+        *games: Game,
+        queries: Sequence[QueryRows] = (),
+        level: LogLevel = "queries",
+        **changes: Any,
+    ) -> int:
         self.matches += 1
         match_id = self.log.begin_match(run_id, replace(MATCH, fingerprint=f"m{self.matches}", **changes))
         if games:
-            self.shard(match_id, games, queries=queries)
+            self.shard(match_id, games, queries=queries, level=level)
         return match_id
 
     def utility(self, **changes: Any) -> Utility:
@@ -124,6 +133,7 @@ class Hand:
         number: int = 0,
         repeat: int = 0,
         queries: Sequence[QueryRows] = (),
+        level: LogLevel = "queries",
     ) -> None:
         place = np.arange(len(games))
 
@@ -131,7 +141,7 @@ class Hand:
             return np.array([getattr(game, name) for game in games])
 
         hit_at, l2 = column("hit_at"), column("l2")
-        with self.log.shard(match_id, number, repeat, "s", column("image")) as recorder:
+        with self.log.shard(match_id, number, repeat, "s", column("image"), level) as recorder:
             shard = Pieces(recorder)
             for i, at in enumerate((0, 5, 10)):
                 answered = (hit_at > 0) & (hit_at <= at)
@@ -146,6 +156,9 @@ class Hand:
             failed = [game for game in games if game.error]
             at = np.flatnonzero([bool(game.error) for game in games])
             shard.notes(NoteRows("error", at, np.zeros(len(at), np.int64), [game.error for game in failed]))
+            for i, shares in enumerate(list(game.valid_share) for game in games):
+                at = np.full(len(shares), i)
+                shard.notes(NoteRows("valid-share", at, at, shares))
             shard.games(
                 GameRows(
                     game=place,

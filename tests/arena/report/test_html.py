@@ -321,8 +321,10 @@ def test_flagged_queries_have_a_table(hand, game, asked):
     hand.match(run, game(0), number=1)
     _, page = page_of(hand.log, run)
     said = " ".join(data for _, data in page.texts)
-    assert "clean images estimation all queries gradient candidate start" in said
-    assert "square predcoin 3.33 78.0 66.7 75.0 90.0 10.0" in said
+    ones = "one query a game, of 5 one query a game, of 10"
+    assert f"clean images {ones} estimation all queries gradient candidate start" in said
+    one = "100.0 [21, 100]"
+    assert f"square predcoin 3.33 {one} {one} 78.0 66.7 75.0 90.0 10.0" in said
     run = hand.run()
     hand.match(run, game(0))
     text, _ = page_of(hand.log, run)
@@ -442,3 +444,10 @@ def test_again_has_a_line_of_its_own_where_it_differs(hand, game):
     said = " ".join(data for _, data in page.texts)
     assert "again 100.0 [34, 100] 100.0 [34, 100]" in said, "of those who ask again none is fooled"
     assert "vote 100.0 [34, 100] 50.0 [9, 91] 50.0 [9, 91]" in said
+
+
+def test_defenders_have_a_table_where_the_log_tells_of_them(played):
+    page, _ = page_of(played)
+    table = page.partition("<h3>Defenders</h3>")[2].partition("</table>")[0]
+    assert 'scope="row">none</th><td class="text">nothing</td>' in table
+    assert "<h3>Threat</h3>" in page

@@ -148,12 +148,23 @@ def test_flagged_shares_of_defenders_that_flag(hand, game, asked):
         queries=[asked("gradient", 40, 30), asked("start", 10, 1, 41), asked("candidate", 10, 9, 51)],
     )
     hand.log.record_utility(other, hand.utility())
-    said = printed(hand.log, run)
+    said = printed(hand.log, run, width=120)
     table = said[said.index("flagged, in percent") :]
     rows = [re.split(r"\s{2,}", line.strip()) for line in table.splitlines()]
-    assert rows[2][1:] == ["images", "queries", "queries", "gradient", "candidate", "start"]
-    assert ["predcoin", "3.3", "78.0", "66.7", "75.0", "90.0", "10.0"] in rows
+    assert rows[2][1:] == ["images", "@5", "@10", "queries", "queries", "gradient", "candidate", "start"]
+    one = "100.0 [21, 100]"  # of the first 5 and 10 queries of the only game all are flagged
+    assert ["predcoin", "3.3", one, one, "78.0", "66.7", "75.0", "90.0", "10.0"] in rows
     assert not [row for row in rows if row[0] == "none"]
+
+
+def test_the_means_of_what_was_noted_in_numbers(hand, game):
+    run = hand.run()
+    hand.match(run, game(0, valid_share=(0.02, 0.04)), game(1, valid_share=(0.06,)))
+    hand.match(run, game(0), number=1, defender="other", defender_title="other")
+    said = printed(hand.log, run, width=120)
+    assert re.search(r"valid-share,\s*\n.* mean", said)
+    last = {line.split()[0]: line.split()[-1] for line in said.splitlines() if line.strip()}
+    assert last["none"] == "0.04" and last["other"] == "–"
 
 
 def test_broken_games_and_an_unfinished_run_are_told(hand, game):

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 import arena
-from agents.attackers.adaptive.jitter import Jitter, rank_within
+from agents.attackers.adaptive.jitter import Jitter
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
+from agents.attackers.parts.ranks import rank_within
 from arena.players import Attacker
 from arena.rules.purposes import GRADIENT
 from arena.rules.threat import Threat

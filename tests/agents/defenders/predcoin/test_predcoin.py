@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -91,7 +92,7 @@ def test_facts_are_those_of_the_calibration_split(
     facts = fitted.facts()
     assert facts["flagged"] == pytest.approx(flagged.float().mean().item())
     assert facts["false_positive"] == pytest.approx(flagged[right].float().mean().item())
-    assert 0.05 < facts["accuracy_loss"] <= 0.1
+    assert 0.05 < facts["net_accuracy_loss"] <= 0.1
 
 
 def test_the_accuracy_lost_is_what_was_expected(
@@ -103,7 +104,7 @@ def test_the_accuracy_lost_is_what_was_expected(
     oracle = StackOracle(Stack(classifier, (fitted,)), games=len(x))
     answers = [oracle.respond(x, ask_as(range(len(x)), turn)) for turn in range(1, 201)]
     after = torch.stack([(a.scores.argmax(dim=1) == y).float().mean() for a in answers]).mean().item()
-    assert before - after == pytest.approx(fitted.facts()["accuracy_loss"], abs=0.006)
+    assert before - after == pytest.approx(fitted.facts()["net_accuracy_loss"], abs=0.006)
 
 
 @pytest.mark.parametrize("coin", [0.0, 0.3, 1.0])
@@ -146,9 +147,9 @@ def test_gamma_is_chosen_within_the_bound(classifier: Classifier, data: Data) ->
     for bound in (0.1, 0.02):
         scanned = PredCoin(search="scan", images=120, bound=bound).fit(classifier, data).facts()
         halved = PredCoin(images=120, bound=bound).fit(classifier, data).facts()
-        assert scanned["accuracy_loss"] <= bound
-        assert halved["accuracy_loss"] <= bound
-        assert 0.5 * gain[y1 >= scanned["gamma"]].sum().item() / len(y1) == scanned["accuracy_loss"]
+        assert scanned["net_accuracy_loss"] <= bound
+        assert halved["net_accuracy_loss"] <= bound
+        assert 0.5 * gain[y1 >= scanned["gamma"]].sum().item() / len(y1) == scanned["net_accuracy_loss"]
         chosen.append(scanned["gamma"])
     assert chosen[0] < chosen[1]
 
@@ -187,6 +188,12 @@ def test_it_sees_the_scores_of_the_defenders_inside(
     assert bool((response.flagged != alone).any())
 
 
+def test_images_may_be_a_share_of_the_training_images(classifier: Classifier, data: Data) -> None:
+    assert PredCoin(gamma=0.5, images=0.1).fit(classifier, data).facts()["trained_on"] == 30
+    asked = [PredCoin(images=images).preparing(data) for images in (0.1, 30, 0.2)]
+    assert asked[0] == asked[1] < asked[2]
+
+
 def test_a_classifier_that_is_never_right_is_told(classifier: Classifier, data: Data) -> None:
     wrong = Split(data.train.source, data.train.index, (data.train.labels + 1) % CLASSES)
     with pytest.raises(ValueError, match="of 200 training images that were drawn it is right on 0"):
@@ -209,7 +216,9 @@ def test_a_classifier_without_boundaries_is_told(data: Data) -> None:
         ({"gamma": 1.5}, "gamma must be from 0 to 1, or not given; found 1.5"),
         ({"bound": -0.1}, "bound must be finite and at least 0; found -0.1"),
         ({"search": "grid"}, 'search must be "scan" or "bisection"; found \'grid\''),
-        ({"images": 1}, "images must be at least 2, or not given; found 1"),
+        ({"images": 1}, "images must be a whole number from 2 on, a share .* or not given; found 1"),
+        ({"images": math.nan}, "images must be .* found nan"),
+        ({"images": 2.5}, "images must be .* found 2.5"),
         ({"coin": 1.1}, "coin must be from 0 to 1; found 1.1"),
     ],
 )

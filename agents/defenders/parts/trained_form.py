@@ -1,0 +1,68 @@
+"""What defenders share that train a network, as it is or in another form."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch import Tensor
+
+from arena.classifiers import Classifier
+from arena.players import Defender, Splits
+from arena.training import HardeningJob, Recipe, in_form, trained_in, weights_file, with_weights
+from arena.training.hardening_job import Form
+
+Augmentation = Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip", "affine"]
+
+
+@dataclass(frozen=True)
+class TrainedForm(Defender, ABC):
+    """A network, as it is or in another form, trained on the train split or with weights made elsewhere."""
+
+    epochs: int
+    rate: float
+    batch: int = 128
+    augment: Augmentation = "none"
+    init: Literal["weights", "scratch"] = "scratch"
+    seed: int = 0
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, most in (("epochs", 10**6), ("batch", 2**20)):
+            if not 1 <= (value := getattr(self, name)) <= most:
+                raise ValueError(f"{name} must be from 1 to {most}; found {value}")
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"rate must be finite and above 0; found {self.rate}")
+        for name, allowed in (("augment", get_args(Augmentation)), ("init", ("weights", "scratch"))):
+            if (found := getattr(self, name)) not in allowed:
+                listed = ", ".join(f'"{one}"' for one in allowed)
+                raise ValueError(f"{name} must be one of {listed}; found {found!r}")
+
+    def form(self, classifier: Classifier) -> Form | None:
+        """How the network of `classifier` is changed; None: not at all."""
+        return None
+
+    @abstractmethod
+    def recipe(self) -> Recipe:
+        """How it is trained."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        form = self.form(classifier)
+        if self.weights is not None:
+            return with_weights(classifier, self.weights, form)
+        return trained_in(
+            HardeningJob(classifier, splits, self.recipe(), seed=self.seed, start=self.init, form=form)
+        )
+
+    def preparing(self, splits: Splits) -> int:
+        return 0 if self.weights is not None else self.recipe().images(len(splits.train))
+
+    def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
+        return in_form(classifier, self.form(classifier)).with_tensors(tensors)
+
+    def files(self) -> tuple[Path, ...]:
+        return () if self.weights is None else (weights_file(self.weights),)

@@ -1,0 +1,1 @@
+"""Defenses that are trained into the classifier."""
