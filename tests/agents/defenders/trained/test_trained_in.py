@@ -153,8 +153,15 @@ def test_weights_made_elsewhere_are_taken(digits: Classifier, data: Dataset, tmp
 
 def test_what_cannot_be_trained_is_refused_in_one_sentence(data: Dataset) -> None:
     served = Classifier.of(lambda x: x.flatten(1)[:, :10], sample=data.games.images[:2])
-    for defender in (PGDAT(epochs=1), Trades(epochs=1), GaussianAugmentation(epochs=1), Distillation(epochs=1)):
-        with pytest.raises(DefenderError, match="only a network in torch, whose weights are at hand") as caught:
+    for defender in (
+        PGDAT(epochs=1),
+        Trades(epochs=1),
+        GaussianAugmentation(epochs=1),
+        Distillation(epochs=1),
+    ):
+        with pytest.raises(
+            DefenderError, match="only a network in torch, whose weights are at hand"
+        ) as caught:
             prepare(served, [defender], data)
         assert "\n" not in str(caught.value)
 
