@@ -154,8 +154,8 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="crop-flip",
             normalise="train",
         ),
-        "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at 40k "
-        "and 60k of 80k steps)",
+        "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at "
+        "40k and 60k of 80k steps)",
     ),
     "pgd-at-mnist": NamedRecipe(
         Recipe(

@@ -84,7 +84,7 @@ def test_distilled_logits_are_larger_by_the_temperature_and_labels_stay(data: Da
     given = Classifier(net, shape=(1, 8, 8), classes=10)
     x, labels = data.games.images, data.games.labels
     cold, hot = (
-        Distillation(epochs=25, rate=0.01, batch=32, temperature=t).harden(given, data) for t in (1.0, 20.0)
+        Distillation(epochs=30, rate=0.02, batch=32, temperature=t).harden(given, data) for t in (1.0, 20.0)
     )
     size = [spread(classifier(x)) for classifier in (cold, hot)]
     assert 5 < size[1] / size[0] < 40
@@ -153,8 +153,15 @@ def test_weights_made_elsewhere_are_taken(digits: Classifier, data: Dataset, tmp
 
 def test_what_cannot_be_trained_is_refused_in_one_sentence(data: Dataset) -> None:
     served = Classifier.of(lambda x: x.flatten(1)[:, :10], sample=data.games.images[:2])
-    for defender in (PGDAT(epochs=1), Trades(epochs=1), GaussianAugmentation(epochs=1), Distillation(epochs=1)):
-        with pytest.raises(DefenderError, match="only a network in torch, whose weights are at hand") as caught:
+    for defender in (
+        PGDAT(epochs=1),
+        Trades(epochs=1),
+        GaussianAugmentation(epochs=1),
+        Distillation(epochs=1),
+    ):
+        with pytest.raises(
+            DefenderError, match="only a network in torch, whose weights are at hand"
+        ) as caught:
             prepare(served, [defender], data)
         assert "\n" not in str(caught.value)
 

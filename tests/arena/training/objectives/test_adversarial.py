@@ -58,8 +58,7 @@ def test_pgd_stays_in_the_ball_and_raises_the_loss(norm: str, batch: tuple[Tenso
         assert (distance(moved, x, norm) <= 0.3 + 1e-6).all() and moved.min() >= 0 and moved.max() <= 1
     assert not worst.requires_grad
     before, begun, after = (
-        nn.functional.cross_entropy(model(at), labels, reduction="none").detach()
-        for at in (x, start, worst)
+        nn.functional.cross_entropy(model(at), labels, reduction="none").detach() for at in (x, start, worst)
     )
     assert (after > before).all() and after.mean() > begun.mean() + 0.05
 

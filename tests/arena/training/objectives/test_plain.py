@@ -91,7 +91,10 @@ def test_a_plain_recipe_is_written_as_it_was_before_there_were_objectives() -> N
         ({"kind": "trade"}, "recipe: objective: found"),
         ({"kind": "trades", "epsilon": 0, "step": 1, "steps": 1}, "recipe: objective.epsilon: found 0"),
         ({"kind": "pgd", "epsilon": 1, "step": 1}, "recipe: objective.steps: this key is missing"),
-        ({"kind": "pgd", "epsilon": 1, "step": 1, "steps": 1, "beta": 3}, "recipe: objective.beta: there is no"),
+        (
+            {"kind": "pgd", "epsilon": 1, "step": 1, "steps": 1, "beta": 3},
+            "recipe: objective.beta: there is no",
+        ),
         ({"kind": "pgd", "epsilon": 1, "step": 1, "steps": 1, "norm": "l1"}, "recipe: objective.norm: found"),
         ({"kind": "gaussian-noise", "sigma": float("nan")}, "recipe: objective.sigma: found"),
     ],
