@@ -67,6 +67,4 @@ class Dent(Defender):
                 f"dent adapts the scales and shifts of BatchNorm; classifier {classifier.name!r} has no "
                 f"torch.nn.BatchNorm2d that can be reached"
             )
-        return in_form(
-            classifier, lambda module: Adapting(changed(module, norms), self.steps, self.lr).eval()
-        )
+        return in_form(classifier, lambda module: Adapting(changed(module, norms), self.steps, self.lr))

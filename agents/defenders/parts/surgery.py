@@ -9,7 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from arena.classifiers import Classifier
 from arena.classifiers.keyed import KeyedLayer
+from arena.training import in_form
+
+
+def around(classifier: Classifier, module: nn.Module) -> Classifier:
+    """A classifier of the same images and classes, and with the same settings, whose network is `module`."""
+    return in_form(classifier, lambda _: module)
 
 
 def changed(module: nn.Module, change: Mapping[str, Callable[[Any], nn.Module]]) -> nn.Module:
@@ -43,6 +50,7 @@ def executed(
 
     for name, layer in layers.items():
         layer.register_forward_pre_hook(note(name))
+    device = next(iter(module.parameters())).device
     with torch.no_grad():
-        module(torch.full((1, *shape), 0.5, device=next(iter(layers.values())).weight.device))
+        module(torch.full((1, *shape), 0.5, device=device))
     return list(met)
