@@ -208,8 +208,8 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="crop-flip",
             normalise="train",
         ),
-        "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of this "
-        "name does",
+        "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of "
+        "this name does",
     ),
     "quick": NamedRecipe(
         Recipe(optimiser="adam", rate=2e-3, batch=64, epochs=5, schedule="one-cycle"),

@@ -112,7 +112,8 @@ def test_its_cost_is_told_before_it_begins_and_its_progress_meanwhile(
 ) -> None:
     trained_in(job(data, "trades"), tmp_path)
     assert ear.works[0].startswith(
-        "training: 2 epochs of 800 images, each 5 times through the network a step: 8,000 images in all, about"
+        "training: 2 epochs of 800 images, each 5 times through the network a step: 8,000 images in all, "
+        "about"
     )
     first = [text for text in ear.works if text.endswith("left, step, 1 of 8")]
     assert len(first) == 1 and first[0].startswith("epoch 1 of 2, about")
