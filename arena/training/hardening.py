@@ -106,7 +106,7 @@ def _to_the_end(job: HardeningJob, checkpoint: Checkpoint | None) -> Trained:
 class _Told(TrainingListener):
     """Tells how far a training is."""
 
-    LONG = 10.0
+    LONG = 30.0
     """Seconds from which on its cost is more than a passing word."""
 
     def __init__(self) -> None:

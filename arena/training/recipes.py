@@ -154,8 +154,8 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="crop-flip",
             normalise="train",
         ),
-        "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at 40k "
-        "and 60k of 80k steps)",
+        "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at "
+        "40k and 60k of 80k steps)",
     ),
     "pgd-at-mnist": NamedRecipe(
         Recipe(
@@ -208,8 +208,8 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="crop-flip",
             normalise="train",
         ),
-        "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of this "
-        "name does",
+        "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of "
+        "this name does",
     ),
     "quick": NamedRecipe(
         Recipe(optimiser="adam", rate=2e-3, batch=64, epochs=5, schedule="one-cycle"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +112,11 @@ def test_its_cost_is_told_before_it_begins_and_its_progress_meanwhile(
 ) -> None:
     trained_in(job(data, "trades"), tmp_path)
     assert ear.works[0].startswith(
-        "training: 2 epochs of 800 images, each 5 times through the network a step: 8,000 images in all, about"
+        "training: 2 epochs of 800 images, each 5 times through the network a step: 8,000 images in all, "
+        "about"
     )
-    assert any(text.startswith("epoch 1 of 2, about") and text.endswith("step, 1 of 8") for text in ear.works)
+    first = [text for text in ear.works if text.endswith("left, step, 1 of 8")]
+    assert len(first) == 1 and first[0].startswith("epoch 1 of 2, about")
     assert any(text.startswith("epoch 2 of 2, loss ") for text in ear.works)
     told = len(ear.works)
     trained_in(job(data, "trades"), tmp_path)

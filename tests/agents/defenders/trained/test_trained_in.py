@@ -84,7 +84,7 @@ def test_distilled_logits_are_larger_by_the_temperature_and_labels_stay(data: Da
     given = Classifier(net, shape=(1, 8, 8), classes=10)
     x, labels = data.games.images, data.games.labels
     cold, hot = (
-        Distillation(epochs=25, rate=0.01, batch=32, temperature=t).harden(given, data) for t in (1.0, 20.0)
+        Distillation(epochs=30, rate=0.02, batch=32, temperature=t).harden(given, data) for t in (1.0, 20.0)
     )
     size = [spread(classifier(x)) for classifier in (cold, hot)]
     assert 5 < size[1] / size[0] < 40
