@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from agents.defenders.parts.confidence import calibration_logits, confidence
-from agents.defenders.parts.surgery import around
 from agents.defenders.parts.tuned import Tuned
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import nll_temperature
 from arena.classifiers.keyed import keyed_to
 from arena.players import Defender, Inner, Response, Rows, Splits
 from arena.players.card import Card
+from arena.training import in_form
 
 
 @dataclass(frozen=True)
@@ -88,12 +88,12 @@ class ConfidenceGated(Tuned):
         if hardened is classifier:
             return classifier
         temperature = self._tuned(classifier, splits)[0]
-        return around(classifier, Gate(classifier.module, hardened.module, temperature, self.tau))
+        return in_form(classifier, lambda own: Gate(own, hardened.module, temperature, self.tau))
 
     def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
         hardened = self.of.rebuild(classifier, _below(tensors, "defended."))
         temperature = tensors["temperature"].item()
-        return around(classifier, Gate(classifier.module, hardened.module, temperature, self.tau))
+        return in_form(classifier, lambda own: Gate(own, hardened.module, temperature, self.tau))
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This defender with `of` fitted, and T found on the calibration split."""

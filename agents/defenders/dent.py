@@ -10,10 +10,11 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from agents.defenders.parts.adapting import Adapting, RowNorm
-from agents.defenders.parts.surgery import around, changed
+from agents.defenders.parts.surgery import changed
 from arena.classifiers import Classifier
 from arena.players import Defender, Splits
 from arena.players.card import Card
+from arena.training import in_form
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Dent(Defender):
 
     Entropies are summed over the batch, so that a row's steps are its own; the authors' loss ("shot") and its
     mean over a batch make them depend on the other rows. Running statistics stay, dropout stays off. It needs
-    a network with BatchNorm2d, and costs about 3 `steps` + 1 forward passes.
+    a network with BatchNorm2d, and costs about 2 `steps` + 1 forward passes.
 
     Attributes:
         steps: of Adam, from 1 (AAA: 6).
@@ -66,5 +67,4 @@ class Dent(Defender):
                 f"dent adapts the scales and shifts of BatchNorm; classifier {classifier.name!r} has no "
                 f"torch.nn.BatchNorm2d that can be reached"
             )
-        network = changed(classifier.module, norms)
-        return around(classifier, Adapting(network, self.steps, self.lr).eval())
+        return in_form(classifier, lambda module: Adapting(changed(module, norms), self.steps, self.lr))

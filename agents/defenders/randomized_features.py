@@ -13,16 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from agents.defenders.parts.feature_noise import FeatureNoise
-from agents.defenders.parts.surgery import around, changed, executed, first_free_number
+from agents.defenders.parts.surgery import changed, executed, first_free_number
 from arena.classifiers import Classifier
 from arena.players import Defender, Rows, Splits, tell
 from arena.players.card import Card
 from arena.rules.outcome import labels_of
+from arena.training import in_form
 
 MOST = 1000
 """The most calibration images on which sigma is tuned, and train images of which features are measured."""
-LOWEST, OCTAVES, STEPS = 2.0**-12, 18, 10
-"""Sigma is sought in so many octaves from `LOWEST` on, which are halved so often: to about one percent."""
+LOWEST, OCTAVES, STEPS = 2.0**-12, 18, 8
+"""Sigma is sought in so many octaves from `LOWEST` on, which are halved so often: to about five percent."""
 _STAGE = re.compile(r"(layer|stage|block)_?\d+")
 _BLOCKS = ("blocks", "stages", "layers")
 
@@ -94,7 +95,7 @@ class RandomizedFeatures(Defender):
             return lambda layer: nn.Sequential(noise, layer)
 
         change = {place: with_noise(place, first + n) for n, place in enumerate(places)}
-        return around(classifier, changed(classifier.module, change))
+        return in_form(classifier, lambda module: changed(module, change))
 
     def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
         made = self._noisy(classifier, self.before or places_of(classifier), {})
@@ -140,7 +141,7 @@ def places_of(classifier: Classifier) -> tuple[str, ...]:
             parts = getattr(layer, child, None)
             if isinstance(parts, nn.Sequential | nn.ModuleList) and len(parts) > 1:
                 return tuple(f"{prefix}{child}.{part}" for part, _ in parts.named_children())
-    if found := executed(classifier, nn.Conv2d):
+    if found := executed(classifier.module, classifier.shape, nn.Conv2d):
         return tuple(found)
     raise ValueError(
         f"randomized-features finds no stages, blocks or convolutions in classifier {classifier.name!r}; "

@@ -75,7 +75,7 @@ class RegionBased(Tuned):
         while bad - good > 1:
             tell("radii tried", _STEPS // (bad - good), _STEPS)
             middle = (good + bad) // 2
-            share = _share(_voted(x, middle * _STEP, votes, classifier), y)
+            share = _share(voted(x, middle * _STEP, votes, classifier), y)
             good, found, bad = (middle, share, bad) if share >= before else (good, found, middle)
         return self.with_facts({"r": good * _STEP, "accuracy_before": before, "accuracy_after": found})
 
@@ -158,7 +158,7 @@ def _points(n: int, first: int, count: int, device: torch.device) -> tuple[Tenso
     return which, torch.arange(first, first + count, device=device).repeat(n)
 
 
-def _voted(x: Tensor, r: float, m: int, classifier: Classifier) -> Tensor:
+def voted(x: Tensor, r: float, m: int, classifier: Classifier) -> Tensor:
     """The labels [n] that most of m points around images have, by draws of one seed."""
     votes = torch.zeros(len(x), classifier.classes, dtype=torch.int64, device=x.device)
     count = max(1, ROWS // len(x))

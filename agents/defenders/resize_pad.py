@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from agents.defenders.parts.surgery import around, first_free_number
+from agents.defenders.parts.surgery import first_free_number
 from arena.classifiers import Classifier
 from arena.classifiers.errors import ServiceError
 from arena.classifiers.keyed import KeyedLayer
 from arena.players import Defender, Splits
 from arena.players.card import Card
+from arena.training import in_form
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class ResizePad(Defender):
         return self._before(classifier, back=bool(tensors["resized_back"])).with_tensors(tensors)
 
     def _before(self, classifier: Classifier, back: bool) -> Classifier:
-        return around(classifier, Padded(classifier.module, self.smallest, self.largest, self.fill, back))
+        return in_form(classifier, lambda own: Padded(own, self.smallest, self.largest, self.fill, back))
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This defender, which tells what `harden` did."""

@@ -216,6 +216,7 @@ def train(
 @app.command()
 def evaluate(
     file: Annotated[str | None, typer.Argument(help="A scenario; without one, the options say what.")] = None,
+    size: Annotated[str | None, typer.Option(help="One of the scenario's sizes.")] = None,
     dataset: Annotated[str | None, typer.Option(help="A name, or JSON as in a scenario.")] = None,
     network: Annotated[
         str | None, typer.Option(help='A name, "module:Class", or JSON as a scenario\'s classifier.')
@@ -246,6 +247,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure accuracy, calibration and cost of classifiers and defenders on clean images."""
+    from arena.cli.console import CommandError
     from arena.cli.evaluate import (
         Options,
         benign_of,
@@ -261,9 +263,11 @@ def evaluate(
         )
         named = {"dataset": dataset, "network": network, "weights": weights, "precision": precision}
         if file is None:
+            if size is not None:
+                raise CommandError("--size: it is one of a scenario's; name the scenario, too")
             worlds, folders = [world_of_words(named, defender or [])], list[Path]()
         else:
-            worlds, folders = worlds_of_file(file, [*named.values(), defender])
+            worlds, folders = worlds_of_file(file, [*named.values(), defender], size)
         raise typer.Exit(evaluate_command(worlds, folders, options))
 
 

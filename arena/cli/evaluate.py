@@ -14,14 +14,14 @@ from pydantic import BaseModel, ValidationError
 from rich.markup import escape
 from rich.status import Status
 
-from arena.classifiers import Classifier, ClassifierSpec, load_classifier
+from arena.classifiers import Classifier, ClassifierError, ClassifierSpec, load_classifier
 from arena.classifiers.devices import resolve_device, sized
 from arena.classifiers.loading import trained_elsewhere
 from arena.cli.agent_words import agent_of
 from arena.cli.console import FAILED, CommandError, Remarks, err, out, say, say_json
 from arena.cli.evaluate_table import Found, table_of, work
 from arena.cli.scenarios import check_trusted, read_scenario
-from arena.datasets import Dataset, DatasetSpec, load_dataset
+from arena.datasets import Dataset, DatasetError, DatasetSpec, load_dataset
 from arena.datasets.dataset import SPLITS
 from arena.evaluation.benign.plan import NONE, Traffic, read_traffic
 from arena.evaluation.benign.playing import BenignTraffic
@@ -90,14 +90,16 @@ class EvaluatedWorld:
     trusted: Sequence[str] = ()
 
 
-def worlds_of_file(file: str, others: Sequence[object] = ()) -> tuple[list[EvaluatedWorld], list[Path]]:
-    """The distinct worlds of a scenario, each with its distinct stacks; and the folder where relative paths
-    start. `others` are the options that a file replaces."""
+def worlds_of_file(
+    file: str, others: Sequence[object] = (), size: str | None = None
+) -> tuple[list[EvaluatedWorld], list[Path]]:
+    """The distinct worlds of a scenario in a size, each with its distinct stacks; and the folder where
+    relative paths start. `others` are the options that a file replaces."""
     if any(others):
         raise CommandError(
             f"--dataset, --network, --weights, --precision and --defender say what {file} says; give either"
         )
-    scenario = read_scenario(file)
+    scenario = read_scenario(file, size)
     found: dict[tuple[str, int, int | None], tuple[Match, dict[str, tuple[Defender, ...]]]] = {}
     for match in scenario.matches:
         key = (match.world.model_dump_json(), match.settings.seed, match.settings.batch)
@@ -189,16 +191,20 @@ def evaluate_command(worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], 
 def _evaluate_all(
     worlds: Sequence[EvaluatedWorld], folders: Sequence[Path], options: Options, device: torch.device
 ) -> list[str]:
-    """Evaluate and print all stacks but those that fail, each told in a line; the titles of these."""
+    """Evaluate and print all stacks but those that fail, each told in a line; the titles of these. Of several
+    worlds those that cannot be loaded fail likewise; one alone is an error."""
     found: list[dict[str, Any]] = []
     drawn: list[tuple[str, Reliability]] = []
     failed: list[str] = []
     for world in worlds:
-        dirs = [*folders, *options.data]
-        dataset = load_dataset(world.dataset, dirs)
-        trusted = [*options.trusted, *world.trusted]
-        loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
-        classifier = sized(loaded, options.batch or world.batch)
+        try:
+            dataset, classifier = _loaded(world, [*folders, *options.data], options, device)
+        except (DatasetError, ClassifierError, FileNotFoundError, PermissionError) as error:
+            if len(worlds) == 1:
+                raise
+            title = f"{world.classifier.network} on {world.dataset.name}"
+            _fail(failed, title, error)
+            continue
         rows = list(_evaluated(world, dataset, classifier, options, failed))
         of = f", {classifier.name} on {dataset.name}" * (len(worlds) > 1)
         drawn += [
@@ -215,6 +221,20 @@ def _evaluate_all(
     if options.picture is not None and drawn:
         _draw(drawn, options)
     return failed
+
+
+def _loaded(
+    world: EvaluatedWorld, dirs: Sequence[Path], options: Options, device: torch.device
+) -> tuple[Dataset, Classifier]:
+    dataset = load_dataset(world.dataset, dirs)
+    trusted = [*options.trusted, *world.trusted]
+    loaded = load_classifier(world.classifier, dataset, device, data_dirs=dirs, trusted=trusted)
+    return dataset, sized(loaded, options.batch or world.batch)
+
+
+def _fail(failed: list[str], title: str, error: Exception) -> None:
+    failed.append(title)
+    err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
 
 
 def _check_picture(to: Path | None) -> None:
@@ -258,8 +278,7 @@ def _evaluated(
                 spread = None if options.answers is None else evaluation.loss_spread(stack, options.answers)
                 facts = {name_of(d): found for d in stack.defenders if (found := facts_of(d))}
         except DefenderError as error:
-            failed.append(title)
-            err.print(f"[red]failed:[/] {escape(f'{title}: {error}')}", highlight=False, soft_wrap=True)
+            _fail(failed, title, error)
         else:
             yield Found(title, utility, facts, spread)
 

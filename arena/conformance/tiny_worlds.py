@@ -21,6 +21,7 @@ Shape = tuple[int, int, int]
 WORLDS: tuple[tuple[Shape, int], ...] = (((1, 8, 8), 2), ((3, 12, 12), 10), ((3, 8, 12), 4))
 """Shape [C,H,W] and number of classes of each world."""
 _HIDDEN = 12
+_EPS = 2.0**-10  # that adds up without rounding
 
 
 class Same(nn.Conv2d):
@@ -52,7 +53,8 @@ class RowWise(nn.Module):
     def __init__(self, shape: Shape, classes: int, seed: int) -> None:
         super().__init__()
         self.same = Same(shape[0])
-        self.norm = nn.BatchNorm2d(shape[0], eps=0.0)  # changes nothing either, before it is trained
+        self.norm = nn.BatchNorm2d(shape[0], eps=_EPS)
+        self.norm.running_var = torch.full((shape[0],), 1 - _EPS)  # so that it changes nothing either
         pixels = math.prod(shape)
         first, second = (
             draws.normal(draws.derive(seed, "layer", n), torch.arange(size), 0, (inputs,))

@@ -98,7 +98,7 @@ def _hardened(defender: Defender, lent: Lent, splits: Splits) -> Classifier | No
     if not overrides(defender, "harden"):
         return None
     made = _made(defender, "harden", Classifier, lent, splits)
-    if made.random and not defender.random:
+    if made.random and not (defender.random or lent.own.random):
         raise DefenderError(
             f"{class_of(defender)}.harden gives a classifier whose layers draw, so that it must declare "
             f"random = True"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from arena.classifiers.networks import NETWORKS
 from arena.messages import near
 from arena.training.errors import TrainingError
+from arena.training.objectives import GaussianNoise, PGDTraining, TradesTraining
 from arena.training.recipe import Recipe
 
 
@@ -139,6 +140,76 @@ RECIPES: dict[str, NamedRecipe] = {
             augment="affine",
         ),
         "this project's: the packaged digits_cnn (seed 0, one thread)",
+    ),
+    "pgd-at": NamedRecipe(
+        Recipe(
+            objective=PGDTraining(epsilon=8 / 255, step=2 / 255, steps=7),
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=2e-4,
+            batch=128,
+            iterations=80_000,
+            schedule="step",
+            milestones=(0.5, 0.75),
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at 40k "
+        "and 60k of 80k steps)",
+    ),
+    "pgd-at-mnist": NamedRecipe(
+        Recipe(
+            objective=PGDTraining(epsilon=0.3, step=0.01, steps=40),
+            optimiser="adam",
+            rate=1e-4,
+            batch=50,
+            iterations=100_000,
+        ),
+        "Madry et al. 2018, sec. 5, for MNIST, with optimiser and length of their mnist_challenge",
+    ),
+    "trades": NamedRecipe(
+        Recipe(
+            objective=TradesTraining(epsilon=0.031, step=0.007, steps=10, beta=6.0),
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=2e-4,
+            batch=128,
+            epochs=76,
+            schedule="step",
+            milestones=(74 / 76,),
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "Zhang et al. 2019, sec. 5, for CIFAR-10 with beta 6, with the schedule of the authors' code",
+    ),
+    "trades-mnist": NamedRecipe(
+        Recipe(
+            objective=TradesTraining(epsilon=0.3, step=0.01, steps=40, beta=1.0),
+            rate=0.01,
+            momentum=0.9,
+            batch=128,
+            epochs=100,
+            schedule="step",
+            milestones=(0.54,),
+        ),
+        "Zhang et al. 2019, sec. 5, for MNIST with beta 1, with the schedule of the authors' code: a tenth "
+        "after 54 epochs, its later steps being out of reach there",
+    ),
+    "gaussian-augmentation": NamedRecipe(
+        Recipe(
+            objective=GaussianNoise(sigma=0.05),
+            rate=0.1,
+            momentum=0.9,
+            weight_decay=1e-4,
+            batch=128,
+            iterations=64_000,
+            schedule="step",
+            milestones=(0.5, 0.75),
+            augment="crop-flip",
+            normalise="train",
+        ),
+        "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of this "
+        "name does",
     ),
     "quick": NamedRecipe(
         Recipe(optimiser="adam", rate=2e-3, batch=64, epochs=5, schedule="one-cycle"),

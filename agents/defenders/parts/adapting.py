@@ -85,4 +85,4 @@ class Adapting(nn.Module):
                 tensor.grad = gradient
             optimiser.step()
         assert plain is not None
-        return plain, {name: tensor.detach() for name, tensor in own.items()}
+        return plain.detach(), {name: tensor.detach() for name, tensor in own.items()}

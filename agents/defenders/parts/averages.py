@@ -31,4 +31,4 @@ def averaged(x: Tensor, rows: Rows, inner: Inner, times: int) -> Response:
         for name in Response.FLAGS
         if (flag := answers.given(name)) is not None
     }
-    return Response(mean_probabilities(answers.scores.view(*each, -1)), **flags)
+    return Response(mean_probabilities(answers.scores.view(*each, answers.scores.shape[1])), **flags)

@@ -52,7 +52,7 @@ class WeightNoise(KeyedLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self._weight
-        deviation = self.alpha * weight.detach().std()
+        deviation = self.alpha * weight.detach().std(correction=min(1, weight.numel() - 1))
         if self.training:
             return self._with(weight + deviation * torch.randn_like(weight), x)
         if (keys := self._keys_of(x)) is None:

@@ -31,6 +31,7 @@ def train(
     is_query: Tensor,
     seed: int,
     what: str,
+    rate: float = LR,
 ) -> Parameters:
     """The layers at the least loss on the examples held out.
 
@@ -39,12 +40,13 @@ def train(
         layers: where training starts; they are changed.
         s, is_query: the examples [n,...], and whether they are queries, [n] int64.
         what: what is told of the progress.
+        rate: of Adam.
     """
     order = draws.uniform(draws.derive(seed, "held back"), torch.arange(len(s)), 0, ()).argsort()
     back, rest = order[: len(s) // HELD_BACK], order[len(s) // HELD_BACK :]
     y = 1 - is_query  # y1, the first output, is that of queries
     flat = [tensor for layer in layers for tensor in layer]
-    optimiser = torch.optim.Adam(flat, lr=LR)
+    optimiser = torch.optim.Adam(flat, lr=rate)
     epochs = max(EPOCHS, -(-UPDATES // -(-len(rest) // BATCH)))
     best, best_loss, since = layers, torch.inf, 0
     with torch.enable_grad():

@@ -16,6 +16,8 @@ from arena import draws
 
 CHANNELS, STRIDES = (16, 32, 32), (1, 2, 2)
 """Of the convolutions, 3x3 each; the means of the last one's units lead to the two outputs."""
+RATE = 3e-3
+"""Of training: at that of F_Q it would be stopped early before it has begun to learn."""
 
 _GRID = 2.0**16
 _LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 64.0
@@ -52,7 +54,7 @@ class ImageDetector:
             columns = unfold(unit, 3, padding=1, stride=stride)
             sums = (w.T @ columns + b[:, None]).view(len(x), len(b), height, width)
             unit = _on_grid(sums.clamp_(0, _LARGEST_UNIT))
-        z = _on_grid(unit.flatten(2).sum(dim=2) / unit[0, 0].numel()) @ weight + bias
+        z = _on_grid(unit.flatten(2).sum(dim=2) / (height * width)) @ weight + bias
         return torch.sigmoid(z[:, 0] - z[:, 1]).float()
 
     def to(self, device: torch.device) -> ImageDetector:
@@ -76,18 +78,18 @@ def train_image_detector(benign: Tensor, queries: Tensor, seed: int) -> ImageDet
     is_query = torch.cat([torch.zeros(len(benign)), torch.ones(len(queries))]).long()
     x = torch.cat([benign, queries])
     start, what = _start(x.shape[1], seed), "training a detector of images, epochs"
-    layers = train(_forward, start, x, is_query, seed, what)
+    layers = train(_forward, start, x, is_query, seed, what, RATE)
     return ImageDetector(tuple((_quantised(w), _quantised(b)) for w, b in layers))
 
 
 def _start(channels: int, seed: int) -> Parameters:
-    """Uniform within 1/sqrt(inputs), as torch starts layers, from keyed draws."""
+    """Weights uniform within sqrt(6/inputs), which keeps the variance through ReLU (He et al. 2015), from
+    keyed draws; biases 0."""
     sizes = [(9 * c, out) for c, out in pairwise((channels, *CHANNELS))] + [(CHANNELS[-1], 2)]
     layers = []
     for n, (inputs, outputs) in enumerate(sizes):
-        drawn = draws.uniform(draws.derive(seed, "layer", n), torch.arange(inputs + 1), 0, (outputs,))
-        bounded = drawn.mul_(2).sub_(1).div_(inputs**0.5)
-        layers.append((bounded[:-1].clone(), bounded[-1].clone()))
+        drawn = draws.uniform(draws.derive(seed, "layer", n), torch.arange(inputs), 0, (outputs,))
+        layers.append((drawn.mul_(2).sub_(1).mul_((6 / inputs) ** 0.5), torch.zeros(outputs)))
     return layers
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +20,8 @@ from agents.attackers.parts.dct import from_frequencies, to_frequencies
 from arena.game.blame import AttackerError
 from arena.game.checks import Checks, Remark
 from arena.game.driver import Host, drive
-from arena.players import Attacker, Games, Needs, Play
+from arena.players import Attacker, Defender, Games, Needs, Play, Response, Rows
+from arena.players.defender import Memory
 from arena.rules.moves import Answers, Claim, Resign, Submit, Volley
 from arena.rules.outcome import Bools
 from arena.rules.threat import TOLERANCE, Threat
@@ -338,3 +339,71 @@ def says(referee: Any, images: Any) -> Callable[..., Any]:
         return referee(model, images(games, SHAPE), y, threat, target=goal, **more)
 
     return make
+
+
+@dataclass(frozen=True)
+class Near(Defender):
+    """Refuses an image within `radius` (l2) of `neighbours` earlier ones of the same account.
+
+    Attributes:
+        ban: the account is closed as well.
+    """
+
+    radius: float = 0.4
+    neighbours: int = 1
+    ban: bool = False
+
+    memory: ClassVar[Memory] = "account"
+
+    def start(self, shape: tuple[int, int, int, int], accounts: int, device: torch.device) -> Any:
+        seen = torch.full((shape[0], accounts, 1024, shape[1] * shape[2] * shape[3]), torch.inf)
+        return {"seen": seen, "count": torch.zeros(shape[0], accounts, dtype=torch.int64)}
+
+    def watch(self, x: Tensor, rows: Rows, response: Response) -> Response:
+        who, top = (rows.game, rows.account), max(1, int(rows.memory["count"].max()))
+        far = (rows.memory["seen"][who][:, :top] - x.flatten(1).unsqueeze(1)).square().sum(dim=2)
+        near = (far <= self.radius**2).sum(dim=1) >= self.neighbours
+        banned = response.banned | (near & self.ban)
+        return replace(
+            response, refused=response.refused | near, flagged=response.flagged | near, banned=banned
+        )
+
+    def remember(self, x: Tensor, rows: Rows, response: Response) -> None:
+        who = rows.game, rows.account
+        rows.memory["seen"][(*who, rows.memory["count"][who])] = x.flatten(1)
+        rows.memory["count"][who] += 1
+
+
+@pytest.fixture(scope="session")
+def near() -> type[Near]:
+    return Near
+
+
+@dataclass(frozen=True)
+class Queries:
+    """All charged queries of a result, row by row."""
+
+    game: Any
+    turn: Any
+    account: Any
+    refused: Any
+    hit: Any
+    purpose: Any
+
+    @classmethod
+    def of(cls, result: Any) -> Queries:
+        def column(name: str) -> Any:
+            return np.concatenate([getattr(rows, name) for rows in result.rows])
+
+        purpose = [np.full(len(rows.game), rows.purpose, dtype=object) for rows in result.rows]
+        names = ("game", "turn", "account", "refused", "hit")
+        return cls(*map(column, names), np.concatenate(purpose))
+
+    def share_refused(self, *purposes: str) -> float:
+        """Of the queries of these purposes."""
+        return float(self.refused[np.isin(self.purpose, purposes)].mean())
+
+
+@pytest.fixture(scope="session")
+def queries() -> Callable[[Any], Queries]:
+    return Queries.of

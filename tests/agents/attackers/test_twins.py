@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agents.attackers.adaptive.account_rotation import AccountRotation
 from agents.attackers.adaptive.annealed_square import AnnealedSquare
 from agents.attackers.adaptive.banded_op_square import BandedOpSquare
 from agents.attackers.adaptive.bi_square import BiSquare
@@ -12,7 +13,12 @@ from agents.attackers.adaptive.bypass_fq_sign_flip import BypassFQSignFlip
 from agents.attackers.adaptive.eot import EOT
 from agents.attackers.adaptive.jitter import Jitter
 from agents.attackers.adaptive.label_scout import LabelScout
+from agents.attackers.adaptive.oars_hop_skip_jump import OarsHopSkipJump
+from agents.attackers.adaptive.oars_nes import OarsNES
+from agents.attackers.adaptive.oars_square import OarsSquare
+from agents.attackers.adaptive.oars_surfree import OarsSurFree
 from agents.attackers.adaptive.op_square import OpSquare
+from agents.attackers.adaptive.query_blinding import QueryBlinding
 from agents.attackers.adaptive.race import Race
 from agents.attackers.adaptive.scout import Scout
 from agents.attackers.adaptive.slope_square import SlopeSquare
@@ -24,8 +30,10 @@ from agents.attackers.decision.cgba import CGBA
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.decision.pop_skip_jump import PopSkipJump
 from agents.attackers.decision.sign_flip import SignFlip
+from agents.attackers.decision.surfree import SurFree
 from agents.attackers.decision.svm_opt import SVMOpt
 from agents.attackers.parts.twins import briefly
+from agents.attackers.score.nes import NES
 from agents.attackers.score.square import Square
 
 
@@ -48,6 +56,12 @@ from agents.attackers.score.square import Square
         (BypassFQSignFlip(alpha=0.01), SignFlip(alpha=0.01)),
         (Scout(), Square()),
         (LabelScout(), CGBA()),
+        (AccountRotation(of=Square(p=0.2)), Square(p=0.2)),
+        (QueryBlinding(of=HopSkipJump()), HopSkipJump()),
+        (OarsSquare(p=0.3), Square(p=0.3)),
+        (OarsNES(pairs=5), NES(pairs=5, ask_iterate=True)),
+        (OarsHopSkipJump(gamma=2.0), HopSkipJump(gamma=2.0)),
+        (OarsSurFree(rho=0.9), SurFree(rho=0.9, trials=1)),
         (PopSkipJump(initial_probes=50), HopSkipJump(initial_probes=50)),
     ],
     ids=lambda value: type(value).__name__,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import arena
 from arena.classifiers import Classifier
+from arena.classifiers.loading import load_classifier
+from arena.classifiers.spec import ClassifierSpec
+from arena.datasets import Dataset
+from arena.datasets.loading import load_dataset
 from arena.game.stack import Stack
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Rows
@@ -56,3 +63,33 @@ def service(pixels: Classifier) -> Callable[..., StackOracle]:
 def images() -> Tensor:
     """[150,3,8,8]: more than two pieces of the Oracle."""
     return torch.rand(150, *SHAPE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def digits_cnn(digits: Dataset) -> Classifier:
+    return load_classifier(ClassifierSpec(network="digits-cnn"), digits)
+
+
+@pytest.fixture(scope="session")
+def square(digits: Dataset, digits_cnn: Classifier) -> Callable[..., float]:
+    """`square(defender, verdict="answered")`: the accuracy that 50 queries of Square leave of 30 digits."""
+
+    @cache
+    def undefended(verdict: Any) -> float:
+        return attacked(["none"], verdict)
+
+    def attacked(defender: Any, verdict: Any = "answered") -> float:
+        if defender == "none":
+            return undefended(verdict)
+        x, y = digits.games.images[:30], digits.games.labels[:30]
+        split = digits.calibration.images, digits.calibration.labels
+        game = {"classifier": digits_cnn, "images": x, "labels": y, "train": split, "calibration": split}
+        threat = {"epsilon": 0.15, "budget": 50}
+        return arena.play("square", defender, **game, threat=threat, seed=1).accuracy(verdict)
+
+    return attacked

@@ -169,7 +169,7 @@ def test_digits_keep_their_accuracy(ask_as) -> None:
     data = load_dataset("digits")
     base = load_classifier(ClassifierSpec(network="digits-cnn"), data)
     stack = prepare(base, [RandomizedFeatures(drop=0.01)], data)
-    x, labels = data.test.images, data.test.labels
+    x, labels = data.games.images, data.games.labels
     noisy = StackOracle(stack, seed=1, games=len(x)).respond(x, ask_as(range(len(x)))).scores
     lost = (base(x).argmax(1) == labels).float().mean() - (noisy.argmax(1) == labels).float().mean()
     assert -0.01 < lost < 0.04

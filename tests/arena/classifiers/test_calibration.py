@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy import optimize
 
 from arena import statistics
-from arena.classifiers.calibration import ece, temperature_grid
+from arena.classifiers.calibration import ece, nll_temperature, temperature_grid
 
 
 def test_ece_of_known_confidences() -> None:
@@ -38,3 +39,23 @@ def test_temperatures_are_aaas() -> None:
     assert (grid[0].item(), grid[-1].item()) == pytest.approx((0.001, 1000))
     tuned = torch.tensor([2.08333, 1.20482, 1.26582, 1.1236, 0.94, 0.431, 0.58, 0.83], dtype=torch.float64)
     assert ((grid[:, None] - tuned).abs().amin(0) < 1e-4).all()
+
+
+@pytest.mark.parametrize("scale", [0.4, 1.0, 3.0])
+def test_the_temperature_of_the_likelihood_is_where_scipy_finds_it(scale: float) -> None:
+    draw = torch.Generator().manual_seed(3)
+    logits = 2 * torch.randn(800, 6, generator=draw, dtype=torch.float64)
+    labels = torch.multinomial(logits.softmax(1), 1, generator=draw)[:, 0]
+
+    def loss(temperature: float) -> float:
+        return torch.nn.functional.cross_entropy(logits * scale / temperature, labels).item()
+
+    found = optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+    assert nll_temperature(logits * scale, labels) == pytest.approx(found.x, rel=1e-5)
+    assert nll_temperature(logits * scale, labels) == pytest.approx(scale, rel=0.15)
+
+
+def test_the_temperature_of_the_likelihood_stays_within_its_bounds() -> None:
+    logits = torch.tensor([[4.0, 1, 0], [0, 2, 1]])
+    assert nll_temperature(logits, torch.tensor([0, 1])) == pytest.approx(0.001)
+    assert nll_temperature(logits, torch.tensor([2, 0])) == pytest.approx(1000)

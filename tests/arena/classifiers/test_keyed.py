@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.keyed import KeyedLayer
+from arena.classifiers.keyed import KeyedLayer, keyed_to
 from arena.game.blame import DefenderError
 from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
@@ -29,6 +29,10 @@ def noisy(batch: int = 256) -> Classifier:
     torch.manual_seed(0)
     network = nn.Sequential(AddedNoise(0), nn.Flatten(), nn.Linear(16, 3), AddedNoise(1)).eval()
     return Classifier(network, shape=SHAPE, classes=3, batch=batch)
+
+
+def silent() -> Classifier:
+    return Classifier(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval(), shape=SHAPE, classes=3)
 
 
 def rows_of(key: Tensor, seed: int = 5) -> Rows:
@@ -92,10 +96,48 @@ def test_an_oracle_draws_for_each_query_and_not_for_the_base() -> None:
     assert torch.equal(oracle.base_scores(x), noisy()(x)) and not oracle.bare
 
 
-def test_a_random_classifier_of_a_defender_that_is_not_is_refused() -> None:
-    class Parts:
-        def __getattr__(self, name: str) -> object:
-            raise ValueError("there are no data")
+class Parts:
+    def __getattr__(self, name: str) -> object:
+        raise ValueError("there are no data")
 
+
+def test_a_random_classifier_of_a_defender_that_is_not_is_refused() -> None:
     with pytest.raises(DefenderError, match="must declare random = True"):
-        prepare(noisy(), [Undeclared()], Parts())  # type: ignore[arg-type]
+        prepare(silent(), [Undeclared()], Parts())  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Around(Defender):
+    """Hardens into the same layers."""
+
+    def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
+        return classifier.with_tensors(classifier.tensors())
+
+
+def test_one_around_a_random_classifier_need_not_be_random_itself() -> None:
+    stack = prepare(silent(), [Around(), Noisy()], Parts())  # type: ignore[arg-type]
+    assert stack.base.random and stack.random
+
+
+class Some(nn.Module):
+    """The noise of a network for every second row alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = AddedNoise(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        some = torch.arange(0, len(x), 2)
+        with keyed_to(some):
+            return x.index_copy(0, some, self.layer(x[some])).flatten(1)
+
+
+def test_a_pass_of_some_rows_draws_as_one_of_all() -> None:
+    x, key = torch.rand(9, *SHAPE), torch.arange(9) + 3
+    some = Classifier(Some(), shape=SHAPE, classes=16)
+    whole = nn.Sequential(AddedNoise(0), nn.Flatten())
+    expected = Classifier(whole, shape=SHAPE, classes=16)(x, rows_of(key))
+    answer = some(x, rows_of(key))
+    assert torch.equal(answer[::2], expected[::2])
+    assert torch.equal(answer[1::2], x.flatten(1)[1::2])
+    assert torch.equal(some(x), x.flatten(1))

@@ -120,6 +120,36 @@ def test_a_scenarios_worlds_and_stacks_come_once(scenario: Path) -> None:
     assert said.count("digits-cnn on 50 images of digits (games), cpu") == 2
 
 
+WORLDS = """
+attackers = ["square"]
+defenders = ["none"]
+threat = { epsilon = 0.1, budget = 10 }
+size = "all"
+[[sizes.all.worlds]]
+dataset = "digits"
+classifier = { network = "digits-cnn", weights = "nowhere.safetensors" }
+[[sizes.all.worlds]]
+dataset = "digits"
+classifier = "digits-cnn"
+[[sizes.absent.worlds]]
+dataset = "digits"
+classifier = { network = "digits-cnn", weights = "nowhere.safetensors" }
+"""
+
+
+def test_a_world_that_is_absent_is_told_and_the_others_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "worlds.toml"
+    file.write_text(WORLDS)
+    code, said = arena(str(file), "--images", "20", "--device", "cpu")
+    assert code == 3
+    assert "failed: digits-cnn on digits: " in said and "nowhere.safetensors" in said
+    assert said.count("digits-cnn on 20 images of digits (games), cpu") == 1
+    code, said = arena(str(file), "--size", "absent", "--images", "20", "--device", "cpu")
+    assert code not in (0, 3) and "nowhere.safetensors" in said and "failed:" not in said
+    code, said = arena("--size", "all", "--images", "20")
+    assert code not in (0, 3) and "--size: it is one of a scenario's" in said
+
+
 @pytest.mark.parametrize(
     ("accuracy", "said"),
     [

@@ -32,7 +32,19 @@ BRIEFER: dict[str, Spec] = {
     "bypass-fq": {"name": "bypass-fq", "max_directions": 1},
     "query-net": {"name": "query-net", **TINY_SURROGATES},
     "aaa-linear": {"name": "aaa-linear", "kappa": 10},
+    "gwad": {"name": "gwad", "capacity": 6, "games": 1},
+    "stateful-detection": {"name": "stateful-detection", "k": 3},
+    "predcoin-image": {"name": "predcoin-image", "images": 20},
     "aaa-sine": {"name": "aaa-sine", "kappa": 10},
+    "pgd-at": {"name": "pgd-at", "epochs": 1, "steps": 2},
+    "trades": {"name": "trades", "epochs": 1, "steps": 2},
+    "gaussian-augmentation": {"name": "gaussian-augmentation", "epochs": 1},
+    "distillation": {"name": "distillation", "epochs": 1},
+    "dent": {"name": "dent", "steps": 2},
+    "rse": {"name": "rse", "epochs": 2, "passes": 2},
+    "pni": {"name": "pni", "epochs": 2, "steps": 2},
+    "trs": {"name": "trs", "epochs": 1, "members": 2},
+    "region-based": {"name": "region-based", "m": 24},
 }
 """Those that think long before they ask."""
 VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
@@ -51,8 +63,33 @@ VARIANTS: list[tuple[Kind, dict[str, Any]]] = [
     ("attacker", {"name": "boundary", "rules": "original"}),
     ("attacker", {"name": "label-scout", "halvings": 2, "repeats": 1}),  # whose scouting ends within `SHORT`
     ("attacker", {"name": "hop-skip-jump", "delta_rule": "art", "step_search": "grid", "fallback": True}),
+    ("attacker", {"name": "account-rotation", "of": {"name": "square"}, "policy": "refused"}),
+    ("attacker", {"name": "account-rotation", "of": {"name": "hop-skip-jump"}, "every": 3}),
+    ("attacker", {"name": "query-blinding", "of": {"name": "hop-skip-jump"}, "shift": 0.0}),
+    ("attacker", {"name": "oars-square", "adapt_steps": 1, "squares_probes": 1, "side_probes": 1}),
+    ("attacker", {"name": "oars-nes", "adapt_steps": 1, "adapt_probes": 1, "pairs": 2}),
+    ("attacker", {"name": "oars-hop-skip-jump", "adapt_steps": 1, "adapt_probes": 1, "initial_probes": 3}),
+    ("attacker", {"name": "oars-surfree", "adapt_steps": 2, "adapt_probes": 1, "n_ortho": 3}),
     ("attacker", {"name": "prior-rgf", "directions": 3, "length_probes": 2, "every": 3, "loss": "margin"}),
     ("defender", {"name": "snd", "beta": 0.5, "clamp": True}),
+    ("defender", {"name": "blacklight", "history": "account", "action": "cached"}),
+    ("defender", {"name": "blacklight", "action": "ban", "capacity": 5, "salted": False}),
+    (
+        "defender",
+        {"name": "stateful-detection", "k": 3, "embedding": "encoder", "epochs": 1, "action": "cached"},
+    ),
+    ("defender", {"name": "piha", "history": "account", "action": "silent"}),
+    ("defender", {"name": "pgd-at", "epochs": 1, "norm": "l2", "init": "weights", "random_start": False}),
+    ("defender", {"name": "randomized-features", "sigma": 0.3, "scaled": True, "before": ["same", "norm"]}),
+    ("defender", {"name": "pni", "epochs": 1, "steps": 1, "share": "layer", "init": "weights"}),
+    ("defender", {"name": "trs", "epochs": 1, "members": 2, "epsilon": 0.0, "init": "weights"}),
+    ("defender", {"name": "aaa-exact", "form": "sine"}),
+    ("defender", {"name": "feature-squeezing", "action": "refuse", "median": False, "share": 0.3}),
+    ("defender", {"name": "unknown", "share": 0.4}),
+    ("defender", {"name": "boundary-defense", "theta": 0.9, "sigma": 1.0}),
+    ("defender", {"name": "temperature-scaling", "criterion": "ece"}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "resize-pad"}, "tau": 0.99}),
+    ("defender", {"name": "confidence-gated", "of": {"name": "feature-squeezing"}}),
 ]
 
 

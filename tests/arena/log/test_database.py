@@ -345,7 +345,8 @@ def test_a_log_of_layout_0002_learns_radii_and_what_was_asked_for(where: str, be
 def test_a_log_of_layout_0003_learns_what_its_runs_consist_of(
     where: str, begun: Any, match_info: MatchInfo, run_info: RunInfo
 ) -> None:
-    numbers = {f.name: 0.5 for f in fields(Utility)} | {"batch": 64, "peak_bytes": 7, "reliability": None}
+    numbers: dict[str, Any] = {f.name: 0.5 for f in fields(Utility)}
+    numbers |= {"batch": 64, "peak_bytes": 7, "reliability": None, "benign": ()}
     with open_log(where) as log:
         first, second = begun(log, 0), begun(log, 1)
         other = log.begin_run(run_info)

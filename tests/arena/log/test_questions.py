@@ -233,7 +233,7 @@ def test_a_utility_comes_back_as_it_was(
     log: Log, begun: Callable[..., int], changed: dict[str, float]
 ) -> None:
     numbers: dict[str, Any] = {f.name: 0.1 * place for place, f in enumerate(fields(Utility))}
-    numbers["reliability"] = Reliability((0.25, 0.5), (None, 0.75), (0.0, 1.0))
+    numbers |= {"reliability": Reliability((0.25, 0.5), (None, 0.75), (0.0, 1.0)), "benign": ()}
     told = Utility(**{**numbers, "images": 7, "batch": 64, "peak_bytes": 2**40, **changed})
     match, other = begun(log, 0), begun(log, 1)
     log.record_utility(match, told)

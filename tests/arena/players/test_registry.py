@@ -207,7 +207,13 @@ class Keyed(Defender):
     secrets = ("seed", "salt")
 
 
+@dataclass(frozen=True)
+class Veiled(Defender):
+    of: Defender
+
+
 def test_an_attacker_that_knows_the_defense_is_told_no_keys_salts_or_seeds() -> None:
-    shown = public_parameters([Keyed(), build_stack("snd")[0]])
+    shown = public_parameters([Keyed(), build_stack("snd")[0], Veiled(Keyed())])
+    assert shown["defenders"][2]["of"] == {"agent": "Keyed", "strength": 2.0}
     assert shown["defenders"][0] == {"name": name_of(Keyed()), "strength": 2.0}
     assert shown["defenders"][1] == {"name": "snd", "sigma": 0.01, "beta": None, "clamp": False}

@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from arena.evaluation.benign.kinds import CLIENTS
+from arena.evaluation.benign.losses import BenignLoss
 from arena.evaluation.clean_utility import Utility
 from arena.league.board import (
     Board,
@@ -117,6 +119,20 @@ def utility(d: int) -> Utility:
         peak_bytes=10**6,
         flagged=0.012 * (d > 0),
     )
+
+
+def benign(d: int) -> list[BenignLoss]:
+    """What nine kinds of clients lose to a defender, more with each kind."""
+    histories = ("empty", "benign-1000", "poison-1000") if d % 3 == 2 else ("empty",)
+    losses = []
+    for history in histories:
+        for place, (name, client) in enumerate(CLIENTS.items()):
+            sessions, queries = 20, 20 * client.queries
+            refused = queries * d * place // 100
+            some = 20 if refused else 0
+            counts = (refused, refused, 0, 0, 0.004 * queries * d, some, some, 0, int(d > 0), some)
+            losses.append(BenignLoss(name, history, sessions, queries, 1, *counts, 0.0004, 0.0003, 0.0005))
+    return losses
 
 
 def findings(attackers: Sequence[str], defenders: Sequence[str]) -> list[Finding]:
@@ -238,6 +254,7 @@ def matrix(attackers: int = 4, defenders: int = 4, at: int = 1000, **changes: An
         equilibrium=equilibrium(own, other),
         utilities={d: utility(j) for j, d in enumerate(other)},
         findings=findings(own, other),
+        benign={d: benign(j) for j, d in enumerate(other) if j != 1},
     )
     return replace(made, **changes)
 

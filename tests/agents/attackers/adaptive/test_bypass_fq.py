@@ -130,6 +130,29 @@ class Nothing(Defender):
         return x.new_full((len(x),), -1e-6)
 
 
+def shares(run):
+    """What was noted as `valid-share`."""
+    return [value for rows in run.notes if rows.key == "valid-share" for value in rows.value]
+
+
+@pytest.mark.parametrize("attack", [BypassFQ(max_directions=2), BypassFQ(box="strict", max_directions=1)])
+def test_the_share_of_directions_with_a_radius_is_noted_at_every_estimate(plane, toy_coin, attack):
+    """Strictly inside the box fewer directions have a radius; where everything is detected, none."""
+    world = plane(2)
+    assert set(shares(play(attack, Nothing(), world, budget=120))) == {1.0}
+    assert set(shares(play(attack, All(), world, budget=120))) == {0.0}
+    some = shares(play(attack, toy_coin(band=0.01), world, budget=120))
+    assert len(some) >= 2 and all(0 <= share <= 1 for share in some)
+    assert 0 < sum(some) / len(some) < 1
+
+
+def test_sign_flips_share_is_noted_every_ten_iterations(plane):
+    world = plane(2)
+    noted = shares(play(BypassFQSignFlip(), Nothing(), world, budget=100))
+    assert noted == [1.0] * len(noted) and len(noted) >= 2 * 3
+    assert set(shares(play(BypassFQSignFlip(), All(), world, budget=100))) == {0.0}
+
+
 def test_where_nothing_is_detected_it_is_hop_skip_jump(plane):
     world = plane(3)
     bypass, plain = play(BypassFQ(), Nothing(), world), play(HopSkipJump(), Nothing(), world)

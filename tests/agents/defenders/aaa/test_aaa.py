@@ -194,8 +194,8 @@ def test_in_a_service_guarded_rows_are_flagged(
 
 @BOTH
 def test_it_is_not_random_and_keeps_no_memory(kind: type[AAA], service, ask_as, images: Tensor) -> None:
-    assert not kind.random
-    assert kind.memory == "none"
+    assert not kind().random
+    assert kind().memory == "none"
     oracle = service(kind(temperature=1.0, kappa=10))
     first = oracle.respond(images, ask_as(range(150))).scores
     oracle.commit(torch.ones(150, dtype=torch.bool))

@@ -45,4 +45,5 @@ def test_each_row_is_asked_with_draws_of_its_own(ask_as) -> None:
     expected = torch.stack([rows.repeat(5)[i * 5 : i * 5 + 5].normal((2,)) for i in range(3)])
     torch.testing.assert_close(answer.scores, expected.softmax(2).mean(1).log())
     assert answer.flagged.all() and answer.given("refused") is None
+    assert averaged(x[:0], rows[:0], inner, 5).scores.shape == (0, 2)
     assert averaged(x, rows, inner, 1).flagged.tolist() is False

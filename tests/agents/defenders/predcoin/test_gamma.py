@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from agents.defenders.predcoin.gamma import WIDTH, accuracy_loss, bisection, gains, scan, top_two
+from agents.defenders.predcoin.gamma import (
+    WIDTH,
+    accuracy_loss,
+    bisection,
+    gains,
+    right_answers_lost,
+    scan,
+    top_two,
+)
 
 ROWS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.75, 0.99, 1.0]), st.sampled_from([-1, 0, 1])),
@@ -69,3 +77,13 @@ def test_gains_count_what_a_flip_costs() -> None:
     assert first.tolist() == [0, 0, 0, 0, 1]
     assert second.tolist() == [2, 2, 2, 1, 2]
     assert gains(logits, torch.tensor([0, 2, 1, 1, 0])).tolist() == [1, -1, 0, -1, 0]
+
+
+def test_right_answers_lost_leave_out_what_a_flip_sets_right() -> None:
+    """Of eight images, seven flagged at .5: three right, two whose second class is right, two neither."""
+    y1 = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.5, 0.5, 0.5, 0.1])
+    gain = torch.tensor([1, 1, 1, -1, -1, 0, 0, 1])
+    assert right_answers_lost(y1, gain, 0.5) == 0.5 * 3 / 8
+    assert accuracy_loss(y1, gain, 0.5) == 0.5 * 1 / 8
+    assert right_answers_lost(y1, gain, 0.5, rate=1.0) == 3 / 8
+    assert right_answers_lost(y1, gain, 0.75) == accuracy_loss(y1, gain, 0.75) == 0.5 * 2 / 8

@@ -188,6 +188,12 @@ def test_it_sees_the_scores_of_the_defenders_inside(
     assert bool((response.flagged != alone).any())
 
 
+def test_images_may_be_a_share_of_the_training_images(classifier: Classifier, data: Data) -> None:
+    assert PredCoin(gamma=0.5, images=0.1).fit(classifier, data).facts()["trained_on"] == 30
+    asked = [PredCoin(images=images).preparing(data) for images in (0.1, 30, 0.2)]
+    assert asked[0] == asked[1] < asked[2]
+
+
 def test_a_classifier_that_is_never_right_is_told(classifier: Classifier, data: Data) -> None:
     wrong = Split(data.train.source, data.train.index, (data.train.labels + 1) % CLASSES)
     with pytest.raises(ValueError, match="of 200 training images that were drawn it is right on 0"):
