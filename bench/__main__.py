@@ -30,6 +30,7 @@ NAMES = (
     "kills",
     "linear",
     "log",
+    "lookups",
     "published",
     "rewriting",
     "square",

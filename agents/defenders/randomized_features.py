@@ -22,8 +22,8 @@ from arena.training import in_form
 
 MOST = 1000
 """The most calibration images on which sigma is tuned, and train images of which features are measured."""
-LOWEST, OCTAVES, STEPS = 2.0**-12, 18, 10
-"""Sigma is sought in so many octaves from `LOWEST` on, which are halved so often: to about one percent."""
+LOWEST, OCTAVES, STEPS = 2.0**-12, 18, 8
+"""Sigma is sought in so many octaves from `LOWEST` on, which are halved so often: to about five percent."""
 _STAGE = re.compile(r"(layer|stage|block)_?\d+")
 _BLOCKS = ("blocks", "stages", "layers")
 

@@ -54,7 +54,7 @@ class RowWise(nn.Module):
         super().__init__()
         self.same = Same(shape[0])
         self.norm = nn.BatchNorm2d(shape[0], eps=_EPS)
-        nn.init.constant_(self.norm.running_var, 1 - _EPS)  # so that it changes nothing either
+        self.norm.running_var = torch.full((shape[0],), 1 - _EPS)  # so that it changes nothing either
         pixels = math.prod(shape)
         first, second = (
             draws.normal(draws.derive(seed, "layer", n), torch.arange(size), 0, (inputs,))

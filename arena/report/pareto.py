@@ -13,7 +13,7 @@ from arena.report.strokes import COLOURS
 from arena.report.words import percent, span
 
 WIDTH, HEIGHT = 340, 230
-LEFT, RIGHT, TOP, BOTTOM = 42, 330, 12, 186
+LEFT, RIGHT, TOP, BOTTOM = 56, 330, 12, 186
 SHAPES = ("circle", "square", "diamond", "triangle")
 """Of marks; with the colours of the page they tell 28 defenders apart."""
 _TEXT = "fill:var(--soft);font-size:10.5px"
@@ -124,6 +124,11 @@ def _frame(end: float) -> str:
     parts.append(
         f'<text x="{middle:g}" y="{BOTTOM + 33}" text-anchor="middle" style="{_TEXT}">'
         "benign queries lost (left is better)</text>"
+    )
+    across = (TOP + BOTTOM) / 2
+    parts.append(
+        f'<text x="12" y="{across:g}" transform="rotate(-90 12 {across:g})" text-anchor="middle" '
+        f'style="{_TEXT}">lost to attackers</text>'
     )
     return "".join(parts)
 

@@ -43,6 +43,7 @@ def executed(
 
     for name, layer in layers.items():
         layer.register_forward_pre_hook(note(name))
+    device = next(iter(module.parameters())).device
     with torch.no_grad():
-        module(torch.full((1, *shape), 0.5, device=next(iter(layers.values())).weight.device))
+        module(torch.full((1, *shape), 0.5, device=device))
     return list(met)

@@ -17,6 +17,7 @@ from arena import draws
 CHANNELS, STRIDES = (16, 32, 32), (1, 2, 2)
 """Of the convolutions, 3x3 each; the means of the last one's units lead to the two outputs."""
 RATE = 3e-3
+"""Of training: at that of F_Q it would be stopped early before it has begun to learn."""
 
 _GRID = 2.0**16
 _LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 64.0
@@ -82,8 +83,8 @@ def train_image_detector(benign: Tensor, queries: Tensor, seed: int) -> ImageDet
 
 
 def _start(channels: int, seed: int) -> Parameters:
-    """Weights uniform within sqrt(6/inputs), which keeps the variance through ReLU (He et al. 2015), from keyed
-    draws; biases 0."""
+    """Weights uniform within sqrt(6/inputs), which keeps the variance through ReLU (He et al. 2015), from
+    keyed draws; biases 0."""
     sizes = [(9 * c, out) for c, out in pairwise((channels, *CHANNELS))] + [(CHANNELS[-1], 2)]
     layers = []
     for n, (inputs, outputs) in enumerate(sizes):

@@ -39,12 +39,12 @@ class Encoder(nn.Module):
             self.hidden, self.last = nn.Linear(64 * sides[0] * sides[1], 512), nn.Linear(512, 256)
 
     def draw_weights(self, seed: int) -> None:
-        """Uniform weights as torch draws them, but from keyed draws; biases 0."""
+        """Uniform weights of variance 2 / inputs (He et al., 2015), by keyed draws; biases 0."""
         with torch.no_grad():
             for number, weight in enumerate(p for p in self.parameters() if p.ndim > 1):
                 place = torch.arange(len(weight))
                 drawn = draws.uniform(draws.derive(seed, "weights", number), place, 0, weight.shape[1:])
-                weight.copy_((2 * drawn - 1) / math.sqrt(weight[0].numel()))
+                weight.copy_((2 * drawn - 1) * math.sqrt(6 / weight[0].numel()))
             for bias in (p for p in self.parameters() if p.ndim == 1):
                 bias.zero_()
 
@@ -82,13 +82,18 @@ def train_encoder(images: Tensor, epochs: int, seed: int) -> Encoder:
         for rows in _batches(len(images), generator):
             x = images[rows.to(images.device)]
             a, b = encoder(torch.cat([x, changed(x, generator)]), generator).chunk(2)
-            near = (a - b).square().sum(dim=1)
-            apart = ((a - a.roll(1, 0)).square().sum(dim=1) + 1e-12).sqrt()
-            loss = (near + (MARGIN - apart).clamp_min(0).square()).mean()
+            loss = contrast(a, b).mean()
             optimiser.zero_grad()
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
     return encoder.eval().requires_grad_(False)
+
+
+def contrast(a: Tensor, b: Tensor) -> Tensor:
+    """[n] the loss of points `a` [n,256] of images and `b` of their changed copies: each is pulled to its own
+    copy and pushed away from the image before."""
+    apart = ((a - a.roll(1, 0)).square().sum(dim=1) + 1e-12).sqrt()
+    return (a - b).square().sum(dim=1) + (MARGIN - apart).clamp_min(0).square()
 
 
 def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:

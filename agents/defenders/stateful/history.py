@@ -186,7 +186,7 @@ class Stateful(Defender, ABC):
                 continue
             found, number = index.find(features[mine.to(features.device)])
             alarm[mine] = found.to(x.device)
-            if bool(found.any()):
+            if self.action == "cached" and bool(found.any()):
                 answers[mine[alarm[mine]]] = index.answers.take(number[found].to(x.device))
         return alarm, answers
 

@@ -16,7 +16,7 @@ SIDE = 32
 """Larger images are shrunk to so many pixels in height and width."""
 BINS = 201
 HIDDEN = (256, 256, 128, 64)
-EPOCHS, BATCH, LR = 60, 64, 1e-3
+EPOCHS, BATCH, LR = 30, 64, 1e-3
 
 
 def centred(x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def test_marks_and_intervals_lie_where_the_figures_say() -> None:
     drawn = str(pareto_chart(points))
     found = re.findall(r'<circle cx="([\d.]+)" cy="([\d.]+)"', drawn)
     assert found == [(f"{x(p.benign.value, 1.0):.1f}", f"{y(p.taken.value):.1f}") for p in points]
-    assert (x(0.0, 1.0), x(1.0, 1.0), y(0.0), y(1.0)) == (42, 330, 186, 12)
+    assert (x(0.0, 1.0), x(1.0, 1.0), y(0.0), y(1.0)) == (56, 330, 186, 12)
     assert f'x1="{x(0.4, 1.0):.1f}" x2="{x(0.6, 1.0):.1f}" y1="{y(0.25):.1f}" y2="{y(0.25):.1f}"' in drawn
     assert f'y1="{y(0.2):.1f}" y2="{y(0.35):.1f}"' in drawn
     front = re.search(r'<polyline points="([^"]+)"', drawn)
