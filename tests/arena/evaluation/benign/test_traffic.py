@@ -222,5 +222,5 @@ def test_the_mean_over_kinds():
         return BenignLoss(client, "empty", sessions, queries, 1, refused, 0, 0, 0, 0.0, 1, 0, 0, 0, 1)
 
     one, other = loss("single", 10, 5, 10), loss("video", 10, 0, 300)
-    assert mean_share([one, other], "lost") == (0.25, *wilson(5, 20))
+    assert mean_share([one, other], "lost") == (0.25, *wilson(2.5, 10)), "ten images, not twenty sessions"
     assert math.isnan(mean_share([], "lost")[0])
