@@ -167,10 +167,10 @@ def test_under_minimum_attackers_get_the_share_of_images_within_epsilon(
     hand: Any, game: Any, epsilon: Any, shares: list[str]
 ) -> None:
     rules = Threat(norm="l2", epsilon=epsilon, budget=10, objective="minimum")
-    run = hand.run()
+    run, some = hand.run(), {"sessions": 10}
     for number, (defender, step) in enumerate([("none", 1), ("blacklight", 3)]):
         won = [game(i, hit_at=1, votes=(0, 1, 1), base=True, l2=step * (i + 1)) for i in range(10)]
-        match = hand.match(run, *won, threat=rules, defender=defender, number=number)
+        match = hand.match(run, *won, threat=rules, defender=defender, number=number, benign=some)
         hand.log.record_benign(match, loss("single", "empty", 5 * number))
     page = render(hand.log, run)
     assert re.findall(r"attackers get ([\d.]+) %", page.partition("Best in")[0]) == shares

@@ -14,7 +14,7 @@ from arena.classifiers import Classifier
 from arena.datasets.own_arrays import read_split
 from arena.evaluation.benign.kinds import CLIENTS
 from arena.evaluation.benign.losses import BenignLoss, mean_share
-from arena.evaluation.benign.plan import Traffic
+from arena.evaluation.benign.plan import Traffic, read_traffic
 from arena.evaluation.benign.playing import BenignTraffic
 from arena.game.stack import Stack
 from arena.players import Defender
@@ -215,6 +215,15 @@ def test_what_a_plan_asks(world):
 def test_a_plan_says_what_is_wrong(key, value, said):
     with pytest.raises(ValueError, match=said.replace("?", r"\?")):
         Traffic(**{key: value})
+
+
+@pytest.mark.parametrize("value", ["x", True, 2.5, None])
+def test_traffic_is_a_number_or_a_table(value):
+    with pytest.raises(
+        ValueError, match=r"benign: found .*; it must be a whole number of sessions, or a table"
+    ):
+        read_traffic(value)
+    assert read_traffic(3) == read_traffic({"sessions": 3}) == Traffic(sessions=3)
 
 
 def test_the_mean_over_kinds():
