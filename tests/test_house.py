@@ -93,3 +93,13 @@ def test_circles_and_floors_are_seen(tmp_path: Path) -> None:
     ) in house.upward(graph)
     assert ("arena.game.b", "arena.rules.a") not in house.upward(graph)
     assert house.loose(modules) == ["arena.attic"]
+
+
+def test_no_file_holds_the_marks_of_a_merge() -> None:
+    marks = ("<" * 7 + " ", ">" * 7 + " ")
+    parts = ("agents", "arena", "bench", "docs", "scenarios", "tests")
+    kinds = {".html", ".md", ".py", ".toml"}
+    files = [file for part in parts for file in (ROOT / part).rglob("*") if file.suffix in kinds]
+    lines = ((file, line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    assert len(files) > 500
+    assert not {file.name for file, line in lines if line.startswith(marks)}
