@@ -15,6 +15,7 @@ from agents.defenders.parts.tuned import Tuned
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import nll_temperature
 from arena.classifiers.keyed import keyed_to
+from arena.classifiers.reading import Reading
 from arena.players import Defender, Inner, Response, Rows, Splits
 from arena.players.card import Card
 from arena.training import in_form
@@ -88,12 +89,16 @@ class ConfidenceGated(Tuned):
         if hardened is classifier:
             return classifier
         temperature = self._tuned(classifier, splits)[0]
-        return in_form(classifier, lambda own: Gate(own, hardened.module, temperature, self.tau))
+        return in_form(
+            classifier, lambda own: Gate(own, hardened.module, temperature, self.tau, classifier.reading)
+        )
 
     def rebuild(self, classifier: Classifier, tensors: Mapping[str, Tensor]) -> Classifier:
         hardened = self.of.rebuild(classifier, _below(tensors, "defended."))
         temperature = tensors["temperature"].item()
-        return in_form(classifier, lambda own: Gate(own, hardened.module, temperature, self.tau))
+        return in_form(
+            classifier, lambda own: Gate(own, hardened.module, temperature, self.tau, classifier.reading)
+        )
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         """This defender with `of` fitted, and T found on the calibration split."""
@@ -157,9 +162,11 @@ class Gate(nn.Module):
 
     temperature: Tensor
 
-    def __init__(self, clean: nn.Module, defended: nn.Module, temperature: float, tau: float) -> None:
+    def __init__(
+        self, clean: nn.Module, defended: nn.Module, temperature: float, tau: float, reading: Reading | None
+    ) -> None:
         super().__init__()
-        self.clean, self.defended, self.tau = clean, defended, tau
+        self.clean, self.defended, self.tau, self.reading = clean, defended, tau, reading
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float64))
 
     def extra_repr(self) -> str:
@@ -167,7 +174,8 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         clean: Tensor = self.clean(x)
-        unsure = (confidence(clean.double() / self.temperature) <= self.tau).nonzero()[:, 0]
+        logits = clean if self.reading is None else self.reading(clean)
+        unsure = (confidence(logits.double() / self.temperature) <= self.tau).nonzero()[:, 0]
         if not len(unsure):
             return clean
         with keyed_to(unsure):

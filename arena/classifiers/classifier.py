@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import itertools
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from arena.classifiers.errors import ClassifierError, ServiceError
+from arena.classifiers.fingerprints import fingerprint, named_tensors
 from arena.classifiers.forward import Forward, Precision, check_precision, prepare_forward
 from arena.classifiers.function import Function
 from arena.classifiers.keyed import Keys, draws_for_rows, keyed
@@ -224,7 +223,7 @@ class Classifier:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every parameter and buffer of the module by name, also those outside its state dict."""
-        return {name: tensor.detach() for name, tensor in _tensors(self.module)}
+        return {name: tensor.detach() for name, tensor in named_tensors(self.module)}
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> Classifier:
         """This classifier with other weights: a copy of its module that holds copies of `tensors`, which are
@@ -238,7 +237,7 @@ class Classifier:
             if mine != other:
                 raise ValueError(f"classifier {self.name!r} has {mine} as {name!r}; found {other}")
         changed = copy.deepcopy(self)
-        for name, tensor in _tensors(changed.module):
+        for name, tensor in named_tensors(changed.module):
             tensor.data = tensors[name].detach().to(self.device, copy=True)  # strides too: kernels go by them
         changed._sha, changed.card, changed.remarks = None, {}, ()
         return changed
@@ -375,27 +374,6 @@ class Classifier:
         return logits
 
 
-def fingerprint(module: nn.Module) -> str:
-    """SHA-256 over the name, dtype, shape and bytes of every parameter and buffer, and the module's repr.
-
-    Buffers outside the state dict (a normalisation's mean, say) count too: they change the answers. The same
-    on every device.
-    """
-    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-fA-F]+", "", repr(module)).encode())
-    for name, tensor in sorted(_tensors(module), key=lambda item: item[0]):
-        digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return list(
-        itertools.chain(
-            module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
-        )
-    )
-
-
 def _form(tensor: Tensor | None) -> str:
     return "nothing" if tensor is None else f"{tensor.dtype} {list(tensor.shape)}"
 
@@ -403,7 +381,7 @@ def _form(tensor: Tensor | None) -> str:
 def _frozen(module: nn.Module, device: torch.device) -> nn.Module:
     ready = not any(layer.training for layer in module.modules()) and not any(
         tensor.requires_grad or tensor.is_inference() or tensor.device != device
-        for _, tensor in _tensors(module)
+        for _, tensor in named_tensors(module)
     )
     if ready:
         return module

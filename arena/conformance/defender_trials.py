@@ -17,7 +17,7 @@ from torch import Tensor
 
 from arena import draws
 from arena.classifiers import Classifier
-from arena.classifiers.classifier import fingerprint
+from arena.classifiers.fingerprints import fingerprint
 from arena.conformance.results import ConformanceError, Skip
 from arena.conformance.surroundings import AMBIENT
 from arena.conformance.tiny_worlds import WORLDS, TinyWorld, tiny_world

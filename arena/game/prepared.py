@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from arena.classifiers import Classifier
-from arena.classifiers.classifier import fingerprint
+from arena.classifiers.fingerprints import fingerprint
 from arena.game.blame import DefenderError, blaming, class_of, is_unwritten
 from arena.game.preparing import Lent, overrides
 from arena.game.stack import Stack

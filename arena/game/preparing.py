@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 
 from arena.classifiers import Classifier
-from arena.classifiers.classifier import fingerprint
+from arena.classifiers.fingerprints import fingerprint
 from arena.datasets import Split
 from arena.datasets.dataset import only
 from arena.players.defender import Defender, Splits

@@ -9,14 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from arena.classifiers import Classifier
 from arena.classifiers.keyed import KeyedLayer
-from arena.training import in_form
-
-
-def around(classifier: Classifier, module: nn.Module) -> Classifier:
-    """A classifier of the same images and classes, and with the same settings, whose network is `module`."""
-    return in_form(classifier, lambda _: module)
 
 
 def changed(module: nn.Module, change: Mapping[str, Callable[[Any], nn.Module]]) -> nn.Module:

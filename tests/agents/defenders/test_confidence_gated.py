@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from agents.defenders.confidence_gated import ConfidenceGated
 from agents.defenders.feature_squeezing import FeatureSqueezing
-from agents.defenders.parts.surgery import around
 from agents.defenders.resize_pad import ResizePad
 from agents.defenders.rnd import RND
 from agents.defenders.unknown import Unknown
@@ -23,6 +22,7 @@ from arena.game.prepared import read, written
 from arena.game.stack import prepare
 from arena.game.stack_oracle import StackOracle
 from arena.players import Defender, Inner, Response, Rows, Splits
+from arena.training import in_form
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ class Shifted(Defender):
     random = True  # type: ignore[assignment]
 
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
-        return around(classifier, Shift(classifier.module))
+        return in_form(classifier, Shift)
 
     def rebuild(self, classifier: Classifier, tensors: Any) -> Classifier:
-        return around(classifier, Shift(classifier.module)).with_tensors(tensors)
+        return in_form(classifier, Shift).with_tensors(tensors)
 
 
 def test_where_it_hardens_the_unsure_rows_alone_meet_the_hardened_network(

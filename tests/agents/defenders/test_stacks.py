@@ -1,5 +1,5 @@
-"""The order in which a stack acts, with packaged defenders (docs/defenders.md): the first one listed is outermost;
-the innermost is hardened and fitted first."""
+"""The order in which a stack acts, with packaged defenders (docs/defenders.md): the first one listed is
+outermost; the innermost is hardened and fitted first."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from agents.defenders.aaa.linear import AAALinear
 from agents.defenders.bit_depth import BitDepth, reduced
@@ -27,7 +27,7 @@ from arena.players import Defender, Response, Rows
 from arena.players.registry import build_defender
 
 AAA = AAALinear(temperature=1.0)
-TRADES = Trades(epochs=1, batch=16, steps=2)
+TRADES = Trades(epochs=1, batch=16, steps=2, rate=0.01, init="weights")
 FLIPS_ALL = PredCoin(gamma=0.0, coin=1.0, images=12)
 """PredCoin that takes every query for an estimation query, and flips it."""
 
@@ -60,6 +60,17 @@ def ask(pixels: Classifier, ask_as: Callable[..., Rows]) -> Ask:
 @pytest.fixture(scope="module")
 def world() -> TinyWorld:
     return tiny_world(1, "cpu")
+
+
+@pytest.fixture(scope="module")
+def trainable() -> TinyWorld:
+    """A world whose network can be trained."""
+    layer = nn.Linear(64, 4)
+    with torch.no_grad():  # all classes alike at the mean image, so that each is answered
+        layer.weight.copy_(torch.randn(4, 64, generator=torch.Generator().manual_seed(0)))
+        layer.bias.copy_(-layer.weight.sum(dim=1) / 2)
+    layers = nn.Sequential(nn.Flatten(), layer)
+    return TinyWorld((1, 8, 8), 4, Classifier(layers, shape=(1, 8, 8), classes=4, batch=64), 0)
 
 
 @pytest.mark.parametrize("defenders", [(AAA, SND(0.05)), (SND(0.05), AAA)], ids=["aaa-snd", "snd-aaa"])
@@ -133,25 +144,25 @@ def test_a_refusal_inside_is_kept_by_a_coin_and_a_monitor_outside(
     world: TinyWorld, ask_as: Callable[..., Rows]
 ) -> None:
     for outside in (FLIPS_ALL, build_defender("disagreement")):
-        stack = prepare(world.classifier, [outside, Blacklight()], world.splits)
-        response = twice(stack.defenders, stack.base, world.splits.train.images[:8], ask_as)
+        stack = prepare(world.classifier, [outside, Blacklight()], world)
+        response = twice(stack.defenders, stack.base, world.split("asked", 8).images, ask_as)
         assert response.refused.all()
 
 
 def test_predcoin_flips_what_the_hardened_network_answers(
-    world: TinyWorld, ask_as: Callable[..., Rows]
+    trainable: TinyWorld, ask_as: Callable[..., Rows]
 ) -> None:
-    stack = prepare(world.classifier, [FLIPS_ALL, TRADES], world.splits)
-    x = world.splits.calibration.images[:16]
+    stack = prepare(trainable.classifier, [FLIPS_ALL, TRADES], trainable)
+    x = trainable.calibration.images[:16]
     response = StackOracle(stack, games=16).respond(x, ask_as(range(16)))
-    assert not torch.equal(stack.base(x), world.classifier(x))
+    assert not torch.equal(stack.base(x), trainable.classifier(x))
     assert torch.equal(response.scores, swap(stack.base(x)))
     assert response.flagged.all()
 
 
-def test_what_is_fitted_is_fitted_to_the_hardened_network_wherever_that_stands(world: TinyWorld) -> None:
+def test_what_is_fitted_is_fitted_to_the_hardened_network_wherever_that_stands(trainable: TinyWorld) -> None:
     fitted = [
-        prepare(world.classifier, defenders, world.splits)
+        prepare(trainable.classifier, defenders, trainable)
         for defenders in ([AAALinear(), TRADES], [TRADES, AAALinear()], [AAALinear()])
     ]
     shas = [stack.base.sha for stack in fitted]
@@ -165,11 +176,11 @@ def test_what_is_fitted_is_fitted_to_the_hardened_network_wherever_that_stands(w
     ids=["predcoin-trades", "blacklight-snd-trades", "aaa-bit-depth-trades"],
 )
 def test_a_prepared_stack_is_read_back_to_the_bit(
-    defenders: list[Defender], world: TinyWorld, ask_as: Callable[..., Rows]
+    defenders: list[Defender], trainable: TinyWorld, ask_as: Callable[..., Rows]
 ) -> None:
-    stack = prepare(world.classifier, defenders, world.splits)
-    again = read(written(stack), world.classifier, defenders)
-    x, rows = world.splits.calibration.images[:16], ask_as(range(16), seed=3)
+    stack = prepare(trainable.classifier, defenders, trainable)
+    again = read(written(stack), trainable.classifier, defenders)
+    x, rows = trainable.calibration.images[:16], ask_as(range(16), seed=3)
     one, other = (StackOracle(s, seed=5, games=16).respond(x, rows) for s in (stack, again))
     assert torch.equal(one.scores, other.scores)
     assert torch.equal(one.flagged, other.flagged)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.classifiers.classifier import fingerprint
+from arena.classifiers.fingerprints import fingerprint
 
 SHAPE = (2, 3, 3)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets import DatasetSpec, load_dataset
 from arena.rules.threat import Threat
 
-GAMES = 8
+GAMES = 6
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,7 @@ LABELS = {"norm": "l2", "epsilon": 2.0, "feedback": "label"}
 HOP = OarsHopSkipJump(least_radius=0.1, most_radius=1.5)
 
 
+@pytest.mark.slow
 def test_hop_skip_jump_is_stopped_and_with_oars_is_not(against):
     won, rows = against(HopSkipJump(), **LABELS, budget=600)
     assert won <= 0.3 and rows.share_refused("gradient") > 0.9
@@ -69,14 +71,16 @@ def test_hop_skip_jump_is_stopped_and_with_oars_is_not(against):
     assert won >= 0.7 and rows.share_refused("gradient") <= 0.1
 
 
+@pytest.mark.slow
 def test_surfree_is_stopped_and_with_oars_is_not(against):
-    more = LABELS | {"epsilon": 1.0, "budget": 400}
+    more = LABELS | {"epsilon": 1.0, "budget": 300, "radius": 0.2}
     won, rows = against(SurFree(), **more)
     better, other = against(OarsSurFree(), **more)
-    assert other.share_refused("candidate") < 0.7 * rows.share_refused("candidate")
+    assert rows.share_refused("candidate", "step") > 0.35 and other.share_refused("candidate") < 0.15
     assert better >= won
 
 
+@pytest.mark.slow
 def test_nes_is_stopped_and_with_oars_is_not(against):
     more = {"radius": 0.25, "budget": 600}
     won, rows = against(NES(eta=0.03, pairs=10), **more)
