@@ -25,7 +25,7 @@ class BenignLoss:
         refused, flagged, banned: so many queries; banned ones are refused, too.
         declined: answered without a label.
         altered: answered with another label than the undefended classifier gives the very same image; of a
-            random defender the share of its fresh answers, summed over the queries.
+            random defender the share of its fresh answers, summed over the queries that were answered.
         sessions_refused, ...: so many sessions with at least one such query; sessions_lost: with one that is
             refused, declined or altered in the answer that the client got.
         delay: seconds that a query takes longer than undefended, the median over the turns of the sessions,

@@ -140,7 +140,8 @@ class BenignTraffic:
     def _altered(
         self, oracle: StackOracle, x: Tensor, rows: Rows, label: Tensor, plain: Tensor, answers: int
     ) -> Tensor:
-        """[m] the share of fresh answers, the clients' own the first, with another label than `plain` [m]."""
+        """[m] the share of fresh answers, the clients' own the first, with another label than `plain` [m]; 0
+        where a client's own gave none, which is lost as it is."""
         wrong = ((label >= 0) & (label != plain)).double()
         if answers == 1:
             return wrong
@@ -148,4 +149,4 @@ class BenignTraffic:
         again: Response = oracle.again(x.repeat_interleave(answers - 1, 0), more)
         others = heard(again).label.view(-1, answers - 1)
         wrong += ((others >= 0) & (others != plain[:, None])).sum(dim=1)
-        return wrong / answers
+        return torch.where(label >= 0, wrong / answers, 0.0)
