@@ -354,13 +354,13 @@ def _benign(run: Run, rates: Mapping[Classifier, float]) -> Iterator[str]:
     for match, world in zip(run.scenario.matches, run.worlds, strict=True):
         if images := benign_images(match, world):
             key = (id(world.classifier), match.settings.seed, match.settings.benign, repr(match.defenders))
-            stacks[key] = (images, 2 * images * rates.get(world.classifier, 0.0))
+            stacks[key] = (images, images * rates.get(world.classifier, 0.0))
     if stacks:
         images, seconds = map(sum, zip(*stacks.values(), strict=True))
         time = f", {_duration(seconds)} at least" * bool(rates)
         yield (
-            f"benign clients: {images:,} queries at most of {len(stacks)} defended "
-            f"classifier{'s' * (len(stacks) > 1)}, each asked undefended, too{time}"
+            f"benign clients: {images:,} queries at most to {len(stacks)} defended "
+            f"classifier{'s' * (len(stacks) > 1)}, those of sessions to the undefended one, too{time}"
         )
 
 

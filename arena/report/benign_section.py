@@ -24,6 +24,12 @@ from arena.report.columns import NOTHING, Column, in_every_row, telling
 from arena.report.pareto import Point, described, legend, pareto_chart
 from arena.report.words import listed, percent, span
 
+LOST = (
+    "the percentage of the images that are lost to the strongest attacker, those that the classifier gets "
+    "wrong anyway included"
+)
+"""What attackers get, where success is no distance."""
+
 
 @dataclass(frozen=True)
 class BenignSection:
@@ -35,7 +41,8 @@ class BenignSection:
         columns: of all counts, in the order of `places`: defender, history in words, client; same: what is
             equal in every row.
         chart: what attackers get against what benign clients lose, None without two defenders;
-            legend: its marks; described: it in words.
+            legend: its marks; described: it in words; upwards: what its axis of attackers says;
+            chartless: why there is none, "" where there is, and where one defender alone was measured.
         unmeasured: a sentence on defenders that refuse or flag and met no benign clients; "" without any.
     """
 
@@ -47,11 +54,17 @@ class BenignSection:
     chart: Markup | None
     legend: list[tuple[str, Markup]]
     described: str
+    upwards: str
+    chartless: str
     unmeasured: str
 
 
 def benign_section(
-    losses: Mapping[str, Sequence[BenignLoss]], taken: Mapping[str, Rate], warning: Sequence[str]
+    losses: Mapping[str, Sequence[BenignLoss]],
+    taken: Mapping[str, Rate],
+    warning: Sequence[str],
+    upwards: str = LOST,
+    chartless: str = "",
 ) -> BenignSection | None:
     """The section on some defenders; None where there is nothing to say.
 
@@ -59,6 +72,7 @@ def benign_section(
         losses: by defender, empty where not measured.
         taken: the share of the images that the strongest attacker of each gets, where that is known.
         warning: the defenders that refused or flagged something.
+        upwards: what `taken` is, in words. chartless: why nobody's is known; "" where it is.
     """
     known = {label: own for label, own in losses.items() if own}
     missing = [label for label in warning if label not in known]
@@ -82,6 +96,8 @@ def benign_section(
         chart=pareto_chart(points) if drawn else None,
         legend=legend(points) if drawn else [],
         described=described(points) if drawn else "",
+        upwards=upwards,
+        chartless=chartless if len(known) > 1 and not drawn else "",
         unmeasured=_unmeasured(missing),
     )
 

@@ -24,7 +24,10 @@ LOST = (
 LEGEND = (
     "shares of the queries and of the sessions with any such query, in percent; 95 % intervals over sessions",
     LOST,
-    "delay: milliseconds that a query takes longer than undefended; empty where its interval covers 0",
+    "delay: milliseconds that a query takes longer than undefended, all clients of a kind asked at a time; "
+    "empty where its interval covers 0, or turns are too few for one",
+    "clients of a kind share what the service remembers; a session has 1 to 100 queries: a defender that "
+    "first watches an account for longer can refuse nothing here",
 )
 
 

@@ -40,6 +40,10 @@ from arena.report.defenses import Defense, defense
 from arena.report.groups import FEWEST
 from arena.report.templates import environment
 
+DISTANCES = (
+    "There is no chart of what attackers get against what benign clients lose: this board ranks distances, "
+    "not shares of the images."
+)
 MOST_CHOSEN = 4
 """How many attackers of a worst case are named with their shares."""
 
@@ -230,7 +234,8 @@ def _benign(matrix: MatrixBoard) -> BenignSection | None:
         if matrix.by == "left" and not math.isnan(own.left.value)
     }
     losses = {name: matrix.benign.get(name, ()) for name in matrix.defenders}
-    return benign_section(losses, taken, [name for name in matrix.defenders if _warns(matrix, name)])
+    warning = [name for name in matrix.defenders if _warns(matrix, name)]
+    return benign_section(losses, taken, warning, chartless=DISTANCES if matrix.by == "distance" else "")
 
 
 def _warns(matrix: MatrixBoard, defender: str) -> bool:

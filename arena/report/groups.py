@@ -140,10 +140,13 @@ class Group:
 
     def taken(self, defender: int) -> Rate | None:
         """The share of the images that the strongest attacker of a defender gets at the budget, those that
-        were wrong before included; where `answered` and `vote` are two ends, from one end to the other. None
-        where success is a distance, and without a game that was played to its end."""
+        were wrong before included; where `answered` and `vote` are two ends, from one end to the other. Where
+        success is a distance, the share of the games whose nearest image lies within epsilon; None where
+        that is infinite, and without a game that was played to its end."""
         rows = [row for _, d, row in self.cells if d == defender and row.drawn and not row.hollow]
-        if self.nearest or not rows:
+        if self.nearest:
+            return self._near(rows)
+        if not rows:
             return None
         row = min(rows, key=lambda row: row.headline.value)
         ends = [row.headline]
@@ -151,6 +154,21 @@ class Group:
             ends += [row.left[row.budget]["answered"], row.left[row.budget]["vote"]]
         low, high = 1 - max(end.high for end in ends), 1 - min(end.low for end in ends)
         return Rate(1 - row.headline.value, low, high)
+
+    def _near(self, rows: Sequence[Row]) -> Rate | None:
+        """The largest share of the games of one of some matches that lie within a finite epsilon."""
+        if math.isinf(self.threat.epsilon):
+            return None
+        known = []
+        for row in rows:
+            if row.distances is not None and row.played:
+                won = row.distances.within[self.threat.epsilon][row.budget]
+                others = [won["answered"], won["vote"]] if row.both_ends else []
+                known.append([won[row.distances.verdict], *others])
+        if not known:
+            return None
+        ends = max(known, key=lambda own: own[0].value)
+        return Rate(ends[0].value, min(end.low for end in ends), max(end.high for end in ends))
 
     def flags(self, defender: int) -> bool:
         """Whether a defender flagged a share worth a table (`FEWEST`) of a match's queries, of its estimation

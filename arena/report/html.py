@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from arena.evaluation.clean_utility import Utility
 from arena.log import Log
 from arena.log.answers import LoggedRun
 from arena.report import margins, words
-from arena.report.benign_section import BenignSection, benign_section
+from arena.report.benign_section import LOST, BenignSection, benign_section
 from arena.report.columns import NOTHING
 from arena.report.defenses import Defense, defense
 from arena.report.detection import ESTIMATION
@@ -228,10 +229,25 @@ def _defenses(group: Group) -> list[Defense]:
 def _benign(group: Group) -> BenignSection | None:
     named = [(side.label, d) for d, side in enumerate(group.defenders)]
     taken = {label: group.taken(d) for label, d in named}
+    upwards, chartless = LOST, ""
+    if group.nearest:
+        radius = words.NORMS[group.threat.norm] + " " + words.epsilon(group.threat)
+        upwards = (
+            "the percentage of the attacked images of which the strongest attacker found an adversarial one "
+            f"within {radius}, whatever its nearest distance; images that the classifier gets wrong anyway "
+            "are not among them"
+        )
+        if math.isinf(group.threat.epsilon):
+            chartless = (
+                "There is no chart of what attackers get against what benign clients lose: success is a "
+                "distance here, and a share of the images would need a finite epsilon."
+            )
     return benign_section(
         {label: group.benign(d) for label, d in named},
         {label: rate for label, rate in taken.items() if rate is not None},
         [label for label, d in named if group.warns(d)],
+        upwards,
+        chartless,
     )
 
 

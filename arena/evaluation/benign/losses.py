@@ -25,7 +25,7 @@ class BenignLoss:
         refused, flagged, banned: so many queries; banned ones are refused, too.
         declined: answered without a label.
         altered: answered with another label than the undefended classifier gives the very same image; of a
-            random defender the share of its fresh answers, summed over the queries that were answered.
+            random defender the share of its fresh answers, summed over the queries that got a label.
         sessions_refused, ...: so many sessions with at least one such query; sessions_lost: with one that is
             refused, declined or altered in the answer that the client got.
         delay: seconds that a query takes longer than undefended, the median over the turns of the sessions,
@@ -68,12 +68,15 @@ class BenignLoss:
 
 
 def mean_share(losses: Sequence[BenignLoss], what: What) -> tuple[float, float, float]:
-    """The mean over kinds of clients of a share of the queries, as `BenignLoss.share`; all sessions are the
-    units. NaN without any."""
+    """The plain mean over kinds of clients of a share of the queries, as `BenignLoss.share`; NaN without any.
+
+    All kinds send views of the same images, so that the sessions of one image may be lost together: units are
+    the images, as many as a kind has sessions.
+    """
     if not losses:
         return math.nan, 0.0, 1.0
     value = math.fsum(getattr(loss, what) / loss.queries for loss in losses) / len(losses)
-    return _share(value, sum(loss.sessions for loss in losses))
+    return _share(value, min(loss.sessions for loss in losses))
 
 
 def _share(value: float, units: int) -> tuple[float, float, float]:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
 
 from arena.datasets import Split
 from arena.evaluation.benign.history import History
@@ -77,8 +86,14 @@ class Traffic(BaseModel):
 
 def as_traffic(value: Any) -> Any:
     """A number of sessions, or a table."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return {"sessions": value} if whole else value
+    if isinstance(value, Traffic | Mapping):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return {"sessions": value}
+    raise ValueError(f"found {value!r}; it must be a whole number of sessions, or a table")
+
+
+_READ: TypeAdapter[Traffic] = TypeAdapter(Annotated[Traffic, BeforeValidator(as_traffic)])
 
 
 def read_traffic(value: Any) -> Traffic:
@@ -88,7 +103,7 @@ def read_traffic(value: Any) -> Traffic:
         ValueError: one sentence on what was wrong, and what is allowed.
     """
     try:
-        return Traffic.model_validate(as_traffic(value))
+        return _READ.validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, ("benign", *first["loc"])))

@@ -45,6 +45,7 @@ class BenignTraffic:
         every = draw(split, seed, len(split), lambda place: torch.ones(len(place), dtype=torch.bool)).index
         self._own, others = every[: traffic.sessions], every[traffic.sessions :]
         self._others = others if len(others) else self._own
+        self._bare = StackOracle(Stack(classifier))
 
     @own_modes()
     @computing_threads(1)
@@ -129,7 +130,8 @@ class BenignTraffic:
             return timed(x.device, lambda: oracle.respond(x, rows))
 
         def undefended() -> tuple[Tensor, float]:
-            return timed(x.device, lambda: labels_of(self.classifier(x)))
+            # By the same way, so that what an oracle takes is no delay of the defender's.
+            return timed(x.device, lambda: labels_of(self._bare.respond(x, rows).scores))
 
         if defended_first:
             (response, seconds), (plain, own) = defended(), undefended()
@@ -141,7 +143,7 @@ class BenignTraffic:
         self, oracle: StackOracle, x: Tensor, rows: Rows, label: Tensor, plain: Tensor, answers: int
     ) -> Tensor:
         """[m] the share of fresh answers, the clients' own the first, with another label than `plain` [m]; 0
-        where a client's own gave none, which is lost as it is."""
+        where clients got no label, which is a whole loss already."""
         wrong = ((label >= 0) & (label != plain)).double()
         if answers == 1:
             return wrong

@@ -92,7 +92,7 @@ def test_both_sides_answer_one_row_and_a_batch(worlds):
     plain = worlds.classifier(batch=8)
 
     class Watched(Classifier):
-        def __call__(self, x):
+        def __call__(self, x, keys=None):
             asked["undefended"].add(len(x))
             return plain(x)
 

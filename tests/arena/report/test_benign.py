@@ -21,6 +21,7 @@ from arena.report.board_page import render_board
 from arena.report.html import render
 from arena.report.pareto import Point, best, legend, pareto_chart, x, y
 from arena.report.terminal import print_results
+from arena.rules.threat import Threat
 from arena.running.runner import Run
 from arena.scenario.files import parse_scenario
 from tests.arena.report import made_boards as made
@@ -159,3 +160,29 @@ def test_a_run_shows_what_it_measured_and_says_what_it_did_not(log: Path) -> Non
     said = " ".join(text.getvalue().split())
     assert "lost to benign clients, in percent of their queries" in said
     assert "6 near copies of their images 100.0 100.0" in said
+
+
+@pytest.mark.parametrize(("epsilon", "shares"), [(3.0, ["30.0", "10.0"]), ("inf", [])])
+def test_under_minimum_attackers_get_the_share_of_images_within_epsilon(
+    hand: Any, game: Any, epsilon: Any, shares: list[str]
+) -> None:
+    rules = Threat(norm="l2", epsilon=epsilon, budget=10, objective="minimum")
+    run, some = hand.run(), {"sessions": 10}
+    for number, (defender, step) in enumerate([("none", 1), ("blacklight", 3)]):
+        won = [game(i, hit_at=1, votes=(0, 1, 1), base=True, l2=step * (i + 1)) for i in range(10)]
+        match = hand.match(run, *won, threat=rules, defender=defender, number=number, benign=some)
+        hand.log.record_benign(match, loss("single", "empty", 5 * number))
+    page = render(hand.log, run)
+    assert re.findall(r"attackers get ([\d.]+) %", page.partition("Best in")[0]) == shares
+    assert ("within ℓ2 3, whatever" in page, "would need a finite epsilon" in page) == (
+        bool(shares),
+        not shares,
+    )
+
+
+def test_a_board_of_distances_says_why_there_is_no_chart() -> None:
+    own = {"none": [loss("single", "empty", 0)], "blacklight": [loss("single", "empty", 50)]}
+    section = benign_section(own, {}, [], chartless="No chart.")
+    assert section is not None and section.chartless == "No chart." and section.chart is None
+    drawn = benign_section(own, dict.fromkeys(own, Rate(0.5, 0.4, 0.6)), [], chartless="No chart.")
+    assert drawn is not None and drawn.chartless == "" and drawn.chart is not None

@@ -14,7 +14,7 @@ from arena.classifiers import Classifier
 from arena.datasets.own_arrays import read_split
 from arena.evaluation.benign.kinds import CLIENTS
 from arena.evaluation.benign.losses import BenignLoss, mean_share
-from arena.evaluation.benign.plan import Traffic
+from arena.evaluation.benign.plan import Traffic, read_traffic
 from arena.evaluation.benign.playing import BenignTraffic
 from arena.game.stack import Stack
 from arena.players import Defender
@@ -235,10 +235,19 @@ def test_a_plan_says_what_is_wrong(key, value, said):
         Traffic(**{key: value})
 
 
+@pytest.mark.parametrize("value", ["x", True, 2.5, None])
+def test_traffic_is_a_number_or_a_table(value):
+    with pytest.raises(
+        ValueError, match=r"benign: found .*; it must be a whole number of sessions, or a table"
+    ):
+        read_traffic(value)
+    assert read_traffic(3) == read_traffic({"sessions": 3}) == Traffic(sessions=3)
+
+
 def test_the_mean_over_kinds():
     def loss(client, sessions, refused, queries):
         return BenignLoss(client, "empty", sessions, queries, 1, refused, 0, 0, 0, 0.0, 1, 0, 0, 0, 1)
 
     one, other = loss("single", 10, 5, 10), loss("video", 10, 0, 300)
-    assert mean_share([one, other], "lost") == (0.25, *wilson(5, 20))
+    assert mean_share([one, other], "lost") == (0.25, *wilson(2.5, 10)), "ten images, not twenty sessions"
     assert math.isnan(mean_share([], "lost")[0])
