@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
@@ -29,7 +30,8 @@ class ConfidenceGated(Tuned):
     where confidence is low, honest clients seldom do.
 
     T makes the negative log-likelihood least on the calibration split. A query that is passed on to `of`
-    costs one more answer of the classifier.
+    costs one more answer of the classifier. One that a defender inside this one in a stack withholds is not
+    passed on: what is refused stays refused.
 
     Where `of` hardens the classifier, both networks are held: z is that of the given one, and the hardened
     one answers where it is unsure.
@@ -111,6 +113,12 @@ class ConfidenceGated(Tuned):
         temperature = self.temperature or nll_temperature(logits, labels)
         return temperature, self._unsure(logits, temperature).double().mean().item()
 
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        return self.of.unsuited(shape)
+
+    def files(self) -> tuple[Path, ...]:
+        return self.of.files()
+
     def preparing(self, splits: Splits) -> int | None:
         own, hardens = self.of.preparing(splits), type(self.of).harden is not Defender.harden
         return None if own is None else own + len(splits.calibration) * (2 if hardens else 1)
@@ -133,7 +141,7 @@ class ConfidenceGated(Tuned):
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         temperature = self.number("temperature")
         sure = inner(x, rows)
-        unsure = self._unsure(sure.scores, temperature).nonzero()[:, 0]
+        unsure = (self._unsure(sure.scores, temperature) & ~sure.withheld).nonzero()[:, 0]
         if not len(unsure):
             return sure
         defended = self._own.respond(x[unsure], rows[unsure], inner)

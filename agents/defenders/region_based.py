@@ -121,8 +121,12 @@ class Poll:
     def response(self) -> Response:
         """The answer: refused where that is why nobody votes."""
         total = self.votes.sum(dim=1, keepdim=True)
-        # Without votes all are alike: no label.
         scores = (self.votes.double() / total.clamp_min(1)).clamp_min(_NO_VOTES).log().float()
+        # Scores that are all alike would give no label, as without votes: of classes that all have as
+        # many the first is told by one last bit.
+        tied = (self.votes == self.votes[:, :1]).all(dim=1) & (total[:, 0] > 0)
+        above = torch.nextafter(scores[:, 0], torch.full_like(scores[:, 0], torch.inf))
+        scores[:, 0] = torch.where(tied, above, scores[:, 0])
         return Response(
             scores, refused=self.refused & (total[:, 0] == 0), flagged=self.flagged, banned=self.banned
         )

@@ -140,12 +140,28 @@ class DefenderSubject:
         self._prepared: dict[int, tuple[Defender, Classifier]] = {}
         self.used: list[str] = []
 
-    @cached_property
+    @property
     def worlds(self) -> list[TinyWorld]:
-        """The worlds whose images it can defend, with classifiers of their own that it may spoil."""
+        """The worlds whose images it can defend, with classifiers of their own that it may spoil.
+
+        Raises:
+            Skip: if there are none.
+        """
+        if not isinstance(self._suited, list):
+            raise Skip("it cannot be prepared properly")
+        return self._suited
+
+    @cached_property
+    def _suited(self) -> list[TinyWorld] | str:
+        """Those worlds, or why there are none."""
         places = [tiny_world(number, self.device) for number in range(len(WORLDS))]
         own = [replace(place, classifier=copy.deepcopy(place.classifier)) for place in places]
-        return [place for place in own if self.defender.unsuited(place.shape) is None]
+        try:
+            with answering_for(self.defender, "unsuited"):
+                found = [place for place in own if self.defender.unsuited(place.shape) is None]
+        except ConformanceError as error:
+            return str(error)
+        return found or "it says that it can defend none of the images that it is tried on (unsuited)"
 
     def prepare(self, number: int, ambient: int = AMBIENT) -> tuple[Defender, Classifier]:
         """Harden, then fit, a copy in world `number`. Raises ConformanceError if that fails."""
@@ -189,8 +205,8 @@ class DefenderSubject:
             return str(error)
 
     def _flaw_of_fit(self) -> str | None:
-        if not self.worlds:
-            return "it says that it can defend none of the images that it is tried on (unsuited)"
+        if isinstance(self._suited, str):
+            return self._suited
         place, own = self.worlds[0], copy.deepcopy(self.defender)
         given, before = (OwnSplits.of(place) for _ in range(2))
         parameters, classifier = copy.deepcopy(vars(own)), fingerprint(place.classifier.module)

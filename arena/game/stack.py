@@ -79,8 +79,13 @@ def prepare(classifier: Classifier, defenders: Sequence[Defender], splits: Split
     """
     for defender in defenders:
         with blaming(defender, "unsuited"):
-            if (why := defender.unsuited(classifier.shape)) is not None:
-                raise DefenderError(why)
+            why: object = defender.unsuited(classifier.shape)
+        if why is not None and not isinstance(why, str):
+            raise DefenderError(
+                f"{class_of(defender)}.unsuited must return a sentence, or None; found {type(why).__name__}"
+            )
+        if why is not None:
+            raise DefenderError(why)
     lent, hardened = Lent(classifier), list[Classifier | None]()
     for defender in reversed(defenders):
         with telling(f"hardening with {name_of(defender)}"):

@@ -18,6 +18,7 @@ from arena.isolation.preparations import check_kind, hardened, prepared
 from arena.isolation.rows import read_response, read_rows, read_state, written_rows
 from arena.isolation.strangers import described, given_by, named, written_in
 from arena.isolation.wire import Garbled, Message
+from arena.messages import one_line
 from arena.players.declared import flaw_of_declared
 from arena.players.defender import Defender, Inner, Memory, Rows, Splits
 from arena.players.registry import AgentError, Spec, build_defender, build_stack
@@ -70,6 +71,17 @@ class StrangeDefender(StandIn, Defender):
     def has_detector(self) -> bool:
         found: bool = self.declared["detector"]
         return found
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        if not self.declared["chooses"]:
+            return None
+        post = Post(self, self.limits, None)  # for this question alone: it is not prepared yet
+        answer = post.ask(Message("unsuited", {"shape": list(shape)}), "unsuited")
+        with telling_of(self, "unsuited"):
+            why = answer.values.get("why", ...)
+            if why is not None and not isinstance(why, str):
+                raise Garbled("no sentence on the images that it cannot defend")
+        return None if why is None else one_line(why)
 
     def preparing(self, splits: Splits) -> int | None:
         return None if self.declared["hardens"] or self.declared["fits"] else 0
@@ -205,7 +217,7 @@ def defender_of(spec: Spec, limits: Limits) -> Defender:
     return stranger
 
 
-_BOOLS = ("random", "acts", "detector", "facts", "hardens", "fits", "rebuilds")
+_BOOLS = ("random", "acts", "detector", "facts", "hardens", "fits", "rebuilds", "chooses")
 _OTHERS = {"memory": str, "asks": int, "secrets": list, "parameters": dict, "inside": list}
 
 

@@ -49,6 +49,7 @@ def declared_by(defender: Defender) -> dict[str, Any]:
         "hardens": overrides(defender, "harden"),
         "fits": overrides(defender, "fit"),
         "rebuilds": overrides(defender, "rebuild"),
+        "chooses": overrides(defender, "unsuited"),
         "parameters": json.loads(json.dumps(parameters(defender), default=str)),
         "inside": [],
     }
@@ -175,6 +176,7 @@ class _Post:
         self.wire, self.defender = wire, defender
         self._memories: dict[int | None, Any] = {None: None}
         self._serves: dict[str, Callable[[Message], Message]] = {
+            "unsuited": self._unsuited,
             "start": self._start,
             "respond": self._respond,
             "remember": self._remember,
@@ -188,6 +190,9 @@ class _Post:
     def free(self, numbers: list[int]) -> None:
         for number in numbers:
             self._memories.pop(number, None)
+
+    def _unsuited(self, request: Message) -> Message:
+        return Message("unsuited", {"why": self.defender.unsuited(tuple(request.values["shape"]))})
 
     def _start(self, request: Message) -> Message:
         told = request.values

@@ -48,7 +48,10 @@ class PreparedStacks:
         """Whether nothing is left to prepare for the match."""
         if not _prepares_itself(match.defenders):
             return True
-        return self.store.find(preparing_key(match, world)) is not None
+        try:
+            return self.store.find(preparing_key(match, world)) is not None
+        except DefenderError:  # a file of its own is missing, which its match says
+            return False
 
     def prepare(self, match: Match, world: LoadedWorld) -> str:
         """The SHA of the match's stack, prepared if it is not yet.

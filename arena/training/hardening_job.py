@@ -77,12 +77,13 @@ class HardeningJob:
         code = source_closure([*TRAINED_BY, *form])
         return {
             "classifier": self.classifier.sha,
+            "reading": repr(self.classifier.reading),
             "train": content_of(self.data.train),
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
             "start": self.start,
             "form": "" if self.form is None else in_words(self.form),
-            "teacher": "" if self.taught_by is None else self.taught_by.sha,
+            "teacher": "" if self.taught_by is None else f"{self.taught_by.sha} {self.taught_by.reading!r}",
             "code": code.sha,
             "packages": dict(code.distributions),
             "torch": torch.__version__,

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from agents.attackers.parts.parameters import check_choice, check_parameters
 from agents.attackers.parts.ranks import rank_within
-from arena.players import Answers, Asking, Attacker, Games, Move, Needs, Play, Volley, relay
+from agents.attackers.parts.wrapping import Around
+from arena.players import Answers, Asking, Attacker, Games, Move, Play, Volley, relay
 
 
 @dataclass(frozen=True)
-class AccountRotation(Attacker):
+class AccountRotation(Around):
     """A wrapper that asks from one account after the other, against Stateful Detection (Chen et al., 2020).
 
     A detector that watches accounts separately sees of each only what it asks: one that flags an account by
@@ -40,18 +41,6 @@ class AccountRotation(Attacker):
     def __post_init__(self) -> None:
         check_choice(self, policy=("every", "refused", "banned"))
         check_parameters(self, counts=("every",))
-
-    @property
-    def needs(self) -> Needs:
-        return self.of.needs
-
-    @property
-    def twin(self) -> Attacker:
-        return self.of
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor
 
     def play(self, games: Games) -> Play:
         accounts = Accounts(self, games)

@@ -11,15 +11,16 @@ from torch.nn.functional import grid_sample
 from agents.attackers.parts.claims import REPEAT, inside_ball
 from agents.attackers.parts.parameters import check_within
 from agents.attackers.parts.ranks import rank_within
+from agents.attackers.parts.wrapping import Around
 from arena import draws
-from arena.players import Answers, Asking, Attacker, Claim, Games, Move, Needs, Play, Submit, Volley, relay
+from arena.players import Answers, Asking, Attacker, Claim, Games, Move, Play, Submit, Volley, relay
 
 CONFIRM = "confirm"
 """The purpose of the queries that are sent as they are."""
 
 
 @dataclass(frozen=True)
-class QueryBlinding(Attacker):
+class QueryBlinding(Around):
     """Query blinding (Chen, Carlini and Wagner, SPAI 2020) around any attack.
 
     In place of x it sends b(x), b drawn anew for each query: turned, cropped and shifted, made brighter or
@@ -54,18 +55,6 @@ class QueryBlinding(Attacker):
         check_within(self, 0, 0.5, "shift", "crop")
         check_within(self, 0, 180, "rotation")
         check_within(self, 0, 1, "brightness", "noise")
-
-    @property
-    def needs(self) -> Needs:
-        return self.of.needs
-
-    @property
-    def twin(self) -> Attacker:
-        return self.of
-
-    @property
-    def budget_factor(self) -> int:
-        return self.of.budget_factor
 
     def play(self, games: Games) -> Play:
         asked = torch.zeros_like(games.label)

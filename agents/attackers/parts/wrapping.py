@@ -1,4 +1,4 @@
-"""What attackers around an inner score attack have in common."""
+"""What attackers around an inner attack have in common."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ def with_scores(needs: Needs) -> Needs:
     return replace(needs, feedback="scores") if needs.feedback == "label" else needs
 
 
-class AroundScores(Attacker):
-    """An attacker that reads the scores answered to an inner attack, `of`, which sees the whole budget."""
+class Around(Attacker):
+    """An attacker that passes on what an inner attack, `of`, sends, which sees the whole budget."""
 
     of: Attacker
 
     @property
     def needs(self) -> Needs:
-        return with_scores(self.of.needs)
+        return self.of.needs
 
     @property
     def twin(self) -> Attacker:
@@ -28,3 +28,11 @@ class AroundScores(Attacker):
     @property
     def budget_factor(self) -> int:
         return self.of.budget_factor
+
+
+class AroundScores(Around):
+    """An attacker that reads the scores answered to an inner attack."""
+
+    @property
+    def needs(self) -> Needs:
+        return with_scores(self.of.needs)

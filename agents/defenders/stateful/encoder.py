@@ -16,7 +16,8 @@ SMALLEST = 4
 """The least height and width of an image: two poolings halve it."""
 _UNPADDED = 10
 """From this height and width on the second convolution of each pair needs no margin."""
-MARGIN = math.sqrt(10)
+MARGIN = 10.0
+"""m^2."""
 BATCH, LR = 64, 1e-3
 
 
@@ -25,7 +26,8 @@ class Encoder(nn.Module):
     by 2, then 512 and 256 units (Chen, Carlini and Wagner; their code for 3 x 32 x 32).
 
     The second convolution of a pair has no margin, but where an image is too small for that. Dropout (.25
-    after each pair, .5 before the last layer) is in force where the generator `dropped` is given.
+    after each pair, .5 before the last layer) is in force where the generator `dropped` is given; the same
+    units are dropped for all images, so that distances between them are those of one thinned network.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
@@ -61,7 +63,9 @@ class Encoder(nn.Module):
 def _drop(x: Tensor, share: float, dropped: torch.Generator | None) -> Tensor:
     if dropped is None:
         return x
-    kept = torch.rand(x.shape, generator=dropped) >= share
+    # With units of its own dropped for each image, two points lie apart by that noise, most of it larger than
+    # what tells images apart: pushing is content with it, and pulling shrinks all points to one.
+    kept = torch.rand(x.shape[1:], generator=dropped) >= share
     return x * kept.to(x.device) / (1 - share)
 
 
@@ -70,8 +74,8 @@ def train_encoder(images: Tensor, epochs: int, seed: int) -> Encoder:
 
     Contrastive: points of an image and of a changed copy (turned by up to 10 degrees, moved by up to a tenth,
     scaled by up to a tenth, lighter or darker by up to a tenth) are pulled together, |a - b|^2; those of two
-    images are pushed apart up to a margin of sqrt(10), max(0, sqrt(10) - |a - b|)^2. The authors train
-    likewise; which changes and which margin they take is not in their code.
+    images are pushed apart up to a margin of m = sqrt(10), max(0, m^2 - |a - b|^2) (Bell and Bala, SIGGRAPH
+    2015). The authors train likewise; which changes they take is not in their code.
     """
     encoder = Encoder(tuple(images.shape[1:])).to(images.device)
     encoder.draw_weights(seed)
@@ -92,8 +96,8 @@ def train_encoder(images: Tensor, epochs: int, seed: int) -> Encoder:
 def contrast(a: Tensor, b: Tensor) -> Tensor:
     """[n] the loss of points `a` [n,256] of images and `b` of their changed copies: each is pulled to its own
     copy and pushed away from the image before."""
-    apart = ((a - a.roll(1, 0)).square().sum(dim=1) + 1e-12).sqrt()
-    return (a - b).square().sum(dim=1) + (MARGIN - apart).clamp_min(0).square()
+    apart = (a - a.roll(1, 0)).square().sum(dim=1)
+    return (a - b).square().sum(dim=1) + (MARGIN - apart).clamp_min(0)
 
 
 def _batches(n: int, generator: torch.Generator) -> Iterator[Tensor]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from agents.defenders.confidence_gated import ConfidenceGated
 from agents.defenders.feature_squeezing import FeatureSqueezing
 from agents.defenders.resize_pad import ResizePad
 from agents.defenders.rnd import RND
+from agents.defenders.trained.trades import Trades
 from agents.defenders.unknown import Unknown
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import nll_temperature
@@ -179,3 +181,36 @@ def test_square_finds_less(square) -> None:
 def test_wrong_parameters_are_named(parameters: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=f"^{said}"):
         ConfidenceGated(RND(), **parameters)
+
+
+def test_what_is_refused_inside_stays_so_whatever_the_gated_defender_would_get(
+    pixels: Classifier, ask_as, images: Tensor
+) -> None:
+    """Noise would carry a query past a detector that has refused the image itself."""
+    seen: list[int] = []
+
+    def inner(x: Tensor, rows: Rows) -> Response:
+        seen.append(len(x))
+        here = (x[:, None] == images[None, :3]).flatten(2).all(2).any(1)
+        return Response(pixels(x), refused=here, banned=here)
+
+    gated = ConfidenceGated(RND(0.2), tau=1.0, temperature=1.0)
+    response = gated.respond(images, ask_as(range(150)), inner)
+    assert response.refused.nonzero().flatten().tolist() == [0, 1, 2]
+    assert response.banned.nonzero().flatten().tolist() == [0, 1, 2]
+    assert seen == [150, 147]
+
+
+def test_it_reads_the_files_of_the_defender_inside_and_suits_what_that_suits(tmp_path: Path) -> None:
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"")
+    assert ConfidenceGated(Trades(weights=str(weights))).files() == (weights,)
+    assert ConfidenceGated(Choosy()).unsuited((1, 8, 8)) == "it needs colours"
+    assert ConfidenceGated(Choosy()).unsuited((3, 8, 8)) is None
+
+
+class Choosy(Defender):
+    """Defends colour images alone."""
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        return None if shape[0] == 3 else "it needs colours"

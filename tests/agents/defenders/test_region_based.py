@@ -11,11 +11,12 @@ from scipy import stats
 from torch import Tensor
 
 from agents.defenders import region_based
-from agents.defenders.region_based import RegionBased, counted, near, voted
+from agents.defenders.region_based import Poll, RegionBased, counted, near, voted
 from arena import draws
 from arena.classifiers import Classifier
 from arena.datasets import Split
 from arena.players import Defender, Inner, Response, Rows
+from arena.rules.outcome import labels_of
 
 
 def votes_by_hand(pixels: Classifier, x: Tensor, rows: Rows, seed: int, m: int, r: float) -> Tensor:
@@ -55,6 +56,13 @@ def test_votes_are_counted_and_ties_go_to_the_lowest_class() -> None:
     votes = counted(torch.tensor([[2, 1, 2, 1], [-1, 0, -1, 2], [-1, -1, -1, -1]]), 3)
     assert votes.tolist() == [[0, 2, 2], [1, 0, 1], [0, 0, 0]]
     assert votes[:2].argmax(1).tolist() == [1, 0]
+
+
+def test_where_all_classes_tie_the_first_is_answered_and_without_votes_none() -> None:
+    none = torch.zeros(3, dtype=torch.bool)
+    answer = Poll(torch.tensor([[6, 6], [0, 0], [5, 7]]), none, none, none).response()
+    assert labels_of(answer.scores).tolist() == [0, -1, 1]
+    torch.testing.assert_close(answer.scores[0].softmax(0), torch.tensor([0.5, 0.5]))
 
 
 @dataclass(frozen=True)

@@ -580,3 +580,38 @@ def test_a_random_defender_that_never_draws_is_remarked_on() -> None:
 def test_check_defender_says_in_one_sentence_what_is_wrong() -> None:
     with pytest.raises(ConformanceError, match=r'Overflows fails the check "finite": it answered'):
         check_defender(Overflows())
+
+
+@dataclass(frozen=True)
+class Undecided(Defender):
+    """Fails to say which images it can defend."""
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        raise KeyError(shape)
+
+
+@dataclass(frozen=True)
+class Unsuited(Defender):
+    """Can defend nothing."""
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        return "it cannot defend this"
+
+
+@dataclass(frozen=True)
+class ColoursAlone(Defender):
+    """Cannot defend grey images, and would fail on them."""
+
+    def unsuited(self, shape: tuple[int, ...]) -> str | None:
+        return None if shape[0] == 3 else "it needs colours"
+
+    def transform(self, x: Tensor, rows: Rows) -> Tensor:
+        red, green, blue = x.unbind(1)
+        return torch.stack([red, green, blue], dim=1)
+
+
+def test_one_is_tried_on_images_that_it_says_it_can_defend() -> None:
+    assert {o.name: o.sentence for o in run_checks(ColoursAlone()) if o.verdict == "failed"} == {}
+    for broken, said in ((Undecided(), "its unsuited failed with KeyError"), (Unsuited(), "can defend none")):
+        found = failed(run_checks(broken))
+        assert list(found) == ["fit"] and said in found["fit"]

@@ -392,3 +392,39 @@ def test_who_pretends_that_a_part_is_missing_fails_alone(classifier: Classifier)
 def test_own_splits_are_frozen(data: Dataset) -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         OwnSplits.of(data).parts = {}  # type: ignore[misc]
+
+
+class Picky(Defender):
+    """Says `said` of all images."""
+
+    def __init__(self, said: object) -> None:
+        self.said = said
+
+    def unsuited(self, shape: tuple[int, ...]) -> Any:
+        if isinstance(self.said, Exception):
+            raise self.said
+        return self.said
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("grey images have no hue", "^grey images have no hue$"),
+        (True, "^Picky.unsuited must return a sentence, or None; found bool$"),
+        (KeyError("x"), "^Picky.unsuited failed with KeyError"),
+    ],
+)
+def test_images_that_one_cannot_defend_are_told_before_any_is_prepared(
+    classifier: Classifier, said: object, told: str
+) -> None:
+    place, fitted = tiny_world(1, "cpu"), list[int]()
+
+    class Fits(Defender):
+        def fit(self, classifier: Classifier, splits: Splits) -> Any:
+            fitted.append(1)
+            return self
+
+    with pytest.raises(DefenderError, match=told):
+        prepare(place.classifier, [Picky(said), Fits()], place)
+    assert not fitted
+    assert prepare(classifier, [Picky(None)], place).defenders

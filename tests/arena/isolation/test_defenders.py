@@ -216,3 +216,14 @@ def test_a_network_that_cannot_be_sent_is_told(worlds: ModuleType, worlds_here: 
     with pytest.raises(DefenderError, match="cannot be sent to one"):
         prepare(of, stack_of(["strange_defenders:Shrunk"], USUAL), world.dataset)
     assert os.getpid()
+
+
+def test_images_that_it_cannot_defend_are_told_as_elsewhere() -> None:
+    (picky,) = stack_of(["strange_defenders:Picky"], USUAL)
+    assert picky.unsuited((1, 2, 2)) is None
+    assert picky.unsuited((3, 8, 8)) == "colours are too much"
+    (odd,) = stack_of([{"name": "strange_defenders:Picky", "said": "nonsense"}], USUAL)
+    with pytest.raises(DefenderError, match="no sentence on the images"):
+        odd.unsuited((3, 8, 8))
+    gc.collect()
+    assert not forked()

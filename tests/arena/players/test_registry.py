@@ -117,7 +117,7 @@ def test_parameters_are_given_by_name_and_wrappers_take_agents():
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
-        ("sqare", 'there is no attacker "sqare"; did you mean "square"? allowed: annealed-square'),
+        ("sqare", 'there is no attacker "sqare"; did you mean "square"? allowed: account-rotation'),
         (
             "no.such.module:Attack",
             'attacker "no.such.module:Attack": no.such.module cannot be imported: ModuleNotFoundError',

@@ -68,6 +68,21 @@ def test_the_key_tells_what_goes_into_preparing_and_no_more() -> None:
     assert len(keys) == 4
 
 
+def test_another_content_of_a_file_that_a_defender_reads_is_another_stack(tmp_path: Path) -> None:
+    file = tmp_path / "own.safetensors"
+    match, world = ready(defenders=[{"name": "trades", "weights": str(file)}])
+    with pytest.raises(
+        DefenderError, match=r"Trades.files failed with FileNotFoundError: weights: there is no"
+    ):
+        preparing_key(match, world)
+    assert not PreparedStacks(tmp_path).is_prepared(match, world)
+    keys = set()
+    for content in (b"one", b"two", b"one"):
+        file.write_bytes(content)
+        keys.add(preparing_key(match, world))
+    assert len(keys) == 2
+
+
 def test_nothing_is_written_of_what_prepares_nothing(tmp_path: Path) -> None:
     match, world = ready(defenders=[{"name": "snd", "sigma": 0.1}])
     stacks = PreparedStacks(tmp_path / "none")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
+from arena.classifiers.reading import Reading
 from arena.datasets import Dataset
 from arena.interruptions import Interrupted, heeding
 from arena.progress import Work, hearing
@@ -319,6 +320,14 @@ def test_another_form_is_trained_and_made_again(data: Dataset, tmp_path: Path) -
     assert same(again, trained) and torch.equal(again(x), trained(x))
     assert torch.allclose(in_form(classifier(), Form())(x), 2 * classifier()(x), atol=1e-5)
     assert plain.identity["form"] == "" and formed.identity["form"].endswith("test_hardening:Form()")
+
+
+def test_how_scores_are_read_is_part_of_what_is_trained(data: Dataset) -> None:
+    own, read = classifier(), classifier()
+    read.reading = Reading(-100.0, True, "they are probabilities")
+    parts = data, Recipe(rate=0.1, batch=200, epochs=1)
+    identities = [HardeningJob(one, *parts).identity for one in (own, read)]
+    assert own.sha == read.sha and identities[0] != identities[1]
 
 
 def test_what_is_named_undecayed_does_not_decay(data: Dataset) -> None:

@@ -13,6 +13,7 @@ from agents.defenders.predcoin import query_material
 from agents.defenders.predcoin.detect_and_flip import OFF, swap
 from agents.defenders.predcoin.gamma import gains
 from agents.defenders.predcoin.predcoin import PredCoin
+from agents.defenders.predcoin.predcoin_image import PredCoinImage
 from agents.defenders.predcoin.query_material import gather
 from agents.defenders.snd import SND
 from arena.classifiers import Classifier
@@ -198,6 +199,18 @@ def test_a_classifier_that_is_never_right_is_told(classifier: Classifier, data: 
     wrong = Split(data.train.source, data.train.index, (data.train.labels + 1) % CLASSES)
     with pytest.raises(ValueError, match="of 200 training images that were drawn it is right on 0"):
         PredCoin().fit(classifier, Data(wrong, data.calibration))
+
+
+@pytest.mark.parametrize("defender", [PredCoin(gamma=0.5, images=20), PredCoinImage(gamma=0.5, images=20)])
+def test_rates_of_queries_are_left_out_where_no_image_held_out_is_right(
+    defender: PredCoin, classifier: Classifier, data: Data
+) -> None:
+    held = data.calibration
+    wrong = Split(held.source, held.index, (classifier(held.images).argmax(dim=1) + 1) % CLASSES)
+    facts = defender.fit(classifier, Data(data.train, wrong)).facts()
+    assert facts["held_out"] == 0
+    assert facts["false_positive"] is facts["false_negative"] is facts["balanced_accuracy"] is None
+    assert facts["right_answers_lost"] == 0
 
 
 def test_a_classifier_without_boundaries_is_told(data: Data) -> None:

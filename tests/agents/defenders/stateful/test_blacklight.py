@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 import arena
 from agents.defenders.stateful.blacklight import Blacklight
 from agents.defenders.stateful.fingerprints import FingerprintIndex
-from arena.classifiers.loading import ClassifierSpec, load_classifier
+from arena.classifiers import ClassifierSpec, load_classifier
 from arena.datasets.dataset import Dataset
 from arena.datasets.loading import load_dataset
 
@@ -110,6 +110,7 @@ def test_bad_parameters(parameters: dict[str, Any], said: str) -> None:
         Blacklight(**parameters)
 
 
+@pytest.mark.slow
 def test_hop_skip_jump_gets_less_far() -> None:
     """Refused queries tell HopSkipJump nothing, so that it stays far away."""
     data = load_dataset("digits")

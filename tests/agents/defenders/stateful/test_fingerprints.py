@@ -88,7 +88,8 @@ def test_hashes_are_the_same_in_all_processes_and_others_under_another_seed() ->
 def test_the_index_finds_what_a_search_through_all_finds() -> None:
     """Against counting in a plain list, with runs that merge and queries that are forgotten."""
     rng = np.random.default_rng(1)
-    index, kept = FingerprintIndex(capacity=37, threshold=4), []
+    index = FingerprintIndex(capacity=37, threshold=4)
+    kept: list[tuple[int, set[int]]] = []
     for _ in range(60):
         rows = int(rng.integers(1, 6))
         prints = np.array([rng.permutation(np.arange(1, 60))[:8] for _ in range(rows)]).astype(np.uint64)

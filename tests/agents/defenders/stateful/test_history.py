@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from agents.defenders.stateful.codes import CodeIndex
-from agents.defenders.stateful.history import Ring, Stateful
+from agents.defenders.stateful.history import Action, Ring, Stateful
 from arena.game.referee import Referee
 from arena.players import Defender
 from arena.rules.moves import Volley
@@ -63,11 +63,12 @@ def test_a_ring_keeps_the_last_rows_under_their_numbers() -> None:
 
 
 def test_a_refused_query_is_told_and_one_flagged_silently_is_not(worlds: ModuleType) -> None:
-    for action, refused in (
+    expected: list[tuple[Action, list[bool]]] = [
         ("reject", [False, True]),
         ("silent", [False, False]),
         ("cached", [False, False]),
-    ):
+    ]
+    for action, refused in expected:
         referee, record, x = world(worlds, Repeats(action=action))
         answers = ask(referee, x[[0, 0]], 0, 0)
         assert answers.refused.tolist() == refused
@@ -97,7 +98,8 @@ def test_a_cached_answer_is_the_one_that_was_given_first(worlds: ModuleType) -> 
     threat = THREAT.model_copy(update={"feedback": "logits"})
     x = worlds.images([(6, 8, 8, 8), (5, 8, 8, 8)])
     found = {}
-    for action in ("cached", "silent"):
+    actions: list[Action] = ["cached", "silent"]
+    for action in actions:
         defenders = [Repeats(action=action), worlds.Noise(0.3)]
         referee, _ = worlds.referee(defenders, threat=threat, x0=worlds.images([(8, 6, 8, 8)] * 2))
         found[action] = ask(referee, x[[0, 1, 0, 1, 0]], 0, 1, 0, 1, 1).scores

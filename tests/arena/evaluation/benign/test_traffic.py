@@ -151,6 +151,24 @@ def test_declined_answers_are_lost_but_not_altered(world):
     assert single.lost == 10
 
 
+@dataclass(frozen=True)
+class DeclinesOrFlips(Defender):
+    """Declines half of what it is asked, and answers the rest with another label."""
+
+    random: ClassVar[bool] = True
+
+    def respond(self, x, rows, inner):
+        response = inner(x, rows)
+        return replace(response, scores=response.scores.roll(1, 1), declined=rows.uniform(()) < 0.5)
+
+
+def test_a_query_is_lost_once_however_fresh_answers_to_it_would_be(world):
+    lime = losses(world, DeclinesOrFlips(), sessions=10, clients=("lime",), draws=4)["lime", "empty"]
+    assert 400 < lime.declined < 600
+    assert 0 < lime.altered <= lime.queries - lime.declined
+    assert lime.lost <= lime.queries
+
+
 def test_nothing_is_lost_without_a_defender_and_no_delay_is_told(world):
     for loss in losses(world, Defender(), sessions=3).values():
         assert loss.lost == loss.flagged == 0

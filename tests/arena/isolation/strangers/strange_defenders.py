@@ -199,3 +199,13 @@ DEEDS: dict[str, Any] = {
     "odd shape": lambda x, rows, inner, response: inner(x[:, :, :1], rows),
     "garbage": lambda x, rows, inner, response: (os.write(3, b"\xff" * 99), time.sleep(1000)),
 }
+
+
+@dataclass(frozen=True)
+class Picky(Defender):
+    """Cannot defend colour images."""
+
+    said: str = "colours are too much"
+
+    def unsuited(self, shape: tuple[int, ...]) -> Any:
+        return {"a": 1} if self.said == "nonsense" else None if shape == (1, 2, 2) else self.said
