@@ -71,7 +71,9 @@ class RowWise(nn.Module):
         self.scale.copy_(2 / logits.std(dim=0))
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = _sum(_padded(self.norm(self.same(x)).flatten(1) - 0.5).unsqueeze(1) * self.first).relu()
+        hidden = _sum(
+            _padded(self.norm(self.same(x).float()).flatten(1) - 0.5).unsqueeze(1) * self.first
+        ).relu()
         return (_sum(_padded(hidden).unsqueeze(1) * self.second) - self.mean) * self.scale
 
 

@@ -20,6 +20,6 @@ def test_answers_are_the_classifiers(service, ask_as, pixels, images: Tensor) ->
 
 def test_it_declares_nothing() -> None:
     assert parameters(NoDefense()) == {}
-    assert not NoDefense.random
-    assert NoDefense.memory == "none"
+    assert not NoDefense().random
+    assert NoDefense().memory == "none"
     assert NoDefense().start((5, 1, 8, 8), 1, torch.device("cpu")) is None

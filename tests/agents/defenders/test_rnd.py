@@ -51,8 +51,8 @@ def test_every_query_and_seed_has_noise_of_its_own(service, ask_as, images: Tens
 
 
 def test_it_is_random_and_keeps_no_memory() -> None:
-    assert RND.random
-    assert RND.memory == "none"
+    assert RND().random
+    assert RND().memory == "none"
     assert RND().start((3, 1, 2, 2), 1, torch.device("cpu")) is None
 
 

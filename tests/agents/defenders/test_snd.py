@@ -105,8 +105,8 @@ def test_every_query_game_and_seed_has_noise_of_its_own(service, ask_as, images:
 
 
 def test_it_is_random_and_keeps_no_memory(service, ask_as, images: Tensor) -> None:
-    assert SND.random
-    assert SND.memory == "none"
+    assert SND().random
+    assert SND().memory == "none"
     oracle = service(SND())
     first = oracle.respond(images, ask_as(range(150))).scores
     oracle.commit(torch.ones(150, dtype=torch.bool))

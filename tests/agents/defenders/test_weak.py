@@ -23,7 +23,7 @@ def test_it_is_random_and_changes_next_to_nothing(service, ask_as, pixels, image
 
 def test_it_says_that_it_is_a_control() -> None:
     assert Weak.control
-    assert Weak.random
+    assert Weak().random
 
 
 @pytest.mark.parametrize("sigma", [0.0, -1e-4, 0.002, float("nan")])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arena.players import Attacker, Games, Needs, Play, registry
-from arena.players.registry import AgentError, build_defender, names
+from arena.players.registry import AgentError, build_defender, missing_parameter, names
 from arena.scenario.errors import ScenarioError
 from arena.scenario.files import Scenario, parse_scenario
 from arena.scenario.lineups import Changes
@@ -50,8 +50,9 @@ def pairs(scenario: Scenario) -> list[tuple[str, str]]:
 
 def test_all_defenders_are_all_registered_ones():
     scenario = read(PLAIN.replace('["none"]', '"all"'))
-    assert pairs(scenario) == [("square", name) for name in names("defender")]
-    assert scenario.left_out == ()
+    assert pairs(scenario) == [("square", name) for name in names("defender") if name != "confidence-gated"]
+    (out,) = scenario.left_out
+    assert (out.name, out.why) == ("defender confidence-gated", 'it needs parameter "of" (Defender)')
     assert scenario.title == "x"
 
 
@@ -78,18 +79,21 @@ def test_one_that_cannot_be_imported_is_left_out_of_all(monkeypatch: pytest.Monk
     entries = {kind: registry._entries(kind) for kind in ("attacker", "defender")}
     entries["defender"] = {**entries["defender"], "broken": broken}
     monkeypatch.setattr(registry, "_entries", lambda kind: entries[kind])
-    (out,) = read(PLAIN.replace('["none"]', '"all"')).left_out
-    assert out.name == "defender broken" and "cannot be imported" in out.why
+    left_out = {out.name: out.why for out in read(PLAIN.replace('["none"]', '"all"')).left_out}
+    assert set(left_out) == {"defender broken", "defender confidence-gated"}
+    assert "cannot be imported" in left_out["defender broken"]
 
 
 def test_a_pair_without_the_detector_that_the_attacker_needs_is_left_out():
     text = PLAIN.replace('["none"]', '"all"').replace('"square"', f'"{__name__}:Peeking"')
     scenario = read(text.replace("budget = 50", 'budget = 50, knowledge = "detector"'))
-    detecting = [name for name in names("defender") if build_defender(name).has_detector()]
+    alone = [name for name in names("defender") if missing_parameter("defender", name) is None]
+    detecting = [name for name in alone if build_defender(name).has_detector()]
     assert [d for _, d in pairs(scenario)] == detecting != []
     attacker = f"attacker {__name__}:Peeking"
     assert {out.name for out in scenario.left_out} == {
-        f"{attacker} against {name}" for name in names("defender") if name not in detecting
+        "defender confidence-gated",
+        *(f"{attacker} against {name}" for name in alone if name not in detecting),
     }
 
 
