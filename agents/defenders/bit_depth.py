@@ -26,6 +26,7 @@ class BitDepth(Defender):
         alters=("input",),
         paper="Xu, Evans and Qi, Feature Squeezing, NDSS 2018",
         claims="perturbations below half a level vanish; no claim against attackers who know it",
+        broken_by=("square",),
     )
 
     def __post_init__(self) -> None:

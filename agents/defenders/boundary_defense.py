@@ -37,6 +37,7 @@ class BoundaryDefense(Defender):
         paper="Aithal and Li, Boundary Defense Against Black-box Adversarial Attacks, ICPR 2022",
         claims="soft- and hard-label attacks on ImageNet fail at theta .3 and sigma .1, for about 1 % of "
         "clean accuracy",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class ConfidenceGated(Tuned):
         alters=("input", "scores"),
         paper="Zimmer, Andreina, Marson and Karame, Closing the Gap, AAAI 2024",
         claims="the robustness of the defender inside for less of its loss of clean accuracy",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

@@ -45,6 +45,7 @@ class DLD(Defender):
         alters=("scores",),
         paper="Fu, Guo and Luo, Dashed Line Defense, AISTATS 2026",
         claims="withstands adaptive Square on ImageNet better than AAA and RND; labels stay",
+        broken_by=("hop-skip-jump",),
     )
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ class TemperatureScaling(Tuned):
         alters=("scores",),
         paper="Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017",
         claims="confidence that matches accuracy; nothing against attacks",
+        broken_by=("square",),
     )
 
     def __post_init__(self) -> None:

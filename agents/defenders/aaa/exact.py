@@ -54,6 +54,7 @@ class AAAExact(Calibrated):
         "arena's)",
         claims="score attacks are misled, labels stay, confidence is calibrated; nothing against label "
         "attacks",
+        broken_by=("hop-skip-jump",),
     )
 
     def __post_init__(self) -> None:

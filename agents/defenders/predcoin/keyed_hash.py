@@ -41,6 +41,7 @@ class PredCoinHash(DetectAndFlip):
         alters=("label",),
         paper="none: this project's variant of PredCoin's section 7.2",
         claims="nothing is published; a keyed hash in place of a public linear sum",
+        broken_by=("square",),
     )
 
     def __post_init__(self) -> None:

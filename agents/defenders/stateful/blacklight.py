@@ -66,6 +66,7 @@ class Blacklight(Stateful):
         paper='Li, Shan, Wenger, Zhang, Zheng and Zhao, "Blacklight: Scalable Defense for Neural Networks '
         'against Query-Based Black-Box Attacks", USENIX Security 2022',
         claims="detects each of eight black-box attacks within a few queries, and refuses what follows",
+        broken_by=("oars-square", "surfree", "oars-hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

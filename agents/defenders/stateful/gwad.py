@@ -65,6 +65,7 @@ class GWAD(Stateful):
         paper='Park, McLaughlin and Alouani, "Mind the Gap: Detecting Black-box Adversarial Attacks in the '
         'Making through Query Update Analysis", CVPR 2025',
         claims="names the attack from 256 updates: HopSkipJump at query 260 in the authors' demonstration",
+        broken_by=("square", "surfree"),
     )
 
     def __post_init__(self) -> None:

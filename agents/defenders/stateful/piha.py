@@ -43,6 +43,7 @@ class PIHA(Stateful):
         paper='Choi, Kim and Choi, "PIHA: Detection Method Using Perceptual Image Hashing against '
         'Query-Based Adversarial Attacks", Future Generation Computer Systems, 2023',
         claims="detects query-based attacks by a hash that small changes leave alike",
+        broken_by=("square", "oars-square"),
     )
 
     def __post_init__(self) -> None:

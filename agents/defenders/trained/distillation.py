@@ -47,6 +47,7 @@ class Distillation(TrainedForm):
         "against Deep Neural Networks, S&P 2016",
         claims="success of saliency-map attacks falls from 95.9 % to 0.45 % on MNIST, and from 87.9 % to "
         "5.1 % on CIFAR-10",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

@@ -40,6 +40,7 @@ class GaussianAugmentation(TrainedForm):
         paper="Qin, Fan, Zha and Wu, Random Noise Defense Against Query-Based Black-Box Attacks, NeurIPS "
         "2021",
         claims="with it, RND keeps its clean accuracy at a larger noise, which protects better",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

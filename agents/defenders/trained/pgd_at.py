@@ -44,6 +44,7 @@ class PGDAT(TrainedPerturbing):
         "Adversarial Attacks, ICLR 2018",
         claims="under PGD, 89 % of MNIST's images stay right at linf .3 (98.8 % clean), and 46 % of "
         "CIFAR-10's at 8/255 (87 % clean)",
+        broken_by=("hop-skip-jump",),
     )
 
     def recipe(self) -> Recipe:
