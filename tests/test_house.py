@@ -17,8 +17,7 @@ AGENTS = [name for name in MODULES if name.startswith("agents.")]
 DOORS = ("agents", "arena.players", "arena.rules", "arena.draws", "arena.classifiers", "arena.training")
 """What agents import from; `HOSTS` besides, who let another agent play against them."""
 HOSTS = {
-    "agents.defenders.predcoin.rehearsal": ("arena.game.checks", "arena.game.driver"),
-    "agents.defenders.stateful.streams": ("arena.game.driver",),
+    "agents.defenders.parts.rehearsal": ("arena.game.checks", "arena.game.driver"),
 }
 
 

@@ -20,6 +20,7 @@ from arena.messages import fault
 from arena.training.errors import TrainingError
 from arena.training.objectives import KINDS, AnyObjective, CrossEntropy
 
+Augmentation = Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip", "affine"]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -64,7 +65,7 @@ class Recipe(BaseModel):
     milestones: tuple[Share, ...] = ()
     factor: Share = 0.1
     warmup: float = Field(default=0.0, ge=0, lt=1)
-    augment: Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip", "affine"] = "none"
+    augment: Augmentation = "none"
     ema: Share | None = None
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     normalise: Literal["network", "train"] = "network"

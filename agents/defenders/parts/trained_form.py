@@ -15,8 +15,8 @@ from arena.classifiers import Classifier
 from arena.players import Defender, Splits
 from arena.training import HardeningJob, Recipe, in_form, trained_in, weights_file, with_weights
 from arena.training.hardening_job import Form
-
-Augmentation = Literal["none", "shift", "crop", "crop-flip", "resized-crop-flip", "affine"]
+from arena.training.objectives import AnyObjective, CrossEntropy
+from arena.training.recipe import Augmentation
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,28 @@ class TrainedForm(Defender, ABC):
     @abstractmethod
     def recipe(self) -> Recipe:
         """How it is trained."""
+
+    def by_sgd(
+        self,
+        milestones: tuple[float, ...],
+        weight_decay: float,
+        objective: AnyObjective | None = None,
+        nesterov: bool = False,
+    ) -> Recipe:
+        """SGD with momentum .9 and a rate that falls to a tenth at each of the `milestones`, shares of the
+        run; None: cross-entropy."""
+        return Recipe(
+            objective=objective or CrossEntropy(),
+            rate=self.rate,
+            momentum=0.9,
+            nesterov=nesterov,
+            weight_decay=weight_decay,
+            batch=self.batch,
+            epochs=self.epochs,
+            schedule="step",
+            milestones=milestones,
+            augment=self.augment,
+        )
 
     def harden(self, classifier: Classifier, splits: Splits) -> Classifier:
         form = self.form(classifier)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
-from agents.defenders.predcoin.rehearsal import rehearse
+from agents.defenders.parts.rehearsal import rehearse
 from arena import draws
 from arena.classifiers import Classifier
 from arena.players import Claim, Resources, Volley, tell

@@ -14,12 +14,11 @@ from agents.attackers.decision.sign_flip import SignFlip
 from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.score.nes import NES
 from agents.attackers.score.simba import SimBA
-from agents.defenders.predcoin.rehearsal import BUDGET, Rehearsal
+from agents.defenders.parts.rehearsal import BUDGET, Rehearsal, play
 from agents.defenders.stateful.updates import centred
 from arena import draws
 from arena.classifiers import Classifier
-from arena.game.driver import drive
-from arena.players import Answers, Attacker, Games, Resources, Threat, Volley, tell
+from arena.players import Answers, Attacker, Resources, Threat, Volley, tell
 from arena.rules.outcome import labels_of
 from arena.rules.threat import Norm
 
@@ -73,8 +72,7 @@ def attack_streams(
     """Streams [length,D] of an attack of ATTACKS from images `x0` [G,C,H,W] of the classes `label` [G]; those
     that it gave up before are left out."""
     attacker, norm = ATTACKS[name]
-    max_rows = 4096
-    host = Recorded(classifier, x0, length, max_rows)
+    host = Recorded(classifier, x0, length, max_rows=4096)
     scores = attacker.needs.feedback != "label"
     threat = Threat(
         norm=norm,
@@ -83,17 +81,7 @@ def attack_streams(
         feedback="logits" if scores else "label",
         objective="first" if scores else "minimum",
     )
-    seat = Games(
-        x0,
-        label,
-        threat,
-        classes=classifier.classes,
-        state=host.state(),
-        seed=seed,
-        max_rows=max_rows,
-        resources=Resources(images=x0, labels=label),
-    )
-    drive(attacker, seat, host)
+    play(attacker, host, x0, label, threat, seed=seed, resources=Resources(images=x0, labels=label))
     whole = [torch.cat(pieces)[:length] for pieces in host.streams if pieces]
     return [stream for stream in whole if len(stream) == length]
 

@@ -48,20 +48,11 @@ class PGDAT(TrainedPerturbing):
     )
 
     def recipe(self) -> Recipe:
-        return Recipe(
-            objective=PGDTraining(
-                norm=self.norm,
-                epsilon=self.epsilon,
-                step=self.step,
-                steps=self.steps,
-                random_start=self.random_start,
-            ),
-            rate=self.rate,
-            momentum=0.9,
-            weight_decay=self.weight_decay,
-            batch=self.batch,
-            epochs=self.epochs,
-            schedule="step",
-            milestones=(0.5, 0.75),
-            augment=self.augment,
+        objective = PGDTraining(
+            norm=self.norm,
+            epsilon=self.epsilon,
+            step=self.step,
+            steps=self.steps,
+            random_start=self.random_start,
         )
+        return self.by_sgd((0.5, 0.75), self.weight_decay, objective)

@@ -66,21 +66,11 @@ class PNI(TrainedPerturbing):
         return NoisyWeights(self.share)
 
     def recipe(self) -> Recipe:
-        return Recipe(
-            objective=MixedPGDTraining(
-                norm=self.norm,
-                epsilon=self.epsilon,
-                step=self.step,
-                steps=self.steps,
-                after=self.epochs // 32,
-            ),
-            rate=self.rate,
-            momentum=0.9,
-            nesterov=True,
-            weight_decay=self.weight_decay,
-            batch=self.batch,
-            epochs=self.epochs,
-            schedule="step",
-            milestones=(0.5, 0.75),
-            augment=self.augment,
+        objective = MixedPGDTraining(
+            norm=self.norm,
+            epsilon=self.epsilon,
+            step=self.step,
+            steps=self.steps,
+            after=self.epochs // 32,
         )
+        return self.by_sgd((0.5, 0.75), self.weight_decay, objective, nesterov=True)

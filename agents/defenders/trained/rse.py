@@ -70,16 +70,7 @@ class RSE(TrainedForm):
         return NoisyConvolutions(classifier.shape, self.sigma_init, self.sigma_inner)
 
     def recipe(self) -> Recipe:
-        return Recipe(
-            rate=self.rate,
-            momentum=0.9,
-            weight_decay=5e-4,
-            batch=self.batch,
-            epochs=self.epochs,
-            schedule="step",
-            milestones=(0.4, 0.7, 0.9),
-            augment=self.augment,
-        )
+        return self.by_sgd((0.4, 0.7, 0.9), 5e-4)
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         return averaged(x, rows, inner, self.passes)

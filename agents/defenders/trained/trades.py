@@ -54,16 +54,7 @@ class Trades(TrainedPerturbing):
             raise ValueError(f"beta must be finite and at least 0; found {self.beta}")
 
     def recipe(self) -> Recipe:
-        return Recipe(
-            objective=TradesTraining(
-                norm=self.norm, epsilon=self.epsilon, step=self.step, steps=self.steps, beta=self.beta
-            ),
-            rate=self.rate,
-            momentum=0.9,
-            weight_decay=self.weight_decay,
-            batch=self.batch,
-            epochs=self.epochs,
-            schedule="step",
-            milestones=(74 / 76,),
-            augment=self.augment,
+        objective = TradesTraining(
+            norm=self.norm, epsilon=self.epsilon, step=self.step, steps=self.steps, beta=self.beta
         )
+        return self.by_sgd((74 / 76,), self.weight_decay, objective)

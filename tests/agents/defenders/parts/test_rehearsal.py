@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from agents.defenders.predcoin.rehearsal import BUDGET, rehearse
+from agents.defenders.parts.rehearsal import BUDGET, rehearse
 from arena.classifiers import Classifier
 from arena.game.blame import AttackerError
 from arena.players import Attacker, Games, Move, Needs, Play, Submit, Volley

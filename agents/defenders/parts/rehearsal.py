@@ -13,7 +13,7 @@ from arena.classifiers import Classifier
 from arena.game.checks import Checks
 from arena.game.driver import Host, drive
 from arena.players import Answers, Attacker, Games, Move, Resign, Resources, Submit, Threat, Volley
-from arena.rules.outcome import Bools, labels_of
+from arena.rules.outcome import Bools, Reason, labels_of
 from arena.rules.threat import Norm
 
 BUDGET = 2**24
@@ -50,21 +50,37 @@ def rehearse(
     """
     host = Rehearsal(classifier, x0, listener, max_rows)
     threat = Threat(norm=norm, epsilon=math.inf, budget=BUDGET, feedback="label", objective="minimum")
+    if play(attacker, host, x0, label, threat, seed=seed, key=key, resources=resources) == "stalled":
+        raise ValueError(
+            f"{type(attacker).__name__} stalled in a rehearsal: its moves brought no answer any more"
+        )
+
+
+def play(
+    attacker: Attacker,
+    host: Rehearsal,
+    x0: Tensor,
+    label: Tensor,
+    threat: Threat,
+    *,
+    seed: int = 0,
+    key: Tensor | None = None,
+    resources: Resources | None = None,
+) -> Reason:
+    """Let `attacker` play a rehearsal's games, by `key` and errors as `rehearse`; the reason for which those
+    that are still open end."""
     seat = Games(
         x0,
         label,
         threat,
-        classes=classifier.classes,
+        classes=host.classifier.classes,
         state=host.state(),
         key=key,
         seed=seed,
-        max_rows=max_rows,
+        max_rows=host.checks.max_rows,
         resources=resources,
     )
-    if drive(attacker, seat, host) == "stalled":
-        raise ValueError(
-            f"{type(attacker).__name__} stalled in a rehearsal: its moves brought no answer any more"
-        )
+    return drive(attacker, seat, host)
 
 
 class Rehearsal(Host):
