@@ -35,8 +35,8 @@ SIZES = {"digits": (100, 400), "resnet20": (40, 100)}
 SMALL: dict[str, float] = {"linf": 1 / 255, "l2": 0.05}
 """The radius of the ball where scores are answered."""
 WRAPPED = {
-    **dict.fromkeys(("eot", "race", "unfold"), "square"),
-    **dict.fromkeys(("vote", "jitter", "uncertainty-aware"), "hop-skip-jump"),
+    **dict.fromkeys(("account-rotation", "eot", "race", "unfold"), "square"),
+    **dict.fromkeys(("vote", "jitter", "query-blinding", "uncertainty-aware"), "hop-skip-jump"),
 }
 """Wrappers, and around what they are measured."""
 REFERENCES = {"resnet20": {"network": "resnet32", "weights": "cifar10_resnet32.safetensors"}}

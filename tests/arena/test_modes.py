@@ -129,8 +129,8 @@ OTHERS = torch.rand(24, 1, 6, 6, generator=torch.Generator().manual_seed(3)) * 0
 SHORT = {
     "carlini-wagner": {"iterations": 8, "search_steps": 1, "initial_c": 10.0, "learning_rate": 0.1},
     "pgd": {"steps": 5, "restarts": 1},
-    **{name: {"of": "square"} for name in ("eot", "race", "unfold")},
-    **{name: {"of": "sign-flip"} for name in ("jitter", "uncertainty-aware", "vote")},
+    **{name: {"of": "square"} for name in ("account-rotation", "eot", "race", "unfold")},
+    **{name: {"of": "sign-flip"} for name in ("jitter", "query-blinding", "uncertainty-aware", "vote")},
     "aaa-linear": {"kappa": 5},
 }
 """Parameters by name: what an agent must be given, and less work than by default."""
