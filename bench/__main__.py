@@ -36,6 +36,7 @@ NAMES = (
     "square",
     "theorems",
     "threads",
+    "trained",
     "workers",
 )
 
