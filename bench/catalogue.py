@@ -63,6 +63,15 @@ GAINS = """
 Of the same games: what a stack leaves, beside each of its parts alone. First listed is outermost.
 
 """
+BENIGN = """
+### What benign clients lose: {world}
+
+Percent of the queries of clients that attack nobody which are refused, declined or answered with another
+label than undefended: {sessions} clients of each kind, before whom nobody asked, all of a kind at one
+service, each with an account of its own. Intervals are of up to {half} points to either side. Under a random
+defender each query has the one answer that the client got. They lose nothing at {spared}.
+
+"""
 SAYS = """
 ## What they claim
 
@@ -81,6 +90,7 @@ def page() -> str:
     for world in dict.fromkeys(one.world for one in found):
         own = [one for one in found if one.world == world]
         text += measured(world, [one for one in own if len(one.stack) == 1 and one.stack[0] in there])
+        text += benign(world, [one for one in own if one.benign])
         if stacks := [one for one in own if len(one.stack) > 1]:
             heads = ("stack", "part", "accuracy", "Square", "HopSkipJump", "time")
             text += GAINS.format(world=world) + table(heads, gains(stacks, own))
@@ -151,13 +161,41 @@ def cells(one: Measured, most: Measured) -> tuple[str, ...]:
     )
 
 
+def benign(world: str, found: Sequence[Measured]) -> str:
+    """The table of what benign clients lose, with a row for each stack at which they lose something."""
+    if not found:
+        return ""
+    losing = [one for one in found if any(share[0] > 0 for share in one.benign.values())]
+    spared = [name_of_stack(one) for one in found if one not in losing]
+    most = max(one.sessions for one in found)
+    half = max(
+        max(share[2] - share[0], share[0] - share[1]) for one in found for share in one.benign.values()
+    )
+    text = BENIGN.format(
+        world=world, sessions=most, half=f"{100 * half:.0f}", spared=", ".join(spared) or "none of them"
+    )
+    kinds = list(dict.fromkeys(kind for one in losing for kind in one.benign))
+    rows = (
+        (
+            name_of_stack(one) + (f" ({one.sessions} clients)" if one.sessions < most else ""),
+            *(f"{100 * one.benign[kind][0]:.1f}".replace(".0", "") for kind in kinds),
+        )
+        for one in losing
+    )
+    return text + table(("defender", *kinds), rows)
+
+
+def name_of_stack(one: Measured) -> str:
+    return ", ".join(f"`{name}`" for name in one.stack)
+
+
 def gains(stacks: Sequence[Measured], found: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
     """Of each stack a row, then a row for each part and for no defense."""
     alone = {one.stack: one for one in found}
     for stack in stacks:
         for part in (stack, *(alone.get((name,)) for name in (*stack.stack, "none"))):
             if part is not None:
-                title = ", ".join(f"`{name}`" for name in stack.stack) if part is stack else ""
+                title = name_of_stack(stack) if part is stack else ""
                 named = "all" if part is stack else f"`{part.stack[0]}`"
                 played = (share(part.accuracy), share(part.square), distance(part.hop_skip_jump))
                 yield title, named, *played, cost_in_words(*part.time, missing="1")

@@ -7,7 +7,8 @@ Every registered defender with its default parameters, and some stacks: what it 
 accuracy and of calibration, its time for a query at one row over the undefended classifier's, the seconds in
 which it prepares itself, and what it leaves to two attackers: Square (linf, 200 queries of logits, objective
 `submit`) and HopSkipJump (l2, 1,000 queries of labels, objective `minimum`). By `vote` where answers are no
-facts. Where a query takes long there are fewer games and images, so that playing takes about S seconds.
+facts. Beside them, what benign clients lose of each kind, before whom nobody asked. Where a query takes long
+there are fewer games, images and clients, so that playing takes about S seconds.
 
 Each measurement is written as it ends; those that the file holds are left out, but for those of `--only`,
 which measures again. A stack is named as in `rnd+pgd-at`. `--with` changes a defender's parameters, alone and
@@ -30,6 +31,9 @@ import torch
 
 from arena.classifiers.devices import device_in_words
 from arena.cli.agent_words import agent_of
+from arena.evaluation.benign.losses import BenignLoss
+from arena.evaluation.benign.plan import Traffic
+from arena.evaluation.benign.playing import BenignTraffic
 from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries
@@ -66,7 +70,9 @@ RADII = {"digits": 0.15, "mnist": 0.3, "resnet20": 8 / 255}
 """Of Square's ball, in linf."""
 BUDGETS = {"square": 200, "hop-skip-jump": 1000}
 FEWEST = 10
-"""Games and images, however long a query takes."""
+"""Games, images and benign clients of a kind, however long a query takes."""
+CLIENTS = 20
+"""Benign clients of each kind, at most."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ class Bench:
             bare = self._evaluation(images).of(Stack(self.world.classifier), cost=False)
         lost = accuracy_lost(utility, bare)
         games = min(self.games, afford)
+        benign = self._benign(stack, each)
         return replace(
             found,
             images=utility.images,
@@ -131,7 +138,16 @@ class Bench:
             games=games,
             square=success(self.play("square", stack, games), stack),
             hop_skip_jump=median_l2(self.play("hop-skip-jump", stack, games), stack),
+            sessions=benign[0].sessions,
+            benign={loss.client: loss.share("lost") for loss in benign},
         )
+
+    def _benign(self, stack: Stack, each: float) -> list[BenignLoss]:
+        """What benign clients lose whose queries take `each` seconds."""
+        one = Traffic(sessions=1, histories=("empty",), draws=1)
+        afford = int(self.seconds / each / one.images(shared=False) / 2)
+        traffic = one.model_copy(update={"sessions": min(CLIENTS, max(FEWEST, afford))})
+        return BenignTraffic(self.world.classifier, self.world.dataset.games, traffic).of(stack, delay=False)
 
     def _evaluation(self, images: int) -> Evaluation:
         return Evaluation(self.world.classifier, self.world.dataset.games, images=images)
@@ -273,7 +289,8 @@ def summary(one: Measured) -> str:
         f"accuracy {one.accuracy[0]:.4f}, lost {one.lost[0]:+.4f}, ECE {one.ece:.4f}, "
         f"time {one.time[0]:.2f}, prepared in {one.preparing:.1f} s, "
         f"{one.games} games: Square {one.square[0]:.3f}, "
-        f"HopSkipJump {one.hop_skip_jump[0]:.3f}"
+        f"HopSkipJump {one.hop_skip_jump[0]:.3f}, "
+        f"benign clients lose {max(share for share, *_ in one.benign.values()):.3f} at most"
     )
 
 

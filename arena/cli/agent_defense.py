@@ -64,11 +64,22 @@ def measured_in_words(one: Measured) -> str:
         f"prepared in {one.preparing:.3g} s",
         f"Square wins {share(one.square)} % of {one.games} games",
         f"HopSkipJump's median distance {distance(one.hop_skip_jump)}",
+        *benign_in_words(one),
         f"{one.command}, at {one.commit}",
     ]
     if one.parameters:
         parts.insert(0, f"with {one.parameters}")
     return "; ".join(parts)
+
+
+def benign_in_words(one: Measured) -> list[str]:
+    """What benign clients lose, as at most one part of the sentence."""
+    if not one.benign:
+        return []
+    losing = {kind: figure for kind, figure in one.benign.items() if figure[0] > 0}
+    listed = ", ".join(f"{kind} {share(figure)}" for kind, figure in losing.items())
+    clients = f"{one.sessions} benign clients of each kind"
+    return [f"{clients} lose, in % of their queries: {listed}" if losing else f"{clients} lose nothing"]
 
 
 def share(figure: Interval) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cache
 from importlib import resources
 from typing import Any, TypeAlias
@@ -36,6 +36,8 @@ class Measured:
         games: how many were played against each attacker.
         square: the share of them that Square wins; hop_skip_jump: the median distance of HopSkipJump, in l2,
             infinite where it wins less than half; by `vote` where answers are no facts.
+        sessions: how many benign clients of each kind were played; benign: by kind, the share of their
+            queries that were refused, declined or answered with another label than undefended.
     """
 
     world: str
@@ -56,6 +58,8 @@ class Measured:
     games: int = 0
     square: Interval = UNKNOWN
     hop_skip_jump: Interval = UNKNOWN
+    sessions: int = 0
+    benign: Mapping[str, Interval] = field(default_factory=dict)
 
     def line(self) -> str:
         """This measurement as a line of `FILE`."""
@@ -123,6 +127,8 @@ def _packages(module: str) -> Iterator[str]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
@@ -138,5 +144,6 @@ _READ: dict[str, Any] = {
     "int": int,
     "float": float,
     "Interval": _interval,
+    "Mapping[str, Interval]": lambda value: {str(key): _interval(one) for key, one in value.items()},
     "tuple[str, ...]": lambda value: tuple(map(str, value)),
 }

@@ -30,6 +30,8 @@ MEASURED = Measured(
     games=20,
     square=(0.5, 0.3, 0.7),
     hop_skip_jump=(float("inf"), 1.0, float("inf")),
+    sessions=20,
+    benign={"single": (0.0, 0.0, 0.16), "lime": (0.5, 0.3, 0.7)},
 )
 
 
@@ -69,6 +71,10 @@ def test_a_measurement_is_said_in_a_sentence() -> None:
         "python -m bench defenders, at abc1234",
     ):
         assert part in text
+    assert "20 benign clients of each kind lose, in % of their queries: lime 50.0 [30.0, 70.0];" in text
+    spared = replace(MEASURED, benign={"single": (0.0, 0.0, 0.16)})
+    assert "20 benign clients of each kind lose nothing;" in measured_in_words(spared)
+    assert "benign" not in measured_in_words(replace(MEASURED, benign={}))
     assert measured_in_words(replace(MEASURED, failed="no BatchNorm")) == "cannot be played: no BatchNorm"
     assert measured_in_words(replace(MEASURED, parameters="epochs = 2")).startswith("with epochs = 2; ")
 

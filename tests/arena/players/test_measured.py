@@ -23,6 +23,8 @@ ONE = Measured(
     games=3,
     square=(1 / 3, 0.1, 0.9),
     hop_skip_jump=(math.inf, 0.5, math.inf),
+    sessions=4,
+    benign={"single": (0.0, 0.0, 0.49), "lime": (0.25, 0.05, 0.7)},
 )
 
 
