@@ -10,7 +10,8 @@ which it prepares itself, and what it leaves to two attackers: Square (linf, 200
 facts. Beside them, what benign clients lose of each kind, before whom nobody asked. Where a query takes long
 there are fewer games, images and clients, so that playing takes about S seconds.
 
-Each measurement is written as it ends; those that the file holds are left out, but for those of `--only`,
+Each stack is measured in a process and with a cache of its own, so that it finds no preparation made. Each
+measurement is written as it ends; those that the file holds are left out, but for those of `--only`,
 which measures again. A stack is named as in `rnd+pgd-at`. `--with` changes a defender's parameters, alone and
 in stacks.
 """
@@ -20,9 +21,12 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +189,27 @@ def bench_of(
     return Bench(loaded, world, games, wanted, seconds, bare, changed or {}, command, commit())
 
 
+_bench: list[Bench] = []
+
+
+def afresh(bench: Bench, stack: tuple[str, ...]) -> Measured:
+    """A measurement in a new process, whose cache of trainings is empty."""
+    with (
+        tempfile.TemporaryDirectory() as cache,
+        ProcessPoolExecutor(1, get_context("fork"), _settle, (bench, cache)) as pool,
+    ):
+        return pool.submit(_measure, stack).result()
+
+
+def _settle(bench: Bench, cache: str) -> None:
+    os.environ["XDG_CACHE_HOME"] = cache
+    _bench.append(bench)
+
+
+def _measure(stack: tuple[str, ...]) -> Measured:
+    return _bench[-1].measure(stack)
+
+
 def lineup() -> Iterator[tuple[str, ...]]:
     """All stacks: each registered defender alone, then `STACKS`, as far as their defenders are there."""
     there = names("defender")
@@ -278,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = " ".join(["python -m bench defenders", *words])
     bench = bench_of(given.world, given.data, command=command, **how)
     for stack in wanted:
-        one = bench.measure(stack)
+        one = afresh(bench, stack)
         keep(given.out, one)
         print(f"{'+'.join(stack)}: {one.failed or summary(one)}", flush=True)
 
