@@ -69,7 +69,10 @@ BENIGN = """
 Percent of the queries of clients that attack nobody which are refused, declined or answered with another
 label than undefended: {sessions} clients of each kind, before whom nobody asked, all of a kind at one
 service, each with an account of its own. Intervals are of up to {half} points to either side. Under a random
-defender each query has the one answer that the client got. They lose nothing at {spared}.
+defender each query has the one answer that the client got. Another label need not be a wrong one: what
+explanations and optimisers send can be as far from any image as what attackers send.
+
+They lose nothing at {spared}.
 
 """
 SAYS = """

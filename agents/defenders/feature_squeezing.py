@@ -13,7 +13,9 @@ from torch.nn.functional import pad
 
 from agents.defenders.bit_depth import reduced
 from agents.defenders.parts.confidence import probabilities
+from agents.defenders.parts.pieces import in_pieces
 from agents.defenders.parts.tuned import Tuned
+from agents.parameters import check_choice
 from arena.classifiers import Classifier
 from arena.players import Inner, Response, Rows, Splits
 from arena.players.card import Card
@@ -60,6 +62,7 @@ class FeatureSqueezing(Tuned):
             raise ValueError(f"share must be from 0 to below 1; found {self.share}")
         if self.threshold is not None and not 0 < self.threshold <= 2:
             raise ValueError(f"threshold must be above 0 and at most 2, or not given; found {self.threshold}")
+        check_choice(self, action=("flag", "refuse"))
 
     @property
     def asks(self) -> int:  # type: ignore[override]
@@ -86,9 +89,10 @@ class FeatureSqueezing(Tuned):
         return self.asks * len(splits.calibration)
 
     def respond(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
+        return in_pieces(x, rows, inner, self.asks, self._judged) if len(x) else inner(x, rows)
+
+    def _judged(self, x: Tensor, rows: Rows, inner: Inner) -> Response:
         n, threshold = len(x), self.number("threshold")
-        if not n:
-            return inner(x, rows)
         # All in one call, by the same draws: a random defender inside is not to differ by itself.
         response = inner(self._squeezed(x), rows[torch.arange(n, device=x.device).repeat(self.asks)])
         answer = pick(response, torch.arange(n, device=x.device))

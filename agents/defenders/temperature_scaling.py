@@ -12,6 +12,7 @@ from torch import Tensor
 from agents.defenders.aaa.temperature import best_temperature
 from agents.defenders.parts.confidence import calibration_logits
 from agents.defenders.parts.tuned import Tuned
+from agents.parameters import check_choice
 from arena.classifiers import Classifier
 from arena.classifiers.calibration import ece, nll_temperature, temperature_grid
 from arena.players import Rows, Splits
@@ -44,6 +45,7 @@ class TemperatureScaling(Tuned):
     )
 
     def __post_init__(self) -> None:
+        check_choice(self, criterion=("nll", "ece"))
         if self.temperature is not None and not 0 < self.temperature < math.inf:
             raise ValueError(
                 f"temperature must be finite and above 0, or not given; found {self.temperature}"

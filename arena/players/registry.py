@@ -223,10 +223,16 @@ def _of_class(kind: Kind, spec: type) -> Attacker | Defender:
 
 
 def _with_instances(kind: Kind, agent: Attacker | Defender) -> Attacker | Defender:
-    """`agent` with instances in place of the classes among the agents inside it: Wrapper(of=Inner)."""
+    """`agent` with instances in place of the classes among the agents inside it: Wrapper(of=Inner).
+
+    Of its other parameters only words are checked, which no code of its own may ever compare with all that
+    are allowed; numbers may be of a type that takes the place of the one that is declared.
+    """
     if not is_dataclass(agent):
         return agent
     own = {f.name: getattr(agent, f.name) for f in fields(agent) if f.init}
+    for key, hint in _words(type(agent)).items():
+        _value(kind, name_of(agent), key, hint, own[key])
     inside = {key: value for key, value in own.items() if any(map(_is_agent, _held(value)))}
     if not inside:
         return agent
@@ -234,6 +240,20 @@ def _with_instances(kind: Kind, agent: Attacker | Defender) -> Attacker | Defend
     made = {key: _value(kind, name, key, hints[key], value) for key, value in inside.items()}
     changed = {k: v for k, v in made.items() if any(map(operator.is_not, _held(v), _held(inside[k])))}
     return typing.cast("Attacker | Defender", replace(agent, **changed)) if changed else agent
+
+
+def _words(found: type) -> dict[str, Any]:
+    """The parameters that are one of a few words, with their types; none where types cannot be looked up, as
+    of a class that was made in a function."""
+    try:
+        hints = typing.get_type_hints(found)
+    except (NameError, TypeError):
+        return {}
+    return {f.name: hints[f.name] for f in fields(found) if f.init and _is_literal(hints[f.name])}
+
+
+def _is_literal(hint: Any) -> bool:
+    return typing.get_origin(hint) is Literal
 
 
 def _held(value: object) -> Sequence[object]:

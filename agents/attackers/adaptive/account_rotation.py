@@ -8,9 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.parameters import check_choice, check_parameters
 from agents.attackers.parts.ranks import rank_within
 from agents.attackers.parts.wrapping import Around
+from agents.parameters import check_choice, check_parameters
 from arena.players import Answers, Asking, Attacker, Games, Move, Play, Volley, relay
 
 

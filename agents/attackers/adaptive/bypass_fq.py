@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agents.attackers.decision.hop_skip_jump import HopSkipJump
 from agents.attackers.parts.estimates import BLOCK, Estimate, ask_probes, no_probes, unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.twins import plain
+from agents.parameters import check_parameters
 from arena.players import Answers, Games, Move, Needs
 
 RATIO = math.sqrt(2)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from agents.attackers.adaptive.uncertainty_aware import UncertaintyAware
 from agents.attackers.parts.estimates import unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.ranks import rank_within
 from agents.attackers.parts.repeats import Vary
+from agents.parameters import check_parameters
 from arena import draws
 from arena.players import Games
 

@@ -15,10 +15,10 @@ from agents.attackers.decision.rays import RayS
 from agents.attackers.decision.surfree import SurFree
 from agents.attackers.parts import label_diagnosis as diagnosis
 from agents.attackers.parts.claims import in_doubt, stand_by
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import bisect, blend
 from agents.attackers.parts.soundings import nudged
 from agents.attackers.parts.twins import briefly
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play, Threat
 
 SCOUT = "scout"

@@ -12,12 +12,12 @@ from torch import Tensor
 from agents.attackers.decision.hop_skip_jump import HALVINGS, HopSkipJump, Moving
 from agents.attackers.parts.adaptation import Adaptation
 from agents.attackers.parts.estimates import Estimate, unit
-from agents.attackers.parts.parameters import check_bracket, check_parameters, check_within
 from agents.attackers.parts.refusals import with_echoes
 from agents.attackers.parts.resampling import resampled_estimate
 from agents.attackers.parts.searches import Deciding, Searching, blend_search, boundary_search, decide
 from agents.attackers.parts.starts import Starting, find_start
 from agents.attackers.parts.twins import plain
+from agents.parameters import check_bracket, check_parameters, check_within
 from arena.players import Answers, Games, Move, Play
 from arena.rules.purposes import STEP
 

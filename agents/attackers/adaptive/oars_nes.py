@@ -13,12 +13,12 @@ from agents.attackers.parts.adaptation import Adaptation
 from agents.attackers.parts.claims import inside_ball
 from agents.attackers.parts.estimates import BLOCK, unit
 from agents.attackers.parts.finite_differences import keep_hits, step
-from agents.attackers.parts.parameters import check_bracket, check_parameters, check_within
 from agents.attackers.parts.refusals import with_echoes
 from agents.attackers.parts.resampling import resampled_gradient
 from agents.attackers.parts.searches import Searching
 from agents.attackers.parts.twins import plain
 from agents.attackers.score.nes import NES
+from agents.parameters import check_bracket, check_parameters, check_within
 from arena.players import Asking, Games, Play
 from arena.rules.purposes import STEP
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.adaptation import Adaptation
-from agents.attackers.parts.parameters import check_parameters, check_within
 from agents.attackers.parts.refusals import with_echoes
 from agents.attackers.parts.twins import plain
 from agents.attackers.score.random_search import search
 from agents.attackers.score.square import DRAWN_BITS, LinfSquares, Square, shares
+from agents.parameters import check_parameters, check_within
 from arena.players import Games, Needs, Play
 
 

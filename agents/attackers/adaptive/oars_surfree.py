@@ -11,10 +11,10 @@ from torch import Tensor
 from agents.attackers.decision.surfree import START_WIDTH, RandomDirections, SurFree
 from agents.attackers.parts.adaptation import Adaptation
 from agents.attackers.parts.circles import Circles
-from agents.attackers.parts.parameters import check_bracket, check_parameters, check_within
 from agents.attackers.parts.refusals import with_echoes
 from agents.attackers.parts.searches import Deciding, Searching, blend_search, decide
 from agents.attackers.parts.twins import plain
+from agents.parameters import check_bracket, check_parameters, check_within
 from arena.players import Games, Play
 from arena.rules.purposes import CANDIDATE
 

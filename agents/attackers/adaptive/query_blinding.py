@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from agents.attackers.parts.claims import REPEAT, inside_ball
-from agents.attackers.parts.parameters import check_within
 from agents.attackers.parts.ranks import rank_within
 from agents.attackers.parts.wrapping import Around
+from agents.parameters import check_within
 from arena import draws
 from arena.players import Answers, Asking, Attacker, Claim, Games, Move, Play, Submit, Volley, relay
 

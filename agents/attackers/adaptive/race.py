@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.claims import REPEAT
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.wrapping import AroundScores
+from agents.parameters import check_parameters
 from arena.players import Answers, Asking, Attacker, Games, Loss, Move, Play, Volley, relay
 from arena.rules.outcome import labels_of
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from agents.attackers.adaptive.op_square import change, climbs
 from agents.attackers.parts.finite_differences import keep_hits
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.twins import plain
 from agents.attackers.score.random_search import Doubt, Propose, freeze
 from agents.attackers.score.square import Square
+from agents.parameters import check_parameters
 from arena.players import Answers, Games, Loss, Move, Play
 
 Slopes: TypeAlias = Generator[Move, Answers, Tensor]

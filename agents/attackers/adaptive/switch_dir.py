@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from agents.attackers.adaptive.op_square import change
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.twins import plain
 from agents.attackers.score.random_search import Accept
 from agents.attackers.score.square import Square
+from agents.parameters import check_parameters
 from arena.players import Games, Loss
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.wrapping import AroundScores
+from agents.parameters import check_parameters
 from arena.players import Answers, Asking, Attacker, Games, Move, Needs, Play, relay
 
 

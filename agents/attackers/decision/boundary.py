@@ -12,10 +12,10 @@ from torch import Tensor
 
 from agents.attackers.parts.boundary_steps import ArtSteps, FoolboxSteps, OriginalSteps
 from agents.attackers.parts.claims import Standing, in_doubt, stand_by
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Searching, blend, blend_search
 from agents.attackers.parts.starts import find_start
 from agents.attackers.parts.walks import BoxProposals, SphereProposals, nearest_of_each
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import CANDIDATE, SEARCH
 

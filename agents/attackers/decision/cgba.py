@@ -14,9 +14,9 @@ from agents.attackers.parts.circles import Circles, inner
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.dct import LOWEST, low_noise
 from agents.attackers.parts.estimates import BLOCK, Estimate, estimate, unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.parts.starts import find_start, stronger_noise
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import STEP
 

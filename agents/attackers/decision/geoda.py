@@ -12,9 +12,9 @@ from torch import Tensor
 from agents.attackers.parts.claims import in_doubt, stand_by
 from agents.attackers.parts.dct import low_frequencies, low_noise
 from agents.attackers.parts.estimates import BLOCK, estimate, unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import HALVINGS, Searching, bisect, gap_search
 from agents.attackers.parts.starts import find_start, stronger_noise
+from agents.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.purposes import STEP
 

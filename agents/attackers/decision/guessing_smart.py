@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.claims import stand_by
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.perlin import DIRECTIONS, Perlin
 from agents.attackers.parts.searches import Searching, gap_search
 from agents.attackers.parts.starts import find_start, given_start, missing, nearest_start
 from agents.attackers.parts.walks import TINY, around, length, orthogonal, towards
+from agents.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.purposes import CANDIDATE
 

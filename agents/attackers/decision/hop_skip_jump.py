@@ -13,9 +13,9 @@ from torch import Tensor
 
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.estimates import BLOCK, Estimate, Probes, estimate, unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Searching, blend_search, boundary_search
 from agents.attackers.parts.starts import Starting, find_start
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.purposes import STEP
 

@@ -16,7 +16,7 @@ from agents.attackers.decision.sign_opt import SignOpt
 from agents.attackers.parts.block_descent import BlockDescent, BlockRule
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.directions import CONVERGED, Descent, Directions, find_direction, normed
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 Stage = Generator[Move, Answers, Tensor]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.claims import stand_by
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Asking, Attacker, Games, Needs, Play
 from arena.rules.purposes import CANDIDATE, SEARCH
 

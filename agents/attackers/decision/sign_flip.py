@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from agents.attackers.parts.claims import stand_by
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Searching, bisect, blend, clip_to
 from agents.attackers.parts.starts import find_start
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.geometry import distance
 from arena.rules.purposes import CANDIDATE

@@ -10,7 +10,7 @@ from torch import Tensor
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.directions import Descent, find_direction, normed
 from agents.attackers.parts.estimates import BLOCK, estimate
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 
 

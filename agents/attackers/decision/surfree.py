@@ -12,9 +12,9 @@ from agents.attackers.parts.circles import Circles, without
 from agents.attackers.parts.claims import stand_by
 from agents.attackers.parts.dct import from_frequencies, to_frequencies
 from agents.attackers.parts.estimates import unit
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.searches import Deciding, Searching, bisect, blend_search
 from agents.attackers.parts.starts import Starting, find_start
+from agents.parameters import check_parameters
 from arena.players import Attacker, Games, Needs, Play
 from arena.rules.purposes import CANDIDATE, STEP
 

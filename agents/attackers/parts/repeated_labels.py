@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.repeats import Merge, Repeating, behind, one_each
+from agents.parameters import check_parameters
 from arena.players import Answers, Games, Needs
 
 Rule = Literal["plurality", "any", "all", "majority"]

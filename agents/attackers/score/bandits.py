@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.finite_differences import losses, seen_length, step
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Attacker, Games, Loss, Needs, Play
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from agents.attackers.parts.estimates import BLOCK
 from agents.attackers.parts.finite_differences import gradient, losses, step
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Attacker, Games, Loss, Needs, Play
 from arena.rules.purposes import STEP
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from agents.attackers.parts.estimates import BLOCK, unit
 from agents.attackers.parts.finite_differences import gradient, losses, step
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.reference_networks import loss_direction, networks
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
 
 BASE, PRIOR, LENGTH = "base", "prior", "gradient-length"

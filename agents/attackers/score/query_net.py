@@ -10,9 +10,9 @@ from torch.nn.functional import one_hot
 
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.learnt_surrogates import Pairs, Surrogate
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.score.random_search import check_period, falls, freeze, search
 from agents.attackers.score.square import squares
+from agents.parameters import check_parameters
 from arena import draws
 from arena.players import Answers, Asking, Attacker, Games, Loss, Move, Needs, Play, Volley, relay
 from arena.rules.losses import attack_loss

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from agents.attackers.parts.estimates import BLOCK
 from agents.attackers.parts.finite_differences import gradient, heading, losses
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.score.random_search import check_period
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
 
 BASE = "base"

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.finite_differences import keep_hits, losses, seen_length, step
-from agents.attackers.parts.parameters import check_parameters
 from agents.attackers.parts.reference_networks import Dropping, direction, networks
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Loss, Needs, Play
 from arena.rules.losses import LEAST_LOG, attack_loss
 

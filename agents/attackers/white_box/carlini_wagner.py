@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.attackers.parts.insider import gradient, hand_in
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Move, Needs, Play
 from arena.rules.geometry import quantise
 

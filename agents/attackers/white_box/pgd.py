@@ -11,7 +11,7 @@ from torch import Tensor
 from agents.attackers.parts.claims import in_doubt
 from agents.attackers.parts.estimates import unit
 from agents.attackers.parts.insider import gradient, hand_in
-from agents.attackers.parts.parameters import check_parameters
+from agents.parameters import check_parameters
 from arena.players import Answers, Attacker, Games, Loss, Move, Needs, Play
 from arena.rules.geometry import quantise
 

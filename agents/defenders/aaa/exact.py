@@ -12,6 +12,7 @@ from torch import Tensor
 from agents.defenders.aaa.calibrated import GUARDED_MARGIN, Calibrated, Margins, check_positive
 from agents.defenders.aaa.linear import AAALinear
 from agents.defenders.aaa.sine import AAASine
+from agents.parameters import check_choice
 from arena.players.card import Card
 
 LEAST_REST = 1e-4
@@ -58,6 +59,7 @@ class AAAExact(Calibrated):
     )
 
     def __post_init__(self) -> None:
+        check_choice(self, form=tuple(_FORMS))
         largest = _FORMS[self.form].largest_alpha
         if self.alpha is not None and not 0 < self.alpha <= largest:
             raise ValueError(

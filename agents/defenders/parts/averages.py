@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from agents.defenders.parts.pieces import in_pieces
 from arena.players import Inner, Response, Rows
 
 
@@ -24,6 +26,10 @@ def averaged(x: Tensor, rows: Rows, inner: Inner, times: int) -> Response:
     the mean probabilities; a flag is set where one of the answers has it."""
     if times == 1:
         return inner(x, rows)
+    return in_pieces(x, rows, inner, times, partial(_averaged, times=times))
+
+
+def _averaged(x: Tensor, rows: Rows, inner: Inner, times: int) -> Response:
     answers = inner(x.repeat_interleave(times, dim=0), rows.repeat(times))
     each = len(x), times
     flags = {

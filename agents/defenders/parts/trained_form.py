@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
+from agents.parameters import check_choice
 from arena.classifiers import Classifier
 from arena.players import Defender, Splits
 from arena.training import HardeningJob, Recipe, in_form, trained_in, weights_file, with_weights
@@ -37,10 +38,7 @@ class TrainedForm(Defender, ABC):
                 raise ValueError(f"{name} must be from 1 to {most}; found {value}")
         if not 0 < self.rate < math.inf:
             raise ValueError(f"rate must be finite and above 0; found {self.rate}")
-        for name, allowed in (("augment", get_args(Augmentation)), ("init", ("weights", "scratch"))):
-            if (found := getattr(self, name)) not in allowed:
-                listed = ", ".join(f'"{one}"' for one in allowed)
-                raise ValueError(f"{name} must be one of {listed}; found {found!r}")
+        check_choice(self, augment=get_args(Augmentation), init=("weights", "scratch"))
 
     def form(self, classifier: Classifier) -> Form | None:
         """How the network of `classifier` is changed; None: not at all."""

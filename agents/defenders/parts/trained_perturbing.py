@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from agents.defenders.parts.trained_form import TrainedForm
+from agents.parameters import check_choice
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,7 @@ class TrainedPerturbing(TrainedForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.norm not in ("linf", "l2"):
-            raise ValueError(f'norm must be "linf" or "l2"; found {self.norm!r}')
+        check_choice(self, norm=("linf", "l2"))
         for name in ("epsilon", "step"):
             if not 0 < (value := getattr(self, name)) < math.inf:
                 raise ValueError(f"{name} must be finite and above 0; found {value}")

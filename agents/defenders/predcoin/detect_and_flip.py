@@ -23,6 +23,7 @@ from agents.defenders.predcoin.gamma import (
 from agents.defenders.predcoin.image_detector import ImageDetector
 from agents.defenders.predcoin.query_detector import QueryDetector
 from agents.defenders.predcoin.query_material import Material, expected_images, gather
+from agents.parameters import check_choice
 from arena.classifiers import Classifier
 from arena.players import Defender, Inner, Response, Rows, Splits
 from arena.rules.outcome import labels_of
@@ -57,8 +58,7 @@ class DetectAndFlip(Defender, ABC):
             raise ValueError(f"gamma must be from 0 to 1, or not given; found {self.gamma}")
         if not 0 <= self.bound < math.inf:
             raise ValueError(f"bound must be finite and at least 0; found {self.bound}")
-        if self.search not in ("scan", "bisection"):
-            raise ValueError(f'search must be "scan" or "bisection"; found {self.search!r}')
+        check_choice(self, search=("scan", "bisection"))
         if self.images is not None and not _number_or_share(self.images):
             raise ValueError(
                 f"images must be a whole number from 2 on, a share of the training images between 0 and 1, "

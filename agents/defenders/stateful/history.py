@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
+from agents.parameters import check_choice
 from arena.players import Defender, Inner, Response, Rows
 from arena.players.defender import Memory
 
@@ -121,10 +122,7 @@ class Stateful(Defender, ABC):
     capacity: int = 100_000
 
     def __post_init__(self) -> None:
-        if self.history not in SCOPES:
-            raise ValueError(f"history must be {' or '.join(map(repr, SCOPES))}; found {self.history!r}")
-        if self.action not in ACTIONS:
-            raise ValueError(f"action must be one of {', '.join(map(repr, ACTIONS))}; found {self.action!r}")
+        check_choice(self, history=SCOPES, action=ACTIONS)
         if not 1 <= self.capacity <= 10**8:
             raise ValueError(f"capacity must be from 1 to 10^8; found {self.capacity}")
 

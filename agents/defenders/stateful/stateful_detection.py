@@ -14,6 +14,7 @@ from torch import Tensor
 from agents.defenders.stateful.encoder import SMALLEST, Encoder, train_encoder
 from agents.defenders.stateful.history import Scope, Stateful
 from agents.defenders.stateful.neighbours import NeighbourIndex, mean_distances
+from agents.parameters import check_choice
 from arena import draws
 from arena.classifiers import Classifier
 from arena.players import Splits
@@ -76,8 +77,7 @@ class StatefulDetection(Stateful):
             raise ValueError(f"k must be from 1 to capacity {self.capacity}; found {self.k}")
         if self.delta is not None and not 0 < self.delta < math.inf:
             raise ValueError(f"delta must be finite and above 0, or not given; found {self.delta}")
-        if self.embedding not in ("pixels", "encoder"):
-            raise ValueError(f"embedding must be 'pixels' or 'encoder'; found {self.embedding!r}")
+        check_choice(self, embedding=("pixels", "encoder"))
         if not 1 <= self.epochs <= 10_000:
             raise ValueError(f"epochs must be from 1 to 10000; found {self.epochs}")
 

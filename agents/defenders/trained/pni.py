@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 from agents.defenders.parts.noisy_forms import NoisyWeights
 from agents.defenders.parts.trained_perturbing import TrainedPerturbing
 from agents.defenders.parts.weight_noise import Share
+from agents.parameters import check_choice
 from arena.classifiers import Classifier
 from arena.players.card import Card
 from arena.training import Recipe
@@ -59,8 +60,7 @@ class PNI(TrainedPerturbing):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.share not in ("layer", "channel"):
-            raise ValueError(f'share must be one of "layer", "channel"; found {self.share!r}')
+        check_choice(self, share=get_args(Share))
 
     def form(self, classifier: Classifier) -> NoisyWeights:
         return NoisyWeights(self.share)

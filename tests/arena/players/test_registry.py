@@ -217,3 +217,18 @@ def test_an_attacker_that_knows_the_defense_is_told_no_keys_salts_or_seeds() -> 
     assert shown["defenders"][2]["of"] == {"agent": "Keyed", "strength": 2.0}
     assert shown["defenders"][0] == {"name": name_of(Keyed()), "strength": 2.0}
     assert shown["defenders"][1] == {"name": "snd", "sigma": 0.01, "beta": None, "clamp": False}
+
+
+def test_an_instance_whose_types_cannot_be_looked_up_is_taken() -> None:
+    from typing import Literal
+
+    class Elsewhere: ...
+
+    @dataclass(frozen=True)
+    class Mine(Defender):
+        """Mine."""
+
+        word: Literal["one"] = "one"
+        other: Elsewhere | None = None
+
+    assert build_defender(Mine(other=Elsewhere())).other is not None  # type: ignore[attr-defined]

@@ -228,7 +228,7 @@ def test_a_classifier_without_boundaries_is_told(data: Data) -> None:
     [
         ({"gamma": 1.5}, "gamma must be from 0 to 1, or not given; found 1.5"),
         ({"bound": -0.1}, "bound must be finite and at least 0; found -0.1"),
-        ({"search": "grid"}, 'search must be "scan" or "bisection"; found \'grid\''),
+        ({"search": "grid"}, 'search must be one of "scan", "bisection"; found "grid"'),
         ({"images": 1}, "images must be a whole number from 2 on, a share .* or not given; found 1"),
         ({"images": math.nan}, "images must be .* found nan"),
         ({"images": 2.5}, "images must be .* found 2.5"),

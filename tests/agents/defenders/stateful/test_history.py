@@ -167,8 +167,8 @@ def test_what_one_inside_withheld_is_not_given_later(worlds: ModuleType) -> None
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"history": "game"}, "history must be 'account' or 'service'; found 'game'"),
-        ({"action": "scold"}, "action must be one of 'reject', 'cached', 'silent', 'ban'; found 'scold'"),
+        ({"history": "game"}, 'history must be one of "account", "service"; found "game"'),
+        ({"action": "scold"}, 'action must be one of "reject", "cached", "silent", "ban"; found "scold"'),
         ({"capacity": 0}, "capacity must be from 1 to 10"),
     ],
 )

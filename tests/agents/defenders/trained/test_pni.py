@@ -88,7 +88,7 @@ def test_noise_on_weights_that_have_some_is_refused() -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"share": "element"}, 'share must be one of "layer", "channel"; found \'element\''),
+        ({"share": "element"}, 'share must be one of "layer", "channel"; found "element"'),
         ({"epsilon": 0.0}, "epsilon must be finite and above 0; found 0.0"),
         ({"steps": 0}, "steps must be from 1 to 10000; found 0"),
     ],

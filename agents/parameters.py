@@ -1,14 +1,17 @@
-"""Checks of attackers' parameters."""
+"""Checks of agents' parameters."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
-from arena.players import Attacker
+from arena.players import Attacker, Defender
+
+Agent: TypeAlias = Attacker | Defender
 
 
-def check_parameters(agent: Attacker, *, positive: Sequence[str] = (), counts: Sequence[str] = ()) -> None:
+def check_parameters(agent: Agent, *, positive: Sequence[str] = (), counts: Sequence[str] = ()) -> None:
     """Check that some parameters are finite and above 0, and others at least 1, if they are not None.
 
     Raises:
@@ -22,7 +25,7 @@ def check_parameters(agent: Attacker, *, positive: Sequence[str] = (), counts: S
             raise ValueError(f"{name} must be at least 1; found {value}")
 
 
-def check_choice(agent: Attacker, **allowed: Sequence[str]) -> None:
+def check_choice(agent: Agent, **allowed: Sequence[str]) -> None:
     """Check that each named parameter is one of the words allowed.
 
     Raises:
@@ -34,7 +37,7 @@ def check_choice(agent: Attacker, **allowed: Sequence[str]) -> None:
             raise ValueError(f'{name} must be one of {options}; found "{value}"')
 
 
-def check_within(agent: Attacker, low: float, high: float, *names: str) -> None:
+def check_within(agent: Agent, low: float, high: float, *names: str) -> None:
     """Check that some parameters are from `low` to `high`.
 
     Raises:
@@ -45,7 +48,7 @@ def check_within(agent: Attacker, low: float, high: float, *names: str) -> None:
             raise ValueError(f"{name} must be from {low:g} to {high:g}; found {value}")
 
 
-def check_bracket(agent: Attacker, low: str, high: str) -> None:
+def check_bracket(agent: Agent, low: str, high: str) -> None:
     """Check that two parameters, both None or neither, are in order.
 
     Raises:
