@@ -31,6 +31,18 @@ class NamedRecipe:
         return {key: value for key, value in self.params.items() if key in taken}
 
 
+_CIFAR_RESNET = Recipe(
+    rate=0.1,
+    momentum=0.9,
+    weight_decay=1e-4,
+    batch=128,
+    iterations=64_000,
+    schedule="step",
+    milestones=(0.5, 0.75),
+    augment="crop-flip",
+    normalise="train",
+)
+
 RECIPES: dict[str, NamedRecipe] = {
     "predcoin": NamedRecipe(
         Recipe(rate=0.01, momentum=0.9, batch=128, epochs=50),
@@ -56,17 +68,7 @@ RECIPES: dict[str, NamedRecipe] = {
         "halves too, stays",
     ),
     "cifar-resnet": NamedRecipe(
-        Recipe(
-            rate=0.1,
-            momentum=0.9,
-            weight_decay=1e-4,
-            batch=128,
-            iterations=64_000,
-            schedule="step",
-            milestones=(0.5, 0.75),
-            augment="crop-flip",
-            normalise="train",
-        ),
+        _CIFAR_RESNET,
         "He et al. 2016, sec. 4.2: steps at 32k and 48k of 64k iterations; each channel is normalised where "
         "the paper subtracts each pixel's mean",
     ),
@@ -142,17 +144,12 @@ RECIPES: dict[str, NamedRecipe] = {
         "this project's: the packaged digits_cnn (seed 0, one thread)",
     ),
     "pgd-at": NamedRecipe(
-        Recipe(
-            objective=PGDTraining(epsilon=8 / 255, step=2 / 255, steps=7),
-            rate=0.1,
-            momentum=0.9,
-            weight_decay=2e-4,
-            batch=128,
-            iterations=80_000,
-            schedule="step",
-            milestones=(0.5, 0.75),
-            augment="crop-flip",
-            normalise="train",
+        _CIFAR_RESNET.model_copy(
+            update={
+                "objective": PGDTraining(epsilon=8 / 255, step=2 / 255, steps=7),
+                "weight_decay": 2e-4,
+                "iterations": 80_000,
+            }
         ),
         "Madry et al. 2018, sec. 5, for CIFAR-10, with the schedule of their cifar10_challenge (a tenth at "
         "40k and 60k of 80k steps)",
@@ -196,18 +193,7 @@ RECIPES: dict[str, NamedRecipe] = {
         "after 54 epochs, its later steps being out of reach there",
     ),
     "gaussian-augmentation": NamedRecipe(
-        Recipe(
-            objective=GaussianNoise(sigma=0.05),
-            rate=0.1,
-            momentum=0.9,
-            weight_decay=1e-4,
-            batch=128,
-            iterations=64_000,
-            schedule="step",
-            milestones=(0.5, 0.75),
-            augment="crop-flip",
-            normalise="train",
-        ),
+        _CIFAR_RESNET.model_copy(update={"objective": GaussianNoise(sigma=0.05)}),
         "He et al. 2016, sec. 4.2, at the noise of Qin et al. 2021 (RND), who fine-tune: the defender of "
         "this name does",
     ),
