@@ -37,6 +37,7 @@ from arena.rules.threat import parse_threat
 from arena.statistics import wilson
 from arena.training import HardeningJob, Recipe, trained_in
 from arena.training.objectives import AnyObjective, CrossEntropy, GaussianNoise, PGDTraining, TradesTraining
+from arena.training.recipe import Augmentation
 from bench.tables import between, table
 from bench.worlds import load_world
 
@@ -65,22 +66,29 @@ def _mnist() -> dict[str, Plan]:
 
 
 def _resnet20() -> dict[str, Plan]:
-    radii = ((2 / 255, 1), (4 / 255, 1), (8 / 255, 1))
-    from_weights = {"init": "weights", "augment": "crop-flip", "rate": 0.01}
+    radii = (4 / 255, 8 / 255)
+    gentle: dict[str, Any] = {"rate": 3e-4, "augment": "crop-flip"}
+    from_weights = {"init": "weights", "augment": "crop-flip"}
     return {
         "undefended": (),
-        "gaussian-augmentation": (_adam(GaussianNoise(sigma=0.05), 3),),
-        "pgd-at": tuple(_adam(PGDTraining(epsilon=e, step=e / 4, steps=5), n) for e, n in radii),
-        "trades": tuple(_adam(TradesTraining(epsilon=e, step=e / 4, steps=5), n) for e, n in radii),
-        "rse": {"name": "rse", "epochs": 4, **from_weights},
-        "pni": {"name": "pni", "epochs": 2, "steps": 5, **from_weights},
-        "distillation": {"name": "distillation", "epochs": 4, "init": "weights", "augment": "crop-flip"},
+        "gaussian-augmentation": (_adam(GaussianNoise(sigma=0.05), 2, **gentle),),
+        "pgd-at": tuple(_adam(PGDTraining(epsilon=e, step=e / 4, steps=5), 1, **gentle) for e in radii),
+        "trades": tuple(_adam(TradesTraining(epsilon=e, step=e / 4, steps=5), 1, **gentle) for e in radii),
+        "rse": {"name": "rse", "epochs": 3, "rate": 0.01, **from_weights},
+        "pni": {"name": "pni", "epochs": 2, "steps": 5, "rate": 0.01, **from_weights},
+        "distillation": {"name": "distillation", "epochs": 4, **from_weights},
     }
 
 
-def _adam(objective: AnyObjective, epochs: int, rate: float = 1e-3) -> Recipe:
+def _adam(objective: AnyObjective, epochs: int, rate: float = 1e-3, augment: Augmentation = "none") -> Recipe:
     return Recipe(
-        objective=objective, optimiser="adam", rate=rate, batch=128, epochs=epochs, schedule="one-cycle"
+        objective=objective,
+        optimiser="adam",
+        rate=rate,
+        batch=128,
+        epochs=epochs,
+        schedule="one-cycle",
+        augment=augment,
     )
 
 
