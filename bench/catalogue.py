@@ -38,7 +38,7 @@ ACTS = """
 
 *Alters*: the classifier's weights, its input, features within it, the scores, the label alone, or the service
 (whether and to whom it answers). *Broken here by*: packaged attackers that get through it in
-[results.md](results.md), the strongest first.
+[results.md](results.md) or in the figures below, the strongest first.
 
 """
 MEASURED = """

@@ -33,6 +33,7 @@ class Disagreement(Defender):
             "Table 5"
         ),
         claims="nothing: it flags the answers that the defenders inside change",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     _classifier: Any = field(default=None, init=False, repr=False, compare=False)

@@ -50,6 +50,7 @@ class RegionBased(Tuned):
         paper="Cao and Gong, Mitigating Evasion Attacks to Deep Neural Networks via Region-based "
         "Classification, ACSAC 2017",
         claims="no loss of clean accuracy, and small perturbations are voted down",
+        broken_by=("hop-skip-jump",),
     )
 
     def __post_init__(self) -> None:

@@ -57,6 +57,7 @@ class ResizePad(Defender):
         "ICLR 2018",
         claims="clean accuracy stays, attacks that know nothing of it fail (second of the NIPS 2017 "
         "competition)",
+        broken_by=("square",),
     )
 
     def __post_init__(self) -> None:

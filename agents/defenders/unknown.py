@@ -36,6 +36,7 @@ class Unknown(Tuned):
         paper="Chen, Jordan and Wainwright, HopSkipJumpAttack, S&P 2020 (a suggestion in its discussion)",
         claims="targeted attacks are to fail, whose images lie where no class is sure; untargeted ones are "
         "not stopped",
+        broken_by=("hop-skip-jump",),
     )
 
     def __post_init__(self) -> None:

@@ -38,6 +38,7 @@ class PredCoinAlternate(ByParity, PredCoin):
         claims=(
             "the coin and the parity may alternate every set number of inputs; the paper measures nothing"
         ),
+        broken_by=("square",),
     )
 
     def __post_init__(self) -> None:

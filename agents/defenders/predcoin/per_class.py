@@ -27,6 +27,7 @@ class PredCoinPerClass(PredCoin):
             "a detector for each class finds estimation queries with false positives and negatives "
             "of at most 2.5 %"
         ),
+        broken_by=("square",),
     )
 
     def detector_of(self, material: Material) -> QueryDetector:

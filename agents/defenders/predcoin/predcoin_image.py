@@ -33,6 +33,7 @@ class PredCoinImage(PredCoin):
         alters=("label",),
         paper='Guo et al., "PredCoin: Defense against Query-based Hard-label Attack", section 5.2, option 1',
         claims="at most 71 % accuracy of the detector on CIFAR-10; rejected by its authors",
+        broken_by=("square",),
     )
 
     def learn(self, classifier: Classifier, splits: Splits) -> Learnt:

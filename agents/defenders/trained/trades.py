@@ -46,6 +46,7 @@ class Trades(TrainedPerturbing):
         "Robustness and Accuracy, ICML 2019",
         claims="56.6 % of CIFAR-10's images stay right under PGD of 20 steps at linf .031 (84.9 % clean, "
         "beta 6)",
+        broken_by=("hop-skip-jump",),
     )
 
     def __post_init__(self) -> None:

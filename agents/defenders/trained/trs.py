@@ -52,6 +52,7 @@ class TRS(TrainedForm):
         "Ensemble via Promoting Gradient Diversity and Model Smoothness, NeurIPS 2021",
         claims="attacks hardly transfer between its members, so that the ensemble withstands what each of "
         "them does not",
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:
