@@ -56,7 +56,6 @@ class PNI(TrainedPerturbing):
         "Network Robustness against Adversarial Attack, CVPR 2019",
         claims="clean and robust accuracy above adversarial training's: 85.2 % and 48.4 % under PGD for "
         "ResNet-20 on CIFAR-10",
-        broken_by=("pgd",),
     )
 
     def __post_init__(self) -> None:
