@@ -58,7 +58,7 @@ def _mnist() -> dict[str, Plan]:
         "undefended": (),
         "gaussian-augmentation": (_adam(GaussianNoise(sigma=0.05), 3),),
         "pgd-at": tuple(_adam(PGDTraining(epsilon=e, step=e / 4, steps=5), n) for e, n in radii),
-        "trades": tuple(_adam(TradesTraining(epsilon=e, step=e / 4, steps=5), n) for e, n in radii),
+        "trades": tuple(_adam(TradesTraining(epsilon=e, step=e / 4, steps=5, beta=1), n) for e, n in radii),
         "rse": {"name": "rse", "epochs": 4, "rate": 0.05},
         "pni": {"name": "pni", "epochs": 4, "rate": 0.05, "epsilon": 0.1, "step": 0.025, "steps": 5},
         "distillation": {"name": "distillation", "epochs": 25},
