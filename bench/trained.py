@@ -37,7 +37,6 @@ from arena.rules.threat import parse_threat
 from arena.statistics import wilson
 from arena.training import HardeningJob, Recipe, trained_in
 from arena.training.objectives import AnyObjective, CrossEntropy, GaussianNoise, PGDTraining, TradesTraining
-from arena.training.recipe import Augmentation
 from bench.tables import between, table
 from bench.worlds import load_world
 
@@ -66,14 +65,18 @@ def _mnist() -> dict[str, Plan]:
 
 
 def _resnet20() -> dict[str, Plan]:
-    radii = (4 / 255, 8 / 255)
-    gentle: dict[str, Any] = {"rate": 3e-4, "augment": "crop-flip"}
+    noise = GaussianNoise(sigma=0.05)
+    worst: dict[str, Any] = {
+        "epsilon": 8 / 255,
+        "step": 6 / 255,
+        "steps": 2,
+    }  # two long steps: each costs a pass
     from_weights = {"init": "weights", "augment": "crop-flip"}
     return {
         "undefended": (),
-        "gaussian-augmentation": (_adam(GaussianNoise(sigma=0.05), 2, **gentle),),
-        "pgd-at": tuple(_adam(PGDTraining(epsilon=e, step=e / 4, steps=5), 1, **gentle) for e in radii),
-        "trades": tuple(_adam(TradesTraining(epsilon=e, step=e / 4, steps=5), 1, **gentle) for e in radii),
+        "gaussian-augmentation": (_adam(noise, 2, rate=3e-4).model_copy(update={"augment": "crop-flip"}),),
+        "pgd-at": (_sgd(PGDTraining(**worst), 5),),
+        "trades": (_sgd(TradesTraining(**worst), 4),),
         "rse": {"name": "rse", "epochs": 3, "rate": 0.01, **from_weights},
         "pni": {"name": "pni", "epochs": 2, "steps": 5, "rate": 0.01, **from_weights},
         "distillation": {"name": "distillation", "epochs": 4, **from_weights},
