@@ -83,15 +83,22 @@ def _resnet20() -> dict[str, Plan]:
     }
 
 
-def _adam(objective: AnyObjective, epochs: int, rate: float = 1e-3, augment: Augmentation = "none") -> Recipe:
+def _adam(objective: AnyObjective, epochs: int, rate: float = 1e-3) -> Recipe:
+    return Recipe(
+        objective=objective, optimiser="adam", rate=rate, batch=128, epochs=epochs, schedule="one-cycle"
+    )
+
+
+def _sgd(objective: AnyObjective, epochs: int) -> Recipe:
     return Recipe(
         objective=objective,
-        optimiser="adam",
-        rate=rate,
+        rate=0.05,
+        momentum=0.9,
+        weight_decay=5e-4,
         batch=128,
         epochs=epochs,
         schedule="one-cycle",
-        augment=augment,
+        augment="crop-flip",
     )
 
 
