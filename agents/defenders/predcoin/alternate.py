@@ -42,8 +42,12 @@ class PredCoinAlternate(ByParity, PredCoin):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.parity_every < 2:
-            raise ValueError(f"parity_every must be at least 2; found {self.parity_every}")
+        if not isinstance(self.parity_every, int) or not 2 <= self.parity_every < 2**32:
+            raise ValueError(
+                f"parity_every must be a whole number from 2 to {2**32 - 1}; found {self.parity_every}"
+            )
+        # Whatever the coin, another turn may go by the other rule, and so answer the same image otherwise.
+        object.__setattr__(self, "random", True)
 
     @property
     def flip_rate(self) -> float:

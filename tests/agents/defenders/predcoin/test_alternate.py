@@ -37,6 +37,19 @@ def test_the_share_of_flips_is_that_of_both_rules() -> None:
     assert PredCoinAlternate(coin=0.2, parity_every=3).flip_rate == pytest.approx((0.2 * 2 + 0.5) / 3)
 
 
-def test_parity_every_is_checked() -> None:
-    with pytest.raises(ValueError, match="parity_every must be at least 2; found 1"):
-        PredCoinAlternate(parity_every=1)
+@pytest.mark.parametrize("coin", [0.0, 0.5, 1.0])
+def test_its_answers_are_no_facts_whatever_the_coin(coin: float, ask_as: Callable[..., Any]) -> None:
+    """The rules alternate by the turn: an image asked about twice may be answered otherwise."""
+    place = tiny_world(0, "cpu")
+    defender = PredCoinAlternate(gamma=0.0, coin=coin).fit(place.classifier, place)
+    x = place.split("games", 40).images
+    assert not torch.equal(defender.flips(x, ask_as(range(40), 1)), defender.flips(x, ask_as(range(40), 2)))
+    assert not defender.answers_are_facts
+
+
+@pytest.mark.parametrize("n", [1, 2.5, 10**30])
+def test_parity_every_is_checked(n: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"parity_every must be a whole number from 2 to 4294967295; found {n}"
+    ):
+        PredCoinAlternate(parity_every=n)
