@@ -46,8 +46,9 @@ class PredCoinAlternate(ByParity, PredCoin):
             raise ValueError(
                 f"parity_every must be a whole number from 2 to {2**32 - 1}; found {self.parity_every}"
             )
-        # Whatever the coin, another turn may go by the other rule, and so answer the same image otherwise.
-        object.__setattr__(self, "random", True)
+        # A sure coin draws nothing, and yet the rules, by the turn, would answer one image in two ways.
+        if not 0 < self.coin < 1:
+            raise ValueError(f"coin must be above 0 and below 1, or nothing is tossed; found {self.coin}")
 
     @property
     def flip_rate(self) -> float:

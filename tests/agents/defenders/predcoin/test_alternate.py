@@ -37,14 +37,12 @@ def test_the_share_of_flips_is_that_of_both_rules() -> None:
     assert PredCoinAlternate(coin=0.2, parity_every=3).flip_rate == pytest.approx((0.2 * 2 + 0.5) / 3)
 
 
-@pytest.mark.parametrize("coin", [0.0, 0.5, 1.0])
-def test_its_answers_are_no_facts_whatever_the_coin(coin: float, ask_as: Callable[..., Any]) -> None:
-    """The rules alternate by the turn: an image asked about twice may be answered otherwise."""
-    place = tiny_world(0, "cpu")
-    defender = PredCoinAlternate(gamma=0.0, coin=coin).fit(place.classifier, place)
-    x = place.split("games", 40).images
-    assert not torch.equal(defender.flips(x, ask_as(range(40), 1)), defender.flips(x, ask_as(range(40), 2)))
-    assert not defender.answers_are_facts
+@pytest.mark.parametrize("coin", [0.0, 1.0])
+def test_a_sure_coin_is_refused(coin: float) -> None:
+    """Nothing is drawn, so an image would count as answered alike: the rules differ by the turn."""
+    with pytest.raises(ValueError, match=f"coin must be above 0 and below 1.*; found {coin}"):
+        PredCoinAlternate(coin=coin)
+    assert PredCoinAlternate(coin=0.9).random
 
 
 @pytest.mark.parametrize("n", [1, 2.5, 10**30])
