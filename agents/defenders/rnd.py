@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from agents.parameters import check_within
 from arena.players import Defender, Rows
 from arena.players.card import Card
 
@@ -40,8 +40,8 @@ class RND(Defender):
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.nu < math.inf:
-            raise ValueError(f"nu must be finite and at least 0; found {self.nu}")
+        # Pixels are in [0,1]; noise near the largest float32 would leave no image, and no row a label.
+        check_within(self, 0, 1000, "nu")
 
     def transform(self, x: Tensor, rows: Rows) -> Tensor:
         noisy = rows.normal(x.shape[1:]).mul_(self.nu).add_(x)

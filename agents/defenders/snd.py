@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from agents.parameters import check_within
 from arena.players import Defender, Rows
 from arena.players.card import Card
 
@@ -43,8 +44,8 @@ class SND(Defender):
     )
 
     def __post_init__(self) -> None:
-        if not 0 <= self.sigma < math.inf:
-            raise ValueError(f"sigma must be finite and at least 0; found {self.sigma}")
+        # Pixels are in [0,1]; noise near the largest float32 would leave no image, and no row a label.
+        check_within(self, 0, 1000, "sigma")
         if self.beta is not None and not 0 < self.beta < math.inf:
             raise ValueError(f"beta must be finite and above 0, or not given; found {self.beta}")
 

@@ -43,8 +43,13 @@ class PredCoinAlternate(ByParity, PredCoin):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.parity_every < 2:
-            raise ValueError(f"parity_every must be at least 2; found {self.parity_every}")
+        if not isinstance(self.parity_every, int) or not 2 <= self.parity_every < 2**32:
+            raise ValueError(
+                f"parity_every must be a whole number from 2 to {2**32 - 1}; found {self.parity_every}"
+            )
+        # A sure coin draws nothing, and yet the rules, by the turn, would answer one image in two ways.
+        if not 0 < self.coin < 1:
+            raise ValueError(f"coin must be above 0 and below 1, or nothing is tossed; found {self.coin}")
 
     @property
     def flip_rate(self) -> float:

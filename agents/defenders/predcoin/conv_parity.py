@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Self
@@ -14,12 +13,15 @@ from torch import Tensor
 from agents.defenders.predcoin.detect_and_flip import DetectAndFlip
 from agents.defenders.predcoin.exact_sums import PIXEL_BITS, exact_sum
 from agents.defenders.predcoin.first_convolution import first_convolution_sum
+from agents.parameters import check_within
 from arena.classifiers import Classifier
 from arena.players import Rows, Splits
 from arena.players.card import Card
 
 WEIGHT_BITS = 12
 """A is rounded to multiples of 2^-12."""
+UNIT_BITS = PIXEL_BITS + WEIGHT_BITS
+"""The sum is counted in units of 2^-36."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Parity:
     def of(cls, classifier: Classifier, digit: float) -> Parity:
         """Raises ValueError if `first_convolution_sum` does, or if N might reach 2^62."""
         a, c = first_convolution_sum(classifier)
-        scale = 2.0 ** (PIXEL_BITS + WEIGHT_BITS)
+        scale = 2.0**UNIT_BITS
         weight = (a.flatten() * 2.0**WEIGHT_BITS).round().long()
         constant = round(c * scale)
         largest = int(weight.abs().sum()) * 2**PIXEL_BITS + abs(constant)
@@ -49,7 +51,7 @@ class Parity:
                 f"conv-parity: the sum of the first convolution of {classifier.name!r} may reach "
                 f"{largest / scale:.3g}, and integers of 64 bits hold it to {2**62 / scale:.3g}"
             )
-        return cls(weight.to(classifier.device), constant, max(1, round(digit * scale)))
+        return cls(weight.to(classifier.device), constant, round(digit * scale))
 
     def even(self, x: Tensor) -> Tensor:
         """[n] bool, of images `x` [n,C,H,W]."""
@@ -65,8 +67,8 @@ class ByParity(DetectAndFlip):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.digit < math.inf:
-            raise ValueError(f"digit must be finite and above 0; found {self.digit}")
+        # Finer, it would be less than a few units of 2^-36; coarser, more than integers of 64 bits hold.
+        check_within(self, 1e-10, 1e7, "digit")
 
     def fit(self, classifier: Classifier, splits: Splits) -> Self:
         parity = Parity.of(classifier, self.digit)

@@ -22,4 +22,9 @@ def levels(x: Tensor) -> Tensor:
 def exact_sum(x: Tensor, weight: Tensor) -> Tensor:
     """sum_j X_j weight_j [n] int64 modulo 2^64, of the levels X of `x` [n,C,H,W] and `weight` [d] int64."""
     rows = max(1, _TERMS // len(weight))
-    return torch.cat([(levels(piece) * weight).sum(dim=1) for piece in torch.split(x, rows)])
+    sums = torch.empty(len(x), dtype=torch.int64, device=x.device)
+    for piece, found in zip(torch.split(x, rows), torch.split(sums, rows), strict=True):
+        # Sums kept one by one would lie where the next piece's products want to: on the host as much memory
+        # was held as all products need together.
+        torch.sum(levels(piece).mul_(weight), dim=1, out=found)
+    return sums

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
+from arena.messages import first_line
 
 TOLERANCE = 1e-9
 """The largest difference of the sum from a linear function in float64, relative to its largest value."""
@@ -25,17 +27,23 @@ def first_convolution_sum(classifier: Classifier) -> tuple[Tensor, float]:
     float64 through the layers up to there computes it.
 
     Raises:
-        ValueError: if the classifier has no convolution, or what precedes the first is not affine.
+        ValueError: if the classifier has no convolution, what precedes the first is not affine or cannot be
+            computed in float64, or the weights are not finite.
     """
     name = classifier.name
-    module = copy.deepcopy(classifier.module).cpu()
+    try:
+        module = copy.deepcopy(classifier.module).cpu()
+    except Exception as error:  # whatever a user's module holds
+        raise ValueError(
+            f"conv-parity needs a copy of {name!r}; none can be made: {first_line(error)}"
+        ) from error
     convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     if not convolutions:
         raise ValueError(
             f"conv-parity needs the outputs of a first convolution; classifier {name!r} has no "
             f"torch.nn.Conv2d that can be reached"
         )
-    module.double()
+    module.double().requires_grad_(False)
     found: list[Tensor] = []
 
     def stop(layer: nn.Module, inputs: object, output: Tensor) -> None:
@@ -48,16 +56,24 @@ def first_convolution_sum(classifier: Classifier) -> tuple[Tensor, float]:
     def total(x: Tensor) -> Tensor:
         found.clear()
         try:
-            module(x[None])
+            module(x[None].clone())
         except _Reached:
             return found[0].sum()
+        except Exception as error:  # a network that casts to float32, say, or leaves torch
+            raise ValueError(
+                f"conv-parity computes what precedes the first convolution in float64; there {name!r} fails: "
+                f"{first_line(error)}"
+            ) from error
         raise ValueError(f"conv-parity needs a first convolution; a pass through {name!r} meets none")
 
     with torch.enable_grad():
         x = torch.zeros(classifier.shape, dtype=torch.float64, requires_grad=True)
         constant = total(x)
-        (weight,) = torch.autograd.grad(constant, x)
-        c = float(constant.detach())
+        if not constant.requires_grad:
+            raise ValueError(f"conv-parity: no gradient leads through {name!r} to its first convolution")
+        weight, c = torch.autograd.grad(constant, x)[0], float(constant.detach())
+        if not (weight.isfinite().all() and math.isfinite(c)):
+            raise ValueError(f"conv-parity: the sum of the first convolution of {name!r} is not finite")
     with torch.no_grad():
         point = torch.rand(classifier.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         largest = float(weight.abs().sum()) + abs(c)

@@ -48,7 +48,8 @@ class ImageDetector:
 
     def _exact(self, x: Tensor) -> Tensor:
         *convolutions, (weight, bias) = self.layers
-        unit = _on_grid(x - 0.5)
+        # A defender outside may ask about pixels far from [0,1], whose sums would round.
+        unit = _on_grid((x - 0.5).clamp_(-_LARGEST_UNIT, _LARGEST_UNIT))
         for (w, b), stride in zip(convolutions, STRIDES, strict=True):
             height, width = (-(-size // stride) for size in unit.shape[2:])
             columns = unfold(unit, 3, padding=1, stride=stride)
@@ -94,6 +95,13 @@ def _start(channels: int, seed: int) -> Parameters:
 
 
 def _forward(layers: Parameters, x: Tensor) -> Tensor:
+    # A batch of the training is small; the examples held out may be thousands.
+    most = CHANNELS[0] * x.shape[2] * x.shape[3]
+    pieces = (x,) if torch.is_grad_enabled() else torch.split(x, max(1, _FLOATS // most))
+    return torch.cat([_outputs(layers, piece) for piece in pieces])
+
+
+def _outputs(layers: Parameters, x: Tensor) -> Tensor:
     *convolutions, (weight, bias) = layers
     unit = x - 0.5
     for (w, b), stride in zip(convolutions, STRIDES, strict=True):

@@ -20,6 +20,8 @@ LEAST_PAIRS = 10
 
 _GRID = 2.0**18
 _LARGEST_WEIGHT, _LARGEST_UNIT = 8.0, 128.0
+_FLOATS = 2**24
+"""The most inputs of a layer that are held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,11 @@ class QueryDetector:
     @torch.no_grad()
     def __call__(self, logits: Tensor) -> Tensor:
         """y1 [n] float32 in [0,1], the confidence that finite logits [n,K] are those of such a query."""
+        networks, inputs = self.layers[0][0].shape[:2]
+        pieces = torch.split(logits, max(1, _FLOATS // (networks * max(inputs, *HIDDEN))))
+        return torch.cat([self._exact(piece) for piece in pieces])
+
+    def _exact(self, logits: Tensor) -> Tensor:
         own = self.of[logits.argmax(dim=1)]
         s = _on_grid(features(logits, self.top).double())
         networks = len(self.layers[0][0])

@@ -100,24 +100,31 @@ def gather(
         pictures: whether the images are wanted, too.
 
     Raises:
-        ValueError: if no logits are finite, too few images are classified rightly, or no boundary was found
-            from any of them.
+        ValueError: if a split is empty, no logits are finite, too few images are classified rightly, or no
+            boundary was found from any of them.
     """
     split = splits.train
+    if not len(split) or not len(splits.calibration):
+        raise ValueError(
+            f"PredCoin needs images to learn from and to choose its threshold on; found {len(split)} for "
+            f"training and {len(splits.calibration)} for calibration"
+        )
     wanted = _wanted(splits, images)
     rows = _drawn(len(split), draws.derive(seed, "train"))[:wanted]
     x, label = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
     logits = classifier(x)
     _finite(logits, "training")
     calibration = _calibration(classifier, splits)
+    held = _held_out(classifier, splits, max(1, len(x) // HELD_OUT), seed)
     digest = hashlib.sha256(f"{classifier.sha} {seed}".encode())
-    for tensor in (x, label, logits, *calibration[:2]):
+    # Other images may have the same logits, as of a classifier that gives labels alone.
+    for tensor in (x, label, logits, *calibration, *held):
         digest.update(tensor.cpu().contiguous().numpy().data)
     key = digest.digest()
     known = _materials.get(key)
     if known is None or (pictures and known.pictures is None):
         drawn = _Training(x, label, logits, pictures or 2 * x.numel() <= SMALL)
-        _materials[key] = _gathered(classifier, splits, drawn, calibration, seed)
+        _materials[key] = _gathered(classifier, drawn, calibration, held, seed)
         while len(_materials) > KEPT:
             _materials.popitem(last=False)
     _materials.move_to_end(key)
@@ -127,6 +134,8 @@ def gather(
 def expected_images(splits: Splits, images: float | None) -> int:
     """About how many images `gather` asks the classifier."""
     played = min(_wanted(splits, images), len(splits.train))
+    if not played:
+        return len(splits.calibration)
     held_out = min(max(1, played // HELD_OUT), len(splits.calibration))
     pixels = splits.train.take(slice(0, 1)).numel()
     return len(splits.calibration) + (played + held_out) * (1 + expected_queries(pixels))
@@ -151,9 +160,9 @@ class _Training:
 
 def _gathered(
     classifier: Classifier,
-    splits: Splits,
     drawn: _Training,
     calibration: tuple[Tensor, Tensor, Tensor],
+    held_out: tuple[Tensor, Tensor],
     seed: int,
 ) -> Material:
     x, keep = drawn.x, drawn.keep
@@ -170,7 +179,7 @@ def _gathered(
             f"PredCoin learns from the queries of HopSkipJump, which found no decision boundary from any of "
             f"{int(right.sum())} training images: the classifier seems to answer all images alike"
         )
-    held = _held_out(classifier, splits, max(1, len(x) // HELD_OUT), seed, keep)
+    held = _held_out_queries(classifier, *held_out, seed, keep)
     logits, labels, finite = calibration
     pictures = None
     if keep:
@@ -188,15 +197,19 @@ def _gathered(
     )
 
 
-def _held_out(
-    classifier: Classifier, splits: Splits, games: int, seed: int, keep: bool
+def _held_out(classifier: Classifier, splits: Splits, games: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Images of the calibration split to play from, and their labels."""
+    split = splits.calibration
+    rows = _drawn(len(split), draws.derive(seed, "held out"))[:games]
+    return split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
+
+
+def _held_out_queries(
+    classifier: Classifier, x: Tensor, label: Tensor, seed: int, keep: bool
 ) -> dict[Norm, _Played]:
-    """Boundary queries from images of the calibration split."""
-    split, own = splits.calibration, draws.derive(seed, "held out")
-    rows = _drawn(len(split), own)[:games]
-    x, label = split.take(rows).to(classifier.device), split.labels[rows].to(classifier.device)
+    """Boundary queries from images `x` [n,C,H,W] of the calibration split."""
     right = _right(classifier(x), label)
-    return _played(classifier, x[right], label[right], own, keep)
+    return _played(classifier, x[right], label[right], draws.derive(seed, "held out"), keep)
 
 
 @dataclass(frozen=True)

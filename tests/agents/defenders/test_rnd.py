@@ -56,7 +56,7 @@ def test_it_is_random_and_keeps_no_memory() -> None:
     assert RND().start((3, 1, 2, 2), 1, torch.device("cpu")) is None
 
 
-@pytest.mark.parametrize("nu", [-0.02, math.inf, math.nan])
+@pytest.mark.parametrize("nu", [-0.02, math.inf, math.nan, 2000.0])
 def test_wrong_parameters_are_named(nu: float) -> None:
-    with pytest.raises(ValueError, match=f"^nu must be finite and at least 0; found {nu}$"):
+    with pytest.raises(ValueError, match=f"^nu must be from 0 to 1000; found {nu}$"):
         RND(nu)

@@ -116,9 +116,9 @@ def test_it_is_random_and_keeps_no_memory(service, ask_as, images: Tensor) -> No
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"sigma": -0.1}, "sigma must be finite and at least 0; found -0.1"),
-        ({"sigma": math.nan}, "sigma must be finite and at least 0; found nan"),
-        ({"sigma": math.inf}, "sigma must be finite and at least 0; found inf"),
+        ({"sigma": -0.1}, "sigma must be from 0 to 1000; found -0.1"),
+        ({"sigma": math.nan}, "sigma must be from 0 to 1000; found nan"),
+        ({"sigma": 1e38}, r"sigma must be from 0 to 1000; found 1e\+38"),
         ({"beta": 0.0}, "beta must be finite and above 0, or not given; found 0.0"),
         ({"beta": math.inf}, "beta must be finite and above 0, or not given; found inf"),
     ],

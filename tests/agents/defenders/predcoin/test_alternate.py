@@ -37,6 +37,17 @@ def test_the_share_of_flips_is_that_of_both_rules() -> None:
     assert PredCoinAlternate(coin=0.2, parity_every=3).flip_rate == pytest.approx((0.2 * 2 + 0.5) / 3)
 
 
-def test_parity_every_is_checked() -> None:
-    with pytest.raises(ValueError, match="parity_every must be at least 2; found 1"):
-        PredCoinAlternate(parity_every=1)
+@pytest.mark.parametrize("coin", [0.0, 1.0])
+def test_a_sure_coin_is_refused(coin: float) -> None:
+    """Nothing is drawn, so an image would count as answered alike: the rules differ by the turn."""
+    with pytest.raises(ValueError, match=f"coin must be above 0 and below 1.*; found {coin}"):
+        PredCoinAlternate(coin=coin)
+    assert PredCoinAlternate(coin=0.9).random
+
+
+@pytest.mark.parametrize("n", [1, 2.5, 10**30])
+def test_parity_every_is_checked(n: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"parity_every must be a whole number from 2 to 4294967295; found {n}"
+    ):
+        PredCoinAlternate(parity_every=n)

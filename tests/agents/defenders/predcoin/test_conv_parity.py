@@ -35,6 +35,27 @@ def classifier(module: nn.Module) -> Classifier:
     return Classifier(module, shape=SHAPE, classes=4)
 
 
+class Before(nn.Module):
+    """The network behind something else, by its name."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.network = how, Network()
+        if how == "nan":
+            self.network.convolution.weight.data[0, 0, 0, 0] = math.nan
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "in place":
+            x -= 0.5
+        logits: Tensor = self.network({"cast": x.float(), "cut off": x.detach()}.get(self.how, x))
+        return logits
+
+    def __deepcopy__(self, memo: object) -> Before:
+        if self.how == "single":
+            raise TypeError("there is but one")
+        return Before(self.how)
+
+
 @pytest.fixture(scope="module")
 def network() -> Classifier:
     return classifier(Normalised(Network(), (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)))
@@ -127,6 +148,10 @@ def test_8_bit_images_keep_their_levels() -> None:
         (nn.Sequential(nn.Flatten(), nn.Linear(216, 4)), "has no torch.nn.Conv2d that can be reached"),
         (nn.Sequential(nn.Sigmoid(), Network()), "what precedes the first convolution of .* is not affine"),
         (Network(1e9), "integers of 64 bits hold it to 6.71e"),
+        (Before("cast"), "in float64; there 'Before' fails: Input type"),
+        (Before("cut off"), "no gradient leads through 'Before' to its first convolution"),
+        (Before("nan"), "the sum of the first convolution of 'Before' is not finite"),
+        (Before("single").eval().requires_grad_(False), "a copy of 'Before'; none can be made: there is but"),
     ],
 )
 def test_a_network_without_such_a_sum_is_told(module: nn.Module, sentence: str) -> None:
@@ -134,7 +159,14 @@ def test_a_network_without_such_a_sum_is_told(module: nn.Module, sentence: str) 
         Parity.of(classifier(module), 1e-6)
 
 
-@pytest.mark.parametrize("digit", [0.0, math.inf])
+def test_what_precedes_the_first_convolution_may_work_in_place() -> None:
+    weight, c = first_convolution_sum(classifier(Before("in place")))
+    plain, c0 = first_convolution_sum(classifier(Before("nothing")))
+    assert torch.equal(weight, plain)
+    assert c == pytest.approx(c0 - 0.5 * float(plain.sum()))
+
+
+@pytest.mark.parametrize("digit", [0.0, 1e-300, 1e9, math.inf, math.nan])
 def test_the_digit_is_checked(digit: float) -> None:
-    with pytest.raises(ValueError, match="digit must be finite and above 0"):
+    with pytest.raises(ValueError, match=r"digit must be from 1e-10 to 1e\+07; found"):
         ConvParity(digit=digit)

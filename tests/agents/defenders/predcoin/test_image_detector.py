@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from agents.defenders.predcoin import image_detector
 from agents.defenders.predcoin.image_detector import STRIDES, ImageDetector, train_image_detector
 
 
@@ -42,6 +43,29 @@ def test_a_row_is_the_same_bits_in_any_batch(detector: ImageDetector) -> None:
     for size in (1, 7, 32):
         assert torch.equal(torch.cat([detector(piece) for piece in torch.split(x, size)]), whole)
     assert len(detector(x[:0])) == 0
+
+
+def test_pixels_far_from_the_unit_interval_are_the_same_bits_in_any_batch(detector: ImageDetector) -> None:
+    """A defender outside may add noise of any size."""
+    x = 1e9 * torch.randn(40, 3, 7, 5, generator=torch.Generator().manual_seed(6))
+    assert torch.equal(torch.cat([detector(piece) for piece in torch.split(x, 3)]), detector(x))
+    kept = image_detector._LARGEST_UNIT + 0.5
+    assert torch.equal(detector(x), detector(x.clamp(1 - kept, kept)))
+
+
+def test_examples_held_out_pass_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1,000 of them at 224 x 224 would hold gigabytes at a time."""
+    rows = []
+
+    def noted(x: Tensor, *rest: object, **how: object) -> Tensor:
+        if not torch.is_grad_enabled():
+            rows.append(len(x))
+        return conv2d(x, *rest, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(image_detector, "conv2d", noted)
+    monkeypatch.setattr(image_detector, "_FLOATS", 3 * 16 * 7 * 5)
+    train_image_detector(dark(24, 1), bright(24, 1), seed=0)
+    assert max(rows) == 3
 
 
 def test_a_state_is_the_whole_of_it(detector: ImageDetector) -> None:

@@ -213,6 +213,14 @@ def test_rates_of_queries_are_left_out_where_no_image_held_out_is_right(
     assert facts["right_answers_lost"] == 0
 
 
+@pytest.mark.parametrize(("train", "calibration"), [(0, 5), (5, 0), (0, 0)])
+def test_empty_splits_are_told(train: int, calibration: int, classifier: Classifier) -> None:
+    nothing = Data(split(1, train), split(2, calibration))
+    assert PredCoin().preparing(nothing) >= 0
+    with pytest.raises(ValueError, match=f"found {train} for training and {calibration} for calibration"):
+        PredCoin().fit(classifier, nothing)
+
+
 def test_a_classifier_without_boundaries_is_told(data: Data) -> None:
     class Constant(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

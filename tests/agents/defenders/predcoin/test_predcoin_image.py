@@ -68,6 +68,21 @@ def test_it_learns_from_the_games_that_predcoin_played(
     assert PredCoinImage(gamma=0.5, coin=1.0, images=40).fit(pixels, data).facts() == fitted.facts()
 
 
+def test_calibration_images_of_the_same_logits_are_others(pixels: Classifier, data: Data) -> None:
+    """What was learnt before in this process must not stand for other images, nor for other places."""
+    held, y = data.calibration.images, data.calibration.labels
+    rough = held.clone()
+    rough[:, :, 4:] = torch.rand(rough[:, :, 4:].shape, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(pixels(rough), pixels(held))
+    other = Data(data.train, Split(rough, torch.arange(len(y)), y))
+    first, second = (
+        query_material.gather(pixels, of, images=40, seed=0, pictures=True) for of in (data, other)
+    )
+    assert first.pictures is not None and second.pictures is not None
+    for norm, x in second.pictures.held_out.items():
+        assert not torch.equal(x, first.pictures.held_out[norm])
+
+
 def test_large_images_are_kept_for_it_alone(
     pixels: Classifier, data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:

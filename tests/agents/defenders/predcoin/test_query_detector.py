@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.defenders.predcoin import query_detector
 from agents.defenders.predcoin.query_detector import (
     LEAST_PAIRS,
     QueryDetector,
@@ -76,6 +77,30 @@ def test_saturated_and_tied_probabilities_are_finite(detector: QueryDetector) ->
     y1 = detector(logits)
     assert bool(y1.isfinite().all())
     assert bool(((y1 >= 0) & (y1 <= 1)).all())
+
+
+def test_rows_pass_through_many_networks_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand networks for a thousand classes would hold gigabytes for a thousand rows."""
+    draws = torch.Generator().manual_seed(0)
+    sizes = [torch.Size(s) for s in ((7, 64), (64, 64), (64, 32), (32, 2))]
+    layers = tuple(
+        (torch.randn(8, *s, generator=draws).double(), torch.zeros(8, 1, s[1]).double()) for s in sizes
+    )
+    detector = QueryDetector(
+        tuple((query_detector._on_grid(w), b) for w, b in layers), torch.arange(7) + 1, top=0
+    )
+    logits = torch.randn(50, 7, generator=draws)
+    whole, held = detector(logits), []
+    bmm = torch.bmm
+
+    def noted(x: Tensor, weight: Tensor) -> Tensor:
+        held.append(x.numel())
+        return bmm(x, weight)
+
+    monkeypatch.setattr(torch, "bmm", noted)
+    monkeypatch.setattr(query_detector, "_FLOATS", 10 * 8 * 64)
+    assert torch.equal(detector(logits), whole)
+    assert max(held) == 10 * 8 * 64
 
 
 def test_features_are_the_largest_probabilities_padded_for_two_classes() -> None:
