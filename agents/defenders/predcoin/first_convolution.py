@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from arena.classifiers import Classifier
-from arena.messages import first_line
 
 TOLERANCE = 1e-9
 """The largest difference of the sum from a linear function in float64, relative to its largest value."""
@@ -34,9 +33,7 @@ def first_convolution_sum(classifier: Classifier) -> tuple[Tensor, float]:
     try:
         module = copy.deepcopy(classifier.module).cpu()
     except Exception as error:  # whatever a user's module holds
-        raise ValueError(
-            f"conv-parity needs a copy of {name!r}; none can be made: {first_line(error)}"
-        ) from error
+        raise ValueError(f"conv-parity needs a copy of {name!r}; none can be made: {error}") from error
     convolutions = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
     if not convolutions:
         raise ValueError(
@@ -62,7 +59,7 @@ def first_convolution_sum(classifier: Classifier) -> tuple[Tensor, float]:
         except Exception as error:  # a network that casts to float32, say, or leaves torch
             raise ValueError(
                 f"conv-parity computes what precedes the first convolution in float64; there {name!r} fails: "
-                f"{first_line(error)}"
+                f"{error}"
             ) from error
         raise ValueError(f"conv-parity needs a first convolution; a pass through {name!r} meets none")
 

@@ -133,7 +133,7 @@ def test_the_encoder_fits_the_image(shape: tuple[int, ...]) -> None:
     [
         ({"k": 0}, "k must be from 1 to capacity 10000; found 0"),
         ({"delta": float("nan")}, "delta must be finite and above 0, or not given; found nan"),
-        ({"embedding": "clip"}, "embedding must be 'pixels' or 'encoder'; found 'clip'"),
+        ({"embedding": "clip"}, 'embedding must be one of "pixels", "encoder"; found "clip"'),
         ({"epochs": 0}, "epochs must be from 1 to 10000; found 0"),
     ],
 )
