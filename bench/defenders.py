@@ -21,12 +21,11 @@ from __future__ import annotations
 import argparse
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -189,27 +188,6 @@ def bench_of(
     return Bench(loaded, world, games, wanted, seconds, bare, changed or {}, command, commit())
 
 
-_bench: list[Bench] = []
-
-
-def afresh(bench: Bench, stack: tuple[str, ...]) -> Measured:
-    """A measurement in a new process, whose cache of trainings is empty."""
-    with (
-        tempfile.TemporaryDirectory() as cache,
-        ProcessPoolExecutor(1, get_context("fork"), _settle, (bench, cache)) as pool,
-    ):
-        return pool.submit(_measure, stack).result()
-
-
-def _settle(bench: Bench, cache: str) -> None:
-    os.environ["XDG_CACHE_HOME"] = cache
-    _bench.append(bench)
-
-
-def _measure(stack: tuple[str, ...]) -> Measured:
-    return _bench[-1].measure(stack)
-
-
 def lineup() -> Iterator[tuple[str, ...]]:
     """All stacks: each registered defender alone, then `STACKS`, as far as their defenders are there."""
     there = names("defender")
@@ -299,13 +277,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = [s for s in lineup() if given.only is None or "+".join(s) in given.only]
     if given.only is None:
         wanted = [s for s in wanted if (given.world, s) not in held(given.out)]
-    how = {"games": given.games, "images": given.images, "seconds": given.seconds, "changed": changed}
     command = " ".join(["python -m bench defenders", *words])
+    if len(wanted) > 1:
+        each_afresh(wanted, list(sys.argv[1:] if arguments is None else arguments))
+        return
+    how = {"games": given.games, "images": given.images, "seconds": given.seconds, "changed": changed}
     bench = bench_of(given.world, given.data, command=command, **how)
     for stack in wanted:
-        one = afresh(bench, stack)
+        one = bench.measure(stack)
         keep(given.out, one)
         print(f"{'+'.join(stack)}: {one.failed or summary(one)}", flush=True)
+
+
+def each_afresh(wanted: Sequence[tuple[str, ...]], arguments: list[str]) -> None:
+    """Measure each stack in a new process, whose cache of trainings is empty."""
+    for stack in wanted:
+        own = [*_without_only(arguments), "--only", "+".join(stack)]
+        with tempfile.TemporaryDirectory() as cache:
+            environment = {**os.environ, "XDG_CACHE_HOME": cache}
+            subprocess.run([sys.executable, "-m", "bench", "defenders", *own], check=True, env=environment)
+
+
+def _without_only(arguments: list[str]) -> list[str]:
+    if "--only" not in arguments:
+        return arguments
+    first = arguments.index("--only")
+    behind = (n for n in range(first + 1, len(arguments)) if arguments[n].startswith("--"))
+    return arguments[:first] + arguments[next(behind, len(arguments)) :]
 
 
 def summary(one: Measured) -> str:

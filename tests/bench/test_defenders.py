@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from arena.players.registry import names
-from bench.defenders import STACKS, Bench, bench_of, held, keep, lineup, main
+from bench.defenders import STACKS, Bench, _without_only, bench_of, held, keep, lineup, main
 
 
 @pytest.fixture(scope="module")
@@ -50,16 +50,26 @@ def test_what_cannot_be_prepared_says_why(bench: Bench, monkeypatch: pytest.Monk
     assert "no such layer" in one.failed and one.games == 0
 
 
-def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "measured.jsonl"
     how = ["--games", "2", "--images", "20", "--seconds", "1", "--out", str(out)]
     main([*how, "--only", "none", "weak"])
     first = held(out)
     assert set(first) == {("digits", ("none",)), ("digits", ("weak",))}
-    assert "Square" in capsys.readouterr().out
+    assert "Square" in capfd.readouterr().out
     main([*how, "--only", "weak"])
     assert repr(held(out)["digits", ("none",)]) == repr(first["digits", ("none",)])
-    assert capsys.readouterr().out.startswith("weak: ")
+    assert capfd.readouterr().out.startswith("weak: ")
     keep(out, replace(first["digits", ("weak",)], commit="other"))
     assert [one.commit for one in held(out).values()][1] == "other"
     assert len(out.read_text().splitlines()) == 2
+
+
+def test_a_process_of_one_stack_is_told_all_options_but_which_stacks() -> None:
+    assert _without_only(["--games", "2", "--only", "a", "b+c", "--out", "x"]) == [
+        "--games",
+        "2",
+        "--out",
+        "x",
+    ]
+    assert _without_only(["--only", "a"]) == [] and _without_only(["--games", "2"]) == ["--games", "2"]
