@@ -50,6 +50,7 @@ def test_what_cannot_be_prepared_says_why(bench: Bench, monkeypatch: pytest.Monk
     assert "no such layer" in one.failed and one.games == 0
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "measured.jsonl"
     how = ["--games", "2", "--images", "20", "--seconds", "1", "--out", str(out)]
