@@ -41,20 +41,17 @@ from arena.evaluation.clean_images import Evaluation
 from arena.evaluation.clean_utility import Utility
 from arena.evaluation.cost import first_queries
 from arena.game.blame import DefenderError
-from arena.game.openings import Openings
-from arena.game.shard import GameSetup, play_games, seat_games, seed_of
 from arena.game.stack import Stack, prepare
 from arena.game.stack_oracle import StackOracle
 from arena.league.prices import accuracy_lost
 from arena.players.measured import FILE, UNKNOWN, Interval, Measured, measurements
-from arena.players.registry import build_attacker, build_defender, names
+from arena.players.registry import build_defender, names
 from arena.records.evidence import distance_by
 from arena.records.reports import GameRows
 from arena.rules.outcome import BROKEN, Verdict
-from arena.rules.threat import parse_threat
 from arena.scenario.loaded_worlds import LoadedWorld
 from arena.statistics import median_interval, wilson
-from bench.worlds import MINIMUM, load_world
+from bench.worlds import MINIMUM, games_of, load_world
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "agents" / "defenders" / FILE
@@ -157,16 +154,14 @@ class Bench:
 
     def play(self, attacker: str, stack: Stack, games: int) -> GameRows:
         """The first games of the world, all of whose images the undefended classifier gets right."""
-        split, place = self.world.dataset.games, self.world.drawn.index[self.world.drawn.right][:games]
-        device = self.world.classifier.device
-        openings = Openings(
-            split.take(place).to(device), split.labels[place].to(device), split.index[place].to(device)
+        place = self.world.drawn.index[self.world.drawn.right][:games]
+        rules = (
+            {"norm": "linf", "epsilon": RADII[self.name], "objective": "submit"}
+            if attacker == "square"
+            else MINIMUM
         )
-        rules: dict[str, Any] = {"norm": "linf", "epsilon": RADII[self.name], "objective": "submit"}
-        threat = parse_threat((rules if attacker == "square" else MINIMUM) | {"budget": BUDGETS[attacker]})
-        setup = GameSetup(stack, openings, threat, seed_of("defender", 0, 0))
-        referee = seat_games(setup)
-        return play_games(build_attacker(attacker), referee, referee.seat(seed=seed_of("attacker", 0, 0)))
+        threat = {**rules, "budget": BUDGETS[attacker]}
+        return games_of(stack, self.world.dataset.games, place, threat, attacker)
 
 
 def bench_of(

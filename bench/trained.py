@@ -28,17 +28,14 @@ import torch
 from arena.classifiers import Classifier
 from arena.datasets import Dataset
 from arena.evaluation.clean_images import Evaluation
-from arena.game.openings import Openings
-from arena.game.shard import GameSetup, play_games, seat_games, seed_of
 from arena.game.stack import Stack, prepare
 from arena.players import Loss
-from arena.players.registry import build_attacker, build_defender
-from arena.rules.threat import parse_threat
+from arena.players.registry import build_defender
 from arena.statistics import wilson
 from arena.training import HardeningJob, Recipe, trained_in
 from arena.training.objectives import AnyObjective, CrossEntropy, GaussianNoise, PGDTraining, TradesTraining
 from bench.tables import between, table
-from bench.worlds import load_world
+from bench.worlds import games_of, load_world
 
 RADII = {"mnist": (0.1, 0.2, 0.3), "resnet20": (2 / 255, 4 / 255, 8 / 255)}
 LOSSES: tuple[Loss, Loss] = ("cross-entropy", "margin")
@@ -152,7 +149,6 @@ class Trainings:
         """[n] whether each image is lost; those that are wrong before anybody attacks are."""
         split = self.dataset.games
         place = torch.arange(min(self.images, len(split)))
-        openings = Openings(split.take(place), split.labels[place], split.index[place])
         rules = {
             "norm": "linf",
             "epsilon": epsilon,
@@ -160,9 +156,7 @@ class Trainings:
             "objective": "submit",
             "knowledge": "weights",
         }
-        referee = seat_games(GameSetup(stack, openings, parse_threat(rules), seed_of("defender", 0, 0)))
-        pgd = build_attacker({"name": "pgd", "restarts": 1, "loss": loss})
-        games = play_games(pgd, referee, referee.seat(seed=seed_of("attacker", 0, 0)))
+        games = games_of(stack, split, place, rules, {"name": "pgd", "restarts": 1, "loss": loss})
         lost = np.asarray(games.answered if stack.answers_are_facts else games.vote, np.float64)
         return np.where(np.array(games.reason) == "clean", 1.0, lost)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,13 @@ import torch
 from torch import Tensor
 
 from arena.classifiers.devices import resolve_device
+from arena.datasets import Split
+from arena.game.openings import Openings
+from arena.game.shard import GameSetup, play_games, seat_games, seed_of
+from arena.game.stack import Stack
+from arena.players.registry import Spec, build_attacker
+from arena.records.reports import GameRows
+from arena.rules.threat import parse_threat
 from arena.scenario.files import Scenario, parse_scenario
 from arena.scenario.loaded_worlds import LoadedWorld, LoadedWorlds
 
@@ -44,6 +51,16 @@ def load_world(name: str, games: int, data: Sequence[Path]) -> LoadedWorld:
     threat = {**MINIMUM, "budget": 1}
     match = scenario(name, games, threat, "hop-skip-jump").matches[0]
     return LoadedWorlds(Path.cwd(), data, resolve_device("cpu")).of(match)
+
+
+def games_of(stack: Stack, split: Split, place: Tensor, rules: Mapping[str, Any], attacker: Spec) -> GameRows:
+    """Games of an attacker from the images at these places [G] of a split, under a threat's rules."""
+    device = stack.base.device
+    openings = Openings(
+        split.take(place).to(device), split.labels[place].to(device), split.index[place].to(device)
+    )
+    referee = seat_games(GameSetup(stack, openings, parse_threat(rules), seed_of("defender", 0, 0)))
+    return play_games(build_attacker(attacker), referee, referee.seat(seed=seed_of("attacker", 0, 0)))
 
 
 def drawn_games(world: LoadedWorld) -> tuple[Tensor, Tensor]:
