@@ -42,6 +42,7 @@ class Dent(Defender):
         "against Adversarial Attacks, arXiv:2105.08714, 2021",
         claims="adapting to every input makes the network a moving target, on top of any training, which "
         "raises robust accuracy against AutoAttack by 20 to 30 points",
+        broken_by=("hop-skip-jump", "square"),
     )
 
     def __post_init__(self) -> None:
