@@ -269,6 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args(arguments)
+    there = ["+".join(stack) for stack in lineup()]
+    if unknown := [name for name in given.only or () if name not in there]:
+        parser.error(f"--only: there is no stack {unknown[0]!r}; there are {', '.join(there)}")
     torch.set_num_threads(1)
     changed = {spec.pop("name"): spec for spec in (agent_of("--with", text) for text in given.changes)}
     words = [f"--world {given.world}", *(["--with", *given.changes] if given.changes else [])]

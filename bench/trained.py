@@ -180,7 +180,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--world", choices=RADII, default="mnist")
-    parser.add_argument("--only", nargs="+")
+    parser.add_argument("--only", nargs="+", choices=tuple(plans("mnist")))  # each world's names are the same
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--data", type=Path, action="append", default=[])

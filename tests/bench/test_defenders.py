@@ -92,6 +92,12 @@ def test_each_of_several_stacks_gets_a_process_that_measures_it_alone(
     assert measured == [(("none",), 7), (("rnd", "pgd-at"), 7)]
 
 
+def test_a_stack_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "none", "trade"])
+    assert "there is no stack 'trade'; there are aaa-exact, " in capsys.readouterr().err
+
+
 def test_what_was_trained_before_is_trained_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     own, met = cache(), []
 

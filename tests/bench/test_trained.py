@@ -8,7 +8,7 @@ import torch
 
 from arena.evaluation.clean_images import Evaluation
 from arena.game.stack import Stack
-from bench.trained import LOSSES, Trainings, plans
+from bench.trained import LOSSES, Trainings, main, plans
 from bench.worlds import load_world
 
 
@@ -26,6 +26,12 @@ def figure(text: str) -> float:
 def test_each_world_trains_each_defense() -> None:
     assert set(plans("mnist")) == set(plans("resnet20"))
     assert {"pgd-at", "trades", "rse", "pni", "distillation"} <= set(plans("mnist"))
+
+
+def test_a_training_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "trade"])
+    assert "invalid choice: 'trade'" in capsys.readouterr().err
 
 
 def test_a_row_says_what_a_training_costs_and_leaves(digits: Trainings) -> None:
