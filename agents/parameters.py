@@ -38,13 +38,13 @@ def check_choice(agent: Agent, **allowed: Sequence[str]) -> None:
 
 
 def check_within(agent: Agent, low: float, high: float, *names: str) -> None:
-    """Check that some parameters are from `low` to `high`.
+    """Check that some parameters are from `low` to `high`, if they are not None.
 
     Raises:
         ValueError: at the first that is not.
     """
     for name in names:
-        if not low <= (value := getattr(agent, name)) <= high:
+        if (value := getattr(agent, name)) is not None and not low <= value <= high:
             raise ValueError(f"{name} must be from {low:g} to {high:g}; found {value}")
 
 

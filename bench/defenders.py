@@ -10,10 +10,10 @@ which it prepares itself, and what it leaves to two attackers: Square (linf, 200
 facts. Beside them, what benign clients lose of each kind, before whom nobody asked. Where a query takes long
 there are fewer games, images and clients, so that playing takes about S seconds.
 
-Each stack is measured in a process and with a cache of its own, so that it finds no preparation made. Each
-measurement is written as it ends; those that the file holds are left out, but for those of `--only`,
-which measures again. A stack is named as in `rnd+pgd-at`. `--with` changes a defender's parameters, alone and
-in stacks.
+Several stacks are measured in a process each, and each is prepared with an empty cache, so that it finds no
+training made. Each measurement is written as it ends; those that the file holds are left out, but for those
+of `--only`, which measures again. A stack is named as in `rnd+pgd-at`. `--with` changes a defender's
+parameters, alone and in stacks.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,8 @@ class Bench:
         defenders = [build_defender({"name": name, **own[name]}) for name in names]
         began = time.process_time()
         try:
-            stack = prepare(self.world.classifier, defenders, self.world.dataset)
+            with empty_cache():
+                stack = prepare(self.world.classifier, defenders, self.world.dataset)
             return self._measured(replace(found, preparing=time.process_time() - began), stack)
         except DefenderError as error:
             return replace(found, failed=str(error))
@@ -228,12 +230,13 @@ def _lost(games: GameRows, stack: Stack) -> Any:
 
 
 def commit() -> str:
-    """That of this checkout, with a + where files differ from it."""
+    """That of this checkout, with a + where its code differs from it."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
 
-    dirty = git("status", "--porcelain", "--untracked-files=no", "--", "arena", "agents", "bench")
+    code = "arena", "agents", "bench", f":(exclude)agents/defenders/{FILE}"
+    dirty = git("status", "--porcelain", "--untracked-files=no", "--", *code)
     return git("rev-parse", "--short", "HEAD") + ("+" if dirty else "")
 
 
@@ -266,6 +269,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, default=OUT)
     given = parser.parse_args(arguments)
+    there = ["+".join(stack) for stack in lineup()]
+    if unknown := [name for name in given.only or () if name not in there]:
+        parser.error(f"--only: there is no stack {unknown[0]!r}; there are {', '.join(there)}")
     torch.set_num_threads(1)
     changed = {spec.pop("name"): spec for spec in (agent_of("--with", text) for text in given.changes)}
     words = [f"--world {given.world}", *(["--with", *given.changes] if given.changes else [])]
@@ -285,20 +291,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def each_afresh(wanted: Sequence[tuple[str, ...]], arguments: list[str]) -> None:
-    """Measure each stack in a new process, whose cache of trainings is empty."""
+    """Measure each stack in a new process."""
     for stack in wanted:
-        own = [*_without_only(arguments), "--only", "+".join(stack)]
-        with tempfile.TemporaryDirectory() as cache:
-            environment = {**os.environ, "XDG_CACHE_HOME": cache}
-            subprocess.run([sys.executable, "-m", "bench", "defenders", *own], check=True, env=environment)
+        # Of two --only the last one counts.
+        own = [*arguments, "--only", "+".join(stack)]
+        subprocess.run([sys.executable, "-m", "bench", "defenders", *own], check=True)
 
 
-def _without_only(arguments: list[str]) -> list[str]:
-    if "--only" not in arguments:
-        return arguments
-    first = arguments.index("--only")
-    behind = (n for n in range(first + 1, len(arguments)) if arguments[n].startswith("--"))
-    return arguments[:first] + arguments[next(behind, len(arguments)) :]
+@contextmanager
+def empty_cache() -> Iterator[None]:
+    """An empty cache in place of the user's, in which the same trainings may lie, and data do."""
+    before = os.environ.get("XDG_CACHE_HOME")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        try:
+            yield
+        finally:
+            del os.environ["XDG_CACHE_HOME"]
+            if before is not None:
+                os.environ["XDG_CACHE_HOME"] = before
 
 
 def summary(one: Measured) -> str:

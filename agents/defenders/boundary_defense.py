@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from agents.defenders.parts.confidence import confidence
+from agents.parameters import check_within
 from arena.players import Defender, Rows
 from arena.players.card import Card
 
@@ -43,8 +43,8 @@ class BoundaryDefense(Defender):
     def __post_init__(self) -> None:
         if not 0 < self.theta <= 1:
             raise ValueError(f"theta must be above 0 and at most 1; found {self.theta}")
-        if not 0 <= self.sigma < math.inf:
-            raise ValueError(f"sigma must be finite and at least 0; found {self.sigma}")
+        # Noise near the largest float32 would leave logits that are not finite.
+        check_within(self, 0, 1e6, "sigma")
 
     def rewrite(self, scores: Tensor, rows: Rows) -> Tensor:
         unsure = confidence(scores) < self.theta

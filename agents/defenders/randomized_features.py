@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from agents.defenders.parts.feature_noise import FeatureNoise
 from agents.defenders.parts.surgery import changed, executed, first_free_number
+from agents.parameters import check_within
 from arena.classifiers import Classifier
 from arena.players import Defender, Rows, Splits, tell
 from arena.players.card import Card
@@ -63,8 +63,8 @@ class RandomizedFeatures(Defender):
     )
 
     def __post_init__(self) -> None:
-        if self.sigma is not None and not 0 <= self.sigma < math.inf:
-            raise ValueError(f"sigma must be finite and at least 0, or not given; found {self.sigma}")
+        # Noise near the largest float32 would leave no row a label.
+        check_within(self, 0, 1e6, "sigma")
         if not 0 <= self.drop < 1:
             raise ValueError(f"drop must be from 0 to below 1; found {self.drop}")
 

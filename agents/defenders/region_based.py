@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from agents.defenders.parts.pieces import rows_at_a_time
 from agents.defenders.parts.tuned import Tuned
 from arena import draws
 from arena.classifiers import Classifier
@@ -15,8 +16,6 @@ from arena.players import Inner, Response, Rows, Splits, tell
 from arena.players.card import Card
 from arena.rules.outcome import labels_of
 
-ROWS = 1024
-"""Images asked at a time."""
 _STEP, _STEPS = 0.01, 64
 _IMAGES, _POINTS = 256, 64
 _SEED = draws.derive(0, "region-based")
@@ -88,7 +87,7 @@ class RegionBased(Tuned):
         r = self.number("r")
         if not len(x):
             return inner(x, rows)
-        count = max(1, ROWS // len(x))
+        count = max(1, rows_at_a_time(x) // len(x))
         polls: list[Poll] = []
         for first in range(0, self.m, count):
             which, point = _points(len(x), first, min(count, self.m - first), x.device)
@@ -166,7 +165,7 @@ def _points(n: int, first: int, count: int, device: torch.device) -> tuple[Tenso
 def voted(x: Tensor, r: float, m: int, classifier: Classifier) -> Tensor:
     """The labels [n] that most of m points around images have, by draws of one seed."""
     votes = torch.zeros(len(x), classifier.classes, dtype=torch.int64, device=x.device)
-    count = max(1, ROWS // len(x))
+    count = max(1, rows_at_a_time(x) // len(x))
     for first in range(0, m, count):
         which, point = _points(len(x), first, min(count, m - first), x.device)
         points = near(x[which], r, draws.uniform(_SEED, which, point, x.shape[1:]))

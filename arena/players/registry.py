@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar
+from typing import Any, Literal, TypeAlias, TypeGuard, TypeVar, Union
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -249,10 +249,13 @@ def _words(found: type) -> dict[str, Any]:
         hints = typing.get_type_hints(found)
     except (NameError, TypeError):
         return {}
-    return {f.name: hints[f.name] for f in fields(found) if f.init and _is_literal(hints[f.name])}
+    return {f.name: hints[f.name] for f in fields(found) if f.init and _is_word(hints[f.name])}
 
 
-def _is_literal(hint: Any) -> bool:
+def _is_word(hint: Any) -> bool:
+    """Whether a type is that of a word, or of a word that need not be given."""
+    if typing.get_origin(hint) is Union:
+        return all(one is types.NoneType or _is_word(one) for one in typing.get_args(hint))
     return typing.get_origin(hint) is Literal
 
 

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from arena.datasets.folders import cache
+from arena.game.blame import DefenderError
+from arena.players.measured import Measured
 from arena.players.registry import names
-from bench.defenders import STACKS, Bench, _without_only, bench_of, held, keep, lineup, main
+from bench.defenders import STACKS, Bench, bench_of, commit, held, keep, lineup, main
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +70,64 @@ def test_a_run_goes_on_where_it_was_stopped(tmp_path: Path, capfd: pytest.Captur
     assert len(out.read_text().splitlines()) == 2
 
 
-def test_a_process_of_one_stack_is_told_all_options_but_which_stacks() -> None:
-    assert _without_only(["--games", "2", "--only", "a", "b+c", "--out", "x"]) == [
-        "--games",
-        "2",
-        "--out",
-        "x",
-    ]
-    assert _without_only(["--only", "a"]) == [] and _without_only(["--games", "2"]) == ["--games", "2"]
+def test_each_of_several_stacks_gets_a_process_that_measures_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr("subprocess.run", lambda words, **how: started.append(words))
+    main(["--only", "none", "rnd+pgd-at", "--games", "7", "--out", str(tmp_path / "out")])
+    measured = []
+
+    class Told:
+        def __init__(self, world: str, data: object, **how: object) -> None:
+            self.games = how["games"]
+
+        def measure(self, stack: tuple[str, ...]) -> Measured:
+            measured.append((stack, self.games))
+            return Measured("digits", stack, "", "", "", failed="not measured")
+
+    monkeypatch.setattr("bench.defenders.bench_of", Told)
+    for words in started:
+        main(words[4:])
+    assert measured == [(("none",), 7), (("rnd", "pgd-at"), 7)]
+
+
+def test_a_stack_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "none", "trade"])
+    assert "there is no stack 'trade'; there are aaa-exact, " in capsys.readouterr().err
+
+
+def test_what_was_trained_before_is_trained_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, met = cache(), []
+
+    def note(*args: object) -> None:
+        met.append((cache(), cache().exists()))
+        raise DefenderError("seen")
+
+    monkeypatch.setattr("bench.defenders.prepare", note)
+    assert [bench.measure((name,)).failed for name in ("none", "weak")] == ["seen", "seen"]
+    assert not any(there for _, there in met) and len({own, *(folder for folder, _ in met)}) == 3
+    assert cache() == own
+
+
+def test_measurements_written_before_leave_the_commit_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*words: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
+
+    figures, code = (tmp_path / "agents" / "defenders" / name for name in ("measured.jsonl", "snd.py"))
+    figures.parent.mkdir(parents=True)
+    figures.write_text("")
+    code.write_text("")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "one")
+    monkeypatch.setattr("bench.defenders.ROOT", tmp_path)
+    clean = commit()
+    figures.write_text("{}")
+    assert clean and commit() == clean
+    code.write_text("changed")
+    assert commit() == f"{clean}+"

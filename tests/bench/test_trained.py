@@ -8,7 +8,7 @@ import torch
 
 from arena.evaluation.clean_images import Evaluation
 from arena.game.stack import Stack
-from bench.trained import LOSSES, Trainings, plans
+from bench.trained import LOSSES, Trainings, main, plans
 from bench.worlds import load_world
 
 
@@ -28,10 +28,17 @@ def test_each_world_trains_each_defense() -> None:
     assert {"pgd-at", "trades", "rse", "pni", "distillation"} <= set(plans("mnist"))
 
 
+def test_a_training_that_is_not_there_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--only", "trade"])
+    assert "invalid choice: 'trade'" in capsys.readouterr().err
+
+
 def test_a_row_says_what_a_training_costs_and_leaves(digits: Trainings) -> None:
-    row = digits.row("undefended", ())
+    row = replace(digits, seconds=7.4).row("undefended", ())
     assert list(row) == ["training", "s", "clean", "ECE", "pgd 0.1", "pgd 0.2", "pgd 0.3"]
     left = [figure(str(row[f"pgd 0.{n}"])) for n in (1, 2, 3)]
+    assert row["s"] == 7
     assert figure(str(row["clean"])) > 98 and left[0] > left[2] and left[2] < 10
 
 

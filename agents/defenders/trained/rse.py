@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from agents.defenders.parts.averages import averaged
 from agents.defenders.parts.noisy_forms import NoisyConvolutions
 from agents.defenders.parts.trained_form import TrainedForm
+from agents.parameters import check_within
 from arena.classifiers import Classifier
 from arena.players import Inner, Response, Rows
 from arena.players.card import Card
@@ -57,9 +57,10 @@ class RSE(TrainedForm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("sigma_init", "sigma_inner"):
-            if not 0 <= (value := getattr(self, name)) < math.inf:
-                raise ValueError(f"{name} must be finite and at least 0; found {value}")
+        # Pixels are in [0,1], features in units of their own; noise near the largest float32 would leave no
+        # row a label.
+        check_within(self, 0, 1000, "sigma_init")
+        check_within(self, 0, 1e6, "sigma_inner")
         if not 1 <= self.passes <= 1000:
             raise ValueError(f"passes must be from 1 to 1000; found {self.passes}")
 

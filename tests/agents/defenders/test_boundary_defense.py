@@ -38,8 +38,9 @@ def test_it_misleads_square_where_fresh_answers_are_counted(square) -> None:
     [
         ({"theta": 0.0}, "theta must be above 0 and at most 1; found 0.0"),
         ({"theta": math.nan}, "theta must be above 0 and at most 1; found nan"),
-        ({"sigma": -1.0}, "sigma must be finite and at least 0; found -1.0"),
-        ({"sigma": math.inf}, "sigma must be finite and at least 0; found inf"),
+        ({"sigma": -1.0}, r"sigma must be from 0 to 1e\+06; found -1.0"),
+        ({"sigma": math.inf}, r"sigma must be from 0 to 1e\+06; found inf"),
+        ({"sigma": 3e38}, r"sigma must be from 0 to 1e\+06; found 3e\+38"),
     ],
 )
 def test_wrong_parameters_are_named(parameters: dict[str, Any], said: str) -> None:

@@ -178,8 +178,9 @@ def test_digits_keep_their_accuracy(ask_as) -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"sigma": -1.0}, "sigma must be finite and at least 0, or not given; found -1.0"),
-        ({"sigma": math.nan}, "sigma must be finite and at least 0, or not given; found nan"),
+        ({"sigma": -1.0}, "sigma must be from 0 to 1e+06; found -1.0"),
+        ({"sigma": math.nan}, "sigma must be from 0 to 1e+06; found nan"),
+        ({"sigma": 1e38}, "sigma must be from 0 to 1e+06; found 1e+38"),
         ({"drop": 1.0}, "drop must be from 0 to below 1; found 1.0"),
         ({"drop": math.nan}, "drop must be from 0 to below 1; found nan"),
     ],

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from agents.defenders import region_based
+from agents.defenders.parts import pieces
 from agents.defenders.region_based import Poll, RegionBased, counted, near, voted
 from arena import draws
 from arena.classifiers import Classifier
@@ -30,17 +30,32 @@ def votes_by_hand(pixels: Classifier, x: Tensor, rows: Rows, seed: int, m: int, 
     return found / m
 
 
-@pytest.mark.parametrize("rows_at_a_time", [150, 1000, 100_000])
+@pytest.mark.parametrize("at_a_time", [150, 1000, 100_000])
 def test_scores_are_the_shares_of_the_votes(
-    rows_at_a_time: int, pixels: Classifier, service, ask_as, images: Tensor, monkeypatch: pytest.MonkeyPatch
+    at_a_time: int, pixels: Classifier, service, ask_as, images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(region_based, "ROWS", rows_at_a_time)
+    monkeypatch.setattr(pieces, "ROWS", at_a_time)
     answer = service(RegionBased(m=12, r=0.2), seed=4).respond(images, ask_as(range(150), turn=3)).scores
     expected = votes_by_hand(pixels, images, ask_as(range(150), turn=3), draws.derive(4, 0), 12, 0.2)
     assert 0.2 < (expected.amax(1) < 1).float().mean() < 1
     torch.testing.assert_close(answer.softmax(1), expected, rtol=0, atol=1e-6)
     assert torch.equal(answer.argmax(1), expected.argmax(1))
     assert answer.isfinite().all()
+
+
+def test_fewer_points_are_asked_about_at_a_time_where_images_are_large(
+    ask_as, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """1,024 points at 224 x 224 would be 600 MB, and their draws as much."""
+    x, asked = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1)), []
+
+    def inner(x: Tensor, rows: Rows) -> Response:
+        asked.append(len(x))
+        return Response(x.flatten(1)[:, :5])
+
+    monkeypatch.setattr(pieces, "VALUES", 20 * 64)
+    RegionBased(m=12).with_facts({"r": 0.2}).respond(x, ask_as(range(4)), inner)
+    assert asked == [20, 20, 8]
 
 
 def test_points_are_uniform_in_the_cube_within_the_images_box() -> None:

@@ -94,8 +94,9 @@ def test_networks_that_it_cannot_train_get_one_sentence() -> None:
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
-        ({"sigma_init": -1.0}, "sigma_init must be finite and at least 0; found -1.0"),
-        ({"sigma_inner": math.nan}, "sigma_inner must be finite and at least 0; found nan"),
+        ({"sigma_init": -1.0}, "sigma_init must be from 0 to 1000; found -1.0"),
+        ({"sigma_inner": math.nan}, "sigma_inner must be from 0 to 1e+06; found nan"),
+        ({"sigma_inner": 1e38}, "sigma_inner must be from 0 to 1e+06; found 1e+38"),
         ({"passes": 0}, "passes must be from 1 to 1000; found 0"),
         ({"epochs": 0}, "epochs must be from 1 to 1000000; found 0"),
     ],
