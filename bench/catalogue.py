@@ -72,7 +72,9 @@ service, each with an account of its own. Intervals are of up to {half} points t
 defender each query has the one answer that the client got. Another label need not be a wrong one: what
 explanations and optimisers send can be as far from any image as what attackers send.
 
-They lose nothing at {spared}.
+They lose nothing at {spared}. A defender that watches an account for longer than a session takes nothing
+here (a session has at most 100 queries, and `gwad` watches 256 updates), nor does one that only flags
+(`feature-squeezing`, by default).
 
 """
 SAYS = """
@@ -175,7 +177,7 @@ def benign(world: str, found: Sequence[Measured]) -> str:
         max(share[2] - share[0], share[0] - share[1]) for one in found for share in one.benign.values()
     )
     text = BENIGN.format(
-        world=world, sessions=most, half=f"{100 * half:.0f}", spared=", ".join(spared) or "none of them"
+        world=world, sessions=most, half=f"{100 * half:.0f}", spared="; ".join(spared) or "none of them"
     )
     kinds = list(dict.fromkeys(kind for one in losing for kind in one.benign))
     rows = (

@@ -41,7 +41,7 @@ class TemperatureScaling(Tuned):
         alters=("scores",),
         paper="Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017",
         claims="confidence that matches accuracy; nothing against attacks",
-        broken_by=("square",),
+        broken_by=("square", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

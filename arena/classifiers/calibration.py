@@ -33,7 +33,8 @@ def nll_temperature(logits: Tensor, labels: Tensor) -> float:
 
     Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks" (ICML 2017), section 4.2. The
     loss is convex in 1/T, with the derivative mean(E_p[z] - z_y), whose root is bisected in log T. Where
-    every row is right, or nearly so, there is none within the bounds, and T is one of them.
+    there is none within the bounds, the rows say nothing of T, which is 1: where every row is right, the
+    likelihood grows for ever as T falls, and such a T would make a certainty of every answer.
 
     Args:
         logits: [n,K], finite; n at least 1.
@@ -41,10 +42,15 @@ def nll_temperature(logits: Tensor, labels: Tensor) -> float:
     """
     z = logits.detach().double()
     z = z - z.gather(1, labels[:, None])
+
+    def too_small(log_t: float) -> bool:
+        """Whether the likelihood is best at a larger T."""
+        return ((z * math.exp(-log_t)).softmax(dim=1) * z).sum(dim=1).mean().item() > 0
+
     low, high = math.log(1e-3), math.log(1e3)
+    if not too_small(low) or too_small(high):
+        return 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        slope = ((z * math.exp(-middle)).softmax(dim=1) * z).sum(dim=1).mean()
-        # Positive: the likelihood is best at a smaller 1/T.
-        low, high = (middle, high) if slope.item() > 0 else (low, middle)
+        low, high = (middle, high) if too_small(middle) else (low, middle)
     return math.exp((low + high) / 2)

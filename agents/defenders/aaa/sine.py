@@ -45,7 +45,7 @@ class AAASine(AAA):
             "keeps 76.7 and 76.4 % after 100 queries of bi-Square and op-Square, which leave "
             "AAA-linear 62.9 and 57.3 %"
         ),
-        broken_by=("surfree",),
+        broken_by=("surfree", "hop-skip-jump"),
     )
 
     def target(self, margin: Tensor) -> Tensor:

@@ -118,7 +118,7 @@ class ConvParity(ByParity):
         alters=("label",),
         paper="Guo et al., PredCoin: Defense against Query-based Hard-label Attack, 2021, section 7.2",
         claims="repeating a query no longer helps, for 1.7 points of accuracy on CIFAR-10",
-        broken_by=("surfree", "boundary", "hop-skip-jump"),
+        broken_by=("surfree", "boundary", "hop-skip-jump", "square"),
     )
 
     def flips(self, x: Tensor, rows: Rows) -> Tensor:

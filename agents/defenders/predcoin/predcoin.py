@@ -43,7 +43,7 @@ class PredCoin(DetectAndFlip):
             "after 30,000 queries HopSkipJump's median l2 distance on CIFAR-10 is .564 instead of "
             ".098, for 1.2 points of accuracy and 1.22 times the time"
         ),
-        broken_by=("surfree", "boundary", "hop-skip-jump", "uncertainty-aware", "bypass-fq"),
+        broken_by=("surfree", "boundary", "hop-skip-jump", "uncertainty-aware", "bypass-fq", "square"),
     )
 
     def __post_init__(self) -> None:

@@ -68,7 +68,7 @@ class StatefulDetection(Stateful):
         "(arXiv 1907.05587)",
         claims="an attack on CIFAR-10 burns an account every 51 queries or little more, at a false positive "
         "rate of .1 %",
-        broken_by=("square", "account-rotation"),
+        broken_by=("square", "account-rotation", "hop-skip-jump"),
     )
 
     def __post_init__(self) -> None:

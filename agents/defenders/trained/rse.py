@@ -47,7 +47,7 @@ class RSE(TrainedForm):
 
     random: ClassVar[bool] = True
     card: ClassVar[Card] = Card(
-        alters=("weights", "features"),
+        alters=("weights", "input", "features"),
         paper="Liu, Cheng, Zhang and Hsieh, Towards Robust Neural Networks via Random Self-ensemble, ECCV "
         "2018",
         claims="an ensemble of infinitely many noisy networks that takes no more memory than one: 86 % right "
