@@ -56,7 +56,7 @@ def test_the_temperature_of_the_likelihood_is_where_scipy_finds_it(scale: float)
 
 
 def test_the_temperature_of_the_likelihood_is_1_where_no_temperature_is_best() -> None:
-    """All right, as the packaged digits: it is the likelier the smaller T is. All least likely: the larger."""
+    """All right, as the packaged digits: the smaller T, the likelier. All least likely: the larger."""
     logits = torch.tensor([[4.0, 1, 0], [0, 2, 1]])
     assert nll_temperature(logits, torch.tensor([0, 1])) == 1
     assert nll_temperature(logits, torch.tensor([2, 0])) == 1
