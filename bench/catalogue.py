@@ -126,7 +126,8 @@ def acts(there: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def measured(world: str, found: Sequence[Measured]) -> str:
     """The table of a world's measurements of single defenders."""
-    most = max(found, key=lambda one: one.images)
+    images, games = max(one.images for one in found), max(one.games for one in found)
+    most = next(one for one in found if one.images == images)
     changed = "; ".join(one.parameters for one in found if one.parameters)
     text = MEASURED.format(
         world=world,
@@ -136,23 +137,23 @@ def measured(world: str, found: Sequence[Measured]) -> str:
         but=f", but {changed}" if changed else "",
         images=most.images,
         ece=f"{100 * most.bare_ece:.2f}",
-        games=max(one.games for one in found),
+        games=games,
         radius=f"{RADII[world]:.3g}",
         square=BUDGETS["square"],
         hop=f"{BUDGETS['hop-skip-jump']:,}",
     )
     heads = ("defender", "accuracy", "points lost", "ECE", "time", "prepares, s", "Square", "HopSkipJump")
-    return text + table(heads, (cells(one, most) for one in found))
+    return text + table(heads, (cells(one, images, games) for one in found))
 
 
-def cells(one: Measured, most: Measured) -> tuple[str, ...]:
-    """A measurement as a row; `most` is one of as many images and games as the head of the table says."""
+def cells(one: Measured, images: int, games: int) -> tuple[str, ...]:
+    """A measurement as a row, which says where it has fewer images or games than the head of the table."""
     if one.failed:
         return (f"`{one.stack[0]}`", f"cannot be played here: {one.failed}", *[""] * 6)
     fewer = []
-    if one.images < most.images:
+    if one.images < images:
         fewer.append(f"{one.images} images")
-    if one.games < most.games:
+    if one.games < games:
         fewer.append(f"{one.games} games")
     return (
         f"`{one.stack[0]}`" + (f" ({', '.join(fewer)})" if fewer else ""),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from arena.players.measured import Measured
-from bench.catalogue import PAGE, benign, page
+from bench.catalogue import PAGE, benign, cells, page
 
 SINGLE, LIME = (0.0, 0.0, 0.161), (0.255, 0.12, 0.48)
 
@@ -26,3 +26,10 @@ def test_what_benign_clients_lose_has_a_row_where_they_lose_something() -> None:
 
 def test_without_measurements_there_is_no_such_table() -> None:
     assert benign("digits", []) == ""
+
+
+def test_a_row_says_where_it_has_fewer_games_or_images_than_the_head_of_its_table() -> None:
+    row = Measured("digits", ("snd",), "bench", "abc", "cpu", images=50, games=15)
+    assert cells(row, 50, 15)[0] == "`snd`"
+    assert cells(row, 50, 20)[0] == "`snd` (15 games)"
+    assert cells(row, 500, 20)[0] == "`snd` (50 images, 15 games)"
