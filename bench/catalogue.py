@@ -10,8 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from agents.defenders.stateful.gwad import GWAD
 from arena.cli.agent_card import example_of, traits_of
 from arena.cli.agent_defense import UNMEASURED, distance, share
+from arena.evaluation.benign.kinds import CLIENTS
 from arena.evaluation.clean_utility import cost_in_words
 from arena.players import Defender
 from arena.players.card import Card
@@ -73,8 +75,8 @@ defender each query has the one answer that the client got. Another label need n
 explanations and optimisers send can be as far from any image as what attackers send.
 
 They lose nothing at {spared}. A defender that watches an account for longer than a session takes nothing
-here (a session has at most 100 queries, and `gwad` watches 256 updates), nor does one that only flags
-(`feature-squeezing`, by default).
+here (a session has at most {session} queries, and `gwad` watches {watched} updates), nor does one that only
+flags (`feature-squeezing`, by default).
 
 """
 SAYS = """
@@ -126,8 +128,8 @@ def acts(there: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 def measured(world: str, found: Sequence[Measured]) -> str:
     """The table of a world's measurements of single defenders."""
-    images, games = max(one.images for one in found), max(one.games for one in found)
-    most = next(one for one in found if one.images == images)
+    most = max(found, key=lambda one: one.images)
+    images, games = most.images, max(one.games for one in found)
     changed = "; ".join(one.parameters for one in found if one.parameters)
     text = MEASURED.format(
         world=world,
@@ -135,7 +137,7 @@ def measured(world: str, found: Sequence[Measured]) -> str:
         machine=", ".join(dict.fromkeys(one.machine for one in found)),
         commit=", ".join(dict.fromkeys(one.commit for one in found)),
         but=f", but {changed}" if changed else "",
-        images=most.images,
+        images=images,
         ece=f"{100 * most.bare_ece:.2f}",
         games=games,
         radius=f"{RADII[world]:.3g}",
@@ -178,7 +180,12 @@ def benign(world: str, found: Sequence[Measured]) -> str:
         max(share[2] - share[0], share[0] - share[1]) for one in found for share in one.benign.values()
     )
     text = BENIGN.format(
-        world=world, sessions=most, half=f"{100 * half:.0f}", spared="; ".join(spared) or "none of them"
+        world=world,
+        sessions=most,
+        half=f"{100 * half:.0f}",
+        spared="; ".join(spared) or "none of them",
+        session=max(client.queries for client in CLIENTS.values()),
+        watched=GWAD().capacity,
     )
     kinds = list(dict.fromkeys(kind for one in losing for kind in one.benign))
     rows = (
